@@ -1,0 +1,155 @@
+//! The one error of the crate: what went wrong, where, and what to do next.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+/// `Result` with upstill's [`Error`].
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What kind of failure an [`Error`] is; it decides the command's exit code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// Something given is wrong or missing: a file, a key, a device.
+    Input,
+    /// A check ran and failed: a self-test, a comparison.
+    Check,
+    /// The user asked to stop, and everything was saved.
+    Interrupted,
+}
+
+/// What went wrong, where, and what to do next.
+///
+/// Printed as three parts, each on its own line, the last two only when known:
+///
+/// ```text
+/// the vocabulary has no [MASK] token
+///   in: vocab.txt
+/// help: add a line `[MASK]`, or make a vocabulary with `upstill tokenizer train`
+/// ```
+#[derive(Debug)]
+pub struct Error(Box<Parts>);
+
+#[derive(Debug)]
+struct Parts {
+    kind: Kind,
+    what: String,
+    place: Option<String>,
+    help: Option<String>,
+}
+
+impl Error {
+    /// An error about what was given. `what` is a sentence without a full stop, starting in lower case.
+    pub fn new(what: impl Into<String>) -> Self {
+        Self::of(Kind::Input, what)
+    }
+
+    /// A check that ran and failed.
+    pub fn check(what: impl Into<String>) -> Self {
+        Self::of(Kind::Check, what)
+    }
+
+    /// A clean stop on request; what was reached is saved.
+    pub fn interrupted(what: impl Into<String>) -> Self {
+        Self::of(Kind::Interrupted, what)
+    }
+
+    fn of(kind: Kind, what: impl Into<String>) -> Self {
+        Error(Box::new(Parts { kind, what: what.into(), place: None, help: None }))
+    }
+
+    /// A file system error: `doing` completes "could not ..." ("write", "open").
+    pub fn io(doing: &str, path: &Path, error: &std::io::Error) -> Self {
+        use std::io::ErrorKind as K;
+        let help = match error.kind() {
+            K::NotFound => "check the path",
+            K::PermissionDenied => "check the permissions of the file and of its folder",
+            K::StorageFull | K::QuotaExceeded => "the disk is full: make room, then run the same command again; nothing half-written was left",
+            _ => "",
+        };
+        let mut out = Error::new(format!("could not {doing} {}: {error}", path.display()));
+        if !help.is_empty() {
+            out = out.help(help);
+        }
+        out
+    }
+
+    /// Says where: a path, a line, a key.
+    #[must_use]
+    pub fn at(mut self, place: impl fmt::Display) -> Self {
+        self.0.place = Some(place.to_string());
+        self
+    }
+
+    /// Says what to do next.
+    #[must_use]
+    pub fn help(mut self, help: impl Into<String>) -> Self {
+        self.0.help = Some(help.into());
+        self
+    }
+
+    /// What went wrong, without place and help.
+    pub fn what(&self) -> &str {
+        &self.0.what
+    }
+
+    /// Whether this is a clean stop on request.
+    pub fn is_interrupted(&self) -> bool {
+        self.0.kind == Kind::Interrupted
+    }
+
+    /// The command's exit code: 1 a check failed, 2 could not run, 130 interrupted after saving.
+    pub fn exit_code(&self) -> u8 {
+        match self.0.kind {
+            Kind::Check => 1,
+            Kind::Input => 2,
+            Kind::Interrupted => 130,
+        }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.what)?;
+        if let Some(place) = &self.0.place {
+            write!(f, "\n  in: {place}")?;
+        }
+        if let Some(help) = &self.0.help {
+            write!(f, "\nhelp: {help}")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Error {}
+
+/// Attaches upstill's words to file system results.
+pub trait IoContext<T> {
+    /// `doing` completes "could not ..." ("write", "open"); `path` is what it was done to.
+    fn doing(self, doing: &str, path: impl Into<PathBuf>) -> Result<T>;
+}
+
+impl<T> IoContext<T> for std::io::Result<T> {
+    fn doing(self, doing: &str, path: impl Into<PathBuf>) -> Result<T> {
+        self.map_err(|error| Error::io(doing, &path.into(), &error))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_says_what_where_and_what_to_do() {
+        let error = Error::new("the vocabulary has no [MASK] token").at("vocab.txt").help("add a line `[MASK]`");
+        assert_eq!(error.to_string(), "the vocabulary has no [MASK] token\n  in: vocab.txt\nhelp: add a line `[MASK]`");
+        assert_eq!(error.exit_code(), 2);
+    }
+
+    #[test]
+    fn a_full_disk_is_named() {
+        let full = std::io::Error::from(std::io::ErrorKind::StorageFull);
+        let error = Error::io("write", Path::new("a/b"), &full).to_string();
+        assert!(error.contains("could not write a/b"), "{error}");
+        assert!(error.contains("the disk is full"), "{error}");
+    }
+}
