@@ -1,1 +1,3 @@
-fn main(){}
+//! The `upstill` command.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! Run files: what was written and what it comes to.

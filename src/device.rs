@@ -1,0 +1,1 @@
+//! The devices: detect, choose, say why.

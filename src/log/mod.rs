@@ -1,0 +1,1 @@
+//! Records of a run: console progress, `steps.jsonl`, TensorBoard events.

@@ -1,0 +1,1 @@
+//! Labelled tasks and their scores.

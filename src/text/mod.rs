@@ -1,0 +1,3 @@
+//! Text: readers, sentences, sampling, and the pocket language.
+
+pub mod pocket;

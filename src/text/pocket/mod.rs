@@ -1,0 +1,1 @@
+//! The pocket language: a seeded generator of English-like text whose true source is known.

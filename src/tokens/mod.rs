@@ -1,0 +1,1 @@
+//! Text to tokens: the WordPiece vocabulary and memory-mapped shards.
