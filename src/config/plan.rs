@@ -1,0 +1,281 @@
+//! The plan: everything about a run, resolved and checked.
+
+use serde::{Deserialize, Serialize};
+
+use super::Schedule;
+
+/// Everything about a run, resolved: printed before step 1, saved as `plan.toml`, and all that is needed to run again.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Plan {
+    /// What trains what.
+    pub method: Method,
+    /// Decides initial weights, order, masks and dropout.
+    pub seed: u64,
+    /// The student.
+    pub model: ModelPlan,
+    /// Whose predictions are the soft targets; `None` for a standalone run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub teacher: Option<TeacherPlan>,
+    /// The text and its rows.
+    pub data: DataPlan,
+    /// The loss: weights, temperature, positions, start. A standalone run has `soft = 0`.
+    pub distill: DistillPlan,
+    /// Steps, batch and optimizer.
+    pub train: TrainPlan,
+    /// Where and how fast; never part of the results beyond rounding.
+    pub runtime: RuntimePlan,
+}
+
+/// The student's dimensions: BERT's, by Hugging Face's meaning.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ModelPlan {
+    /// Encoder layers.
+    pub layers: usize,
+    /// Width d of the residual stream.
+    pub hidden: usize,
+    /// Attention heads; they divide `hidden`.
+    pub heads: usize,
+    /// Width of the feed-forward layer.
+    pub intermediate: usize,
+    /// Rows of the position table.
+    pub max_positions: usize,
+    /// Rows of the word table, and outputs of the head.
+    pub vocab_size: usize,
+    /// Rows of the token-type table; 0 leaves it out.
+    pub token_types: usize,
+    /// Dropout probability, in embeddings, attention and feed-forward alike.
+    pub dropout: f64,
+    /// Standard deviation of the initial weights.
+    pub initializer_range: f64,
+}
+
+/// The teacher: a trained model, or (`model = None`, `from = "uniform"`) the uniform distribution as a control.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TeacherPlan {
+    /// A run directory, a checkpoint or a Hugging Face folder; or `uniform`.
+    pub from: String,
+    /// What was found there; `None` for `uniform`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<TeacherModel>,
+}
+
+/// A teacher that is a model.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TeacherModel {
+    /// Encoder layers.
+    pub layers: usize,
+    /// Width of the residual stream.
+    pub hidden: usize,
+    /// Attention heads.
+    pub heads: usize,
+    /// Width of the feed-forward layer.
+    pub intermediate: usize,
+    /// Rows of the position table.
+    pub max_positions: usize,
+    /// Parameters, head included (a tied decoder counted once).
+    pub parameters: u64,
+    /// Hash of its tokenizer.
+    pub tokenizer_hash: String,
+    /// blake3 of its weights: what a plan's hash knows the teacher by.
+    pub content_hash: String,
+}
+
+/// The text and how it becomes rows.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DataPlan {
+    /// A folder of shards, or `pocket` for the embedded language.
+    pub shards: String,
+    /// blake3 of the shards' content.
+    pub shards_hash: String,
+    /// Hash of the tokenizer.
+    pub tokenizer_hash: String,
+    /// Sentences in the training split.
+    pub sentences: u64,
+    /// Their tokens, without special tokens.
+    pub tokens: u64,
+    /// One sentence a row, or several.
+    pub rows: Rows,
+    /// Tokens in a row, `[CLS]`, `[SEP]` and padding included.
+    pub length: usize,
+    /// Rows of one pass over the training split.
+    pub rows_per_epoch: u64,
+    /// Real tokens of a row on average, `[CLS]` and `[SEP]` included.
+    pub tokens_per_row: f64,
+    /// Share of real tokens that are predicted.
+    pub mask_rate: f64,
+    /// Masked slots of a row; unused ones have weight 0.
+    pub slots: usize,
+    /// Whether a word's pieces are masked together.
+    pub whole_word: bool,
+    /// Exponent r of masking by rarity, P(token) ~ count^-r; 0 is uniform.
+    pub rarity: f64,
+}
+
+/// The objective: equation 3 of the paper, `hard * H + soft * S`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DistillPlan {
+    /// Weight of the hard loss, alpha_h.
+    pub hard: Schedule,
+    /// Weight of the soft loss, alpha_s; 0 for a standalone run.
+    pub soft: Schedule,
+    /// Temperature tau of both softmaxes of the soft loss.
+    pub temperature: Schedule,
+    /// Whether the soft loss is multiplied by tau^2 (Hinton et al. 2015); the paper's equation has no such factor.
+    pub tau_squared: bool,
+    /// Where the soft loss is taken.
+    pub positions: Positions,
+    /// How the student starts.
+    pub start: Start,
+    /// Share of the hard target that is spread evenly over the vocabulary; 0 is the paper's.
+    pub label_smoothing: f64,
+}
+
+/// Steps, batch and optimizer.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TrainPlan {
+    /// Optimizer steps.
+    pub steps: u64,
+    /// Rows an optimizer step, over all devices and micro-batches.
+    pub batch: usize,
+    /// Learning rate.
+    pub lr: Schedule,
+    /// Update rule.
+    pub optimizer: OptimizerKind,
+    /// Decay of the first moment.
+    pub beta1: f64,
+    /// Decay of the second moment.
+    pub beta2: f64,
+    /// Added to the root of the second moment.
+    pub epsilon: f64,
+    /// Weight decay; never on biases and layer norms.
+    pub weight_decay: f64,
+    /// Largest global gradient norm; 0 does not clip.
+    pub clip: f64,
+    /// Steps between two held-out evaluations; the last step is always evaluated.
+    pub evaluate_every: u64,
+    /// Held-out rows an evaluation.
+    pub evaluate_rows: usize,
+    /// Steps between two checkpoints; the last step always has one.
+    pub checkpoint_every: u64,
+    /// Checkpoints kept besides the best one.
+    pub keep_checkpoints: usize,
+}
+
+/// Where and how fast: may change speed, never results beyond rounding.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RuntimePlan {
+    /// `auto`, `cpu`, `wgpu`, ... as written; the device room reads it.
+    pub device: String,
+    /// Number format of the forward and backward pass.
+    pub precision: Precision,
+    /// Rows at once on one device; a batch is split into these.
+    pub micro_batch: usize,
+    /// CPU threads; 0 takes all.
+    pub threads: usize,
+}
+
+/// Defines an enum written as a lower-case word in run files, plans and on the command line.
+macro_rules! words {
+    ($(#[$outer:meta])* $name:ident { $($(#[$inner:meta])* $variant:ident = $word:literal),+ $(,)? }) => {
+        $(#[$outer])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+        pub enum $name { $($(#[$inner])* #[serde(rename = $word)] $variant),+ }
+
+        impl $name {
+            /// Every word, in order.
+            pub const WORDS: &'static [&'static str] = &[$($word),+];
+
+            /// The word it is written as.
+            pub fn word(self) -> &'static str {
+                match self { $($name::$variant => $word),+ }
+            }
+
+            /// The value a word stands for.
+            pub fn from_word(word: &str) -> Option<Self> {
+                match word { $($word => Some($name::$variant),)+ _ => None }
+            }
+        }
+
+        impl std::fmt::Display for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str(self.word())
+            }
+        }
+    };
+}
+
+words! {
+    /// What trains what.
+    Method {
+        /// Masked language modelling alone.
+        Standalone = "standalone",
+        /// Distillation from a weak teacher (Lee et al. 2023).
+        Dwt = "dwt",
+        /// A small and a large model that teach each other (Lee et al. 2023b).
+        Cotrain = "cotrain",
+        /// A fine-tuned BERT into a BiLSTM over a transfer set (Mukherjee & Awadallah 2019).
+        Transfer = "transfer",
+        /// A pre-trained model on a labelled task.
+        Finetune = "finetune",
+    }
+}
+
+words! {
+    /// How sentences become rows.
+    Rows {
+        /// One sentence a row, padded (the paper).
+        Sentence = "sentence",
+        /// Several sentences a row, each attending only to itself with positions from 0: the same losses, less padding.
+        Packed = "packed",
+    }
+}
+
+words! {
+    /// Where the soft loss is taken.
+    Positions {
+        /// At the masked tokens.
+        Masked = "masked",
+        /// At every real token.
+        All = "all",
+    }
+}
+
+words! {
+    /// How a student starts.
+    Start {
+        /// Random weights.
+        Fresh = "fresh",
+        /// The teacher's weights, layer by layer (the paper's A.3).
+        Remap = "remap",
+    }
+}
+
+words! {
+    /// Update rule.
+    OptimizerKind {
+        /// Adam (weight decay, if any, joins the gradient).
+        Adam = "adam",
+        /// Adam with decoupled weight decay.
+        AdamW = "adamw",
+    }
+}
+
+words! {
+    /// Number format of the forward and backward pass; weights, moments and sums stay in f32.
+    Precision {
+        /// 32 bits.
+        F32 = "f32",
+        /// bfloat16.
+        Bf16 = "bf16",
+        /// IEEE half.
+        F16 = "f16",
+    }
+}
