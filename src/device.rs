@@ -1,1 +1,203 @@
 //! The devices: detect, choose, say why.
+
+use burn::tensor::Device as BurnDevice;
+
+use crate::error::{Error, Result};
+
+/// A device to train on, and why it was chosen.
+#[derive(Debug, Clone)]
+pub struct Device {
+    /// burn's handle.
+    pub handle: BurnDevice,
+    /// What it is.
+    pub kind: DeviceKind,
+    /// The part's own name: an adapter's, or the number of CPU threads.
+    pub name: String,
+    /// Why this one: a clause for the first line of a run.
+    pub why: String,
+}
+
+/// What kind of device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DeviceKind {
+    /// burn's CPU backend, flex.
+    Cpu,
+    /// A GPU through WebGPU (Vulkan, Metal, DirectX 12).
+    Wgpu,
+    /// A GPU imitated by the CPU, through WebGPU. Never chosen unless asked for.
+    SoftwareGpu,
+}
+
+impl DeviceKind {
+    /// The word in run files and on the command line.
+    pub fn word(self) -> &'static str {
+        match self {
+            DeviceKind::Cpu => "cpu",
+            DeviceKind::Wgpu => "wgpu",
+            DeviceKind::SoftwareGpu => "wgpu:software",
+        }
+    }
+}
+
+impl std::fmt::Display for Device {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} ({}): {}", self.kind.word(), self.name, self.why)
+    }
+}
+
+/// What may be asked for.
+pub const CHOICES: &str = "auto, cpu, wgpu, wgpu:N, wgpu:software";
+
+impl Device {
+    /// The CPU.
+    pub fn cpu(why: &str) -> Self {
+        let threads = std::thread::available_parallelism().map_or(1, usize::from);
+        Self { handle: BurnDevice::flex(), kind: DeviceKind::Cpu, name: format!("{threads} threads"), why: why.to_owned() }
+    }
+
+    /// Chooses what `request` names ([`CHOICES`]); `auto` takes the first real GPU, else the CPU.
+    ///
+    /// # Errors
+    /// When the request is unknown, or names what this machine or this build does not have.
+    pub fn choose(request: &str) -> Result<Self> {
+        match request.split_once(':').unwrap_or((request, "")) {
+            ("auto", "") => Ok(auto()),
+            ("cpu", "") => Ok(Self::cpu("asked for")),
+            ("wgpu", which) => gpu(which),
+            ("cuda", _) => Err(Error::new("this version has no CUDA yet")
+                .help("an NVIDIA GPU works through Vulkan: --device wgpu (it needs the driver's Vulkan part)")),
+            _ => Err(Error::new(format!("unknown device {request:?}")).help(format!("one of: {CHOICES}"))),
+        }
+    }
+}
+
+/// Whether tensors of this device are computed by burn's CPU backend.
+pub fn is_cpu(device: &BurnDevice) -> bool {
+    *device == BurnDevice::flex()
+}
+
+/// A GPU as the graphics API reports it.
+#[derive(Debug, Clone)]
+pub struct Adapter {
+    /// The part's name.
+    pub name: String,
+    /// Vulkan, Metal, ...
+    pub api: String,
+    /// Whether the CPU imitates it.
+    pub is_software: bool,
+    /// Largest buffer that a kernel can bind, in bytes.
+    pub binding_bytes_max: u64,
+    /// Largest buffer, in bytes.
+    pub buffer_bytes_max: u64,
+    /// Workgroup memory, in bytes.
+    pub workgroup_bytes_max: u32,
+    /// Invocations in a workgroup.
+    pub invocations_max: u32,
+    handle: BurnDevice,
+}
+
+fn auto() -> Device {
+    let adapters = adapters();
+    match adapters.iter().find(|adapter| !adapter.is_software) {
+        Some(adapter) => of_adapter(adapter, "the first GPU found; --device cpu overrides"),
+        None if !cfg!(feature = "wgpu") => Device::cpu("this build has no GPU backend (feature wgpu)"),
+        None if adapters.is_empty() => Device::cpu("no GPU found"),
+        None => Device::cpu("the only GPU found is imitated by the CPU (--device wgpu:software takes it)"),
+    }
+}
+
+fn gpu(which: &str) -> Result<Device> {
+    if !cfg!(feature = "wgpu") {
+        return Err(Error::new("this build has no GPU backend").help("build with the feature wgpu, or --device cpu"));
+    }
+    let adapters = adapters();
+    let wanted = match which {
+        "" => adapters.iter().find(|adapter| !adapter.is_software),
+        "software" => adapters.iter().find(|adapter| adapter.is_software),
+        index => match index.parse::<usize>() {
+            Ok(index) => adapters.get(index),
+            Err(_) => return Err(Error::new(format!("unknown device \"wgpu:{which}\"")).help(format!("one of: {CHOICES}"))),
+        },
+    };
+    let found = || match adapters.is_empty() {
+        true => "no GPU found; install its Vulkan driver, or --device cpu".to_owned(),
+        false => format!("found: {}", adapters.iter().map(|a| a.name.as_str()).collect::<Vec<_>>().join(", ")),
+    };
+    let colon = if which.is_empty() { "" } else { ":" };
+    wanted
+        .map(|adapter| of_adapter(adapter, "asked for"))
+        .ok_or_else(|| Error::new(format!("there is no device wgpu{colon}{which} here")).help(found()))
+}
+
+fn of_adapter(adapter: &Adapter, why: &str) -> Device {
+    let kind = if adapter.is_software { DeviceKind::SoftwareGpu } else { DeviceKind::Wgpu };
+    Device { handle: adapter.handle.clone(), kind, name: format!("{}, {}", adapter.name, adapter.api), why: why.to_owned() }
+}
+
+/// The GPUs of this machine, in the order of `wgpu:N`.
+#[cfg(feature = "wgpu")]
+pub fn adapters() -> Vec<Adapter> {
+    use burn::tensor::DeviceKind as Kind;
+    let instance = wgpu::Instance::default();
+    let found = pollster::block_on(instance.enumerate_adapters(wgpu::Backends::PRIMARY));
+    let mut counts = [0usize; 3];
+    let mut number = |slot: usize| {
+        counts[slot] += 1;
+        counts[slot] - 1
+    };
+    let mut out = Vec::new();
+    for adapter in found {
+        let (info, limits) = (adapter.get_info(), adapter.limits());
+        let kind = match info.device_type {
+            wgpu::DeviceType::DiscreteGpu => Kind::DiscreteGpu(number(0)),
+            wgpu::DeviceType::IntegratedGpu => Kind::IntegratedGpu(number(1)),
+            wgpu::DeviceType::VirtualGpu => Kind::VirtualGpu(number(2)),
+            wgpu::DeviceType::Cpu => Kind::Cpu,
+            wgpu::DeviceType::Other => continue,
+        };
+        out.push(Adapter {
+            name: info.name,
+            api: format!("{:?}", info.backend),
+            is_software: info.device_type == wgpu::DeviceType::Cpu,
+            binding_bytes_max: limits.max_storage_buffer_binding_size as u64,
+            buffer_bytes_max: limits.max_buffer_size,
+            workgroup_bytes_max: limits.max_compute_workgroup_storage_size,
+            invocations_max: limits.max_compute_invocations_per_workgroup,
+            handle: BurnDevice::wgpu(kind),
+        });
+    }
+    out
+}
+
+/// No GPU backend in this build.
+#[cfg(not(feature = "wgpu"))]
+pub fn adapters() -> Vec<Adapter> {
+    Vec::new()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unknown_device_lists_the_known_ones() {
+        let error = Device::choose("tpu").unwrap_err();
+        insta::assert_snapshot!(error, @r#"
+        unknown device "tpu"
+        help: one of: auto, cpu, wgpu, wgpu:N, wgpu:software
+        "#);
+        assert!(Device::choose("wgpu:x").is_err());
+        assert!(Device::choose("wgpu:99").unwrap_err().to_string().contains("there is no device wgpu:99 here"));
+    }
+
+    #[test]
+    fn auto_never_takes_a_software_gpu() {
+        assert_ne!(Device::choose("auto").unwrap().kind, DeviceKind::SoftwareGpu);
+    }
+
+    #[test]
+    fn the_cpu_is_told_from_others_with_and_without_autodiff() {
+        let cpu = Device::cpu("").handle;
+        assert!(is_cpu(&cpu) && is_cpu(&cpu.autodiff()));
+    }
+}

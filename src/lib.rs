@@ -2,11 +2,16 @@
 #![warn(missing_docs)]
 
 pub mod batch;
+pub mod checkpoint;
 pub mod config;
 pub mod device;
 pub mod error;
 pub mod files;
 pub mod log;
+pub mod loss;
+pub mod methods;
+pub mod model;
+pub mod optim;
 pub mod study;
 pub mod tasks;
 pub mod text;

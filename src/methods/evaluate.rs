@@ -1,0 +1,68 @@
+//! Scoring a masked language model on held-out rows.
+
+use burn::tensor::{Device, Int, Tensor};
+use serde::{Deserialize, Serialize};
+
+use super::teacher::Teacher;
+use crate::batch::Batches;
+use crate::error::{Error, Result};
+use crate::loss::hard_loss;
+use crate::model::{BatchTensors, BertForMaskedLm, Dropout};
+
+/// A model's scores on held-out rows; every run is scored on the same rows with the same masks.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Evaluation {
+    /// Hard loss, nats a masked token.
+    pub held_out_loss: f64,
+    /// Its exponential.
+    pub perplexity: f64,
+    /// Share of masked tokens whose most likely candidate is right.
+    pub masked_accuracy: f64,
+    /// Masked tokens scored.
+    pub masked_tokens: u64,
+    /// Share of masked tokens where the teacher's most likely candidate is the same.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub teacher_agreement: Option<f64>,
+}
+
+/// Scores `model`, on a device without autodiff, on the first `rows` rows.
+///
+/// # Errors
+/// When nothing is masked there.
+pub fn evaluate(model: &BertForMaskedLm, held_out: &Batches, rows: usize, teacher: Option<&dyn Teacher>, device: &Device) -> Result<Evaluation> {
+    let (mut loss, mut right, mut agreeing, mut masked) = (0.0, 0.0, 0.0, 0);
+    let batches = rows.min(held_out.rows_per_epoch()).div_ceil(held_out.rows_per_batch());
+    for step in 0..batches as u64 {
+        let host = held_out.at(step);
+        if host.masked == 0 {
+            continue;
+        }
+        let batch = BatchTensors::new(&host, device);
+        let logits_nv = model.logits(&batch.inputs, batch.slots_n.clone(), &mut Dropout::off());
+        let best_n = best(logits_nv.clone());
+        let count = |same_n: Tensor<1>| f64::from((same_n * batch.weights_n.clone()).sum().into_scalar::<f32>());
+        right += count(best_n.clone().equal(batch.labels_n.clone()).float());
+        if let Some(teacher) = teacher {
+            let signal = teacher.signal(&batch.inputs, batch.slots_n.clone());
+            agreeing += count(best_n.equal(best(signal.logits())).float());
+        }
+        loss += count(hard_loss(logits_nv, batch.labels_n.clone(), 0.0));
+        masked += host.masked;
+    }
+    if masked == 0 {
+        return Err(Error::new("there is nothing to evaluate on: no held-out token is masked")
+            .help("hold out a larger share when building the data (--held-out)"));
+    }
+    let n = masked as f64;
+    Ok(Evaluation {
+        held_out_loss: loss / n,
+        perplexity: (loss / n).exp(),
+        masked_accuracy: right / n,
+        masked_tokens: masked as u64,
+        teacher_agreement: teacher.map(|_| agreeing / n),
+    })
+}
+
+fn best(logits_nv: Tensor<2>) -> Tensor<1, Int> {
+    logits_nv.argmax(1).squeeze_dim(1)
+}

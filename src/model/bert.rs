@@ -1,0 +1,296 @@
+//! BERT for masked language modelling (Devlin et al. 2019): post-layer-norm, erf GELU, tied decoder with a bias.
+//!
+//! Field names are Hugging Face's parameter names, `self_` standing for `self`.
+
+use burn::module::{Module, Param};
+use burn::nn::{Embedding, LayerNorm, LayerNormConfig, Linear};
+use burn::tensor::activation::{gelu, softmax};
+use burn::tensor::{Device, Int, Tensor};
+use serde::{Deserialize, Serialize};
+
+use super::dropout::Dropout;
+use super::init::Init;
+use super::inputs::Inputs;
+use crate::device;
+
+/// The shape of a BERT, in Hugging Face's `config.json` terms.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct BertShape {
+    /// Tokens in the vocabulary.
+    pub vocab_size: usize,
+    /// Width `d` of the hidden states.
+    pub hidden: usize,
+    /// Encoder layers.
+    pub layers: usize,
+    /// Attention heads; they divide `hidden`.
+    pub heads: usize,
+    /// Width of the feed-forward layer.
+    pub intermediate: usize,
+    /// Longest row.
+    pub max_positions: usize,
+    /// Token types; 0 leaves the table out.
+    pub token_types: usize,
+    /// Epsilon of the layer norms; BERT's is 1e-12.
+    pub norm_epsilon: f64,
+}
+
+impl BertShape {
+    /// A BERT with the usual choices: a feed-forward layer four times the width, two token types.
+    pub fn new(vocab_size: usize, hidden: usize, layers: usize, heads: usize, max_positions: usize) -> Self {
+        Self { vocab_size, hidden, layers, heads, intermediate: 4 * hidden, max_positions, token_types: 2, norm_epsilon: 1e-12 }
+    }
+
+    /// Draws a model: N(0, `range`) weights, zero biases, from `seed` and each parameter's name alone.
+    pub fn init(&self, seed: u64, range: f64, device: &Device) -> BertForMaskedLm {
+        let init = Init::new(seed, range, device);
+        let norm = |width| LayerNormConfig::new(width).with_epsilon(self.norm_epsilon).init(device);
+        let layer = |i: usize| {
+            let name = |part: &str| format!("bert.encoder.layer.{i}.{part}.weight");
+            let linear = |part: &str, from, to| init.linear(&name(part), from, to);
+            Layer {
+                attention: Attention {
+                    self_: SelfAttention {
+                        query: linear("attention.self.query", self.hidden, self.hidden),
+                        key: linear("attention.self.key", self.hidden, self.hidden),
+                        value: linear("attention.self.value", self.hidden, self.hidden),
+                        heads: self.heads,
+                    },
+                    output: Output { dense: linear("attention.output.dense", self.hidden, self.hidden), LayerNorm: norm(self.hidden) },
+                },
+                intermediate: Intermediate { dense: linear("intermediate.dense", self.hidden, self.intermediate) },
+                output: Output { dense: linear("output.dense", self.intermediate, self.hidden), LayerNorm: norm(self.hidden) },
+            }
+        };
+        let table = |part: &str, rows| init.embedding(&format!("bert.embeddings.{part}.weight"), rows, self.hidden);
+        BertForMaskedLm {
+            bert: Bert {
+                embeddings: Embeddings {
+                    word_embeddings: table("word_embeddings", self.vocab_size),
+                    position_embeddings: table("position_embeddings", self.max_positions),
+                    token_type_embeddings: (self.token_types > 0).then(|| table("token_type_embeddings", self.token_types)),
+                    LayerNorm: norm(self.hidden),
+                },
+                encoder: Encoder { layer: (0..self.layers).map(layer).collect() },
+            },
+            cls: Cls {
+                predictions: Predictions {
+                    transform: Transform {
+                        dense: init.linear("cls.predictions.transform.dense.weight", self.hidden, self.hidden),
+                        LayerNorm: norm(self.hidden),
+                    },
+                    bias: init.zeros(self.vocab_size),
+                },
+            },
+            shape: self.clone(),
+        }
+    }
+
+    /// Parameters of the model, the head's own included; the decoder is tied and counts once.
+    pub fn parameters(&self) -> usize {
+        self.parameters_without_head() + self.hidden * self.hidden + 3 * self.hidden + self.vocab_size
+    }
+
+    /// Parameters of the encoder and the embeddings, as the paper counts them.
+    pub fn parameters_without_head(&self) -> usize {
+        let (d, f) = (self.hidden, self.intermediate);
+        let layer = 4 * (d * d + d) + (d * f + f) + (f * d + d) + 4 * d;
+        (self.vocab_size + self.max_positions + self.token_types) * d + 2 * d + self.layers * layer
+    }
+}
+
+/// BERT with its language-model head.
+#[derive(Module, Debug)]
+pub struct BertForMaskedLm {
+    /// Embeddings and encoder.
+    pub bert: Bert,
+    /// The language-model head.
+    pub cls: Cls,
+    #[module(skip)]
+    shape: BertShape,
+}
+
+impl BertForMaskedLm {
+    /// Logits `[n, v]` at `n` positions, given as indices into the flattened `[b * s]` positions of `inputs`.
+    /// The head runs on these alone.
+    pub fn logits(&self, inputs: &Inputs, at_n: Tensor<1, Int>, dropout: &mut Dropout) -> Tensor<2> {
+        self.head(self.bert.hidden(inputs, dropout).select(0, at_n))
+    }
+
+    /// The head on hidden states `[n, d]`: logits `[n, v]`.
+    pub fn head(&self, hidden_nd: Tensor<2>) -> Tensor<2> {
+        let predictions = &self.cls.predictions;
+        let x_nd = predictions.transform.LayerNorm.forward(erf_gelu(predictions.transform.dense.forward(hidden_nd)));
+        let words_vd = self.bert.embeddings.word_embeddings.weight.val();
+        x_nd.matmul(words_vd.transpose()) + predictions.bias.val().unsqueeze()
+    }
+
+    /// The shape it was made with.
+    pub fn shape(&self) -> &BertShape {
+        &self.shape
+    }
+}
+
+/// Embeddings and encoder.
+#[derive(Module, Debug)]
+pub struct Bert {
+    /// Word, position and token-type tables.
+    pub embeddings: Embeddings,
+    /// The layers.
+    pub encoder: Encoder,
+}
+
+impl Bert {
+    /// The last layer's hidden states, flattened: `[b * s, d]`.
+    pub fn hidden(&self, inputs: &Inputs, dropout: &mut Dropout) -> Tensor<2> {
+        let mut x_nd = self.embeddings.forward(inputs, dropout);
+        for layer in &self.encoder.layer {
+            x_nd = layer.forward(x_nd, inputs, dropout);
+        }
+        x_nd
+    }
+}
+
+#[derive(Module, Debug)]
+#[allow(non_snake_case, reason = "Hugging Face's parameter names")]
+/// The tables whose sum a token starts as.
+pub struct Embeddings {
+    /// `[v, d]`, also the decoder.
+    pub word_embeddings: Embedding,
+    /// `[max_positions, d]`.
+    pub position_embeddings: Embedding,
+    /// `[token_types, d]`; rows here are of type 0.
+    pub token_type_embeddings: Option<Embedding>,
+    /// Over the sum.
+    pub LayerNorm: LayerNorm,
+}
+
+impl Embeddings {
+    fn forward(&self, inputs: &Inputs, dropout: &mut Dropout) -> Tensor<2> {
+        let look_up = |table: &Embedding, ids_bs: &Tensor<2, Int>| table.weight.val().select(0, ids_bs.clone().flatten(0, 1));
+        let mut x_nd = look_up(&self.word_embeddings, &inputs.ids_bs) + look_up(&self.position_embeddings, &inputs.positions_bs);
+        if let Some(types) = &self.token_type_embeddings {
+            x_nd = x_nd + types.weight.val().narrow(0, 0, 1);
+        }
+        dropout.apply(self.LayerNorm.forward(x_nd))
+    }
+}
+
+/// The stack of layers.
+#[derive(Module, Debug)]
+pub struct Encoder {
+    /// First to last.
+    pub layer: Vec<Layer>,
+}
+
+/// One encoder layer.
+#[derive(Module, Debug)]
+pub struct Layer {
+    /// Self-attention and its output.
+    pub attention: Attention,
+    /// Up to the feed-forward width.
+    pub intermediate: Intermediate,
+    /// And back.
+    pub output: Output,
+}
+
+impl Layer {
+    fn forward(&self, x_nd: Tensor<2>, inputs: &Inputs, dropout: &mut Dropout) -> Tensor<2> {
+        let context_nd = self.attention.self_.forward(x_nd.clone(), inputs, dropout);
+        let x_nd = self.attention.output.forward(context_nd, x_nd, dropout);
+        let wide_nf = erf_gelu(self.intermediate.dense.forward(x_nd.clone()));
+        self.output.forward(wide_nf, x_nd, dropout)
+    }
+}
+
+/// Self-attention with its output projection.
+#[derive(Module, Debug)]
+pub struct Attention {
+    /// Query, key, value.
+    pub self_: SelfAttention,
+    /// Projection, residual, layer norm.
+    pub output: Output,
+}
+
+/// Scaled dot-product attention over the positions that a token may see.
+#[derive(Module, Debug)]
+pub struct SelfAttention {
+    /// `[d, d]`.
+    pub query: Linear,
+    /// `[d, d]`.
+    pub key: Linear,
+    /// `[d, d]`.
+    pub value: Linear,
+    /// Number of heads.
+    pub heads: usize,
+}
+
+impl SelfAttention {
+    fn forward(&self, x_nd: Tensor<2>, inputs: &Inputs, dropout: &mut Dropout) -> Tensor<2> {
+        let [b, s] = inputs.ids_bs.dims();
+        let d = x_nd.dims()[1];
+        let head_width = d / self.heads;
+        let split = |linear: &Linear| linear.forward(x_nd.clone()).reshape([b, s, self.heads, head_width]).swap_dims(1, 2);
+        let (query, key, value) = (split(&self.query), split(&self.key), split(&self.value));
+        let scores_bhss = query.matmul(key.swap_dims(2, 3)) / (head_width as f64).sqrt() + inputs.attention_bias_b1ss.clone();
+        let shares_bhss = dropout.apply(softmax(scores_bhss, 3));
+        shares_bhss.matmul(value).swap_dims(1, 2).reshape([b * s, d])
+    }
+}
+
+/// The feed-forward layer's way up.
+#[derive(Module, Debug)]
+pub struct Intermediate {
+    /// `[d, f]`.
+    pub dense: Linear,
+}
+
+#[derive(Module, Debug)]
+#[allow(non_snake_case, reason = "Hugging Face's parameter names")]
+/// A projection back to the width, added to the residual and normed.
+pub struct Output {
+    /// The projection.
+    pub dense: Linear,
+    /// After the sum.
+    pub LayerNorm: LayerNorm,
+}
+
+impl Output {
+    fn forward(&self, x: Tensor<2>, residual_nd: Tensor<2>, dropout: &mut Dropout) -> Tensor<2> {
+        self.LayerNorm.forward(dropout.apply(self.dense.forward(x)) + residual_nd)
+    }
+}
+
+/// The language-model head, under Hugging Face's name for it.
+#[derive(Module, Debug)]
+pub struct Cls {
+    /// Transform and bias; the decoder is the word table.
+    pub predictions: Predictions,
+}
+
+/// What the head owns.
+#[derive(Module, Debug)]
+pub struct Predictions {
+    /// Dense, GELU, layer norm.
+    pub transform: Transform,
+    /// `[v]`, added to the logits.
+    pub bias: Param<Tensor<1>>,
+}
+
+#[derive(Module, Debug)]
+#[allow(non_snake_case, reason = "Hugging Face's parameter names")]
+/// The head's dense layer.
+pub struct Transform {
+    /// `[d, d]`.
+    pub dense: Linear,
+    /// After GELU.
+    pub LayerNorm: LayerNorm,
+}
+
+/// GELU by the error function, `x * Phi(x)`, with its exact gradient everywhere: burn 0.22's own backward pass is an
+/// approximation on GPUs (off by up to 9e-4), so there it is composed of operations whose gradients are exact.
+pub fn erf_gelu<const D: usize>(x: Tensor<D>) -> Tensor<D> {
+    if device::is_cpu(&x.device()) {
+        return gelu(x);
+    }
+    (x.clone().div_scalar(std::f32::consts::SQRT_2).erf() + 1.0) * x * 0.5
+}

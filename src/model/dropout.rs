@@ -1,0 +1,86 @@
+//! Dropout whose masks are a function of a key, not of a device's generator: the same on every device, and a resumed
+//! run needs no random state.
+
+use burn::tensor::{Tensor, TensorData};
+
+/// Draws the dropout masks of one forward pass. Each use is a new site; the mask of site `i` depends on `(key, i)` only.
+#[derive(Debug, Clone)]
+pub struct Dropout {
+    rate: f64,
+    key: u64,
+    site: u64,
+}
+
+impl Dropout {
+    /// Drops each element with probability `rate` in `[0, 1)`.
+    pub fn new(rate: f64, key: u64) -> Self {
+        Self { rate, key, site: 0 }
+    }
+
+    /// No dropout: evaluation, and every teacher.
+    pub fn off() -> Self {
+        Self::new(0.0, 0)
+    }
+
+    /// Zeroes a random share of `x` and scales the rest up, so that the expectation stays (inverted dropout).
+    pub fn apply<const D: usize>(&mut self, x: Tensor<D>) -> Tensor<D> {
+        if self.rate == 0.0 {
+            return x;
+        }
+        let shape = x.shape();
+        let mask = mask(mix(self.key ^ mix(self.site)), self.rate, shape.num_elements());
+        self.site += 1;
+        let mask = Tensor::<D>::from_data(TensorData::new(mask, shape), &x.device().inner());
+        x * mask
+    }
+}
+
+/// `count` factors, 0 or the inverse of the share that is kept; 16 random bits an element.
+fn mask(key: u64, rate: f64, count: usize) -> Vec<f32> {
+    let dropped_below = (rate * 65536.0).round() as u16;
+    let kept = 1.0 / (1.0 - f64::from(dropped_below) / 65536.0);
+    let mut out = Vec::with_capacity(count.next_multiple_of(4));
+    for word in 0..count.div_ceil(4) as u64 {
+        let bits = mix(key.wrapping_add(word.wrapping_mul(GOLDEN)));
+        for lane in 0..4 {
+            let draw = (bits >> (16 * lane)) as u16;
+            out.push(if draw < dropped_below { 0.0 } else { kept as f32 });
+        }
+    }
+    out.truncate(count);
+    out
+}
+
+const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
+
+/// SplitMix64's finaliser (Steele, Lea and Flood 2014): a bijection that scatters neighbouring inputs.
+fn mix(x: u64) -> u64 {
+    let x = x.wrapping_add(GOLDEN);
+    let x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    x ^ (x >> 31)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use burn::tensor::Device;
+
+    #[test]
+    fn a_mask_keeps_the_expectation_and_depends_on_the_key_alone() {
+        let drawn = mask(7, 0.1, 100_001);
+        assert_eq!(drawn, mask(7, 0.1, 100_001));
+        assert_ne!(drawn, mask(8, 0.1, 100_001));
+        let mean = drawn.iter().map(|&x| f64::from(x)).sum::<f64>() / drawn.len() as f64;
+        assert!((mean - 1.0).abs() < 5e-3, "mean of the mask is {mean}");
+    }
+
+    #[test]
+    fn each_site_has_a_mask_of_its_own() {
+        let ones = Tensor::<2>::ones([8, 64], &Device::flex());
+        let mut dropout = Dropout::new(0.5, 3);
+        let (first, second) = (dropout.apply(ones.clone()).into_data(), dropout.apply(ones.clone()).into_data());
+        assert_ne!(first, second);
+        assert_eq!(Dropout::new(0.5, 3).apply(ones).into_data(), first);
+    }
+}

@@ -1,0 +1,76 @@
+//! A [`MaskedBatch`] on a device.
+
+use burn::tensor::{Device, Int, Tensor, TensorData};
+
+use crate::batch::MaskedBatch;
+
+/// Added to the score of a pair of positions that must not see each other; far below any real score, and finite,
+/// so that a row of padding (which sees nothing) has a softmax.
+const UNSEEN: f32 = -1e9;
+
+/// What a model reads: the input side of a batch, on a device and outside any autodiff graph.
+#[derive(Debug, Clone)]
+pub struct Inputs {
+    /// Token ids.
+    pub ids_bs: Tensor<2, Int>,
+    /// Position of each token within its own sentence.
+    pub positions_bs: Tensor<2, Int>,
+    /// 0 where the query may look at the key, a large negative number elsewhere: `[b, 1, s, s]`.
+    pub attention_bias_b1ss: Tensor<4>,
+}
+
+impl Inputs {
+    /// Uploads ids, positions and segments, each of `rows * length`, row after row. A position sees the positions of
+    /// its own segment; segment 0 is padding and sees only padding.
+    pub fn new(ids: &[i32], positions: &[i32], segments: &[i32], rows: usize, device: &Device) -> Self {
+        let length = ids.len() / rows.max(1);
+        let upload = |values: &[i32]| Tensor::<2, Int>::from_data(TensorData::new(values.to_vec(), [rows, length]), device);
+        let segments_bs = upload(segments);
+        let same_bss = segments_bs.clone().unsqueeze_dim::<3>(2).equal(segments_bs.unsqueeze_dim::<3>(1));
+        let attention_bias_bss = same_bss.bool_not().float() * UNSEEN;
+        Self { ids_bs: upload(ids), positions_bs: upload(positions), attention_bias_b1ss: attention_bias_bss.unsqueeze_dim(1) }
+    }
+}
+
+/// A batch on a device: what the model reads, and what it is asked.
+#[derive(Debug, Clone)]
+pub struct BatchTensors {
+    /// The input side.
+    pub inputs: Inputs,
+    /// Masked slots as indices into the flattened `[b * s]` positions; `n = b * m`.
+    pub slots_n: Tensor<1, Int>,
+    /// The true token of each slot.
+    pub labels_n: Tensor<1, Int>,
+    /// 1 for a used slot, 0 for an unused one.
+    pub weights_n: Tensor<1>,
+    /// 1 for a real token, 0 for padding: `[b * s]`.
+    pub real_bs: Tensor<1>,
+    /// Used slots, as counted on the host.
+    pub masked: usize,
+    /// Real tokens, as counted on the host.
+    pub tokens: usize,
+}
+
+impl BatchTensors {
+    /// Uploads a batch.
+    pub fn new(batch: &MaskedBatch, device: &Device) -> Self {
+        let n = batch.rows * batch.slots;
+        let slots: Vec<i32> = batch
+            .masked_bm
+            .iter()
+            .enumerate()
+            .map(|(slot, &at)| (slot / batch.slots * batch.length) as i32 + at)
+            .collect();
+        let real: Vec<f32> = batch.segments_bs.iter().map(|&segment| if segment > 0 { 1.0 } else { 0.0 }).collect();
+        let count = real.len();
+        Self {
+            inputs: Inputs::new(&batch.input_ids_bs, &batch.positions_bs, &batch.segments_bs, batch.rows, device),
+            slots_n: Tensor::from_data(TensorData::new(slots, [n]), device),
+            labels_n: Tensor::from_data(TensorData::new(batch.labels_bm.clone(), [n]), device),
+            weights_n: Tensor::from_data(TensorData::new(batch.weights_bm.clone(), [n]), device),
+            real_bs: Tensor::from_data(TensorData::new(real, [count]), device),
+            masked: batch.masked,
+            tokens: batch.tokens,
+        }
+    }
+}

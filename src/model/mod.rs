@@ -1,0 +1,20 @@
+//! Models: BERT, its weights by Hugging Face's names, and how a student starts from a teacher.
+//!
+//! Shapes are written as suffixes: `b` rows of a batch, `s` positions of a row, `n` positions taken together, `d` width,
+//! `f` feed-forward width, `h` heads, `v` vocabulary, `m` masked slots of a row.
+
+mod bert;
+mod dropout;
+mod huggingface;
+mod init;
+mod inputs;
+mod remap;
+mod weights;
+
+pub use bert::{Bert, BertForMaskedLm, BertShape, erf_gelu};
+pub use dropout::Dropout;
+pub use huggingface::ModelFolder;
+pub use inputs::{BatchTensors, Inputs};
+pub use remap::remap;
+pub use weights::{HostTensor, Weights};
+pub(crate) use weights::{ModulePath, to_host};

@@ -1,0 +1,108 @@
+//! Parameter remapping: a student starts from its teacher's weights (Lee et al. 2023, appendix A.3).
+
+use super::bert::BertShape;
+use super::weights::Weights;
+use crate::error::{Error, Result};
+
+/// A student's starting weights: the teacher's embeddings, head and layers, its layers expanded to the student's depth.
+///
+/// **Expansion**: a shallower teacher's last layer is repeated until the depths agree. A deeper teacher is sampled
+/// evenly, first and last layer included (12 to 6 gives DistilBERT's 0, 2, 4, 7, 9, 11). **Remapping**: each layer is
+/// then copied to its position.
+///
+/// # Errors
+/// When the two differ in anything but depth; the message names both sizes.
+pub fn remap(teacher: &Weights, from: &BertShape, to: &BertShape) -> Result<Weights> {
+    let same_but_depth = BertShape { layers: from.layers, heads: to.heads, norm_epsilon: from.norm_epsilon, ..to.clone() };
+    if *from != (BertShape { heads: to.heads, ..same_but_depth }) || from.layers == 0 {
+        return Err(Error::new(format!(
+            "remapping copies weights as they are, and the teacher's sizes differ from the student's: width {} and {}, \
+             feed-forward {} and {}, vocabulary {} and {}, positions {} and {}, token types {} and {}",
+            from.hidden,
+            to.hidden,
+            from.intermediate,
+            to.intermediate,
+            from.vocab_size,
+            to.vocab_size,
+            from.max_positions,
+            to.max_positions,
+            from.token_types,
+            to.token_types
+        ))
+        .help("give the student the teacher's sizes (only the depth may differ), or start = \"fresh\""));
+    }
+    let mut out = Weights::default();
+    for (name, tensor) in teacher.iter().filter(|(name, _)| layer_of(name).is_none()) {
+        out.insert(name, tensor.clone());
+    }
+    for layer in 0..to.layers {
+        let source = source_layer(layer, from.layers, to.layers);
+        for (name, tensor) in teacher.iter() {
+            if let Some((of, rest)) = layer_of(name)
+                && of == source
+            {
+                out.insert(&format!("{LAYER}{layer}.{rest}"), tensor.clone());
+            }
+        }
+    }
+    Ok(out)
+}
+
+const LAYER: &str = "bert.encoder.layer.";
+
+/// The layer that a parameter belongs to, and its name within the layer.
+fn layer_of(name: &str) -> Option<(usize, &str)> {
+    let (layer, rest) = name.strip_prefix(LAYER)?.split_once('.')?;
+    Some((layer.parse().ok()?, rest))
+}
+
+/// Which teacher layer the student's layer `i` copies.
+fn source_layer(i: usize, teacher_layers: usize, student_layers: usize) -> usize {
+    if teacher_layers <= student_layers {
+        return i.min(teacher_layers - 1);
+    }
+    let steps = (student_layers - 1).max(1);
+    (2 * i * (teacher_layers - 1) + steps) / (2 * steps)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use burn::tensor::Device;
+
+    #[test]
+    fn a_shallow_teachers_last_layer_is_repeated() {
+        let map = |teacher, student| (0..student).map(|i| source_layer(i, teacher, student)).collect::<Vec<_>>();
+        assert_eq!(map(4, 6), [0, 1, 2, 3, 3, 3]);
+        assert_eq!(map(1, 3), [0, 0, 0]);
+        assert_eq!(map(6, 6), [0, 1, 2, 3, 4, 5]);
+        assert_eq!(map(12, 6), [0, 2, 4, 7, 9, 11]);
+        assert_eq!(map(4, 1), [0]);
+    }
+
+    #[test]
+    fn each_layer_is_the_teachers() {
+        let teacher_shape = BertShape::new(20, 8, 2, 2, 10);
+        let teacher = Weights::of(&teacher_shape.init(3, 0.02, &Device::flex()));
+        let student_shape = BertShape { layers: 4, ..teacher_shape.clone() };
+        let student = remap(&teacher, &teacher_shape, &student_shape).unwrap();
+        for (layer, source) in [(0, 0), (1, 1), (2, 1), (3, 1)] {
+            for part in ["attention.self.query.weight", "output.LayerNorm.bias", "intermediate.dense.bias"] {
+                let (copied, original) = (format!("{LAYER}{layer}.{part}"), format!("{LAYER}{source}.{part}"));
+                assert_eq!(student.get(&copied), teacher.get(&original), "{copied}");
+            }
+        }
+        assert_eq!(student.get("cls.predictions.bias"), teacher.get("cls.predictions.bias"));
+        let loaded = student.load_into(student_shape.init(9, 0.02, &Device::flex())).unwrap();
+        assert_eq!(Weights::of(&loaded), student);
+        assert_eq!(remap(&teacher, &teacher_shape, &teacher_shape).unwrap(), teacher);
+    }
+
+    #[test]
+    fn another_width_is_refused_with_both_sizes() {
+        let from = BertShape::new(20, 8, 2, 2, 10);
+        let error = remap(&Weights::default(), &from, &BertShape::new(20, 16, 4, 2, 10)).unwrap_err().to_string();
+        assert!(error.contains("width 8 and 16"), "{error}");
+        assert!(error.contains("start = \"fresh\""), "{error}");
+    }
+}

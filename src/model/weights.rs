@@ -1,0 +1,312 @@
+//! A model's weights on the host, by Hugging Face's names and in PyTorch's layout; safetensors files of them.
+
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::path::Path;
+
+use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
+use burn::tensor::{Tensor, TensorData};
+use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+
+use crate::error::{Error, IoContext, Result};
+use crate::files::write_whole;
+
+/// One tensor on the host: its shape and its values, row-major.
+#[derive(Debug, Clone, PartialEq)]
+pub struct HostTensor {
+    /// Lengths of the axes.
+    pub shape: Vec<usize>,
+    /// Values, last axis fastest.
+    pub values: Vec<f32>,
+}
+
+/// Named tensors in name order: `bert.encoder.layer.0.attention.self.query.weight` and so on, linear weights as
+/// `[out, in]`.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Weights(BTreeMap<String, HostTensor>);
+
+impl Weights {
+    /// Reads a model's weights back to the host.
+    pub fn of<M: Module>(model: &M) -> Self {
+        let mut reader = Reader::default();
+        model.visit(&mut reader);
+        Self(reader.out)
+    }
+
+    /// Puts these weights into a model of the same shape.
+    ///
+    /// # Errors
+    /// When a tensor is missing, left over or of another shape; all of them are listed.
+    pub fn load_into<M: Module>(&self, model: M) -> Result<M> {
+        let mut writer = Writer { path: ModulePath::default(), from: &self.0, used: 0, problems: Vec::new() };
+        let model = model.map(&mut writer);
+        if writer.used < self.0.len() && writer.problems.is_empty() {
+            let known = Weights::of(&model);
+            let left_over = self.0.keys().filter(|name| known.get(name).is_none());
+            writer.problems.extend(left_over.map(|name| format!("left over: {name}")));
+        }
+        if writer.problems.is_empty() {
+            return Ok(model);
+        }
+        Err(Error::new(format!("the weights do not fit the model:\n  {}", writer.problems.join("\n  ")))
+            .help("the model's config.json and model.safetensors must belong together"))
+    }
+
+    /// A tensor by name.
+    pub fn get(&self, name: &str) -> Option<&HostTensor> {
+        self.0.get(name)
+    }
+
+    /// Adds or replaces a tensor.
+    pub fn insert(&mut self, name: &str, tensor: HostTensor) {
+        self.0.insert(name.to_owned(), tensor);
+    }
+
+    /// Names and tensors, in name order.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &HostTensor)> {
+        self.0.iter().map(|(name, tensor)| (name.as_str(), tensor))
+    }
+
+    /// The safetensors file: the same weights give the same bytes.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let bytes: Vec<(&str, &[usize], Vec<u8>)> =
+            self.iter().map(|(name, t)| (name, t.shape.as_slice(), t.values.iter().flat_map(|x| x.to_le_bytes()).collect())).collect();
+        let views = bytes.iter().map(|(name, shape, data)| {
+            (*name, TensorView::new(Dtype::F32, shape.to_vec(), data).expect("four bytes a value of the shape"))
+        });
+        let format = [("format".to_owned(), "pt".to_owned())].into();
+        safetensors::serialize(views, Some(format)).expect("names and shapes of a model in memory are valid")
+    }
+
+    /// Writes a safetensors file, whole or not at all.
+    ///
+    /// # Errors
+    /// When the file can't be written.
+    pub fn write(&self, path: &Path) -> Result<()> {
+        write_whole(path, |out| out.write_all(&self.to_bytes()))
+    }
+
+    /// Reads a safetensors file; f16 and bf16 are widened.
+    ///
+    /// # Errors
+    /// When the file is missing, cut short, not safetensors, or holds something other than floating-point numbers.
+    pub fn read(path: &Path) -> Result<Self> {
+        let bytes = std::fs::read(path).doing("read", path)?;
+        Self::from_bytes(&bytes).map_err(|error| error.at(path.display()))
+    }
+
+    /// Reads the bytes of a safetensors file.
+    ///
+    /// # Errors
+    /// As [`Weights::read`].
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self> {
+        let file = SafeTensors::deserialize(bytes).map_err(|error| {
+            Error::new(format!("not a whole safetensors file: {error}")).help("it may have been cut short: copy or make it again")
+        })?;
+        let mut out = BTreeMap::new();
+        for (name, view) in file.iter() {
+            let values = floats(view.dtype(), view.data())
+                .ok_or_else(|| Error::new(format!("tensor {name} holds {:?}, and weights are floating-point numbers", view.dtype())))?;
+            out.insert(name.to_owned(), HostTensor { shape: view.shape().to_vec(), values });
+        }
+        Ok(Self(out))
+    }
+
+    /// blake3 of names, shapes and values, in hexadecimal.
+    pub fn hash(&self) -> String {
+        blake3::hash(&self.to_bytes()).to_hex().to_string()
+    }
+}
+
+fn floats(dtype: Dtype, data: &[u8]) -> Option<Vec<f32>> {
+    let pairs = || data.chunks_exact(2).map(|pair| u16::from_le_bytes([pair[0], pair[1]]));
+    match dtype {
+        Dtype::F32 => Some(data.chunks_exact(4).map(|x| f32::from_le_bytes([x[0], x[1], x[2], x[3]])).collect()),
+        Dtype::BF16 => Some(pairs().map(|bits| f32::from_bits(u32::from(bits) << 16)).collect()),
+        Dtype::F16 => Some(pairs().map(half_to_f32).collect()),
+        _ => None,
+    }
+}
+
+/// IEEE half precision to single, exactly.
+fn half_to_f32(bits: u16) -> f32 {
+    let sign = if bits >> 15 == 1 { -1.0 } else { 1.0 };
+    let (exponent, fraction) = (i32::from(bits >> 10 & 0x1f), f32::from(bits & 0x3ff));
+    match exponent {
+        0 => sign * fraction * 2f32.powi(-24),
+        31 if fraction == 0.0 => sign * f32::INFINITY,
+        31 => f32::NAN,
+        _ => sign * (1.0 + fraction / 1024.0) * 2f32.powi(exponent - 15),
+    }
+}
+
+/// Where a visitor is in a module, and what the parameter there is called and how it is laid out in PyTorch.
+#[derive(Default)]
+pub(crate) struct ModulePath {
+    names: Vec<String>,
+    containers: Vec<String>,
+}
+
+impl ModulePath {
+    pub(crate) fn enter(&mut self, name: &str, container: &str) {
+        self.names.push(name.to_owned());
+        self.containers.push(container.to_owned());
+    }
+
+    pub(crate) fn exit(&mut self) {
+        self.names.pop();
+        self.containers.pop();
+    }
+
+    fn container(&self) -> &str {
+        self.containers.last().map_or("", String::as_str)
+    }
+
+    pub(crate) fn name(&self) -> String {
+        let renamed = self.names.iter().map(|part| match part.as_str() {
+            "self_" => "self",
+            "gamma" if self.container().ends_with("LayerNorm") => "weight",
+            "beta" if self.container().ends_with("LayerNorm") => "bias",
+            other => other,
+        });
+        renamed.collect::<Vec<_>>().join(".")
+    }
+
+    /// burn keeps linear weights as `[in, out]`, PyTorch as `[out, in]`.
+    fn is_transposed(&self) -> bool {
+        self.container().ends_with("Linear") && self.names.last().is_some_and(|name| name == "weight")
+    }
+}
+
+fn transpose(tensor: &HostTensor) -> HostTensor {
+    let (rows, columns) = (tensor.shape[0], tensor.shape[1]);
+    let values = (0..columns).flat_map(|c| (0..rows).map(move |r| tensor.values[r * columns + c])).collect();
+    HostTensor { shape: vec![columns, rows], values }
+}
+
+#[derive(Default)]
+struct Reader {
+    path: ModulePath,
+    out: BTreeMap<String, HostTensor>,
+}
+
+impl ModuleVisitor for Reader {
+    fn enter_module(&mut self, name: &str, container: &str) {
+        self.path.enter(name, container);
+    }
+
+    fn exit_module(&mut self, _name: &str, _container: &str) {
+        self.path.exit();
+    }
+
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        let tensor = to_host(param.val());
+        let tensor = if self.path.is_transposed() { transpose(&tensor) } else { tensor };
+        self.out.insert(self.path.name(), tensor);
+    }
+}
+
+/// Copies a tensor to the host.
+pub(crate) fn to_host<const D: usize>(tensor: Tensor<D>) -> HostTensor {
+    let shape = tensor.dims().to_vec();
+    let values = tensor.into_data().convert::<f32>().to_vec().expect("just converted to f32");
+    HostTensor { shape, values }
+}
+
+struct Writer<'a> {
+    path: ModulePath,
+    from: &'a BTreeMap<String, HostTensor>,
+    used: usize,
+    problems: Vec<String>,
+}
+
+impl ModuleMapper for Writer<'_> {
+    fn enter_module(&mut self, name: &str, container: &str) {
+        self.path.enter(name, container);
+    }
+
+    fn exit_module(&mut self, _name: &str, _container: &str) {
+        self.path.exit();
+    }
+
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        let name = self.path.name();
+        let Some(tensor) = self.from.get(&name) else {
+            self.problems.push(format!("missing: {name}"));
+            return param;
+        };
+        self.used += 1;
+        let wanted: Vec<usize> = match self.path.is_transposed() {
+            true => param.dims().iter().rev().copied().collect(),
+            false => param.dims().to_vec(),
+        };
+        if tensor.shape != wanted {
+            self.problems.push(format!("{name}: found {:?}, wanted {wanted:?}", tensor.shape));
+            return param;
+        }
+        let tensor = if self.path.is_transposed() { transpose(tensor) } else { tensor.clone() };
+        param.map(|old| {
+            let tracked = old.is_require_grad();
+            let new = Tensor::from_data(TensorData::new(tensor.values, tensor.shape), &old.device());
+            if tracked { new.require_grad() } else { new }
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::BertShape;
+    use burn::tensor::Device;
+
+    fn shape() -> BertShape {
+        BertShape::new(11, 8, 1, 2, 6)
+    }
+
+    #[test]
+    fn names_and_shapes_are_hugging_faces() {
+        let weights = Weights::of(&shape().init(1, 0.02, &Device::flex()));
+        let listed: Vec<String> = weights.iter().map(|(name, t)| format!("{name} {:?}", t.shape)).collect();
+        insta::assert_snapshot!(listed.join("\n"), @"");
+    }
+
+    #[test]
+    fn a_file_round_trips_to_the_byte() {
+        let weights = Weights::of(&shape().init(1, 0.02, &Device::flex()));
+        let read = Weights::from_bytes(&weights.to_bytes()).unwrap();
+        assert_eq!(read, weights);
+        assert_eq!(read.to_bytes(), weights.to_bytes());
+    }
+
+    #[test]
+    fn what_does_not_fit_is_listed() {
+        let mut weights = Weights::of(&shape().init(1, 0.02, &Device::flex()));
+        weights.0.remove("cls.predictions.bias");
+        weights.0.get_mut("bert.embeddings.LayerNorm.weight").unwrap().shape = vec![2, 4];
+        let error = weights.load_into(shape().init(2, 0.02, &Device::flex())).unwrap_err();
+        insta::assert_snapshot!(error, @"");
+        let mut more = Weights::of(&shape().init(1, 0.02, &Device::flex()));
+        more.insert("pooler.dense.weight", HostTensor { shape: vec![1], values: vec![0.0] });
+        let error = more.load_into(shape().init(2, 0.02, &Device::flex())).unwrap_err().to_string();
+        assert!(error.contains("left over: pooler.dense.weight"), "{error}");
+    }
+
+    #[test]
+    fn a_cut_or_lying_file_is_refused() {
+        let bytes = Weights::of(&shape().init(1, 0.02, &Device::flex())).to_bytes();
+        for cut in [0, 4, 100, bytes.len() - 1] {
+            assert!(Weights::from_bytes(&bytes[..cut]).is_err(), "cut at {cut}");
+        }
+        let mut lying = bytes.clone();
+        lying[..8].copy_from_slice(&u64::MAX.to_le_bytes());
+        assert!(Weights::from_bytes(&lying).is_err());
+    }
+
+    #[test]
+    fn halves_widen_exactly() {
+        for (bits, value) in [(0x3c00, 1.0), (0xc000, -2.0), (0x0001, 5.960_464_5e-8), (0x7bff, 65504.0), (0x7c00, f32::INFINITY)] {
+            assert_eq!(half_to_f32(bits), value);
+        }
+        assert!(half_to_f32(0x7e00).is_nan());
+    }
+}

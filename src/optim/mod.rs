@@ -1,0 +1,214 @@
+//! Update rules over a model's parameters, and clipping by the global norm.
+//!
+//! The arithmetic of Adam and AdamW is burn's; the decay groups, the state's file and where it is loaded to are ours
+//! (burn 0.22's optimizer loads its state to the default device, which need not exist).
+
+mod clip;
+
+use std::any::Any;
+use std::collections::BTreeMap;
+
+use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
+use burn::optim::decay::WeightDecayConfig;
+use burn::optim::{Adam, AdamConfig, AdamState, AdamW, AdamWConfig, AdamWState, AdaptiveMomentumState, GradientsParams, Optimizer as _};
+use burn::tensor::{Tensor, TensorData};
+
+pub use clip::{global_norm, scale};
+
+use crate::config::{OptimizerKind, TrainPlan};
+use crate::error::{Error, Result};
+use crate::model::{HostTensor, ModulePath, Weights, to_host};
+
+/// An update rule and its state for every parameter, by the parameter's name.
+pub struct Optimizer {
+    rule: Rule,
+    /// The same rule without weight decay: biases and layer norms.
+    rule_without_decay: Rule,
+    /// `AdaptiveMomentumState<D>` of each parameter, D its rank.
+    moments: BTreeMap<String, Box<dyn Any + Send + Sync>>,
+}
+
+#[derive(Clone)]
+enum Rule {
+    Adam(Adam),
+    AdamW(AdamW),
+}
+
+impl Rule {
+    fn new(plan: &TrainPlan, weight_decay: f64) -> Self {
+        let (beta1, beta2, epsilon) = (plan.beta1 as f32, plan.beta2 as f32, plan.epsilon as f32);
+        match plan.optimizer {
+            OptimizerKind::Adam => {
+                let decay = (weight_decay > 0.0).then(|| WeightDecayConfig::new(weight_decay as f32));
+                let config = AdamConfig::new().with_beta_1(beta1).with_beta_2(beta2).with_epsilon(epsilon).with_weight_decay(decay);
+                Rule::Adam(config.build())
+            }
+            OptimizerKind::AdamW => {
+                let config = AdamWConfig::new().with_beta_1(beta1).with_beta_2(beta2).with_epsilon(epsilon);
+                Rule::AdamW(config.with_weight_decay(weight_decay as f32).build())
+            }
+        }
+    }
+
+    fn step<const D: usize>(&self, lr: f64, value: Tensor<D>, gradient: Tensor<D>, moments: Option<Moments<D>>) -> (Tensor<D>, Moments<D>) {
+        const KEPT: &str = "Adam always returns its state";
+        match self {
+            Rule::Adam(rule) => {
+                let (value, state) = rule.step(lr, value, gradient, moments.map(AdamState::new));
+                (value, state.expect(KEPT).momentum)
+            }
+            Rule::AdamW(rule) => {
+                let (value, state) = rule.step(lr, value, gradient, moments.map(AdamWState::new));
+                (value, state.expect(KEPT).momentum)
+            }
+        }
+    }
+}
+
+type Moments<const D: usize> = AdaptiveMomentumState<D>;
+
+/// Names of the state's parts in its file, as PyTorch calls them.
+const PARTS: [&str; 3] = ["exp_avg", "exp_avg_sq", "step"];
+
+impl Optimizer {
+    /// The plan's optimizer, with no state yet.
+    pub fn new(plan: &TrainPlan) -> Self {
+        Self { rule: Rule::new(plan, plan.weight_decay), rule_without_decay: Rule::new(plan, 0.0), moments: BTreeMap::new() }
+    }
+
+    /// Takes one step: every parameter with a gradient moves.
+    pub fn step<M: Module>(&mut self, lr: f64, model: M, gradients: GradientsParams) -> M {
+        model.map(&mut Step { optimizer: self, path: ModulePath::default(), lr, gradients })
+    }
+
+    /// The state on the host, for a checkpoint: `exp_avg.NAME`, `exp_avg_sq.NAME`, `step.NAME`.
+    pub fn state<M: Module>(&self, model: &M) -> Weights {
+        let mut reader = StateReader { optimizer: self, path: ModulePath::default(), out: Weights::default() };
+        model.visit(&mut reader);
+        reader.out
+    }
+
+    /// Takes up a state that [`Optimizer::state`] gave.
+    ///
+    /// # Errors
+    /// When a parameter's state is missing or of another shape.
+    pub fn load_state<M: Module>(&mut self, model: &M, state: &Weights) -> Result<()> {
+        let mut writer = StateWriter { optimizer: self, path: ModulePath::default(), from: state, problems: Vec::new() };
+        model.visit(&mut writer);
+        if writer.problems.is_empty() {
+            return Ok(());
+        }
+        Err(Error::new(format!("the optimizer's state does not fit the model: {}", writer.problems.join(", ")))
+            .help("the files of a checkpoint belong together: take the whole folder, or an earlier checkpoint"))
+    }
+
+    fn rule_for(&self, name: &str) -> &Rule {
+        if decays(name) { &self.rule } else { &self.rule_without_decay }
+    }
+}
+
+/// Whether weight decay applies: not to biases and layer norms (Devlin et al. 2019).
+fn decays(name: &str) -> bool {
+    !name.ends_with("bias") && !name.contains("LayerNorm")
+}
+
+struct Step<'a> {
+    optimizer: &'a mut Optimizer,
+    path: ModulePath,
+    lr: f64,
+    gradients: GradientsParams,
+}
+
+impl ModuleMapper for Step<'_> {
+    fn enter_module(&mut self, name: &str, container: &str) {
+        self.path.enter(name, container);
+    }
+
+    fn exit_module(&mut self, _name: &str, _container: &str) {
+        self.path.exit();
+    }
+
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        let Some(gradient) = self.gradients.remove::<D>(param.id) else { return param };
+        let name = self.path.name();
+        let moments = self.optimizer.moments.remove(&name);
+        let moments = moments.and_then(|moments| moments.downcast::<Moments<D>>().ok()).map(|moments| *moments);
+        param.map(|value| {
+            let (value, moments) = self.optimizer.rule_for(&name).step(self.lr, value.inner(), gradient, moments);
+            self.optimizer.moments.insert(name, Box::new(moments));
+            Tensor::from_inner(value).require_grad()
+        })
+    }
+}
+
+struct StateReader<'a> {
+    optimizer: &'a Optimizer,
+    path: ModulePath,
+    out: Weights,
+}
+
+impl ModuleVisitor for StateReader<'_> {
+    fn enter_module(&mut self, name: &str, container: &str) {
+        self.path.enter(name, container);
+    }
+
+    fn exit_module(&mut self, _name: &str, _container: &str) {
+        self.path.exit();
+    }
+
+    fn visit_float<const D: usize>(&mut self, _param: &Param<Tensor<D>>) {
+        let name = self.path.name();
+        if let Some(moments) = self.optimizer.moments.get(&name).and_then(|moments| moments.downcast_ref::<Moments<D>>()) {
+            // Exact: a step count stays below 2^24 in f32 terms of its two halves.
+            let time = HostTensor { shape: vec![2], values: vec![(moments.time >> 20) as f32, (moments.time & 0xf_ffff) as f32] };
+            let parts = [to_host(moments.moment_1.clone()), to_host(moments.moment_2.clone()), time];
+            for (part, tensor) in PARTS.iter().zip(parts) {
+                self.out.insert(&format!("{part}.{name}"), tensor);
+            }
+        }
+    }
+}
+
+struct StateWriter<'a> {
+    optimizer: &'a mut Optimizer,
+    path: ModulePath,
+    from: &'a Weights,
+    problems: Vec<String>,
+}
+
+impl ModuleVisitor for StateWriter<'_> {
+    fn enter_module(&mut self, name: &str, container: &str) {
+        self.path.enter(name, container);
+    }
+
+    fn exit_module(&mut self, _name: &str, _container: &str) {
+        self.path.exit();
+    }
+
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        let name = self.path.name();
+        let device = param.val().device().inner();
+        let tensor = |part: &HostTensor| Tensor::<D>::from_data(TensorData::new(part.values.clone(), part.shape.clone()), &device);
+        let parts = PARTS.map(|part| self.from.get(&format!("{part}.{name}")));
+        match parts {
+            [Some(first), Some(second), Some(time)] if first.shape == param.dims() && second.shape == param.dims() && time.values.len() == 2 => {
+                let time = ((time.values[0] as usize) << 20) | time.values[1] as usize;
+                self.optimizer.moments.insert(name, Box::new(Moments::<D>::new(time, tensor(first), tensor(second))));
+            }
+            _ => self.problems.push(name),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn biases_and_layer_norms_do_not_decay() {
+        assert!(decays("bert.encoder.layer.0.output.dense.weight"));
+        assert!(!decays("bert.encoder.layer.0.output.dense.bias"));
+        assert!(!decays("bert.encoder.layer.0.output.LayerNorm.weight"));
+        assert!(!decays("cls.predictions.bias"));
+    }
+}
