@@ -76,6 +76,13 @@ pub fn is_cpu(device: &BurnDevice) -> bool {
     *device == BurnDevice::flex()
 }
 
+/// Memory of this machine in bytes, where the system says (Linux).
+pub fn memory_bytes() -> Option<u64> {
+    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let kib: u64 = text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?.trim().strip_suffix(" kB")?.trim().parse().ok()?;
+    Some(kib * 1024)
+}
+
 /// A GPU as the graphics API reports it.
 #[derive(Debug, Clone)]
 pub struct Adapter {

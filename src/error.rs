@@ -26,10 +26,10 @@ enum Kind {
 ///   in: vocab.txt
 /// help: add a line `[MASK]`, or make a vocabulary with `upstill tokenizer train`
 /// ```
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Error(Box<Parts>);
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Parts {
     kind: Kind,
     what: String,

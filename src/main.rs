@@ -1,3 +1,7 @@
 //! The `upstill` command.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    upstill::cli::main()
+}

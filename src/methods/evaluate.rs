@@ -31,9 +31,14 @@ pub struct Evaluation {
 /// When nothing is masked there.
 pub fn evaluate(model: &BertForMaskedLm, held_out: &Batches, rows: usize, teacher: Option<&dyn Teacher>, device: &Device) -> Result<Evaluation> {
     let (mut loss, mut right, mut agreeing, mut masked) = (0.0, 0.0, 0.0, 0);
-    let batches = rows.min(held_out.rows_per_epoch()).div_ceil(held_out.rows_per_batch());
-    for step in 0..batches as u64 {
+    let mut rows_left = rows.min(held_out.rows_per_epoch());
+    for step in 0..held_out.steps_per_epoch() as u64 {
+        if rows_left == 0 {
+            break;
+        }
         let host = held_out.at(step);
+        let Some(host) = host.split(rows_left.min(host.rows)).next() else { break };
+        rows_left -= host.rows;
         if host.masked == 0 {
             continue;
         }

@@ -1,0 +1,111 @@
+//! The command: words and exit codes, no maths.
+
+mod data;
+mod doctor;
+mod eval;
+mod fill;
+mod finetune;
+mod plan;
+mod report;
+mod study;
+mod tokenizer;
+mod train;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use serde::Serialize;
+
+use crate::device::Device;
+use crate::error::Result;
+
+/// Train a larger language model with the help of a smaller, weaker one.
+#[derive(Parser)]
+#[command(name = "upstill", version, about, after_help = AFTER, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const AFTER: &str = "\
+Start here:
+  upstill study                      see what a weak teacher does, in a few minutes, nothing to download
+  upstill plan RUN.toml              what a run file comes to, before anything is trained
+  upstill train RUN.toml --out runs/mine
+
+Exit codes: 0 done, 1 a check failed, 2 could not run, 130 interrupted (after saving).";
+
+#[derive(Subcommand)]
+enum Command {
+    /// Compare a stand-alone student with students of weak teachers: a grid of runs, a table, a report
+    Study(study::Args),
+    /// Train what a run file says
+    Train(train::Args),
+    /// Say what a run file comes to: parameters, memory, FLOPs, expected time. Trains nothing
+    Plan(plan::Args),
+    /// Score a model on held-out text
+    Eval(eval::Args),
+    /// Show the likeliest words for [MASK], of several models side by side
+    Fill(fill::Args),
+    /// Fine-tune a model on a labelled task and score it
+    Finetune(finetune::Args),
+    /// Build or show token shards
+    Data(data::Args),
+    /// Train or show a WordPiece vocabulary
+    Tokenizer(tokenizer::Args),
+    /// Draw runs and studies in one HTML file
+    Report(report::Args),
+    /// Say what this machine has, and test it
+    Doctor(doctor::Args),
+}
+
+/// Runs the command line of this process.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    crate::train::catch_interrupts();
+    match run(cli.command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let word = if error.is_interrupted() { "stopped" } else { "error" };
+            eprintln!("{word}: {error}");
+            ExitCode::from(error.exit_code())
+        }
+    }
+}
+
+fn run(command: Command) -> Result<()> {
+    match command {
+        Command::Study(args) => study::run(args),
+        Command::Train(args) => train::run(args),
+        Command::Plan(args) => plan::run(args),
+        Command::Eval(args) => eval::run(args),
+        Command::Fill(args) => fill::run(args),
+        Command::Finetune(args) => finetune::run(args),
+        Command::Data(args) => data::run(args),
+        Command::Tokenizer(args) => tokenizer::run(args),
+        Command::Report(args) => report::run(args),
+        Command::Doctor(args) => doctor::run(args),
+    }
+}
+
+/// `--device`, the same everywhere.
+#[derive(clap::Args)]
+struct DeviceArg {
+    /// auto, cpu, wgpu, wgpu:N or wgpu:software
+    #[arg(long, env = "UPSTILL_DEVICE")]
+    device: Option<String>,
+}
+
+impl DeviceArg {
+    /// The device asked for here, else `otherwise`; said on standard error.
+    fn choose(&self, otherwise: &str) -> Result<Device> {
+        let device = Device::choose(self.device.as_deref().unwrap_or(otherwise))?;
+        eprintln!("device: {device}");
+        Ok(device)
+    }
+}
+
+/// Prints a result for machines on standard output.
+fn print_json(value: &impl Serialize) {
+    println!("{}", serde_json::to_string_pretty(value).expect("a result in memory can be written"));
+}

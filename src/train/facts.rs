@@ -1,0 +1,93 @@
+//! Looks up what a run file needs to know: its shards, its teacher, the machine's memory.
+
+use std::path::Path;
+
+use crate::batch::{BatchOptions, Batches, Masking, Split};
+use crate::config::{DataFacts, Facts, Plan, RunFile, TeacherFacts, Wanted};
+use crate::device::memory_bytes;
+use crate::error::{Error, Result};
+use crate::model::ModelFolder;
+use crate::tokens::{Shards, Tokenizer, pocket_shards};
+
+/// A run file's plan and the shards it trains on. Nothing is trained and nothing is written.
+///
+/// # Errors
+/// One error with every mistake of the run file, and of what it names.
+pub fn plan_run(file: &RunFile) -> Result<(Plan, Shards)> {
+    let wanted = file.wanted();
+    let shards = match &wanted.shards {
+        Some(name) => open_shards(name),
+        None => Err(Error::new("no shards are named")),
+    };
+    let plan = file.resolve(&find_facts(&wanted, &shards))?;
+    Ok((plan, shards?))
+}
+
+/// Opens a data folder, or makes the pocket language for the name `pocket`.
+///
+/// # Errors
+/// As [`Shards::open`].
+pub fn open_shards(name: &str) -> Result<Shards> {
+    match name {
+        "pocket" => pocket_shards(),
+        folder => Shards::open(Path::new(folder)),
+    }
+}
+
+/// The facts for a run file's wants, on shards that may have failed to open.
+pub fn find_facts(wanted: &Wanted, shards: &Result<Shards>) -> Facts {
+    let data = match shards {
+        Ok(shards) => data_facts(wanted, shards),
+        Err(error) => Err(error.clone()),
+    };
+    let tokenizer = shards.as_ref().ok().map(Shards::tokenizer);
+    let teacher = wanted.teacher.as_ref().map(|from| teacher_facts(Path::new(from), tokenizer));
+    Facts { data, teacher, memory_bytes: memory_bytes() }
+}
+
+fn data_facts(wanted: &Wanted, shards: &Shards) -> Result<DataFacts> {
+    let masking = Masking { rate: wanted.mask_rate, whole_word: wanted.whole_word, rarity: wanted.rarity };
+    let options = BatchOptions { layout: wanted.rows, length: wanted.length, batch: wanted.batch, seed: wanted.seed, masking };
+    let train = Batches::new(shards, Split::Train, options)?;
+    let sentences = shards.train();
+    Ok(DataFacts {
+        shards_hash: shards.hash().to_owned(),
+        tokenizer_hash: shards.tokenizer().hash().to_owned(),
+        vocab_size: shards.tokenizer().vocab_size(),
+        sentences: sentences.len() as u64,
+        tokens: sentences.tokens(),
+        held_out_sentences: shards.held_out().len() as u64,
+        longest_sentence: (0..sentences.len()).map(|i| sentences.length_of(i)).max().unwrap_or(0),
+        rows_per_epoch: train.rows_per_epoch() as u64,
+        tokens_per_row: train.tokens_per_row(),
+        slots: train.slots(),
+    })
+}
+
+fn teacher_facts(from: &Path, student: Option<&Tokenizer>) -> Result<TeacherFacts> {
+    let folder = ModelFolder::open(from)?;
+    let (tokenizer, weights) = (folder.tokenizer()?, folder.weights()?);
+    let shape = &folder.shape;
+    Ok(TeacherFacts {
+        layers: shape.layers,
+        hidden: shape.hidden,
+        heads: shape.heads,
+        intermediate: shape.intermediate,
+        max_positions: shape.max_positions,
+        token_types: shape.token_types,
+        vocab_size: shape.vocab_size,
+        parameters: shape.parameters() as u64,
+        tokenizer_hash: tokenizer.hash().to_owned(),
+        content_hash: weights.hash(),
+        has_head: weights.get("cls.predictions.bias").is_some(),
+        first_differing_tokens: student.map_or_else(Vec::new, |student| differing(student.vocab(), tokenizer.vocab())),
+    })
+}
+
+/// The first few ids whose tokens differ: (id, in the data, in the teacher).
+fn differing(data: &[String], teacher: &[String]) -> Vec<(usize, String, String)> {
+    const SHOWN: usize = 5;
+    let token = |vocab: &[String], id: usize| vocab.get(id).map_or("(none)".to_owned(), Clone::clone);
+    let ids = (0..data.len().max(teacher.len())).filter(|&id| data.get(id) != teacher.get(id));
+    ids.take(SHOWN).map(|id| (id, token(data, id), token(teacher, id))).collect()
+}
