@@ -63,7 +63,9 @@ impl Error {
         let help = match error.kind() {
             K::NotFound => "check the path",
             K::PermissionDenied => "check the permissions of the file and of its folder",
-            K::StorageFull | K::QuotaExceeded => "the disk is full: make room, then run the same command again; nothing half-written was left",
+            K::StorageFull | K::QuotaExceeded => {
+                "the disk is full: make room, then run the same command again; nothing half-written was left"
+            }
             _ => "",
         };
         let mut out = Error::new(format!("could not {doing} {}: {error}", path.display()));

@@ -1,1 +1,112 @@
 //! Records of a run: console progress, `steps.jsonl`, TensorBoard events.
+//!
+//! A [`RunLog`] takes one [`StepRecord`] a step and writes it to all three:
+//!
+//! ```no_run
+//! # fn main() -> upstill::Result<()> {
+//! # let (run_dir, record): (&std::path::Path, upstill::log::StepRecord) = unimplemented!();
+//! use upstill::log::{Console, RunLog};
+//!
+//! let console = Console::stderr();
+//! let mut log = RunLog::open(run_dir, None, console.run("dwt-decay", 1000, 0))?;
+//! log.record(&record)?;
+//! log.finish("held-out loss 3.912")?;
+//! # Ok(()) }
+//! ```
+
+mod console;
+mod record;
+mod steps;
+mod tensorboard;
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+pub use console::{Console, Progress, clock};
+pub use record::{StepRecord, Summary};
+pub use steps::{StepWriter, read_steps};
+pub use tensorboard::EventWriter;
+
+use crate::error::{IoContext, Result};
+
+const FLUSH_EVERY: Duration = Duration::from_secs(1);
+
+/// All records of one run. Buffered: a step costs microseconds, the files are at most a second behind.
+pub struct RunLog {
+    steps: StepWriter,
+    events: EventWriter,
+    progress: Progress,
+    flushed: Instant,
+}
+
+impl RunLog {
+    /// Opens the files of `run_dir` (made where it is missing). `resume_step` is the step of the next record when a run goes on:
+    /// records of that step and later are cut off.
+    ///
+    /// # Errors
+    /// Without `resume_step`, when the folder already holds records; with it, when they are broken before that step.
+    pub fn open(run_dir: &Path, resume_step: Option<u64>, progress: Progress) -> Result<Self> {
+        std::fs::create_dir_all(run_dir).doing("create", run_dir)?;
+        let path = run_dir.join("steps.jsonl");
+        let steps = match resume_step {
+            Some(step) => StepWriter::resume(&path, step)?,
+            None => StepWriter::create(&path)?,
+        };
+        Ok(Self { steps, events: EventWriter::open(run_dir, resume_step)?, progress, flushed: Instant::now() })
+    }
+
+    /// Writes and shows a step.
+    pub fn record(&mut self, record: &StepRecord) -> Result<()> {
+        self.steps.write(record)?;
+        self.events.write(record)?;
+        self.progress.show(record);
+        if self.flushed.elapsed() >= FLUSH_EVERY {
+            self.steps.flush()?;
+            self.events.flush()?;
+            self.flushed = Instant::now();
+        }
+        Ok(())
+    }
+
+    /// Waits until what was recorded is on disk. Call it before a checkpoint is named, so that the records never lag behind it.
+    pub fn flush(&mut self) -> Result<()> {
+        self.steps.sync()?;
+        self.events.flush()
+    }
+
+    /// Flushes and takes the run off the screen, leaving a line `text`.
+    pub fn finish(mut self, text: &str) -> Result<()> {
+        self.flush()?;
+        self.progress.finish(text);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use record::tests::record;
+
+    fn log(dir: &Path, resume_step: Option<u64>) -> Result<RunLog> {
+        RunLog::open(dir, resume_step, Console::silent().run("test", 10, 0))
+    }
+
+    #[test]
+    fn a_run_writes_lines_and_events_and_can_go_on() {
+        let dir = tempfile::tempdir().unwrap();
+        let run = dir.path().join("runs/a");
+        let mut first = log(&run, None).unwrap();
+        (0..6).for_each(|step| first.record(&record(step)).unwrap());
+        first.finish("stopped").unwrap();
+        assert!(log(&run, None).is_err());
+
+        let mut second = log(&run, Some(4)).unwrap();
+        (4..10).for_each(|step| second.record(&record(step)).unwrap());
+        second.finish("done").unwrap();
+        let records = read_steps(&run.join("steps.jsonl")).unwrap();
+        assert_eq!(records, (0..10).map(record).collect::<Vec<_>>());
+        let events =
+            std::fs::read_dir(&run).unwrap().filter(|f| f.as_ref().unwrap().file_name().to_string_lossy().contains("tfevents"));
+        assert_eq!(events.count(), 2);
+    }
+}

@@ -1,1 +1,5 @@
 //! Studies: grids of runs, their statistics, and the report.
+
+pub mod figure;
+pub mod results;
+pub mod statistics;

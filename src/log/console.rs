@@ -1,0 +1,333 @@
+//! What a person sees on standard error while runs go on: bars on a terminal, a line every few seconds elsewhere, or nothing.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::io::{IsTerminal, Write as _};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::{Duration, Instant};
+
+use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+
+use super::StepRecord;
+
+const LINE_EVERY: Duration = Duration::from_secs(5);
+
+/// Where progress goes. Cheap to clone; all clones share one screen.
+#[derive(Clone)]
+pub struct Console(Arc<Screen>);
+
+struct Screen {
+    mode: Mode,
+    bars: MultiProgress,
+    study: Option<(ProgressBar, Mutex<Cells>)>,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Mode {
+    Silent,
+    Lines,
+    Bars,
+}
+
+impl Console {
+    /// Standard error: bars when it is a terminal, plain lines when it is not.
+    pub fn stderr() -> Self {
+        Self::of(Mode::detect(), None)
+    }
+
+    /// Says nothing.
+    pub fn silent() -> Self {
+        Self::of(Mode::Silent, None)
+    }
+
+    /// [`Console::stderr`] for a study of `total_cells` runs: also cells done, time elapsed and time left.
+    pub fn study(total_cells: u64) -> Self {
+        Self::of(Mode::detect(), Some(total_cells))
+    }
+
+    /// A silent [`Console::study`]: the counts are kept, nothing is printed.
+    pub fn silent_study(total_cells: u64) -> Self {
+        Self::of(Mode::Silent, Some(total_cells))
+    }
+
+    fn of(mode: Mode, cells: Option<u64>) -> Self {
+        let bars = MultiProgress::new();
+        let study = cells.map(|total| {
+            let bar = if mode == Mode::Bars { bars.add(bar(1000, "{wide_msg}")) } else { ProgressBar::hidden() };
+            (bar, Mutex::new(Cells::new(total)))
+        });
+        let console = Self(Arc::new(Screen { mode, bars, study }));
+        console.show_study();
+        console
+    }
+
+    /// Starts showing a run of `steps` steps, of which `done` were done before (0 unless it is resumed).
+    pub fn run(&self, name: &str, steps: u64, done: u64) -> Progress {
+        let bar = match (self.0.mode, &self.0.study) {
+            (Mode::Bars, Some((below, _))) => Some(self.0.bars.insert_before(below, bar(steps, RUN_BAR))),
+            (Mode::Bars, None) => Some(self.0.bars.add(bar(steps, RUN_BAR))),
+            _ => None,
+        };
+        if let Some(bar) = &bar {
+            bar.set_prefix(name.to_owned());
+            bar.set_position(done);
+        }
+        Progress { console: self.clone(), name: name.into(), bar, pace: Pace::new(steps), printed: None, held_out_loss: None }
+    }
+
+    /// A line of text, above the bars.
+    pub fn note(&self, text: &str) {
+        match self.0.mode {
+            Mode::Silent => {}
+            Mode::Lines => say(text),
+            Mode::Bars => drop(self.0.bars.println(text)),
+        }
+    }
+
+    /// A cell of the study ended: trained now, or `found` from an earlier time.
+    pub fn cell_done(&self, name: &str, found: bool) {
+        if let Some((_, cells)) = &self.0.study {
+            lock(cells).end(name, found);
+            self.show_study();
+            if self.0.mode == Mode::Lines {
+                say(&lock(cells).line(Instant::now()));
+            }
+        }
+    }
+
+    /// Removes the study's own line.
+    pub fn finish(&self) {
+        if let Some((bar, _)) = &self.0.study {
+            bar.finish_and_clear();
+        }
+    }
+
+    fn show_study(&self) {
+        if let (Mode::Bars, Some((bar, cells))) = (self.0.mode, &self.0.study) {
+            bar.set_message(lock(cells).line(Instant::now()));
+        }
+    }
+}
+
+impl Mode {
+    fn detect() -> Self {
+        if std::io::stderr().is_terminal() { Mode::Bars } else { Mode::Lines }
+    }
+}
+
+/// The progress of one run.
+pub struct Progress {
+    console: Console,
+    name: String,
+    bar: Option<ProgressBar>,
+    pace: Pace,
+    printed: Option<Instant>,
+    held_out_loss: Option<f64>,
+}
+
+impl Progress {
+    /// Shows a step.
+    pub fn show(&mut self, record: &StepRecord) {
+        let now = Instant::now();
+        self.held_out_loss = record.held_out_loss.or(self.held_out_loss);
+        self.pace.count(record.step + 1, now);
+        if let Some((_, cells)) = &self.console.0.study {
+            lock(cells).under_way(&self.name, self.pace.share());
+        }
+        if self.console.0.mode == Mode::Silent || self.printed.is_some_and(|at| now - at < self.interval()) {
+            return;
+        }
+        self.printed = Some(now);
+        let status = status(record, self.held_out_loss, self.pace.left());
+        match &self.bar {
+            Some(bar) => {
+                bar.set_position(record.step + 1);
+                bar.set_message(status);
+                self.console.show_study();
+            }
+            None => say(&format!("{}  {}/{}  {status}", self.name, record.step + 1, self.pace.steps)),
+        }
+    }
+
+    /// Takes the run off the screen; on a terminal outside a study, and in plain lines, a last line `text` stays.
+    pub fn finish(self, text: &str) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+        self.console.note(&format!("{}  {text}", self.name));
+    }
+
+    fn interval(&self) -> Duration {
+        if self.bar.is_some() { Duration::from_millis(100) } else { LINE_EVERY }
+    }
+}
+
+/// Steps done against time. The first step seen starts the clock: it holds compilation and tuning, the others don't.
+struct Pace {
+    steps: u64,
+    first: Option<(u64, Instant)>,
+    last: (u64, Option<Instant>),
+}
+
+impl Pace {
+    fn new(steps: u64) -> Self {
+        Self { steps, first: None, last: (0, None) }
+    }
+
+    fn count(&mut self, done: u64, now: Instant) {
+        self.first.get_or_insert((done, now));
+        self.last = (done, Some(now));
+    }
+
+    fn share(&self) -> f64 {
+        self.last.0 as f64 / self.steps.max(1) as f64
+    }
+
+    fn left(&self) -> Option<Duration> {
+        let ((from, start), (done, Some(now))) = (self.first?, self.last) else { return None };
+        let seconds = (now - start).as_secs_f64() / done.checked_sub(from).filter(|&n| n > 0)? as f64;
+        Some(Duration::from_secs_f64(seconds * self.steps.saturating_sub(done) as f64))
+    }
+}
+
+/// The cells of a study: how many are done, and how far those under way are.
+struct Cells {
+    total: u64,
+    trained: u64,
+    found: u64,
+    under_way: BTreeMap<String, f64>,
+    started: Instant,
+}
+
+impl Cells {
+    fn new(total: u64) -> Self {
+        Self { total, trained: 0, found: 0, under_way: BTreeMap::new(), started: Instant::now() }
+    }
+
+    fn under_way(&mut self, name: &str, share: f64) {
+        self.under_way.insert(name.into(), share.min(1.0));
+    }
+
+    fn end(&mut self, name: &str, found: bool) {
+        self.under_way.remove(name);
+        if found { self.found += 1 } else { self.trained += 1 }
+    }
+
+    fn line(&self, now: Instant) -> String {
+        let done = self.trained + self.found;
+        let mut line = format!("{done} of {} runs done", self.total);
+        if self.found > 0 {
+            let _ = write!(line, " ({} found)", self.found);
+        }
+        let elapsed = now - self.started;
+        let _ = write!(line, " · {} elapsed", clock(elapsed));
+        let worked = self.trained as f64 + self.under_way.values().sum::<f64>();
+        let left = (self.total.saturating_sub(self.found)) as f64 - worked;
+        if worked > 0.05 && left > 0.0 {
+            let _ = write!(line, " · about {} left", clock(elapsed.mul_f64(left / worked)));
+        }
+        line
+    }
+}
+
+fn status(record: &StepRecord, held_out_loss: Option<f64>, left: Option<Duration>) -> String {
+    let mut text = format!("loss {:.3}", record.loss);
+    if let Some(soft) = record.loss_soft {
+        let _ = write!(text, " (hard {:.3}, soft {soft:.3})", record.loss_hard);
+    }
+    let _ = write!(text, " · {} tokens/s", thousands(record.tokens_per_s));
+    if let Some(loss) = held_out_loss {
+        let _ = write!(text, " · held-out {loss:.3}");
+    }
+    if let Some(left) = left {
+        let _ = write!(text, " · {} left", clock(left));
+    }
+    text
+}
+
+fn thousands(value: f64) -> String {
+    match value {
+        v if v >= 1e6 => format!("{:.2}M", v / 1e6),
+        v if v >= 1e4 => format!("{:.1}k", v / 1e3),
+        v => format!("{v:.0}"),
+    }
+}
+
+/// `0:07`, `12:30`, `3:05:00`.
+pub fn clock(time: Duration) -> String {
+    let seconds = time.as_secs_f64().round() as u64;
+    let (hours, minutes, seconds) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
+    if hours > 0 { format!("{hours}:{minutes:02}:{seconds:02}") } else { format!("{minutes}:{seconds:02}") }
+}
+
+const RUN_BAR: &str = "{prefix} {bar:16} {pos}/{len} {wide_msg}";
+
+fn bar(length: u64, template: &str) -> ProgressBar {
+    let style = ProgressStyle::with_template(template).expect("the templates are constants, and tested");
+    ProgressBar::new(length).with_style(style.progress_chars("━━╌"))
+}
+
+/// A closed standard error ends no run.
+fn say(line: &str) {
+    let _ = writeln!(std::io::stderr(), "{line}");
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::log::record::tests::record;
+
+    #[test]
+    fn a_step_reads_as_one_line() {
+        let with_teacher = status(&record(9), Some(4.125), Some(Duration::from_secs(83)));
+        insta::assert_snapshot!(with_teacher, @"loss 4.500 (hard 4.000, soft 0.500) · 12.3k tokens/s · held-out 4.125 · 1:23 left");
+        let alone = StepRecord { loss_soft: None, tokens_per_s: 950.4, ..record(0) };
+        insta::assert_snapshot!(status(&alone, None, None), @"loss 4.500 · 950 tokens/s");
+    }
+
+    #[test]
+    fn time_left_leaves_out_the_first_steps_compilation_and_what_was_resumed() {
+        let (start, mut pace) = (Instant::now(), Pace::new(100));
+        pace.count(51, start);
+        assert_eq!(pace.left(), None);
+        pace.count(61, start + Duration::from_secs(20));
+        assert_eq!(pace.left(), Some(Duration::from_secs(78)));
+        pace.count(120, start + Duration::from_secs(30));
+        assert_eq!(pace.left(), Some(Duration::ZERO));
+    }
+
+    #[test]
+    fn a_study_counts_found_cells_as_done_but_not_as_work() {
+        let mut cells = Cells::new(10);
+        let now = cells.started + Duration::from_secs(90);
+        insta::assert_snapshot!(cells.line(now), @"0 of 10 runs done · 1:30 elapsed");
+        ["a", "b", "c", "d"].into_iter().for_each(|name| cells.end(name, true));
+        cells.under_way("e", 1.0);
+        cells.end("e", false);
+        cells.under_way("f", 0.5);
+        insta::assert_snapshot!(cells.line(now), @"5 of 10 runs done (4 found) · 1:30 elapsed · about 4:30 left");
+    }
+
+    #[test]
+    fn bars_build_and_silence_is_silent() {
+        let console = Console::of(Mode::Bars, Some(2));
+        let mut progress = console.run("teacher", 10, 0);
+        progress.show(&record(0));
+        progress.finish("done");
+        console.cell_done("teacher", false);
+        console.finish();
+        let mut silent = Console::silent().run("alone", 10, 0);
+        silent.show(&record(0));
+        assert!(silent.printed.is_none());
+    }
+
+    #[test]
+    fn clocks() {
+        let times = [0, 7, 750, 11_100].map(|s| clock(Duration::from_secs(s)));
+        assert_eq!(times, ["0:00", "0:07", "12:30", "3:05:00"]);
+    }
+}

@@ -1,0 +1,207 @@
+//! What a study found: the content of `study.json` and of `study --json`.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use super::statistics::{self, Difference};
+
+/// A grid of runs and what they came to.
+#[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
+pub struct Study {
+    /// One entry for each way of training, in the order they are shown.
+    pub arms: Vec<Arm>,
+    /// The HTML report, relative to the study's folder or absolute.
+    #[serde(default)]
+    pub report: Option<PathBuf>,
+    /// The report's heading.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub title: String,
+    /// What was run, in a sentence or two: sizes, data, steps.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub about: String,
+    /// Name of the arm that the others are compared with; without it, the largest stand-alone student.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub baseline: Option<String>,
+    /// Loss of the source that wrote the text, where it is known: no model can do better. In nats a masked token.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source_loss: Option<f64>,
+    /// What was chosen here and not by the paper, a sentence each.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub chosen: Vec<String>,
+    /// The device, in words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub device: Option<String>,
+    /// Wall time of the whole study.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seconds: Option<f64>,
+}
+
+/// One way of training, over its seeds.
+#[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
+pub struct Arm {
+    /// What the arm is called in tables and legends.
+    pub name: String,
+    /// `standalone`, `dwt`, ...
+    pub method: String,
+    /// The teacher, in words.
+    #[serde(default)]
+    pub teacher: Option<String>,
+    /// The soft weight's schedule, as in a run file.
+    #[serde(default)]
+    pub soft: Option<String>,
+    /// `fresh` or `remap`.
+    #[serde(default)]
+    pub start: Option<String>,
+    /// Runs of this arm, each with a seed of its own.
+    pub seeds: u64,
+    /// In nats a masked token; none while no run is finished.
+    #[serde(default)]
+    pub held_out_loss: Option<MeanSd>,
+    /// By task; of each task's main metric, higher is better.
+    #[serde(default)]
+    pub scores: BTreeMap<String, MeanSd>,
+    /// Of the model that is trained.
+    #[serde(default)]
+    pub parameters: Option<u64>,
+    /// Wall time, mean over the runs.
+    #[serde(default)]
+    pub seconds: Option<f64>,
+    /// Whether this arm trains a teacher of others: shown, but not ranked.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_teacher: bool,
+    /// The runs one by one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub runs: Vec<SeedResult>,
+}
+
+/// One run of an arm.
+#[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
+pub struct SeedResult {
+    /// The run directory, relative to the study's folder or absolute.
+    pub path: PathBuf,
+    /// The run's seed.
+    pub seed: u64,
+    /// None while the run is unfinished.
+    #[serde(default)]
+    pub held_out_loss: Option<f64>,
+    /// By task.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub scores: BTreeMap<String, f64>,
+}
+
+/// A mean and its sample standard deviation, which one value alone does not have.
+#[derive(Serialize, Deserialize, Clone, Copy, Debug, PartialEq)]
+pub struct MeanSd {
+    /// Arithmetic mean.
+    pub mean: f64,
+    /// Sample standard deviation.
+    pub sd: Option<f64>,
+}
+
+impl MeanSd {
+    /// Of some values; none of nothing.
+    pub fn of(values: &[f64]) -> Option<Self> {
+        Some(Self { mean: statistics::mean(values)?, sd: statistics::standard_deviation(values) })
+    }
+}
+
+impl Arm {
+    /// Sets `seeds`, `held_out_loss` and `scores` from `runs`.
+    pub fn summarise(&mut self) {
+        self.seeds = self.runs.len() as u64;
+        let losses: Vec<f64> = self.losses().into_iter().map(|(_, loss)| loss).collect();
+        self.held_out_loss = MeanSd::of(&losses);
+        let mut by_task: BTreeMap<&String, Vec<f64>> = BTreeMap::new();
+        for (task, score) in self.runs.iter().flat_map(|run| &run.scores) {
+            by_task.entry(task).or_default().push(*score);
+        }
+        self.scores = by_task.into_iter().filter_map(|(task, values)| Some((task.clone(), MeanSd::of(&values)?))).collect();
+    }
+
+    /// `(seed, held-out loss)` of the finished runs.
+    pub fn losses(&self) -> Vec<(u64, f64)> {
+        self.runs.iter().filter_map(|run| Some((run.seed, run.held_out_loss?))).collect()
+    }
+
+    /// `(seed, score)` of the runs that were scored on `task`.
+    pub fn scores_of(&self, task: &str) -> Vec<(u64, f64)> {
+        self.runs.iter().filter_map(|run| Some((run.seed, *run.scores.get(task)?))).collect()
+    }
+}
+
+impl Study {
+    /// The arm that the others are compared with.
+    pub fn baseline(&self) -> Option<&Arm> {
+        match &self.baseline {
+            Some(name) => self.arms.iter().find(|arm| arm.name == *name),
+            None => {
+                let alone = self.students().filter(|arm| arm.method == "standalone");
+                alone.reduce(|a, b| if b.parameters > a.parameters { b } else { a })
+            }
+        }
+    }
+
+    /// The student with the lowest held-out loss, where there are several to choose from.
+    pub fn best(&self) -> Option<&Arm> {
+        let scored: Vec<(&Arm, f64)> = self.students().filter_map(|arm| Some((arm, arm.held_out_loss?.mean))).collect();
+        let lowest = scored.iter().min_by(|a, b| a.1.total_cmp(&b.1))?;
+        (scored.len() > 1).then_some(lowest.0)
+    }
+
+    /// What `arm`'s held-out loss is above the baseline's (below: negative).
+    pub fn difference(&self, arm: &Arm) -> Option<Difference> {
+        let baseline = self.baseline().filter(|baseline| baseline.name != arm.name)?;
+        statistics::difference(&arm.losses(), &baseline.losses())
+    }
+
+    /// Every task that some arm was scored on, in order.
+    pub fn tasks(&self) -> Vec<&str> {
+        let mut tasks: Vec<&str> = self.arms.iter().flat_map(|arm| arm.scores.keys().map(String::as_str)).collect();
+        tasks.sort_unstable();
+        tasks.dedup();
+        tasks
+    }
+
+    fn students(&self) -> impl Iterator<Item = &Arm> {
+        self.arms.iter().filter(|arm| !arm.is_teacher)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn arm(name: &str, method: &str, losses: &[f64]) -> Arm {
+        let run = |(seed, &loss): (u64, &f64)| SeedResult { seed, held_out_loss: Some(loss), ..SeedResult::default() };
+        let mut arm = Arm { name: name.into(), method: method.into(), ..Arm::default() };
+        arm.runs = (1..).zip(losses).map(run).collect();
+        arm.summarise();
+        arm
+    }
+
+    #[test]
+    fn teachers_are_neither_best_nor_baseline() {
+        let teacher = Arm { is_teacher: true, parameters: Some(9), ..arm("teacher", "standalone", &[1.0, 1.0]) };
+        let study = Study {
+            arms: vec![teacher, arm("alone", "standalone", &[4.0, 4.2]), arm("dwt", "dwt", &[3.9, 4.0])],
+            ..Study::default()
+        };
+        assert_eq!(study.baseline().unwrap().name, "alone");
+        assert_eq!(study.best().unwrap().name, "dwt");
+        let found = study.difference(&study.arms[2]).unwrap();
+        assert!((found.mean + 0.15).abs() < 1e-12 && found.paired, "{found:?}");
+        assert_eq!(study.difference(&study.arms[1]), None);
+    }
+
+    #[test]
+    fn the_documented_shape_is_read_and_the_fixed_fields_are_always_written() {
+        let text = r#"{"arms": [{"name": "a", "method": "dwt", "teacher": "1-layer", "soft": "4 -> 1 linear", "start": "fresh", "seeds": 3,
+            "held_out_loss": {"mean": 3.9, "sd": 0.1}, "scores": {"cola": {"mean": 0.5, "sd": 0.01}}, "parameters": 10, "seconds": 1.5}],
+            "report": "report.html"}"#;
+        let study: Study = serde_json::from_str(text).unwrap();
+        assert_eq!(study.arms[0].scores["cola"].mean, 0.5);
+        insta::assert_snapshot!(serde_json::to_string(&Study { arms: vec![arm("alone", "standalone", &[4.0])], ..Study::default() }).unwrap(), @r#"{"arms":[{"name":"alone","method":"standalone","teacher":null,"soft":null,"start":null,"seeds":1,"held_out_loss":{"mean":4.0,"sd":null},"scores":{},"parameters":null,"seconds":null,"runs":[{"path":"","seed":1,"held_out_loss":4.0}]}],"report":null}"#);
+    }
+}
