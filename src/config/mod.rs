@@ -1,12 +1,31 @@
 //! Run files: what was written ([`RunFile`]) and what it comes to ([`Plan`]).
+//!
+//! ```text
+//! run file, preset, --set ──► RunFile ──► wanted ──► (others look it up) ──► Facts ──► resolve ──► Plan
+//! ```
+//! This room opens no data and no model: what they hold comes in as [`Facts`], so that resolving is a pure function and every
+//! mistake, of the file and against the facts, is said in one message.
 
+mod check;
+mod describe;
+mod estimate;
 mod facts;
+mod keys;
+mod mistakes;
 mod plan;
+mod resolve;
+mod run_file;
 mod schedule;
+#[cfg(test)]
+mod tests;
 
+use check::MIN_LENGTH;
+pub use estimate::{Estimate, Memory, Parameters, Speed, Work};
 pub use facts::{DataFacts, Facts, TeacherFacts, Wanted};
+pub use keys::{Fallback, KEYS, Key, Kind, reference};
 pub use plan::{
     DataPlan, DistillPlan, Method, ModelPlan, OptimizerKind, Plan, Positions, Precision, Rows, RuntimePlan, Start, TeacherModel,
-    TeacherPlan, TrainPlan,
+    TeacherPlan, TrainPlan, UNIFORM,
 };
+pub use run_file::RunFile;
 pub use schedule::Schedule;

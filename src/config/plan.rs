@@ -1,8 +1,15 @@
 //! The plan: everything about a run, resolved and checked.
 
+use std::path::Path;
+
 use serde::{Deserialize, Serialize};
 
 use super::Schedule;
+use crate::error::{Error, IoContext, Result};
+use crate::files::write_text;
+
+/// The name of the teacher that is the uniform distribution.
+pub const UNIFORM: &str = "uniform";
 
 /// Everything about a run, resolved: printed before step 1, saved as `plan.toml`, and all that is needed to run again.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -76,6 +83,8 @@ pub struct TeacherModel {
     pub intermediate: usize,
     /// Rows of the position table.
     pub max_positions: usize,
+    /// Rows of the token-type table; 0 for none.
+    pub token_types: usize,
     /// Parameters, head included (a tied decoder counted once).
     pub parameters: u64,
     /// Hash of its tokenizer.
@@ -98,6 +107,8 @@ pub struct DataPlan {
     pub sentences: u64,
     /// Their tokens, without special tokens.
     pub tokens: u64,
+    /// Tokens of the longest one, without special tokens.
+    pub longest_sentence: usize,
     /// One sentence a row, or several.
     pub rows: Rows,
     /// Tokens in a row, `[CLS]`, `[SEP]` and padding included.
@@ -180,6 +191,53 @@ pub struct RuntimePlan {
     pub micro_batch: usize,
     /// CPU threads; 0 takes all.
     pub threads: usize,
+}
+
+impl Plan {
+    /// Passes over the training split.
+    pub fn epochs(&self) -> f64 {
+        self.train.steps as f64 * self.train.batch as f64 / self.data.rows_per_epoch.max(1) as f64
+    }
+
+    /// Writes `plan.toml`, whole or not at all.
+    ///
+    /// # Errors
+    /// As the file system says.
+    pub fn save(&self, path: &Path) -> Result<()> {
+        write_text(path, &format!("# Everything about this run, resolved; written by upstill.\n{}", self.to_toml()))
+    }
+
+    /// Reads a `plan.toml`.
+    ///
+    /// # Errors
+    /// A file that can't be read or is not a plan.
+    pub fn load(path: &Path) -> Result<Self> {
+        let text = std::fs::read_to_string(path).doing("read", path)?;
+        toml::from_str(&text).map_err(|error| {
+            Error::new(format!("this is not a plan: {}", error.to_string().trim_end()))
+                .at(path.display())
+                .help("a plan.toml is written by `upstill train`; start again from the run file")
+        })
+    }
+
+    /// The plan as TOML.
+    pub fn to_toml(&self) -> String {
+        toml::to_string(self).expect("a plan is tables of numbers and text, which TOML has")
+    }
+
+    /// Names a study's cell: 16 hex digits over everything that changes results.
+    ///
+    /// Left out are `[runtime]`, checkpoints, and paths: teacher and shards count by their content.
+    pub fn hash(&self) -> String {
+        let mut plan = self.clone();
+        plan.runtime = RuntimePlan { device: String::new(), precision: Precision::F32, micro_batch: 0, threads: 0 };
+        (plan.train.checkpoint_every, plan.train.keep_checkpoints) = (0, 0);
+        plan.data.shards.clear();
+        if let Some(TeacherPlan { from, model: Some(_) }) = &mut plan.teacher {
+            from.clear();
+        }
+        blake3::hash(plan.to_toml().as_bytes()).to_hex()[..16].to_owned()
+    }
 }
 
 /// Defines an enum written as a lower-case word in run files, plans and on the command line.

@@ -1,0 +1,294 @@
+//! What can't be, in a plan: each check adds to one list, so that all is said at once.
+
+use super::estimate::bytes_text;
+use super::facts::{Facts, TeacherFacts};
+use super::mistakes::Mistakes;
+use super::plan::*;
+use super::schedule::number;
+use super::{RunFile, Schedule};
+
+/// Rows shorter than this hold next to nothing between `[CLS]` and `[SEP]`.
+pub(super) const MIN_LENGTH: usize = 8;
+
+/// Every mistake: those kept while reading, then those of the values, then those against the facts.
+pub(super) fn check(file: &RunFile, plan: &Plan, facts: &Facts) -> Mistakes {
+    let mut out = file.mistakes.clone();
+    method(file, plan, &mut out);
+    model(plan, &mut out);
+    data(file, plan, facts, &mut out);
+    distill(plan, &mut out);
+    train(file, plan, &mut out);
+    runtime(plan, &mut out);
+    if let Some(found) = &facts.teacher {
+        match found {
+            Ok(found) => teacher(plan, found, facts, &mut out),
+            Err(error) => out.add("teacher.from", error.to_string(), "name a run directory or a Hugging Face folder"),
+        }
+    }
+    // A memory estimate of a plan that can't be would be noise.
+    if out == Mistakes::default() {
+        memory(plan, facts.memory_bytes, &mut out);
+    }
+    out
+}
+
+fn method(file: &RunFile, plan: &Plan, out: &mut Mistakes) {
+    match file.method() {
+        None if out.names("method") || out.names("preset") => {}
+        None => out.add("method", "is missing", "write method = \"dwt\" or \"standalone\", or preset = \"dwt-normal\""),
+        Some(Method::Dwt) if plan.teacher.is_none() && !out.names("teacher.from") => {
+            out.add(
+                "teacher.from",
+                "a dwt run needs a teacher",
+                "write [teacher] from = \"runs/...\", or method = \"standalone\"",
+            );
+        }
+        Some(Method::Standalone) => {
+            if file.has_written("teacher.from") {
+                out.add("teacher.from", "a standalone run has no teacher", "remove it, or write method = \"dwt\"");
+            }
+            for key in ["soft", "temperature", "tau_squared", "positions", "start"] {
+                let path = format!("distill.{key}");
+                if file.has_written(&path) {
+                    out.add(&path, "a standalone run has no soft loss", "remove it, or write method = \"dwt\"");
+                }
+            }
+        }
+        Some(Method::Dwt) => {}
+        Some(other) => out.add("method", format!("\"{other}\" is not in this version"), "write \"dwt\" or \"standalone\""),
+    }
+}
+
+fn model(plan: &Plan, out: &mut Mistakes) {
+    let ModelPlan { layers, hidden, heads, intermediate, max_positions, .. } = plan.model;
+    for (key, value) in [
+        ("model.layers", layers),
+        ("model.hidden", hidden),
+        ("model.heads", heads),
+        ("model.intermediate", intermediate),
+        ("model.max_positions", max_positions),
+    ] {
+        if value == 0 && !out.names(key) {
+            out.add(key, "is 0", "write 1 or more");
+        }
+        if value > 1 << 24 {
+            out.add(key, format!("is {value}"), "write at most 16777216");
+        }
+    }
+    if heads > 0 && hidden % heads != 0 {
+        let fits: Vec<_> = (1..=hidden.min(1 << 24)).filter(|n| hidden % n == 0 && (8..=256).contains(&(hidden / n))).collect();
+        let what = format!("{heads} heads do not divide the width, model.hidden = {hidden}");
+        let fix = match &fits[..] {
+            [] => "write 1, or another width".into(),
+            fits => format!("write {}", fits.iter().map(usize::to_string).collect::<Vec<_>>().join(", ")),
+        };
+        out.add("model.heads", what, fix);
+    }
+    share(out, "model.dropout", plan.model.dropout, 0.0);
+    if !(plan.model.initializer_range > 0.0) {
+        out.add(
+            "model.initializer_range",
+            format!("is {}", number(plan.model.initializer_range)),
+            "write a number above 0, such as 0.02",
+        );
+    }
+}
+
+fn data(file: &RunFile, plan: &Plan, facts: &Facts, out: &mut Mistakes) {
+    let DataPlan { length, mask_rate, rarity, .. } = plan.data;
+    let named = file.text("data.shards").is_some();
+    match &facts.data {
+        _ if !named && out.names("data.shards") => {}
+        _ if !named => out.add("data.shards", "is missing", "write a folder made by `upstill data build`, or \"pocket\""),
+        Err(error) => out.add("data.shards", error.to_string(), "make the shards with `upstill data build`, or write \"pocket\""),
+        Ok(found) if found.sentences == 0 || found.rows_per_epoch == 0 => {
+            out.add("data.shards", "no sentence to train on", "build the shards from more text");
+        }
+        Ok(found) if found.held_out_sentences == 0 => {
+            out.add("data.shards", "no sentence held out", "build the shards from more text, or hold out a larger share");
+        }
+        Ok(_) => {}
+    }
+    if length < MIN_LENGTH {
+        out.add("data.length", format!("is {length}"), format!("write {MIN_LENGTH} or more"));
+    }
+    if length > plan.model.max_positions && plan.model.max_positions > 0 {
+        let what = format!("is {length}, but the student has model.max_positions = {}", plan.model.max_positions);
+        out.add("data.length", what, "shorten the rows or raise max_positions");
+    }
+    if !(mask_rate > 0.0 && mask_rate < 1.0) {
+        out.add("data.mask_rate", format!("is {}", number(mask_rate)), "write a number between 0 and 1, such as 0.15");
+    }
+    if rarity < 0.0 {
+        out.add("data.rarity", format!("is {}", number(rarity)), "write 0 (every token alike) or more, such as 0.7");
+    }
+}
+
+fn distill(plan: &Plan, out: &mut Mistakes) {
+    let DistillPlan { hard, soft, temperature, label_smoothing, .. } = &plan.distill;
+    for (key, weight) in [("distill.hard", hard), ("distill.soft", soft)] {
+        if weight.bounds().0 < 0.0 {
+            out.add(key, format!("a weight of {} is negative", number(weight.bounds().0)), "write weights of 0 or more");
+        }
+    }
+    let zero = |weight: &Schedule| weight.as_constant() == Some(0.0);
+    if zero(hard) && zero(soft) {
+        out.add("distill.hard", "no weight is ever above 0: there is nothing to learn", "write hard = 1.0");
+    }
+    if temperature.bounds().0 <= 0.0 {
+        out.add(
+            "distill.temperature",
+            format!("reaches {}", number(temperature.bounds().0)),
+            "write temperatures above 0, such as 2.0",
+        );
+    }
+    share(out, "distill.label_smoothing", *label_smoothing, 0.0);
+    if plan.distill.start == Start::Remap && plan.teacher.as_ref().is_some_and(|teacher| teacher.from == UNIFORM) {
+        out.add("distill.start", "the uniform teacher has no layers to start from", "write start = \"fresh\"");
+    }
+}
+
+fn train(file: &RunFile, plan: &Plan, out: &mut Mistakes) {
+    let train = &plan.train;
+    if file.has_written("train.steps") && file.has_written("train.epochs") {
+        out.add("train.steps", "is given together with train.epochs", "write one of them");
+    } else if file.has_written("train.steps") && train.steps == 0 {
+        out.add("train.steps", "is 0", "write 1 or more");
+    } else if !(file.number("train.epochs") > 0.0) {
+        out.add("train.epochs", format!("is {}", number(file.number("train.epochs"))), "write a number above 0");
+    }
+    for (key, value) in [
+        ("train.batch", train.batch as u64),
+        ("train.evaluate_every", train.evaluate_every),
+        ("train.evaluate_rows", train.evaluate_rows as u64),
+        ("train.checkpoint_every", train.checkpoint_every),
+        ("train.keep_checkpoints", train.keep_checkpoints as u64),
+    ] {
+        if value == 0 {
+            out.add(key, "is 0", "write 1 or more");
+        }
+    }
+    if train.lr.bounds().0 < 0.0 {
+        out.add(
+            "train.lr",
+            format!("a learning rate of {} is negative", number(train.lr.bounds().0)),
+            "write rates of 0 or more",
+        );
+    }
+    if train.lr.as_constant() == Some(0.0) {
+        out.add("train.lr", "is 0 throughout: nothing would be learnt", "write a rate above 0, such as 5e-4");
+    }
+    share(out, "train.beta1", train.beta1, 0.0);
+    share(out, "train.beta2", train.beta2, 0.0);
+    if !(train.epsilon > 0.0) {
+        out.add("train.epsilon", format!("is {}", number(train.epsilon)), "write a number above 0, such as 1e-6");
+    }
+    for (key, value) in [("train.weight_decay", train.weight_decay), ("train.clip", train.clip)] {
+        if value < 0.0 {
+            out.add(key, format!("is {}", number(value)), "write 0 or more");
+        }
+    }
+    if train.steps > 0 {
+        let DistillPlan { hard, soft, temperature, .. } = &plan.distill;
+        for (key, schedule) in
+            [("train.lr", &train.lr), ("distill.hard", hard), ("distill.soft", soft), ("distill.temperature", temperature)]
+        {
+            if let Err(error) = schedule.fits(train.steps) {
+                out.add(key, error.what(), "make the piece shorter or the run longer; `over 5%` follows the run's length");
+            }
+        }
+    }
+}
+
+fn runtime(plan: &Plan, out: &mut Mistakes) {
+    let RuntimePlan { micro_batch, .. } = plan.runtime;
+    if micro_batch == 0 && plan.train.batch > 0 {
+        out.add("runtime.micro_batch", "is 0", "write 1 or more");
+    }
+    if micro_batch > plan.train.batch {
+        let what = format!("is {micro_batch}, more than train.batch = {}", plan.train.batch);
+        out.add("runtime.micro_batch", what, format!("write {} or less", plan.train.batch));
+    }
+}
+
+fn teacher(plan: &Plan, found: &TeacherFacts, facts: &Facts, out: &mut Mistakes) {
+    if !found.has_head {
+        out.add(
+            "teacher.from",
+            "the teacher has no masked-language-model head",
+            "name a model pre-trained by masked language modelling",
+        );
+    }
+    if found.max_positions < plan.data.length {
+        let what =
+            format!("the teacher takes rows of at most {} tokens, but data.length = {}", found.max_positions, plan.data.length);
+        out.add("data.length", what, format!("write {} or less", found.max_positions));
+    }
+    if let Ok(data) = &facts.data
+        && (found.vocab_size != data.vocab_size || found.tokenizer_hash != data.tokenizer_hash)
+    {
+        vocabulary(found, data.vocab_size, out);
+    }
+    if plan.distill.start == Start::Remap {
+        remap(&plan.model, found, out);
+    }
+}
+
+fn vocabulary(found: &TeacherFacts, vocab_size: usize, out: &mut Mistakes) {
+    let mut what = "the teacher's vocabulary is not the data's".to_owned();
+    if found.vocab_size != vocab_size {
+        what += &format!(": {} tokens, not {vocab_size}", found.vocab_size);
+    }
+    for (id, in_data, in_teacher) in &found.first_differing_tokens {
+        what += &format!("\n  id {id}: `{in_data}` in the data, `{in_teacher}` in the teacher");
+    }
+    if found.first_differing_tokens.is_empty() && found.vocab_size == vocab_size {
+        what += ": the tokens are the same, but not the text normalisation";
+    }
+    out.add(
+        "teacher.from",
+        what,
+        "build the shards with the teacher's own tokenizer: `upstill data build --tokenizer TEACHER ...`",
+    );
+}
+
+/// Remapping copies whole layers and tables: every width must be the teacher's; only the number of layers may differ.
+fn remap(model: &ModelPlan, found: &TeacherFacts, out: &mut Mistakes) {
+    for (key, student, teacher) in [
+        ("hidden", model.hidden, found.hidden),
+        ("heads", model.heads, found.heads),
+        ("intermediate", model.intermediate, found.intermediate),
+        ("max_positions", model.max_positions, found.max_positions),
+        ("token_types", model.token_types, found.token_types),
+    ] {
+        if student != teacher {
+            let what = format!(
+                "start = \"remap\" copies the teacher's layers, but {key} is {student} here and {teacher} in the teacher"
+            );
+            out.add(&format!("model.{key}"), what, format!("write {key} = {teacher}, or start = \"fresh\""));
+        }
+    }
+}
+
+fn memory(plan: &Plan, known: Option<u64>, out: &mut Mistakes) {
+    let (Some(known), estimate) = (known, plan.estimate()) else { return };
+    let needed = estimate.memory.total();
+    if needed <= known {
+        return;
+    }
+    let what = format!("rows at once need about {}, but the device has {}", bytes_text(needed), bytes_text(known));
+    let with = |rows: usize| Plan { runtime: RuntimePlan { micro_batch: rows, ..plan.runtime.clone() }, ..plan.clone() };
+    let fits = (1..plan.runtime.micro_batch).rev().find(|rows| with(*rows).estimate().memory.total() <= known);
+    let fix = fits.map_or_else(
+        || "not even one row fits: make the model or data.length smaller, or use another device".into(),
+        |rows| format!("write micro_batch = {rows} or less; the result stays the same"),
+    );
+    out.add("runtime.micro_batch", format!("{} {what}", plan.runtime.micro_batch), fix);
+}
+
+/// A number from `from` to 1, 1 excluded.
+fn share(out: &mut Mistakes, key: &str, value: f64, from: f64) {
+    if !(from..1.0).contains(&value) {
+        out.add(key, format!("is {}", number(value)), format!("write a number from {} to below 1", number(from)));
+    }
+}

@@ -1,0 +1,280 @@
+//! A plan in words: what `upstill plan` prints, and what a report notes.
+
+use super::estimate::{Speed, bytes_text};
+use super::plan::*;
+use super::schedule::number;
+
+impl Plan {
+    /// The plan as a person reads it: one line a subject, the time when a speed is known, and [`notes`](Self::notes).
+    pub fn describe(&self, speed: Option<Speed>) -> String {
+        let mut lines = vec![format!("{}, plan {}", self.headline(), self.hash())];
+        let mut add = |name: &str, text: String| lines.push(format!("  {name:<10} {text}"));
+        add("student", self.student_text());
+        if self.teacher.is_some() {
+            add("teacher", self.teacher_text());
+        }
+        add("data", self.data_text());
+        add("rows", self.rows_text());
+        add("masking", self.masking_text());
+        add("loss", self.loss_text());
+        add("start", self.distill.start.to_string());
+        add("training", self.training_text());
+        add("rate", self.train.lr.to_string());
+        add("optimizer", self.optimizer_text());
+        add(
+            "held out",
+            format!("{} rows every {} steps", grouped(self.train.evaluate_rows as u64), grouped(self.train.evaluate_every)),
+        );
+        add("runtime", self.runtime_text());
+        add("memory", self.memory_text());
+        add("work", self.work_text(speed));
+        lines.push("notes".into());
+        lines.extend(self.notes().into_iter().map(|note| format!("  - {note}")));
+        lines.join("\n") + "\n"
+    }
+
+    /// What was chosen here or in the run file, and not by the paper; a line each.
+    pub fn notes(&self) -> Vec<String> {
+        let mut notes = self.teacher.as_ref().map_or_else(Vec::new, |teacher| self.distillation_notes(teacher));
+        let TrainPlan { beta1, beta2, epsilon, clip, weight_decay, .. } = self.train;
+        let (beta1, beta2, epsilon) = (number(beta1), number(beta2), number(epsilon));
+        let clipping = if clip > 0.0 { format!("clipping at {}", number(clip)) } else { "no clipping".into() };
+        notes.push(format!(
+            "betas ({beta1}, {beta2}), epsilon {epsilon}, weight decay {} and {clipping}: chosen here; the paper only says Adam",
+            number(weight_decay)
+        ));
+        notes.push(match self.data.rows {
+            Rows::Sentence => format!("rows of at most {} tokens, a sentence each: chosen here", self.data.length),
+            Rows::Packed => {
+                format!(
+                    "several sentences packed in a row of {} tokens: chosen here; the losses are those of a sentence a row",
+                    self.data.length
+                )
+            }
+        });
+        notes.push(format!(
+            "masking: {} of the tokens, 80/10/10, is BERT's; the paper only names BERT",
+            percent(self.data.mask_rate)
+        ));
+        if self.distill.label_smoothing > 0.0 {
+            notes.push(format!("label smoothing {}: a control, not in the paper", number(self.distill.label_smoothing)));
+        }
+        notes
+    }
+
+    fn distillation_notes(&self, teacher: &TeacherPlan) -> Vec<String> {
+        let DistillPlan { soft, temperature, tau_squared, positions, .. } = &self.distill;
+        let mut notes = vec![
+            format!("temperature {temperature}: chosen here; the paper gives none"),
+            match tau_squared {
+                true => {
+                    "the soft loss is multiplied by the temperature squared; the paper's equation 2 has no such factor".into()
+                }
+                false => "the soft loss has no factor of the temperature squared, as in the paper's equation 2".into(),
+            },
+            format!("the soft loss is taken at {}: chosen here; the paper doesn't say where", positions_text(*positions)),
+        ];
+        if soft.as_constant().is_none() {
+            notes.push(format!("soft weight {soft}: the paper recommends a decay from 4 to 1, gives no shape and didn't run it"));
+        }
+        match &teacher.model {
+            None => notes.push("the teacher is the uniform distribution: a control, not in the paper".into()),
+            Some(model) if self.teacher_ratio().is_some_and(|ratio| ratio >= 1.0) => notes.push(format!(
+                "the teacher ({} layers) is not smaller than the student ({}): conventional distillation, not the paper's",
+                model.layers, self.model.layers
+            )),
+            Some(_) => {}
+        }
+        notes
+    }
+
+    /// The teacher's size over the student's, heads left out as in the paper.
+    fn teacher_ratio(&self) -> Option<f64> {
+        let estimate = self.estimate();
+        estimate.teacher.map(|teacher| teacher.without_head as f64 / estimate.student.without_head as f64)
+    }
+
+    fn headline(&self) -> String {
+        let student = format!("a {}-layer student", self.model.layers);
+        match &self.teacher {
+            None => format!("{}: {student} learns alone", self.method),
+            Some(TeacherPlan { model: Some(teacher), .. }) => {
+                format!("{}: {student} learns with a {}-layer teacher", self.method, teacher.layers)
+            }
+            Some(_) => format!("{}: {student} learns with the uniform distribution", self.method),
+        }
+    }
+
+    fn student_text(&self) -> String {
+        let (ModelPlan { layers, hidden, heads, intermediate, dropout, .. }, parameters) = (&self.model, self.estimate().student);
+        format!(
+            "{layers} layers, width {hidden}, {heads} heads, feed-forward {intermediate}, dropout {}; {}parameters, {}without the head",
+            number(*dropout),
+            count(parameters.total as f64),
+            count(parameters.without_head as f64)
+        )
+    }
+
+    fn teacher_text(&self) -> String {
+        let Some(teacher) = &self.teacher else { return "none".into() };
+        match (&teacher.model, self.teacher_ratio()) {
+            (Some(model), Some(ratio)) => format!(
+                "{}: {} layers, width {}, {} heads; {}parameters, {ratio:.2} of the student (without heads)",
+                teacher.from,
+                model.layers,
+                model.hidden,
+                model.heads,
+                count(model.parameters as f64)
+            ),
+            _ => "the uniform distribution".into(),
+        }
+    }
+
+    fn data_text(&self) -> String {
+        let DataPlan { shards, sentences, tokens, longest_sentence, .. } = &self.data;
+        let name = if shards == "pocket" { "the pocket language" } else { shards };
+        let (sentences, vocabulary) = (grouped(*sentences), grouped(self.model.vocab_size as u64));
+        format!(
+            "{name}: {sentences} sentences, {}tokens (the longest {longest_sentence}), vocabulary {vocabulary}",
+            count(*tokens as f64)
+        )
+    }
+
+    fn rows_text(&self) -> String {
+        let DataPlan { rows, length, rows_per_epoch, tokens_per_row, .. } = &self.data;
+        let how = match rows {
+            Rows::Sentence => "a sentence each",
+            Rows::Packed => "sentences packed",
+        };
+        let filled = percent(tokens_per_row / (*length).max(1) as f64);
+        format!("{length} tokens, {how}, {filled} filled; {} an epoch", grouped(*rows_per_epoch))
+    }
+
+    fn masking_text(&self) -> String {
+        let DataPlan { mask_rate, slots, whole_word, rarity, .. } = self.data;
+        let unit = if whole_word { "of the tokens, whole words" } else { "of the tokens" };
+        let rarity = if rarity > 0.0 { format!(", by count^-{}", number(rarity)) } else { String::new() };
+        format!("{} {unit}{rarity}, 80/10/10; {slots} slots a row", percent(mask_rate))
+    }
+
+    fn loss_text(&self) -> String {
+        let DistillPlan { hard, soft, temperature, tau_squared, positions, label_smoothing, .. } = &self.distill;
+        let mut text = format!("hard {hard}");
+        if *label_smoothing > 0.0 {
+            text += &format!(" (smoothed by {})", number(*label_smoothing));
+        }
+        if self.teacher.is_some() {
+            let factor = if *tau_squared { ", times its square" } else { "" };
+            text += &format!("; soft {soft} at {}, temperature {temperature}{factor}", positions_text(*positions));
+        }
+        text
+    }
+
+    fn training_text(&self) -> String {
+        let TrainPlan { steps, batch, .. } = self.train;
+        format!(
+            "{} steps of {batch} rows, {} epochs, {}tokens",
+            grouped(steps),
+            rounded(self.epochs()),
+            count(self.estimate().tokens)
+        )
+    }
+
+    fn optimizer_text(&self) -> String {
+        let TrainPlan { optimizer, beta1, beta2, epsilon, weight_decay, clip, .. } = &self.train;
+        let numbers = [*beta1, *beta2, *epsilon, *weight_decay].map(number);
+        let [beta1, beta2, epsilon, decay] = numbers;
+        let clip = if *clip > 0.0 { format!("clipped at {}", number(*clip)) } else { "not clipped".into() };
+        format!("{optimizer}, betas ({beta1}, {beta2}), epsilon {epsilon}, weight decay {decay}, gradients {clip}")
+    }
+
+    fn runtime_text(&self) -> String {
+        let RuntimePlan { device, precision, micro_batch, threads } = &self.runtime;
+        let threads = if *threads == 0 { "all threads".into() } else { format!("{threads} threads") };
+        format!("device {device}, {precision}, {micro_batch} rows at once, {threads}")
+    }
+
+    fn memory_text(&self) -> String {
+        let memory = self.estimate().memory;
+        let mut parts = vec![("student and optimizer", memory.student)];
+        parts.extend((memory.teacher > 0).then_some(("teacher", memory.teacher)));
+        parts.extend([("activations", memory.activations), ("logits", memory.logits)]);
+        let parts: Vec<_> = parts.into_iter().map(|(name, bytes)| format!("{name} {}", bytes_text(bytes))).collect();
+        format!("about {}: {}", bytes_text(memory.total()), parts.join(", "))
+    }
+
+    fn work_text(&self, speed: Option<Speed>) -> String {
+        let estimate = self.estimate();
+        let run = |flops: f64| format!("{}FLOP", scaled(flops * estimate.steps as f64, &["", "k", "M", "G", "T", "P", "E", "Z"]));
+        let mut text = format!("{}: student {}", run(estimate.computed.total()), run(estimate.computed.student));
+        if estimate.teacher.is_some() {
+            text += &format!(", teacher {}", run(estimate.computed.teacher));
+        }
+        if let Some(speed) = speed {
+            let at = match speed {
+                Speed::Tokens(rate) => format!("{}tokens/s", count(rate)),
+                Speed::Flops(rate) => format!("{}FLOP/s", scaled(rate, &["", "k", "M", "G", "T", "P"])),
+            };
+            text += &format!("; {} at {at}", duration(estimate.seconds(speed)));
+        }
+        text
+    }
+}
+
+fn positions_text(positions: Positions) -> &'static str {
+    match positions {
+        Positions::Masked => "masked positions",
+        Positions::All => "all real tokens",
+    }
+}
+
+/// Three digits and a prefix: `1.23 M`, with a blank after it.
+pub(super) fn scaled(value: f64, prefixes: &[&str]) -> String {
+    let mut value = value;
+    let mut index = 0;
+    while value >= 999.5 && index + 1 < prefixes.len() {
+        value /= 1000.0;
+        index += 1;
+    }
+    let digits = if index == 0 || value >= 99.95 { 0 } else { 1 };
+    format!("{value:.digits$} {}", prefixes[index])
+}
+
+/// A count in words: `67.0 million `, ready for its noun.
+fn count(value: f64) -> String {
+    let text = scaled(value, &["", "thousand", "million", "billion", "trillion"]);
+    format!("{} ", text.trim_end())
+}
+
+/// Thousands apart: `30,000,000`.
+fn grouped(value: u64) -> String {
+    let digits = value.to_string();
+    let mut out = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    out
+}
+
+fn percent(share: f64) -> String {
+    format!("{} %", rounded(share * 100.0))
+}
+
+/// At most two digits after the point, none that say nothing.
+fn rounded(value: f64) -> String {
+    format!("{}", (value * 100.0).round() / 100.0)
+}
+
+/// `3 h 20 min`, `12 min`, `40 s`.
+fn duration(seconds: f64) -> String {
+    match seconds {
+        s if !s.is_finite() => "no end".into(),
+        s if s < 90.0 => format!("{} s", s.ceil()),
+        s if s < 5400.0 => format!("{} min", (s / 60.0).ceil()),
+        s if s < 172_800.0 => format!("{} h {} min", (s / 3600.0).floor(), (s % 3600.0 / 60.0).floor()),
+        s => format!("{} days {} h", (s / 86_400.0).floor(), (s % 86_400.0 / 3600.0).floor()),
+    }
+}

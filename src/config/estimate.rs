@@ -1,0 +1,229 @@
+//! What a plan will cost: parameters, memory, work, time.
+
+use super::plan::{ModelPlan, Plan, Positions, Precision, TeacherModel};
+
+/// What a plan will cost.
+///
+/// **Parameters** of a BERT with vocabulary V, width d, feed-forward i, P positions, T token types and L layers:
+/// `V d + P d + T d + 2 d` for the embeddings, `4 (d^2 + d) + 2 d i + i + d + 4 d` a layer, `d^2 + d + 2 d + V` for the head (its
+/// decoder is the word table).
+///
+/// **Work** counts multiplications and additions of the matrix products, backward as twice forward:
+/// `6 n N + 12 n L s d + 6 h (d^2 + V d)` for a student step over n positions, where `N = L (4 d^2 + 2 d i)`, s is how many positions
+/// attend to each other, and h is the number of rows the head runs on: the masked ones, or every one for `positions = "all"`. The
+/// teacher's forward is a third of that with its own sizes, counted apart.
+///
+/// **Memory** is an estimate too: 16 bytes a student parameter (weight, gradient, two moments), 4 a teacher's, and for each position
+/// of a micro-batch `12 d + 3 i + 3 heads s` kept values a layer, and six logit rows for each head row.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Estimate {
+    /// Parameters of the student, and without its head.
+    pub student: Parameters,
+    /// Of the teacher, when it is a model.
+    pub teacher: Option<Parameters>,
+    /// Real tokens of the run, `[CLS]` and `[SEP]` included.
+    pub tokens: f64,
+    /// Positions of the run, padding included.
+    pub positions: f64,
+    /// FLOPs of a step that real tokens need: what MFU counts.
+    pub useful: Work,
+    /// FLOPs of a step as computed, padding and unused slots included: what takes time.
+    pub computed: Work,
+    /// Optimizer steps.
+    pub steps: u64,
+    /// Bytes on the device.
+    pub memory: Memory,
+}
+
+/// Numbers of parameters.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Parameters {
+    /// All, the tied decoder counted once.
+    pub total: u64,
+    /// Without the masked-language-model head, as the paper counts.
+    pub without_head: u64,
+}
+
+/// FLOPs of one step.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Work {
+    /// The student's forward and backward pass.
+    pub student: f64,
+    /// The teacher's forward pass.
+    pub teacher: f64,
+}
+
+/// Bytes, by what they hold.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Memory {
+    /// The student's weights, gradients and moments.
+    pub student: u64,
+    /// The teacher's weights.
+    pub teacher: u64,
+    /// Values kept for the backward pass.
+    pub activations: u64,
+    /// Logits of student and teacher, and what the losses make of them.
+    pub logits: u64,
+}
+
+/// A measured speed, to tell the time by.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Speed {
+    /// Real tokens a second.
+    Tokens(f64),
+    /// FLOPs a second, as computed.
+    Flops(f64),
+}
+
+/// Sizes that parameters and work depend on.
+#[derive(Clone, Copy)]
+struct Sizes {
+    layers: f64,
+    hidden: f64,
+    intermediate: f64,
+    max_positions: f64,
+    token_types: f64,
+    vocab: f64,
+}
+
+impl Plan {
+    /// What this plan will cost.
+    pub fn estimate(&self) -> Estimate {
+        let (data, rows) = (&self.data, self.train.batch as f64);
+        let student = Sizes::student(&self.model);
+        let teacher_model = self.teacher.as_ref().and_then(|teacher| teacher.model.as_ref());
+        let teacher = teacher_model.map(|model| Sizes::teacher(model, self.model.vocab_size));
+        let (real, length) = (rows * data.tokens_per_row, data.length as f64);
+        let sentence = (data.tokens as f64 / data.sentences.max(1) as f64 + 2.0).min(length);
+        let work = |positions: f64, masked: f64, attended: f64| {
+            let head_rows = if self.distill.positions == Positions::All { positions } else { masked };
+            let forward = |sizes: Sizes| sizes.forward(positions, attended, head_rows);
+            Work { student: 3.0 * forward(student), teacher: teacher.map_or(0.0, forward) }
+        };
+        Estimate {
+            student: student.parameters(),
+            teacher: teacher.map(Sizes::parameters),
+            tokens: real * self.train.steps as f64,
+            positions: rows * length * self.train.steps as f64,
+            useful: work(real, real * data.mask_rate, sentence),
+            computed: work(rows * length, rows * data.slots as f64, length),
+            steps: self.train.steps,
+            memory: self.memory(student.parameters(), teacher_model.map_or(0, |model| model.parameters)),
+        }
+    }
+
+    fn memory(&self, student: Parameters, teacher: u64) -> Memory {
+        let value = if self.runtime.precision == Precision::F32 { 4.0 } else { 2.0 };
+        let (rows, length) = (self.runtime.micro_batch as f64, self.data.length as f64);
+        let ModelPlan { layers, hidden, heads, intermediate, vocab_size, .. } = self.model;
+        let kept = 12.0 * hidden as f64 + 3.0 * intermediate as f64 + 3.0 * heads as f64 * length;
+        let slots = if self.distill.positions == Positions::All { length } else { self.data.slots as f64 };
+        let logit_rows = if self.teacher.is_some() { 6.0 } else { 3.0 };
+        Memory {
+            student: student.total.saturating_mul(16),
+            teacher: teacher.saturating_mul(4),
+            activations: (rows * length * layers as f64 * kept * value) as u64,
+            logits: (rows * slots * vocab_size as f64 * 4.0 * logit_rows) as u64,
+        }
+    }
+}
+
+impl Sizes {
+    fn student(model: &ModelPlan) -> Self {
+        Sizes {
+            layers: model.layers as f64,
+            hidden: model.hidden as f64,
+            intermediate: model.intermediate as f64,
+            max_positions: model.max_positions as f64,
+            token_types: model.token_types as f64,
+            vocab: model.vocab_size as f64,
+        }
+    }
+
+    fn teacher(model: &TeacherModel, vocab_size: usize) -> Self {
+        Sizes {
+            layers: model.layers as f64,
+            hidden: model.hidden as f64,
+            intermediate: model.intermediate as f64,
+            max_positions: model.max_positions as f64,
+            token_types: model.token_types as f64,
+            vocab: vocab_size as f64,
+        }
+    }
+
+    // In f64: exact up to 2^53, and absurd sizes stay numbers.
+    fn parameters(self) -> Parameters {
+        let Sizes { layers, hidden: d, intermediate: i, max_positions, token_types, vocab } = self;
+        let embeddings = (vocab + max_positions + token_types + 2.0) * d;
+        let layer = 4.0 * (d * d + d) + 2.0 * d * i + i + d + 4.0 * d;
+        let without_head = embeddings + layers * layer;
+        Parameters { total: (without_head + d * d + 3.0 * d + vocab) as u64, without_head: without_head as u64 }
+    }
+
+    fn forward(self, positions: f64, attended: f64, head_rows: f64) -> f64 {
+        let Sizes { layers, hidden: d, intermediate: i, vocab, .. } = self;
+        let layer = positions * (2.0 * (4.0 * d * d + 2.0 * d * i) + 4.0 * attended * d);
+        layers * layer + head_rows * 2.0 * (d * d + vocab * d)
+    }
+}
+
+impl Work {
+    /// Student and teacher.
+    pub fn total(self) -> f64 {
+        self.student + self.teacher
+    }
+}
+
+impl Memory {
+    /// All of it.
+    pub fn total(self) -> u64 {
+        [self.teacher, self.activations, self.logits].into_iter().fold(self.student, u64::saturating_add)
+    }
+}
+
+impl Estimate {
+    /// Seconds the run will take at a speed.
+    pub fn seconds(&self, speed: Speed) -> f64 {
+        match speed {
+            Speed::Tokens(tokens_per_s) => self.tokens / tokens_per_s,
+            Speed::Flops(flops_per_s) => self.computed.total() * self.steps as f64 / flops_per_s,
+        }
+    }
+}
+
+/// `1.2 GB`, in powers of 1000.
+pub(super) fn bytes_text(bytes: u64) -> String {
+    format!("{}B", super::describe::scaled(bytes as f64, &["", "k", "M", "G", "T", "P"]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn distilbert(layers: f64) -> Sizes {
+        Sizes { layers, hidden: 768.0, intermediate: 3072.0, max_positions: 512.0, token_types: 0.0, vocab: 30522.0 }
+    }
+
+    /// `DistilBertModel` and `DistilBertForMaskedLM`, as `transformers` counts them, and the paper's sizes of its teachers.
+    #[test]
+    fn parameters_are_those_of_transformers_and_of_the_paper() {
+        let student = distilbert(6.0).parameters();
+        assert_eq!(student, Parameters { total: 66_985_530, without_head: 66_362_880 });
+        let ratio = |layers| distilbert(layers).parameters().without_head as f64 / student.without_head as f64;
+        let percent = [4.0, 2.0, 1.0].map(|layers| (ratio(layers) * 100.0) as u64);
+        assert_eq!(percent, [78, 57, 46]);
+        let bert_base = Sizes { layers: 12.0, token_types: 2.0, ..distilbert(0.0) }.parameters();
+        assert_eq!(bert_base.total, 109_514_298, "BertForMaskedLM, bert-base-uncased");
+    }
+
+    /// The cost of the paper's run by `6 N tokens`: about 341 MFLOP a token for a 6-layer student and a 4-layer teacher.
+    #[test]
+    fn work_is_that_of_the_formula() {
+        let (student, teacher) = (distilbert(6.0), distilbert(4.0));
+        let n = 6.0 * (4.0 * 768.0 * 768.0 + 2.0 * 768.0 * 3072.0);
+        let head = 0.15 * (768.0 * 768.0 + 30522.0 * 768.0);
+        assert_eq!(3.0 * student.forward(1.0, 27.0, 0.15), 6.0 * n + 12.0 * 6.0 * 27.0 * 768.0 + 6.0 * head);
+        let token = 3.0 * student.forward(1.0, 27.0, 0.15) + teacher.forward(1.0, 27.0, 0.15);
+        assert!((token / 1e6 - 341.0).abs() < 3.0, "{token}");
+    }
+}

@@ -1,0 +1,247 @@
+//! Every key of a run file, in one table: name, type, default and what it means.
+
+use std::fmt::Write as _;
+
+use toml::Value;
+
+use super::schedule::EXAMPLES;
+use super::{Method, OptimizerKind, Positions, Precision, Rows, Schedule, Start};
+
+/// A key of a run file.
+#[derive(Debug, Clone, Copy)]
+pub struct Key {
+    /// Section and name: `distill.soft`.
+    pub path: &'static str,
+    /// What may be written.
+    pub kind: Kind,
+    /// What holds when nothing is written.
+    pub default: Fallback,
+    /// One line for a reader.
+    pub doc: &'static str,
+}
+
+/// What may be written for a key.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Kind {
+    /// Any text.
+    Text,
+    /// One of these words.
+    Word(&'static [&'static str]),
+    /// A whole number from 0.
+    Whole,
+    /// A number.
+    Number,
+    /// `true` or `false`.
+    Flag,
+    /// A [`Schedule`].
+    Schedule,
+}
+
+/// What holds when nothing is written.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Fallback {
+    /// This, as TOML.
+    Value(&'static str),
+    /// Worked out from other keys, as these words say.
+    Rule(&'static str),
+}
+
+/// A value of the right type.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Setting {
+    Text(String),
+    Whole(u64),
+    Number(f64),
+    Flag(bool),
+    Schedule(Schedule),
+}
+
+use Fallback::{Rule, Value as Is};
+use Kind::{Flag, Number, Text, Whole, Word};
+
+const fn key(path: &'static str, kind: Kind, default: Fallback, doc: &'static str) -> Key {
+    Key { path, kind, default, doc }
+}
+
+/// Every key, in the order of the reference listing.
+pub const KEYS: &[Key] = &[
+    key("preset", Text, Rule("none"), "a named set of keys to start from; keys of the file go over it"),
+    key("method", Word(Method::WORDS), Rule("required, unless a preset gives it"), "what trains what"),
+    key("seed", Whole, Is("0"), "decides initial weights, order, masks and dropout"),
+    key("model.layers", Whole, Is("6"), "encoder layers of the student"),
+    key("model.hidden", Whole, Is("768"), "width"),
+    key("model.heads", Whole, Rule("hidden / 64"), "attention heads; they divide hidden"),
+    key("model.intermediate", Whole, Rule("4 * hidden"), "width of the feed-forward layer"),
+    key("model.max_positions", Whole, Is("512"), "rows of the position table"),
+    key("model.token_types", Whole, Is("2"), "rows of the token-type table; 0 leaves it out"),
+    key("model.dropout", Number, Is("0.1"), "dropout probability"),
+    key("model.initializer_range", Number, Is("0.02"), "standard deviation of the initial weights"),
+    key("teacher.from", Text, Rule("none"), "a run directory or Hugging Face folder; or \"uniform\", a control"),
+    key("data.shards", Text, Rule("required"), "a folder made by `upstill data build`; or \"pocket\", the embedded language"),
+    key("data.rows", Word(Rows::WORDS), Is("\"sentence\""), "one sentence a row, or several packed with the same losses"),
+    key("data.length", Whole, Is("128"), "tokens of a row, [CLS] and [SEP] included"),
+    key("data.mask_rate", Number, Is("0.15"), "share of real tokens predicted"),
+    key("data.whole_word", Flag, Is("false"), "mask all pieces of a word together"),
+    key("data.rarity", Number, Is("0.0"), "mask rare tokens more: P ~ count^-rarity (DistilBERT: 0.7)"),
+    key("distill.hard", Kind::Schedule, Is("1.0"), "weight of the hard loss"),
+    key("distill.soft", Kind::Schedule, Is("1.0"), "weight of the soft loss"),
+    key("distill.temperature", Kind::Schedule, Is("2.0"), "temperature of the soft loss"),
+    key("distill.tau_squared", Flag, Is("false"), "multiply the soft loss by the temperature squared"),
+    key("distill.positions", Word(Positions::WORDS), Is("\"masked\""), "where the soft loss is taken"),
+    key("distill.start", Word(Start::WORDS), Is("\"fresh\""), "random weights, or the teacher's remapped"),
+    key("distill.label_smoothing", Number, Is("0.0"), "share of the hard target spread over the vocabulary"),
+    key("train.epochs", Number, Is("20.0"), "passes over the training sentences"),
+    key("train.steps", Whole, Rule("from epochs"), "optimizer steps, in place of epochs"),
+    key("train.batch", Whole, Is("128"), "rows an optimizer step, over all devices"),
+    key("train.lr", Kind::Schedule, Is("\"0 -> 5e-4 over 5%, then -> 0 linear\""), "learning rate"),
+    key("train.optimizer", Word(OptimizerKind::WORDS), Is("\"adam\""), "update rule"),
+    key("train.beta1", Number, Is("0.9"), "decay of the first moment"),
+    key("train.beta2", Number, Is("0.98"), "decay of the second moment"),
+    key("train.epsilon", Number, Is("1e-6"), "added to the root of the second moment"),
+    key("train.weight_decay", Number, Is("0.0"), "weight decay; never on biases and layer norms"),
+    key("train.clip", Number, Is("5.0"), "largest global gradient norm; 0 does not clip"),
+    key("train.evaluate_every", Whole, Rule("a tenth of the run"), "steps between held-out evaluations"),
+    key("train.evaluate_rows", Whole, Is("1024"), "held-out rows an evaluation, at most"),
+    key("train.checkpoint_every", Whole, Rule("a tenth of the run"), "steps between checkpoints"),
+    key("train.keep_checkpoints", Whole, Is("2"), "checkpoints kept besides the best"),
+    key("runtime.device", Text, Is("\"auto\""), "auto, cpu or wgpu; never changes results beyond rounding"),
+    key("runtime.precision", Word(Precision::WORDS), Is("\"f32\""), "number format of the forward and backward pass"),
+    key("runtime.micro_batch", Whole, Rule("batch"), "rows at once on one device"),
+    key("runtime.threads", Whole, Is("0"), "CPU threads; 0 takes all"),
+];
+
+/// The key of this name.
+pub(super) fn find(path: &str) -> Option<&'static Key> {
+    KEYS.iter().find(|key| key.path == path)
+}
+
+/// Section and name of a path; the section of a top-level key is empty.
+pub(super) fn split(path: &str) -> (&str, &str) {
+    path.rsplit_once('.').unwrap_or(("", path))
+}
+
+/// Names of a section's keys, in order.
+pub(super) fn section(name: &str) -> Vec<&'static str> {
+    KEYS.iter().map(|key| split(key.path)).filter(|(section, _)| *section == name).map(|(_, leaf)| leaf).collect()
+}
+
+/// The name that was probably meant: within the section first, then the same name elsewhere, then anywhere alike.
+pub(super) fn nearest(path: &str) -> Option<&'static str> {
+    let (section, leaf) = split(path);
+    let alike = |a: &str, b: &str| strsim::normalized_damerau_levenshtein(a, b);
+    let best = |keys: &mut dyn Iterator<Item = (&'static str, f64)>| {
+        keys.filter(|(_, score)| *score >= 0.6).max_by(|a, b| a.1.total_cmp(&b.1)).map(|(path, _)| path)
+    };
+    let paths = || KEYS.iter().map(|key| key.path);
+    best(&mut paths().filter(|path| split(path).0 == section).map(|path| (path, alike(split(path).1, leaf))))
+        .or_else(|| paths().find(|path| split(path).1 == leaf))
+        .or_else(|| best(&mut paths().map(|known| (known, alike(known, path)))))
+}
+
+impl Kind {
+    /// What is wanted, in words.
+    pub(super) fn wanted(self) -> String {
+        match self {
+            Text => "text in quotes".into(),
+            Word(words) => words.iter().map(|word| format!("\"{word}\"")).collect::<Vec<_>>().join(" or "),
+            Whole => "a whole number from 0".into(),
+            Number => "a number".into(),
+            Flag => "true or false".into(),
+            Kind::Schedule => format!("a schedule: {EXAMPLES}"),
+        }
+    }
+
+    /// Takes a TOML value for what it is, or says what is wrong with it.
+    pub(super) fn read(self, value: &Value) -> Result<Setting, String> {
+        let found = || Err(format!("found {}", describe(value)));
+        match (self, value) {
+            (Text, Value::String(text)) => Ok(Setting::Text(text.clone())),
+            (Word(words), Value::String(text)) if words.contains(&text.as_str()) => Ok(Setting::Text(text.clone())),
+            (Whole, Value::Integer(number)) => u64::try_from(*number).map(Setting::Whole).or_else(|_| found()),
+            (Number, Value::Float(number)) if number.is_finite() => Ok(Setting::Number(*number)),
+            (Number, Value::Integer(number)) => Ok(Setting::Number(*number as f64)),
+            (Flag, Value::Boolean(flag)) => Ok(Setting::Flag(*flag)),
+            (Kind::Schedule, Value::Float(number)) if number.is_finite() => Ok(Setting::Schedule((*number).into())),
+            (Kind::Schedule, Value::Integer(number)) => Ok(Setting::Schedule((*number as f64).into())),
+            (Kind::Schedule, Value::String(text)) => {
+                text.parse().map(Setting::Schedule).map_err(|error: crate::Error| error.what().into())
+            }
+            _ => found(),
+        }
+    }
+}
+
+/// A value as a mistake quotes it: its type and its text.
+fn describe(value: &Value) -> String {
+    let kind = match value {
+        Value::String(_) => "the text",
+        Value::Integer(_) | Value::Float(_) => "the number",
+        Value::Boolean(_) => "the flag",
+        Value::Datetime(_) => "the date",
+        Value::Array(_) => "the list",
+        Value::Table(_) => return "a section".into(),
+    };
+    format!("{kind} {value}")
+}
+
+impl Key {
+    /// The default as a setting; `None` for a rule.
+    pub(super) fn default_setting(&self) -> Option<Setting> {
+        let Is(text) = self.default else { return None };
+        let table: toml::Table = format!("x = {text}").parse().ok()?;
+        self.kind.read(table.get("x")?).ok()
+    }
+
+    fn kind_word(&self) -> String {
+        match self.kind {
+            Text => "text".into(),
+            Word(words) => words.join(" | "),
+            Whole => "whole".into(),
+            Number => "number".into(),
+            Flag => "flag".into(),
+            Kind::Schedule => "schedule".into(),
+        }
+    }
+}
+
+/// Every key of a run file with its type, default and meaning, as text.
+pub fn reference() -> String {
+    let mut out = String::new();
+    let mut last_section = "";
+    for key in KEYS {
+        let (section, leaf) = split(key.path);
+        if section != last_section {
+            let _ = writeln!(out, "\n[{section}]");
+            last_section = section;
+        }
+        let default = match key.default {
+            Is(text) => text.to_owned(),
+            Rule(words) => format!("({words})"),
+        };
+        let _ = writeln!(out, "{:<18} {default}", format!("{leaf} ="));
+        let _ = writeln!(out, "{:<18}   {}: {}", "", key.kind_word(), key.doc);
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_default_can_be_written_in_a_run_file() {
+        for key in KEYS {
+            assert!(matches!(key.default, Rule(_)) || key.default_setting().is_some(), "{}", key.path);
+            assert!(!key.doc.is_empty() && !key.doc.ends_with('.'), "{}", key.path);
+        }
+    }
+
+    #[test]
+    fn nearest_looks_in_the_section_first() {
+        assert_eq!(nearest("distill.temprature"), Some("distill.temperature"));
+        assert_eq!(nearest("model.batch"), Some("train.batch"));
+        assert_eq!(nearest("layers"), Some("model.layers"));
+        assert_eq!(nearest("distil.soft"), Some("distill.soft"));
+        assert_eq!(nearest("train.xyzzy"), None);
+    }
+}

@@ -1,0 +1,139 @@
+//! From what was written and what was found to a plan: a pure function.
+
+use super::check::check;
+use super::facts::{DataFacts, Facts, TeacherFacts};
+use super::plan::*;
+use super::{RunFile, Schedule};
+use crate::error::Result;
+
+impl RunFile {
+    /// Works out the plan and checks it.
+    ///
+    /// # Errors
+    /// One error with every mistake: of the file's keys and types, of values that can't be, and of what doesn't fit the facts.
+    pub fn resolve(&self, facts: &Facts) -> Result<Plan> {
+        let plan = draft(self, facts);
+        match check(self, &plan, facts).into_error(self.place()) {
+            Some(error) => Err(error),
+            None => Ok(plan),
+        }
+    }
+}
+
+/// The plan as far as it goes: wrong values stay in, missing facts are zeros. [`check`] decides whether it stands.
+fn draft(file: &RunFile, facts: &Facts) -> Plan {
+    let method = file.method().unwrap_or(Method::Dwt);
+    let data = data(file, facts.data.as_ref().ok());
+    let model = model(file, facts.data.as_ref().map_or(0, |data| data.vocab_size));
+    let train = train(file, data.rows_per_epoch);
+    Plan {
+        method,
+        seed: file.whole("seed"),
+        model,
+        teacher: teacher(file, method, facts.teacher.as_ref().and_then(|found| found.as_ref().ok())),
+        distill: distill(file, method),
+        runtime: RuntimePlan {
+            device: file.text("runtime.device").unwrap_or_default(),
+            precision: file.word("runtime.precision", Precision::from_word, Precision::F32),
+            micro_batch: file.try_whole("runtime.micro_batch").map_or(train.batch, |rows| rows as usize),
+            threads: file.whole("runtime.threads") as usize,
+        },
+        data,
+        train,
+    }
+}
+
+fn model(file: &RunFile, vocab_size: usize) -> ModelPlan {
+    let whole = |path| file.whole(path) as usize;
+    let or = |path, rule: usize| file.try_whole(path).map_or(rule, |number| number as usize);
+    let hidden = whole("model.hidden");
+    ModelPlan {
+        layers: whole("model.layers"),
+        hidden,
+        heads: or("model.heads", (hidden / 64).max(1)),
+        intermediate: or("model.intermediate", hidden.saturating_mul(4)),
+        max_positions: whole("model.max_positions"),
+        vocab_size,
+        token_types: whole("model.token_types"),
+        dropout: file.number("model.dropout"),
+        initializer_range: file.number("model.initializer_range"),
+    }
+}
+
+fn teacher(file: &RunFile, method: Method, found: Option<&TeacherFacts>) -> Option<TeacherPlan> {
+    let from = file.text("teacher.from").filter(|_| method != Method::Standalone)?;
+    let model = found.filter(|_| from != UNIFORM).map(|found| TeacherModel {
+        layers: found.layers,
+        hidden: found.hidden,
+        heads: found.heads,
+        intermediate: found.intermediate,
+        max_positions: found.max_positions,
+        token_types: found.token_types,
+        parameters: found.parameters,
+        tokenizer_hash: found.tokenizer_hash.clone(),
+        content_hash: found.content_hash.clone(),
+    });
+    Some(TeacherPlan { from, model })
+}
+
+fn data(file: &RunFile, found: Option<&DataFacts>) -> DataPlan {
+    let of = |count: fn(&DataFacts) -> u64| found.map_or(0, count);
+    DataPlan {
+        shards: file.text("data.shards").unwrap_or_default(),
+        shards_hash: found.map_or_else(String::new, |data| data.shards_hash.clone()),
+        tokenizer_hash: found.map_or_else(String::new, |data| data.tokenizer_hash.clone()),
+        sentences: of(|data| data.sentences),
+        tokens: of(|data| data.tokens),
+        longest_sentence: found.map_or(0, |data| data.longest_sentence),
+        rows: file.word("data.rows", Rows::from_word, Rows::Sentence),
+        length: file.whole("data.length") as usize,
+        rows_per_epoch: of(|data| data.rows_per_epoch),
+        tokens_per_row: found.map_or(0.0, |data| data.tokens_per_row),
+        mask_rate: file.number("data.mask_rate"),
+        slots: found.map_or(0, |data| data.slots),
+        whole_word: file.flag("data.whole_word"),
+        rarity: file.number("data.rarity"),
+    }
+}
+
+/// A standalone run has no soft loss; what a preset or a default says of one doesn't enter its plan.
+fn distill(file: &RunFile, method: Method) -> DistillPlan {
+    let (hard, label_smoothing) = (file.schedule("distill.hard"), file.number("distill.label_smoothing"));
+    if method == Method::Standalone {
+        let (positions, start) = (Positions::Masked, Start::Fresh);
+        let (soft, temperature) = (Schedule::constant(0.0), Schedule::constant(1.0));
+        return DistillPlan { hard, soft, temperature, tau_squared: false, positions, start, label_smoothing };
+    }
+    DistillPlan {
+        hard,
+        soft: file.schedule("distill.soft"),
+        temperature: file.schedule("distill.temperature"),
+        tau_squared: file.flag("distill.tau_squared"),
+        positions: file.word("distill.positions", Positions::from_word, Positions::Masked),
+        start: file.word("distill.start", Start::from_word, Start::Fresh),
+        label_smoothing,
+    }
+}
+
+fn train(file: &RunFile, rows_per_epoch: u64) -> TrainPlan {
+    let batch = file.whole("train.batch") as usize;
+    let from_epochs =
+        || (file.number("train.epochs") * rows_per_epoch as f64 / batch.max(1) as f64 - 1e-6).ceil().max(0.0) as u64;
+    let steps = file.try_whole("train.steps").unwrap_or_else(from_epochs);
+    let every = |path| file.try_whole(path).unwrap_or((steps / 10).max(1));
+    TrainPlan {
+        steps,
+        batch,
+        lr: file.schedule("train.lr"),
+        optimizer: file.word("train.optimizer", OptimizerKind::from_word, OptimizerKind::Adam),
+        beta1: file.number("train.beta1"),
+        beta2: file.number("train.beta2"),
+        epsilon: file.number("train.epsilon"),
+        weight_decay: file.number("train.weight_decay"),
+        clip: file.number("train.clip"),
+        evaluate_every: every("train.evaluate_every"),
+        evaluate_rows: file.whole("train.evaluate_rows") as usize,
+        checkpoint_every: every("train.checkpoint_every"),
+        keep_checkpoints: file.whole("train.keep_checkpoints") as usize,
+    }
+}

@@ -1,0 +1,227 @@
+//! What was written: a run file, its preset, and what the command line sets over it.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use toml::{Table, Value};
+
+use super::keys::{self, Key, Kind, Setting};
+use super::mistakes::Mistakes;
+use super::{Method, Rows, Schedule, Wanted};
+use crate::error::{Error, IoContext, Result};
+
+/// The presets: name and text.
+const PRESETS: &[(&str, &str)] = &[
+    ("standalone", include_str!("presets/standalone.toml")),
+    ("dwt-normal", include_str!("presets/dwt-normal.toml")),
+    ("dwt-strong", include_str!("presets/dwt-strong.toml")),
+    ("dwt-decay", include_str!("presets/dwt-decay.toml")),
+    ("inherit", include_str!("presets/inherit.toml")),
+];
+
+/// A run as it was written: any part of [`keys::KEYS`], from a file, a preset and `--set`.
+///
+/// Mistakes in it are kept, not raised: [`RunFile::resolve`] says them all at once, together with what doesn't fit the facts.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RunFile {
+    place: String,
+    written: BTreeMap<&'static str, Setting>,
+    preset: BTreeMap<&'static str, Setting>,
+    pub(super) mistakes: Mistakes,
+}
+
+impl RunFile {
+    /// Nothing written, but a preset under what will be [`set`](Self::set).
+    ///
+    /// # Errors
+    /// An unknown name; the known ones are listed.
+    pub fn preset(name: &str) -> Result<Self> {
+        let mut file = RunFile::empty(&format!("preset {name}"));
+        file.take_preset(name).map_err(|(what, help)| Error::new(what).help(help))?;
+        Ok(file)
+    }
+
+    /// Reads a file.
+    ///
+    /// # Errors
+    /// A file that can't be read, is not UTF-8 or is not TOML. Wrong keys and values are kept for [`RunFile::resolve`].
+    pub fn load(path: &Path) -> Result<Self> {
+        let bytes = std::fs::read(path).doing("read", path)?;
+        let text = String::from_utf8(bytes).map_err(|error| {
+            let at = error.utf8_error().valid_up_to();
+            Error::new(format!("the run file is not UTF-8 from byte {at} on")).at(path.display()).help("save it as UTF-8 text")
+        })?;
+        Self::parse(&text, &path.display().to_string())
+    }
+
+    /// Reads a run file's text; `place` names it in messages.
+    ///
+    /// # Errors
+    /// Text that is not TOML, with line and column.
+    pub fn parse(text: &str, place: &str) -> Result<Self> {
+        let table: Table = text.parse().map_err(|error: toml::de::Error| {
+            Error::new(format!("the run file is not TOML\n{}", error.to_string().trim_end()))
+                .at(place)
+                .help("a line is `key = value`, a section is `[name]`, text is in quotes")
+        })?;
+        let mut file = RunFile::empty(place);
+        for (name, value) in &table {
+            match value {
+                Value::Table(section) if keys::find(name).is_none() && !section.is_empty() => {
+                    section.iter().for_each(|(leaf, value)| file.put(&format!("{name}.{leaf}"), value));
+                }
+                Value::Table(_) if !keys::section(name).is_empty() => {}
+                _ => file.put(name, value),
+            }
+        }
+        Ok(file)
+    }
+
+    fn empty(place: &str) -> Self {
+        RunFile { place: place.into(), written: BTreeMap::new(), preset: BTreeMap::new(), mistakes: Mistakes::default() }
+    }
+
+    /// Sets a key over what the file says: `distill.soft=4 -> 1 linear`. Text needs no quotes here. The last one counts, and of
+    /// `train.steps` and `train.epochs` the one set here.
+    pub fn set(&mut self, assignment: &str) {
+        let Some((path, text)) = assignment.split_once('=') else {
+            return self.mistakes.add(assignment, "not `key=value`", "for example: --set train.batch=64");
+        };
+        let (path, text) = (path.trim(), text.trim());
+        let as_text = || Value::String(text.into());
+        let value = match keys::find(path).map(|key| key.kind) {
+            Some(Kind::Text | Kind::Word(_)) if !text.starts_with(['"', '\'']) => as_text(),
+            _ => format!("x = {text}").parse::<Table>().ok().and_then(|mut table| table.remove("x")).unwrap_or_else(as_text),
+        };
+        match path {
+            "train.steps" => self.unset("train.epochs"),
+            "train.epochs" => self.unset("train.steps"),
+            _ => {}
+        }
+        self.unset(path);
+        self.put(path, &value);
+    }
+
+    /// Forgets a key that was written, so that its preset or default holds.
+    pub fn unset(&mut self, path: &str) {
+        self.written.remove(path);
+        self.mistakes.forget(path);
+    }
+
+    /// The names of all presets.
+    pub fn preset_names() -> impl Iterator<Item = &'static str> {
+        PRESETS.iter().map(|(name, _)| *name)
+    }
+
+    /// What to look up before [`RunFile::resolve`].
+    pub fn wanted(&self) -> Wanted {
+        let teacher = self.text("teacher.from").filter(|from| from != "uniform" && self.method() != Some(Method::Standalone));
+        let length = self.whole("data.length") as usize;
+        let batch = self.whole("train.batch") as usize;
+        let mask_rate = self.number("data.mask_rate");
+        let rarity = self.number("data.rarity");
+        Wanted {
+            shards: self.text("data.shards"),
+            teacher,
+            rows: self.word("data.rows", Rows::from_word, Rows::Sentence),
+            length: if length < super::MIN_LENGTH { 128 } else { length },
+            batch: batch.max(1),
+            mask_rate: if mask_rate > 0.0 && mask_rate < 1.0 { mask_rate } else { 0.15 },
+            whole_word: self.flag("data.whole_word"),
+            rarity: rarity.max(0.0),
+            seed: self.whole("seed"),
+        }
+    }
+
+    pub(super) fn place(&self) -> &str {
+        &self.place
+    }
+
+    /// Whether the file (or `--set`) has this key, whatever its preset says.
+    pub(super) fn has_written(&self, path: &str) -> bool {
+        self.written.contains_key(path)
+    }
+
+    pub(super) fn method(&self) -> Option<Method> {
+        self.text("method").and_then(|word| Method::from_word(&word))
+    }
+
+    fn put(&mut self, path: &str, value: &Value) {
+        let Some(key) = keys::find(path) else { return self.unknown(path) };
+        match key.kind.read(value) {
+            Ok(Setting::Text(name)) if key.path == "preset" => {
+                if let Err((what, fix)) = self.take_preset(&name) {
+                    self.mistakes.add("preset", what, fix);
+                }
+            }
+            Ok(setting) => drop(self.written.insert(key.path, setting)),
+            Err(what) => self.mistakes.add(key.path, what, format!("write {}", key.kind.wanted())),
+        }
+    }
+
+    fn unknown(&mut self, path: &str) {
+        let (section, _) = keys::split(path);
+        let known = keys::section(if section.is_empty() { path } else { section });
+        let is_section = section.is_empty() && !known.is_empty();
+        let fix = match keys::nearest(path) {
+            _ if is_section => format!("write [{path}] on a line of its own, then its keys: {}", known.join(", ")),
+            Some(near) => format!("did you mean `{near}`?"),
+            None if known.is_empty() => format!("the sections are: {}", sections().join(", ")),
+            None => format!("[{section}] has: {}", known.join(", ")),
+        };
+        self.mistakes.add(path, if is_section { "is a section, not a key" } else { "no such key" }, fix);
+    }
+
+    fn take_preset(&mut self, name: &str) -> Result<(), (String, String)> {
+        let Some((_, text)) = PRESETS.iter().find(|(known, _)| *known == name) else {
+            let names: Vec<_> = Self::preset_names().collect();
+            return Err((format!("there is no preset `{name}`"), format!("the presets are: {}", names.join(", "))));
+        };
+        let preset = Self::parse(text, name).map_err(|error| (error.to_string(), "this is a defect of upstill".into()))?;
+        self.preset = preset.written;
+        Ok(())
+    }
+
+    // Typed reading: what was written, else the preset, else the default. Asking a key for another type is a programming error
+    // that the tests of this room meet, and gives the type's zero.
+
+    fn get(&self, path: &str) -> Option<Setting> {
+        let given = self.written.get(path).or_else(|| self.preset.get(path)).cloned();
+        given.or_else(|| keys::find(path).and_then(Key::default_setting))
+    }
+
+    pub(super) fn text(&self, path: &str) -> Option<String> {
+        if let Some(Setting::Text(text)) = self.get(path) { Some(text) } else { None }
+    }
+
+    pub(super) fn word<T>(&self, path: &str, from_word: impl Fn(&str) -> Option<T>, default: T) -> T {
+        self.text(path).and_then(|word| from_word(&word)).unwrap_or(default)
+    }
+
+    pub(super) fn try_whole(&self, path: &str) -> Option<u64> {
+        if let Some(Setting::Whole(number)) = self.get(path) { Some(number) } else { None }
+    }
+
+    pub(super) fn whole(&self, path: &str) -> u64 {
+        self.try_whole(path).unwrap_or_default()
+    }
+
+    pub(super) fn number(&self, path: &str) -> f64 {
+        if let Some(Setting::Number(number)) = self.get(path) { number } else { 0.0 }
+    }
+
+    pub(super) fn flag(&self, path: &str) -> bool {
+        matches!(self.get(path), Some(Setting::Flag(true)))
+    }
+
+    pub(super) fn schedule(&self, path: &str) -> Schedule {
+        if let Some(Setting::Schedule(schedule)) = self.get(path) { schedule } else { Schedule::constant(0.0) }
+    }
+}
+
+/// Names of all sections, in order.
+fn sections() -> Vec<&'static str> {
+    let mut names: Vec<_> = keys::KEYS.iter().map(|key| keys::split(key.path).0).filter(|name| !name.is_empty()).collect();
+    names.dedup();
+    names
+}
