@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::{DeviceArg, print_json};
 use crate::error::Result;
 use crate::model::ModelFolder;
-use crate::tasks::{Candidate, fill_mask};
+use crate::methods::{Candidate, fill_mask};
 
 #[derive(clap::Args)]
 #[command(after_help = "\

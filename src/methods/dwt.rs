@@ -64,7 +64,7 @@ impl Method for Dwt {
     type Model = BertForMaskedLm;
     type Batch = MaskedBatch;
 
-    fn batches(&self, from: u64, to: u64) -> Box<dyn Iterator<Item = MaskedBatch>> {
+    fn batches(&self, from: u64, to: u64) -> Box<dyn Iterator<Item = MaskedBatch> + '_> {
         self.data.batches(from, to)
     }
 

@@ -2,6 +2,8 @@
 
 mod dwt;
 mod evaluate;
+mod fill;
+mod finetune;
 mod masked_lm;
 mod teacher;
 
@@ -9,6 +11,8 @@ use burn::module::Module;
 
 pub use dwt::{Dwt, standalone};
 pub use evaluate::{Evaluation, evaluate};
+pub use fill::{Candidate, fill_mask};
+pub use finetune::{EncodedBatch, Finetune};
 pub use masked_lm::MaskedLm;
 pub use teacher::{ModelTeacher, Teacher, TeacherSignal, UniformTeacher};
 
@@ -24,7 +28,7 @@ pub trait Method {
     type Batch;
 
     /// The batches of steps `from..to`, prepared ahead; each is a function of its step alone.
-    fn batches(&self, from: u64, to: u64) -> Box<dyn Iterator<Item = Self::Batch>>;
+    fn batches(&self, from: u64, to: u64) -> Box<dyn Iterator<Item = Self::Batch> + '_>;
 
     /// A batch in parts of at most `rows` rows; what they count adds up.
     fn split(&self, batch: &Self::Batch, rows: usize) -> Vec<Self::Batch>;

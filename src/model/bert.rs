@@ -71,6 +71,7 @@ impl BertShape {
                     LayerNorm: norm(self.hidden),
                 },
                 encoder: Encoder { layer: (0..self.layers).map(layer).collect() },
+                pooler: None,
             },
             cls: Cls {
                 predictions: Predictions {
@@ -137,6 +138,8 @@ pub struct Bert {
     pub embeddings: Embeddings,
     /// The layers.
     pub encoder: Encoder,
+    /// On top of `[CLS]`, for classification; pre-training has none.
+    pub pooler: Option<Pooler>,
 }
 
 impl Bert {
@@ -158,7 +161,7 @@ pub struct Embeddings {
     pub word_embeddings: Embedding,
     /// `[max_positions, d]`.
     pub position_embeddings: Embedding,
-    /// `[token_types, d]`; rows here are of type 0.
+    /// `[token_types, d]`.
     pub token_type_embeddings: Option<Embedding>,
     /// Over the sum.
     pub LayerNorm: LayerNorm,
@@ -168,8 +171,11 @@ impl Embeddings {
     fn forward(&self, inputs: &Inputs, dropout: &mut Dropout) -> Tensor<2> {
         let look_up = |table: &Embedding, ids_bs: &Tensor<2, Int>| table.weight.val().select(0, ids_bs.clone().flatten(0, 1));
         let mut x_nd = look_up(&self.word_embeddings, &inputs.ids_bs) + look_up(&self.position_embeddings, &inputs.positions_bs);
-        if let Some(types) = &self.token_type_embeddings {
-            x_nd = x_nd + types.weight.val().narrow(0, 0, 1);
+        if let Some(table) = &self.token_type_embeddings {
+            x_nd = match &inputs.types_bs {
+                Some(types_bs) => x_nd + look_up(table, types_bs),
+                None => x_nd + table.weight.val().narrow(0, 0, 1),
+            };
         }
         dropout.apply(self.LayerNorm.forward(x_nd))
     }
@@ -258,6 +264,13 @@ impl Output {
     fn forward(&self, x: Tensor<2>, residual_nd: Tensor<2>, dropout: &mut Dropout) -> Tensor<2> {
         self.LayerNorm.forward(dropout.apply(self.dense.forward(x)) + residual_nd)
     }
+}
+
+/// Dense and tanh on the first position's last hidden state.
+#[derive(Module, Debug)]
+pub struct Pooler {
+    /// `[d, d]`.
+    pub dense: Linear,
 }
 
 /// The language-model head, under Hugging Face's name for it.

@@ -15,6 +15,8 @@ pub struct Inputs {
     pub ids_bs: Tensor<2, Int>,
     /// Position of each token within its own sentence.
     pub positions_bs: Tensor<2, Int>,
+    /// Token types (first or second text of a pair); `None` when all are 0.
+    pub types_bs: Option<Tensor<2, Int>>,
     /// 0 where the query may look at the key, a large negative number elsewhere: `[b, 1, s, s]`.
     pub attention_bias_b1ss: Tensor<4>,
 }
@@ -28,7 +30,16 @@ impl Inputs {
         let segments_bs = upload(segments);
         let same_bss = segments_bs.clone().unsqueeze_dim::<3>(2).equal(segments_bs.unsqueeze_dim::<3>(1));
         let attention_bias_bss = same_bss.bool_not().float() * UNSEEN;
-        Self { ids_bs: upload(ids), positions_bs: upload(positions), attention_bias_b1ss: attention_bias_bss.unsqueeze_dim(1) }
+        let attention_bias_b1ss = attention_bias_bss.unsqueeze_dim(1);
+        Self { ids_bs: upload(ids), positions_bs: upload(positions), types_bs: None, attention_bias_b1ss }
+    }
+
+    /// The same rows with a token type for each position.
+    #[must_use]
+    pub fn with_types(mut self, types: &[i32]) -> Self {
+        let data = TensorData::new(types.to_vec(), self.ids_bs.dims());
+        self.types_bs = Some(Tensor::from_data(data, &self.ids_bs.device()));
+        self
     }
 }
 

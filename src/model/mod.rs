@@ -4,6 +4,7 @@
 //! `f` feed-forward width, `h` heads, `v` vocabulary, `m` masked slots of a row.
 
 mod bert;
+mod classifier;
 mod dropout;
 mod huggingface;
 mod init;
@@ -12,6 +13,7 @@ mod remap;
 mod weights;
 
 pub use bert::{Bert, BertForMaskedLm, BertShape, erf_gelu};
+pub use classifier::BertClassifier;
 pub use dropout::Dropout;
 pub use huggingface::ModelFolder;
 pub use inputs::{BatchTensors, Inputs};

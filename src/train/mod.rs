@@ -1,6 +1,7 @@
 //! The only training loop, and a run in its directory.
 
 mod facts;
+mod finetune;
 mod interrupt;
 mod run;
 
@@ -10,6 +11,7 @@ use burn::module::Module;
 use burn::optim::{GradientsAccumulator, GradientsParams};
 
 pub use facts::{find_facts, open_shards, plan_run};
+pub use finetune::{FinetuneOptions, Pretrained, finetune};
 pub use interrupt::{catch_interrupts, interrupted};
 pub use run::{RunOptions, Summary, train_run};
 

@@ -1,0 +1,50 @@
+//! The likeliest words for a `[MASK]`.
+
+use burn::tensor::activation::softmax;
+use burn::tensor::{Device, Tensor, TensorData};
+use serde::Serialize;
+
+use crate::error::{Error, Result};
+use crate::model::{BertForMaskedLm, Dropout, Inputs};
+use crate::tokens::Tokenizer;
+
+/// A token that may stand for a `[MASK]`.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Candidate {
+    /// The token, `##` marking a piece that continues a word.
+    pub token: String,
+    /// Its probability.
+    pub probability: f32,
+}
+
+/// For each `[MASK]` of a sentence, the `top` likeliest tokens, likeliest first.
+///
+/// # Errors
+/// When the sentence has no `[MASK]`, or is longer than the model reads.
+pub fn fill_mask(model: &BertForMaskedLm, tokenizer: &Tokenizer, sentence: &str, top: usize, device: &Device) -> Result<Vec<Vec<Candidate>>> {
+    let special = tokenizer.special();
+    let words = tokenizer.encode(sentence)?;
+    let ids: Vec<i32> = [special.cls].iter().chain(&words).chain(&[special.sep]).map(|&id| id as i32).collect();
+    let longest = model.shape().max_positions;
+    if ids.len() > longest {
+        return Err(Error::new(format!("the sentence is {} tokens long, and the model reads {longest}", ids.len())).help("shorten it"));
+    }
+    let masks: Vec<i32> = (0..ids.len()).filter(|&i| ids[i] == special.mask as i32).map(|i| i as i32).collect();
+    if masks.is_empty() {
+        return Err(Error::new("the sentence has no [MASK]").help("put [MASK] in place of a word, as in \"Paris is the [MASK] of France.\""));
+    }
+    let positions: Vec<i32> = (0..ids.len() as i32).collect();
+    let inputs = Inputs::new(&ids, &positions, &vec![1; ids.len()], 1, device);
+    let count = masks.len();
+    let at_n = Tensor::from_data(TensorData::new(masks, [count]), device);
+    let probabilities_nv = softmax(model.logits(&inputs, at_n, &mut Dropout::off()), 1);
+    let flat: Vec<f32> = probabilities_nv.into_data().to_vec().expect("probabilities are f32");
+    Ok(flat.chunks(tokenizer.vocab_size()).map(|row| best(row, top, tokenizer)).collect())
+}
+
+fn best(row_v: &[f32], top: usize, tokenizer: &Tokenizer) -> Vec<Candidate> {
+    let mut ids: Vec<usize> = (0..row_v.len()).collect();
+    ids.sort_by(|&a, &b| row_v[b].total_cmp(&row_v[a]).then(a.cmp(&b)));
+    ids.truncate(top);
+    ids.into_iter().map(|id| Candidate { token: tokenizer.token(id as u32).to_owned(), probability: row_v[id] }).collect()
+}

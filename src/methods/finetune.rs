@@ -1,0 +1,171 @@
+//! Fine-tuning a pre-trained model on a labelled task, as Hugging Face's `run_glue` does it: AdamW, linear decay,
+//! dynamic padding. The loop is [`crate::train::fit`], the same as for pre-training.
+
+use burn::module::Module;
+use burn::tensor::{Device, Int, Tensor, TensorData};
+
+use super::{BatchSize, Method, Settings};
+use crate::batch::Order;
+use crate::error::Result;
+use crate::loss::{StepLoss, hard_loss};
+use crate::model::{BertClassifier, Dropout, Inputs};
+use crate::tasks::{Example, Kind, Label, Task};
+use crate::tokens::Tokenizer;
+
+/// One example as ids: `[CLS] first [SEP]` or `[CLS] first [SEP] second [SEP]`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Encoded {
+    ids: Vec<i32>,
+    types: Vec<i32>,
+    /// The class, or the score.
+    target: f32,
+}
+
+/// Several examples, to be padded to the longest of them.
+pub type EncodedBatch = Vec<Encoded>;
+
+/// A task made ready for a model: encoded splits, and the order of its batches.
+pub struct Finetune {
+    train: Vec<Encoded>,
+    dev: Vec<Encoded>,
+    is_regression: bool,
+    pad: i32,
+    batch: usize,
+    seed: u64,
+    device: Device,
+}
+
+impl Finetune {
+    /// Encodes a task with at most `length` tokens a row (the longer text of a pair is cut first).
+    ///
+    /// # Errors
+    /// When a text can't be encoded.
+    pub fn new(task: &Task, tokenizer: &Tokenizer, length: usize, batch: usize, seed: u64, device: &Device) -> Result<Self> {
+        let encode = |examples: &[Example]| examples.iter().map(|example| encode(example, tokenizer, length)).collect::<Result<Vec<_>>>();
+        Ok(Self {
+            train: encode(&task.train)?,
+            dev: encode(&task.dev)?,
+            is_regression: matches!(task.kind, Kind::Regression { .. }),
+            pad: tokenizer.special().pad as i32,
+            batch,
+            seed,
+            device: device.clone(),
+        })
+    }
+
+    /// Steps of one pass over the training split.
+    pub fn steps_per_epoch(&self) -> u64 {
+        self.train.len().div_ceil(self.batch) as u64
+    }
+
+    /// The model's outputs on the dev split, a row an example.
+    pub fn predict(&self, model: &BertClassifier) -> Vec<Vec<f32>> {
+        let model = model.valid();
+        let mut out = Vec::with_capacity(self.dev.len());
+        for batch in self.dev.chunks(self.batch) {
+            let logits = model.logits(&self.inputs(batch), &mut Dropout::off());
+            let outputs = logits.dims()[1];
+            let flat: Vec<f32> = logits.into_data().to_vec().expect("logits are f32");
+            out.extend(flat.chunks(outputs).map(<[f32]>::to_vec));
+        }
+        out
+    }
+
+    /// The examples of step `step`: the epoch's order, entered where the step begins; an epoch's last batch may be short.
+    fn at(&self, step: u64) -> EncodedBatch {
+        let (epoch, within) = (step / self.steps_per_epoch(), step % self.steps_per_epoch());
+        let order = Order::new(self.train.len() as u64, self.seed, epoch);
+        let from = within as usize * self.batch;
+        (from..(from + self.batch).min(self.train.len())).map(|i| self.train[order.at(i as u64) as usize].clone()).collect()
+    }
+
+    fn inputs(&self, batch: &[Encoded]) -> Inputs {
+        let length = batch.iter().map(|row| row.ids.len()).max().unwrap_or(1);
+        let fill = |of: &dyn Fn(&Encoded, usize) -> i32| -> Vec<i32> { batch.iter().flat_map(|row| (0..length).map(move |i| of(row, i))).collect() };
+        let ids = fill(&|row, i| row.ids.get(i).copied().unwrap_or(self.pad));
+        let types = fill(&|row, i| row.types.get(i).copied().unwrap_or(0));
+        let positions = fill(&|_, i| i as i32);
+        let segments = fill(&|row, i| i32::from(i < row.ids.len()));
+        Inputs::new(&ids, &positions, &segments, batch.len(), &self.device).with_types(&types)
+    }
+
+    fn loss(&self, model: &BertClassifier, batch: &[Encoded], whole: BatchSize, dropout: &mut Dropout) -> Tensor<1> {
+        let logits = model.logits(&self.inputs(batch), dropout);
+        let targets: Vec<f32> = batch.iter().map(|row| row.target).collect();
+        let summed = if self.is_regression {
+            let targets = Tensor::<1>::from_data(TensorData::new(targets, [batch.len()]), &self.device);
+            (logits.squeeze_dim::<1>(1) - targets).square().sum()
+        } else {
+            let labels: Vec<i32> = targets.iter().map(|&class| class as i32).collect();
+            let labels = Tensor::<1, Int>::from_data(TensorData::new(labels, [batch.len()]), &self.device);
+            hard_loss(logits, labels, 0.0).sum()
+        };
+        summed / whole.targets as f64
+    }
+}
+
+impl Method for Finetune {
+    type Model = BertClassifier;
+    type Batch = EncodedBatch;
+
+    fn batches(&self, from: u64, to: u64) -> Box<dyn Iterator<Item = EncodedBatch> + '_> {
+        Box::new((from..to).map(|step| self.at(step)))
+    }
+
+    fn split(&self, batch: &EncodedBatch, rows: usize) -> Vec<EncodedBatch> {
+        batch.chunks(rows).map(<[Encoded]>::to_vec).collect()
+    }
+
+    fn size(&self, batch: &EncodedBatch) -> BatchSize {
+        BatchSize { targets: batch.len(), tokens: batch.iter().map(|row| row.ids.len()).sum() }
+    }
+
+    fn settings(&self, _step: u64) -> Settings {
+        Settings { alpha_hard: 1.0, alpha_soft: None, temperature: None }
+    }
+
+    fn losses(&self, models: &[&BertClassifier], batch: &EncodedBatch, _at: &Settings, whole: BatchSize, dropout: &mut Dropout) -> Vec<StepLoss> {
+        let loss = |model: &&BertClassifier| {
+            let hard = self.loss(model, batch, whole, dropout);
+            StepLoss { total: hard.clone(), hard, soft: None }
+        };
+        models.iter().map(loss).collect()
+    }
+
+    fn held_out(&self, models: &[&BertClassifier]) -> Result<Vec<f64>> {
+        let whole = self.size(&self.dev);
+        let loss = |model: &&BertClassifier| {
+            let model = model.valid();
+            let parts = self.dev.chunks(self.batch);
+            parts.map(|part| f64::from(self.loss(&model, part, whole, &mut Dropout::off()).into_scalar::<f32>())).sum()
+        };
+        Ok(models.iter().map(loss).collect())
+    }
+}
+
+fn encode(example: &Example, tokenizer: &Tokenizer, length: usize) -> Result<Encoded> {
+    let special = tokenizer.special();
+    let mut first = tokenizer.encode(&example.first)?;
+    let mut second = example.second.as_ref().map(|text| tokenizer.encode(text)).transpose()?;
+    let room = length - if second.is_some() { 3 } else { 2 };
+    while first.len() + second.as_ref().map_or(0, Vec::len) > room {
+        match &mut second {
+            Some(second) if second.len() > first.len() => second.pop(),
+            _ => first.pop(),
+        };
+    }
+    let mut ids: Vec<i32> = vec![special.cls as i32];
+    ids.extend(first.iter().map(|&id| id as i32));
+    ids.push(special.sep as i32);
+    let mut types = vec![0; ids.len()];
+    if let Some(second) = second {
+        ids.extend(second.iter().map(|&id| id as i32));
+        ids.push(special.sep as i32);
+        types.resize(ids.len(), 1);
+    }
+    let target = match example.label {
+        Label::Class(class) => class as f32,
+        Label::Score(score) => score as f32,
+    };
+    Ok(Encoded { ids, types, target })
+}

@@ -1,0 +1,54 @@
+//! BERT for classifying or scoring a text or a pair: pooler and classifier on `[CLS]`, as Hugging Face's
+//! `BertForSequenceClassification`.
+
+use burn::module::Module;
+use burn::nn::Linear;
+use burn::tensor::activation::tanh;
+use burn::tensor::{Device, Int, Tensor};
+
+use super::bert::{Bert, BertShape, Pooler};
+use super::dropout::Dropout;
+use super::init::Init;
+use super::inputs::Inputs;
+use super::weights::Weights;
+use crate::error::Result;
+
+/// BERT with a pooler and a classifier.
+#[derive(Module, Debug)]
+pub struct BertClassifier {
+    /// Embeddings, encoder, pooler.
+    pub bert: Bert,
+    /// `[d, outputs]`.
+    pub classifier: Linear,
+}
+
+impl BertClassifier {
+    /// Puts a new pooler and classifier, drawn from `seed`, on a pre-trained model's weights; its language-model head is
+    /// left out. `outputs` is the number of classes, or 1 for a score.
+    ///
+    /// # Errors
+    /// When the weights don't fit the shape.
+    pub fn start_from(pretrained: &Weights, shape: &BertShape, outputs: usize, seed: u64, device: &Device) -> Result<Self> {
+        let init = Init::new(seed, 0.02, device);
+        let mut bert = shape.init(seed, 0.0, device).bert;
+        bert.pooler = Some(Pooler { dense: init.linear("bert.pooler.dense.weight", shape.hidden, shape.hidden) });
+        let fresh = Self { bert, classifier: init.linear("classifier.weight", shape.hidden, outputs) };
+        let mut weights = Weights::of(&fresh);
+        for (name, tensor) in pretrained.iter().filter(|(name, _)| name.starts_with("bert.")) {
+            weights.insert(name, tensor.clone());
+        }
+        weights.load_into(fresh)
+    }
+
+    /// Logits, or one score, of each row: `[b, outputs]`. Dropout acts on the pooled output too.
+    pub fn logits(&self, inputs: &Inputs, dropout: &mut Dropout) -> Tensor<2> {
+        let [b, s] = inputs.ids_bs.dims();
+        let hidden_nd = self.bert.hidden(inputs, dropout);
+        let first_b = Tensor::<1, Int>::arange_step(0..(b * s) as i64, s, &inputs.ids_bs.device());
+        let mut pooled_bd = hidden_nd.select(0, first_b);
+        if let Some(pooler) = &self.bert.pooler {
+            pooled_bd = tanh(pooler.dense.forward(pooled_bd));
+        }
+        self.classifier.forward(dropout.apply(pooled_bd))
+    }
+}

@@ -1,0 +1,231 @@
+//! Runs a study's cells, each once: a cell is named by the hash of its plan, found when it is there, and the same anywhere.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use serde::{Deserialize, Serialize};
+
+use super::results::{Arm, SeedResult};
+use super::spec::{ArmSpec, StudySpec};
+use crate::config::{Plan, RunFile};
+use crate::device::Device;
+use crate::error::{Error, IoContext, Result};
+use crate::files::write_text;
+use crate::log::{Console, Summary};
+use crate::model::ModelFolder;
+use crate::tasks::Task;
+use crate::tokens::Shards;
+use crate::train::{FinetuneOptions, Pretrained, RunOptions, find_facts, finetune, interrupted, train_run};
+
+/// How a study is carried out; nothing of it changes results beyond rounding.
+pub struct StudyOptions<'a> {
+    /// The study's folder; cells are in `cells/`.
+    pub dir: &'a Path,
+    /// Runs at the same time. On a CPU each has its share of the cores.
+    pub jobs: usize,
+    /// What it runs on.
+    pub device: &'a Device,
+    /// Where progress goes.
+    pub console: &'a Console,
+}
+
+/// One run of an arm, planned.
+struct Cell {
+    arm: usize,
+    seed: u64,
+    name: String,
+    dir: PathBuf,
+    plan: Plan,
+}
+
+/// A finished cell.
+struct CellResult {
+    summary: Summary,
+    scores: BTreeMap<String, f64>,
+    parameters: u64,
+}
+
+/// Trains teachers, then students, then scores them; gives the arms, teachers first.
+///
+/// # Errors
+/// The first cell's that fails; the others keep what they have, and the same command goes on.
+pub fn run_cells(spec: &StudySpec, shards: &Shards, tasks: &[Task], options: &StudyOptions) -> Result<Vec<Arm>> {
+    let base = RunFile::parse(&spec.base, "the study's base")?;
+    let plan_of = |arm: &ArmSpec, seed: u64, teacher: Option<&Path>| plan_cell(&base, shards, arm, seed, teacher);
+    let mut arms: Vec<Arm> = Vec::new();
+
+    let teacher_cells = cells(&spec.teachers, &spec.teacher_seeds, options.dir, |arm, seed| plan_of(arm, seed, None))?;
+    let results = run_all(&teacher_cells, shards, tasks, spec, options)?;
+    let teacher_dirs: BTreeMap<&str, &Path> =
+        teacher_cells.iter().rev().map(|cell| (spec.teachers[cell.arm].name.as_str(), cell.dir.as_path())).collect();
+    arms.extend(gather(&spec.teachers, &teacher_cells, &results, options.dir).map(|arm| Arm { is_teacher: true, ..arm }));
+
+    let student_cells = cells(&spec.arms, &spec.seeds, options.dir, |arm, seed| {
+        let teacher = arm.teacher.as_ref().map(|name| teacher_dirs.get(name.as_str()).copied().unwrap_or(Path::new(name)));
+        plan_of(arm, seed, teacher)
+    })?;
+    let results = run_all(&student_cells, shards, tasks, spec, options)?;
+    arms.extend(gather(&spec.arms, &student_cells, &results, options.dir));
+    Ok(arms)
+}
+
+/// Cells of a study: teachers and students.
+pub fn cell_count(spec: &StudySpec) -> u64 {
+    (spec.teachers.len() * spec.teacher_seeds.len() + spec.arms.len() * spec.seeds.len()) as u64
+}
+
+fn plan_cell(base: &RunFile, shards: &Shards, arm: &ArmSpec, seed: u64, teacher: Option<&Path>) -> Result<Plan> {
+    let mut file = base.clone();
+    arm.set.iter().for_each(|assignment| file.set(assignment));
+    file.set(&format!("seed={seed}"));
+    if let Some(teacher) = teacher {
+        file.set(&format!("teacher.from={}", teacher.display()));
+    }
+    let facts = find_facts(&file.wanted(), &Ok(shards.clone()));
+    file.resolve(&facts).map_err(|error| error.at(format!("arm {:?}", arm.name)))
+}
+
+fn cells(arms: &[ArmSpec], seeds: &[u64], dir: &Path, plan: impl Fn(&ArmSpec, u64) -> Result<Plan>) -> Result<Vec<Cell>> {
+    let mut out = Vec::new();
+    for &seed in seeds {
+        for (index, arm) in arms.iter().enumerate() {
+            let plan = plan(arm, seed)?;
+            let dir = dir.join("cells").join(plan.hash());
+            out.push(Cell { arm: index, seed, name: format!("{} #{seed}", arm.name), dir, plan });
+        }
+    }
+    Ok(out)
+}
+
+/// Runs cells on `jobs` threads; the results are in the cells' order.
+fn run_all(cells: &[Cell], shards: &Shards, tasks: &[Task], spec: &StudySpec, options: &StudyOptions) -> Result<Vec<CellResult>> {
+    let (next, failed) = (AtomicUsize::new(0), AtomicBool::new(false));
+    let results: Mutex<Vec<Option<Result<CellResult>>>> = Mutex::new(cells.iter().map(|_| None).collect());
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let jobs = options.jobs.clamp(1, cells.len().max(1));
+    std::thread::scope(|scope| {
+        for _ in 0..jobs {
+            scope.spawn(|| {
+                let pool = rayon::ThreadPoolBuilder::new().num_threads((cores / jobs).max(1)).build();
+                loop {
+                    let index = next.fetch_add(1, Ordering::SeqCst);
+                    let Some(cell) = cells.get(index).filter(|_| !failed.load(Ordering::SeqCst)) else { break };
+                    let run = || run_cell(cell, shards, tasks, spec, options);
+                    let result = match &pool {
+                        Ok(pool) => pool.install(run),
+                        Err(_) => run(),
+                    };
+                    failed.fetch_or(result.is_err(), Ordering::SeqCst);
+                    results.lock().expect("no thread panics while it holds this")[index] = Some(result);
+                }
+            });
+        }
+    });
+    let results = results.into_inner().expect("no thread panics while it holds this");
+    let mut out = Vec::new();
+    for result in results {
+        match result {
+            Some(result) => out.push(result?),
+            None => continue,
+        }
+    }
+    match out.len() == cells.len() {
+        true => Ok(out),
+        false => Err(Error::interrupted("the study was stopped; every run is saved").help("the same command goes on")),
+    }
+}
+
+fn run_cell(cell: &Cell, shards: &Shards, tasks: &[Task], spec: &StudySpec, options: &StudyOptions) -> Result<CellResult> {
+    let found = cell.dir.join("summary.json").exists();
+    let run = RunOptions { dir: &cell.dir, resume: true, name: &cell.name, console: options.console, device: options.device };
+    let summary = train_run(&cell.plan, shards, &run)?;
+    let scores = score(cell, tasks, spec, options.device)?;
+    options.console.cell_done(&cell.name, found);
+    Ok(CellResult { summary, scores, parameters: cell.plan.estimate().parameters })
+}
+
+/// `scores.json` of a cell: fine-tuned scores, and the settings they were made with.
+#[derive(Serialize, Deserialize)]
+struct Scores {
+    settings: String,
+    scores: BTreeMap<String, f64>,
+}
+
+/// Fine-tunes a cell's model on each task, and keeps the main scores beside it.
+fn score(cell: &Cell, tasks: &[Task], spec: &StudySpec, device: &Device) -> Result<BTreeMap<String, f64>> {
+    let path = cell.dir.join("scores.json");
+    let names: Vec<&str> = tasks.iter().map(|task| task.name.as_str()).collect();
+    let settings = format!("lr {}, {} epochs, tasks {}", spec.finetune_lr, spec.finetune_epochs, names.join(" "));
+    if let Ok(text) = std::fs::read_to_string(&path)
+        && let Ok(there) = serde_json::from_str::<Scores>(&text)
+        && there.settings == settings
+    {
+        return Ok(there.scores);
+    }
+    let folder = ModelFolder::open(&cell.dir)?;
+    let pretrained = Pretrained { shape: folder.shape.clone(), weights: folder.weights()?, tokenizer: folder.tokenizer()? };
+    let finetune_options = FinetuneOptions { lr: spec.finetune_lr, epochs: spec.finetune_epochs, dropout: 0.0, warmup: 0.1, ..FinetuneOptions::default() };
+    let mut scores = BTreeMap::new();
+    for task in tasks {
+        if interrupted() {
+            return Err(Error::interrupted("the study was stopped; every run is saved").help("the same command goes on"));
+        }
+        let metrics = finetune(&pretrained, task, &finetune_options, cell.seed, device)?;
+        scores.insert(task.name.clone(), task.main_score(&metrics));
+    }
+    let text = serde_json::to_string_pretty(&Scores { settings, scores: scores.clone() }).expect("scores in memory can be written");
+    write_text(&path, &(text + "\n"))?;
+    Ok(scores)
+}
+
+fn gather<'a>(arms: &'a [ArmSpec], cells: &'a [Cell], results: &'a [CellResult], dir: &'a Path) -> impl Iterator<Item = Arm> + 'a {
+    arms.iter().enumerate().map(move |(index, spec)| {
+        let mine: Vec<(&Cell, &CellResult)> = cells.iter().zip(results).filter(|(cell, _)| cell.arm == index).collect();
+        let plan = &mine[0].0.plan;
+        let distills = plan.teacher.is_some();
+        let runs = mine.iter().map(|(cell, result)| SeedResult {
+            path: cell.dir.strip_prefix(dir).unwrap_or(&cell.dir).to_owned(),
+            seed: cell.seed,
+            held_out_loss: result.summary.held_out_loss,
+            scores: result.scores.clone(),
+        });
+        let mut arm = Arm {
+            name: spec.name.clone(),
+            method: plan.method.to_string(),
+            teacher: spec.teacher.clone(),
+            soft: distills.then(|| plan.distill.soft.to_string()),
+            start: Some(plan.distill.start.to_string()),
+            parameters: Some(mine[0].1.parameters),
+            seconds: super::statistics::mean(&mine.iter().map(|(_, result)| result.summary.seconds).collect::<Vec<_>>()),
+            runs: runs.collect(),
+            ..Arm::default()
+        };
+        arm.summarise();
+        arm
+    })
+}
+
+/// Makes the study's folder with its spec, or checks that the one there is this study's.
+///
+/// # Errors
+/// When the folder holds something else.
+pub fn claim(dir: &Path, spec: &StudySpec) -> Result<()> {
+    let file = dir.join("study.toml");
+    let text = toml::to_string(spec).expect("a study in memory can be written");
+    match std::fs::read_to_string(&file) {
+        Ok(there) if there == text => Ok(()),
+        Ok(_) => Err(Error::new("this folder holds another study; it was left as it is").at(dir.display()).help("choose another --out")),
+        Err(_) => {
+            let is_empty = !dir.exists() || dir.is_dir() && std::fs::read_dir(dir).doing("read", dir)?.next().is_none();
+            if !is_empty {
+                return Err(Error::new("this folder holds something that is not a study; it was left as it is")
+                    .at(dir.display())
+                    .help("choose another --out"));
+            }
+            std::fs::create_dir_all(dir).doing("create", dir)?;
+            write_text(&file, &text)
+        }
+    }
+}
