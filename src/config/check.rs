@@ -10,11 +10,14 @@ use super::{RunFile, Schedule};
 /// Rows shorter than this hold next to nothing between `[CLS]` and `[SEP]`.
 pub(super) const MIN_LENGTH: usize = 8;
 
+/// What a plan's file and the schedules' arithmetic hold exactly.
+const MOST_STEPS: u64 = 1 << 53;
+
 /// Every mistake: those kept while reading, then those of the values, then those against the facts.
 pub(super) fn check(file: &RunFile, plan: &Plan, facts: &Facts) -> Mistakes {
     let mut out = file.mistakes.clone();
     method(file, plan, &mut out);
-    model(plan, &mut out);
+    model(file, plan, &mut out);
     data(file, plan, facts, &mut out);
     distill(plan, &mut out);
     train(file, plan, &mut out);
@@ -59,7 +62,7 @@ fn method(file: &RunFile, plan: &Plan, out: &mut Mistakes) {
     }
 }
 
-fn model(plan: &Plan, out: &mut Mistakes) {
+fn model(file: &RunFile, plan: &Plan, out: &mut Mistakes) {
     let ModelPlan { layers, hidden, heads, intermediate, max_positions, .. } = plan.model;
     for (key, value) in [
         ("model.layers", layers),
@@ -68,30 +71,33 @@ fn model(plan: &Plan, out: &mut Mistakes) {
         ("model.intermediate", intermediate),
         ("model.max_positions", max_positions),
     ] {
-        if value == 0 && !out.names(key) {
+        // A rule's 0 follows from another key's.
+        if value == 0 && file.has_written(key) {
             out.add(key, "is 0", "write 1 or more");
         }
         if value > 1 << 24 {
             out.add(key, format!("is {value}"), "write at most 16777216");
         }
     }
-    if heads > 0 && hidden % heads != 0 {
-        let fits: Vec<_> = (1..=hidden.min(1 << 24)).filter(|n| hidden % n == 0 && (8..=256).contains(&(hidden / n))).collect();
+    if heads > 0 && !hidden.is_multiple_of(heads) {
         let what = format!("{heads} heads do not divide the width, model.hidden = {hidden}");
-        let fix = match &fits[..] {
-            [] => "write 1, or another width".into(),
-            fits => format!("write {}", fits.iter().map(usize::to_string).collect::<Vec<_>>().join(", ")),
-        };
-        out.add("model.heads", what, fix);
+        out.add("model.heads", what, heads_that_fit(hidden));
     }
     share(out, "model.dropout", plan.model.dropout, 0.0);
-    if !(plan.model.initializer_range > 0.0) {
+    if plan.model.initializer_range <= 0.0 {
         out.add(
             "model.initializer_range",
             format!("is {}", number(plan.model.initializer_range)),
             "write a number above 0, such as 0.02",
         );
     }
+}
+
+/// Usual heads are 16 to 128 wide.
+fn heads_that_fit(hidden: usize) -> String {
+    let sizes = [128, 96, 64, 48, 32, 24, 16].into_iter().filter(|size| hidden.is_multiple_of(*size));
+    let heads: Vec<_> = sizes.map(|size| (hidden / size).to_string()).collect();
+    if heads.is_empty() { "write 1, or another width".into() } else { format!("write {}", heads.join(", ")) }
 }
 
 fn data(file: &RunFile, plan: &Plan, facts: &Facts, out: &mut Mistakes) {
@@ -154,8 +160,10 @@ fn train(file: &RunFile, plan: &Plan, out: &mut Mistakes) {
         out.add("train.steps", "is given together with train.epochs", "write one of them");
     } else if file.has_written("train.steps") && train.steps == 0 {
         out.add("train.steps", "is 0", "write 1 or more");
-    } else if !(file.number("train.epochs") > 0.0) {
+    } else if file.number("train.epochs") <= 0.0 {
         out.add("train.epochs", format!("is {}", number(file.number("train.epochs"))), "write a number above 0");
+    } else if train.steps > MOST_STEPS {
+        out.add("train.epochs", format!("comes to more than {MOST_STEPS} steps"), "write fewer epochs");
     }
     for (key, value) in [
         ("train.batch", train.batch as u64),
@@ -180,7 +188,7 @@ fn train(file: &RunFile, plan: &Plan, out: &mut Mistakes) {
     }
     share(out, "train.beta1", train.beta1, 0.0);
     share(out, "train.beta2", train.beta2, 0.0);
-    if !(train.epsilon > 0.0) {
+    if train.epsilon <= 0.0 {
         out.add("train.epsilon", format!("is {}", number(train.epsilon)), "write a number above 0, such as 1e-6");
     }
     for (key, value) in [("train.weight_decay", train.weight_decay), ("train.clip", train.clip)] {
@@ -277,8 +285,10 @@ fn memory(plan: &Plan, known: Option<u64>, out: &mut Mistakes) {
         return;
     }
     let what = format!("rows at once need about {}, but the device has {}", bytes_text(needed), bytes_text(known));
-    let with = |rows: usize| Plan { runtime: RuntimePlan { micro_batch: rows, ..plan.runtime.clone() }, ..plan.clone() };
-    let fits = (1..plan.runtime.micro_batch).rev().find(|rows| with(*rows).estimate().memory.total() <= known);
+    let (memory, rows) = (estimate.memory, plan.runtime.micro_batch as u64);
+    let a_row = ((memory.activations + memory.logits) / rows.max(1)).max(1);
+    let left = known.saturating_sub(memory.student.saturating_add(memory.teacher));
+    let fits = Some(left / a_row).filter(|rows| *rows > 0);
     let fix = fits.map_or_else(
         || "not even one row fits: make the model or data.length smaller, or use another device".into(),
         |rows| format!("write micro_batch = {rows} or less; the result stays the same"),

@@ -80,8 +80,9 @@ impl Plan {
         match &teacher.model {
             None => notes.push("the teacher is the uniform distribution: a control, not in the paper".into()),
             Some(model) if self.teacher_ratio().is_some_and(|ratio| ratio >= 1.0) => notes.push(format!(
-                "the teacher ({} layers) is not smaller than the student ({}): conventional distillation, not the paper's",
-                model.layers, self.model.layers
+                "the teacher ({}) is not smaller than the student ({}): conventional distillation, not the paper's",
+                plural(model.layers, "layer"),
+                plural(self.model.layers, "layer")
             )),
             Some(_) => {}
         }
@@ -108,7 +109,9 @@ impl Plan {
     fn student_text(&self) -> String {
         let (ModelPlan { layers, hidden, heads, intermediate, dropout, .. }, parameters) = (&self.model, self.estimate().student);
         format!(
-            "{layers} layers, width {hidden}, {heads} heads, feed-forward {intermediate}, dropout {}; {}parameters, {}without the head",
+            "{}, width {hidden}, {}, feed-forward {intermediate}, dropout {}; {}parameters, {}without the head",
+            plural(*layers, "layer"),
+            plural(*heads, "head"),
             number(*dropout),
             count(parameters.total as f64),
             count(parameters.without_head as f64)
@@ -119,11 +122,11 @@ impl Plan {
         let Some(teacher) = &self.teacher else { return "none".into() };
         match (&teacher.model, self.teacher_ratio()) {
             (Some(model), Some(ratio)) => format!(
-                "{}: {} layers, width {}, {} heads; {}parameters, {ratio:.2} of the student (without heads)",
+                "{}: {}, width {}, {}; {}parameters, {ratio:.2}x the student's size (without heads)",
                 teacher.from,
-                model.layers,
+                plural(model.layers, "layer"),
                 model.hidden,
-                model.heads,
+                plural(model.heads, "head"),
                 count(model.parameters as f64)
             ),
             _ => "the uniform distribution".into(),
@@ -146,8 +149,8 @@ impl Plan {
             Rows::Sentence => "a sentence each",
             Rows::Packed => "sentences packed",
         };
-        let filled = percent(tokens_per_row / (*length).max(1) as f64);
-        format!("{length} tokens, {how}, {filled} filled; {} an epoch", grouped(*rows_per_epoch))
+        let filled = 100.0 * tokens_per_row / (*length).max(1) as f64;
+        format!("{length} tokens, {how}, {filled:.0} % filled; {} an epoch", grouped(*rows_per_epoch))
     }
 
     fn masking_text(&self) -> String {
@@ -244,6 +247,10 @@ pub(super) fn scaled(value: f64, prefixes: &[&str]) -> String {
 fn count(value: f64) -> String {
     let text = scaled(value, &["", "thousand", "million", "billion", "trillion"]);
     format!("{} ", text.trim_end())
+}
+
+fn plural(count: usize, noun: &str) -> String {
+    format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
 }
 
 /// Thousands apart: `30,000,000`.

@@ -66,7 +66,7 @@ const fn key(path: &'static str, kind: Kind, default: Fallback, doc: &'static st
 /// Every key, in the order of the reference listing.
 pub const KEYS: &[Key] = &[
     key("preset", Text, Rule("none"), "a named set of keys to start from; keys of the file go over it"),
-    key("method", Word(Method::WORDS), Rule("required, unless a preset gives it"), "what trains what"),
+    key("method", Word(Method::WORDS), Rule("required"), "what trains what"),
     key("seed", Whole, Is("0"), "decides initial weights, order, masks and dropout"),
     key("model.layers", Whole, Is("6"), "encoder layers of the student"),
     key("model.hidden", Whole, Is("768"), "width"),
@@ -100,9 +100,9 @@ pub const KEYS: &[Key] = &[
     key("train.epsilon", Number, Is("1e-6"), "added to the root of the second moment"),
     key("train.weight_decay", Number, Is("0.0"), "weight decay; never on biases and layer norms"),
     key("train.clip", Number, Is("5.0"), "largest global gradient norm; 0 does not clip"),
-    key("train.evaluate_every", Whole, Rule("a tenth of the run"), "steps between held-out evaluations"),
+    key("train.evaluate_every", Whole, Rule("steps / 10"), "steps between held-out evaluations"),
     key("train.evaluate_rows", Whole, Is("1024"), "held-out rows an evaluation, at most"),
-    key("train.checkpoint_every", Whole, Rule("a tenth of the run"), "steps between checkpoints"),
+    key("train.checkpoint_every", Whole, Rule("steps / 10"), "steps between checkpoints"),
     key("train.keep_checkpoints", Whole, Is("2"), "checkpoints kept besides the best"),
     key("runtime.device", Text, Is("\"auto\""), "auto, cpu or wgpu; never changes results beyond rounding"),
     key("runtime.precision", Word(Precision::WORDS), Is("\"f32\""), "number format of the forward and backward pass"),
@@ -191,20 +191,9 @@ impl Key {
         let table: toml::Table = format!("x = {text}").parse().ok()?;
         self.kind.read(table.get("x")?).ok()
     }
-
-    fn kind_word(&self) -> String {
-        match self.kind {
-            Text => "text".into(),
-            Word(words) => words.join(" | "),
-            Whole => "whole".into(),
-            Number => "number".into(),
-            Flag => "flag".into(),
-            Kind::Schedule => "schedule".into(),
-        }
-    }
 }
 
-/// Every key of a run file with its type, default and meaning, as text.
+/// Every key of a run file with its default and meaning, as a run file: defaults that are a rule stand in a comment.
 pub fn reference() -> String {
     let mut out = String::new();
     let mut last_section = "";
@@ -214,12 +203,12 @@ pub fn reference() -> String {
             let _ = writeln!(out, "\n[{section}]");
             last_section = section;
         }
-        let default = match key.default {
-            Is(text) => text.to_owned(),
-            Rule(words) => format!("({words})"),
+        let line = match key.default {
+            Is(text) => format!("{leaf} = {text}"),
+            Rule(words) => format!("# {leaf}: {words}"),
         };
-        let _ = writeln!(out, "{:<18} {default}", format!("{leaf} ="));
-        let _ = writeln!(out, "{:<18}   {}: {}", "", key.kind_word(), key.doc);
+        let words = if let Word(words) = key.kind { format!(" ({})", words.join(" | ")) } else { String::new() };
+        let _ = writeln!(out, "{line:<32} # {}{words}", key.doc);
     }
     out
 }

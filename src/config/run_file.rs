@@ -124,7 +124,7 @@ impl RunFile {
             shards: self.text("data.shards"),
             teacher,
             rows: self.word("data.rows", Rows::from_word, Rows::Sentence),
-            length: if length < super::MIN_LENGTH { 128 } else { length },
+            length: if (super::MIN_LENGTH..=self.whole("model.max_positions") as usize).contains(&length) { length } else { 128 },
             batch: batch.max(1),
             mask_rate: if mask_rate > 0.0 && mask_rate < 1.0 { mask_rate } else { 0.15 },
             whole_word: self.flag("data.whole_word"),

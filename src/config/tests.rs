@@ -98,17 +98,134 @@ fn the_design_s_run_file_resolves_to_the_defaults_of_the_paper() {
     let plan = run_file(text).resolve(&facts()).unwrap();
     assert_eq!(plan.train.steps, 4_687_500);
     assert_eq!(plan.epochs(), 20.0);
-    assert_snapshot!(plan.to_toml(), @"");
+    assert_snapshot!(plan.to_toml(), @r#"
+    method = "dwt"
+    seed = 7
+
+    [model]
+    layers = 6
+    hidden = 768
+    heads = 12
+    intermediate = 3072
+    max_positions = 512
+    vocab_size = 30522
+    token_types = 2
+    dropout = 0.1
+    initializer_range = 0.02
+
+    [teacher]
+    from = "runs/teacher-4l"
+
+    [teacher.model]
+    layers = 4
+    hidden = 768
+    heads = 12
+    intermediate = 3072
+    max_positions = 512
+    token_types = 2
+    parameters = 52811322
+    tokenizer_hash = "70ken"
+    content_hash = "c0n7en7"
+
+    [data]
+    shards = "data/wiki-books"
+    shards_hash = "5ha2d5"
+    tokenizer_hash = "70ken"
+    sentences = 30000000
+    tokens = 750000000
+    longest_sentence = 480
+    rows = "packed"
+    length = 128
+    rows_per_epoch = 30000000
+    tokens_per_row = 27.0
+    mask_rate = 0.15
+    slots = 20
+    whole_word = false
+    rarity = 0.0
+
+    [distill]
+    hard = 1.0
+    soft = "4 -> 1 linear"
+    temperature = 2.0
+    tau_squared = false
+    positions = "masked"
+    start = "fresh"
+    label_smoothing = 0.0
+
+    [train]
+    steps = 4687500
+    batch = 128
+    lr = "0 -> 5e-4 linear over 5%, then -> 0 linear"
+    optimizer = "adam"
+    beta1 = 0.9
+    beta2 = 0.98
+    epsilon = 0.000001
+    weight_decay = 0.0
+    clip = 5.0
+    evaluate_every = 468750
+    evaluate_rows = 1024
+    checkpoint_every = 468750
+    keep_checkpoints = 2
+
+    [runtime]
+    device = "auto"
+    precision = "bf16"
+    micro_batch = 64
+    threads = 0
+    "#);
 }
 
 #[test]
 fn a_plan_in_words() {
-    assert_snapshot!(plan().describe(Some(Speed::Tokens(720_000.0))), @"");
+    assert_snapshot!(plan().describe(Some(Speed::Tokens(720_000.0))), @"
+    dwt: a 6-layer student learns with a 4-layer teacher, plan c695675a735b8c9d
+      student    6 layers, width 768, 12 heads, feed-forward 3072, dropout 0.1; 67.0 million parameters, 66.4 million without the head
+      teacher    runs/teacher-4l: 4 layers, width 768, 12 heads; 52.8 million parameters, 0.79x the student's size (without heads)
+      data       data/wiki-books: 30,000,000 sentences, 750 million tokens (the longest 480), vocabulary 30,522
+      rows       128 tokens, a sentence each, 21 % filled; 30,000,000 an epoch
+      masking    15 % of the tokens, 80/10/10; 20 slots a row
+      loss       hard 1; soft 4 -> 1 linear at masked positions, temperature 2
+      start      fresh
+      training   4,687,500 steps of 128 rows, 20 epochs, 16.2 billion tokens
+      rate       0 -> 5e-4 linear over 5%, then -> 0 linear
+      optimizer  adam, betas (0.9, 0.98), epsilon 1e-6, weight decay 0, gradients clipped at 5
+      held out   1,024 rows every 468,750 steps
+      runtime    device auto, f32, 128 rows at once, all threads
+      memory     about 12.2 GB: student and optimizer 1.1 GB, teacher 211 MB, activations 9.1 GB, logits 1.9 GB
+      work       26.9 EFLOP: student 21.8 EFLOP, teacher 5.0 EFLOP; 6 h 15 min at 720 thousand tokens/s
+    notes
+      - temperature 2: chosen here; the paper gives none
+      - the soft loss has no factor of the temperature squared, as in the paper's equation 2
+      - the soft loss is taken at masked positions: chosen here; the paper doesn't say where
+      - soft weight 4 -> 1 linear: the paper recommends a decay from 4 to 1, gives no shape and didn't run it
+      - betas (0.9, 0.98), epsilon 1e-6, weight decay 0 and clipping at 5: chosen here; the paper only says Adam
+      - rows of at most 128 tokens, a sentence each: chosen here
+      - masking: 15 % of the tokens, 80/10/10, is BERT's; the paper only names BERT
+    ");
     let alone = run_file("method = 'standalone'\ndata.shards = 'pocket'\ntrain.steps = 300\nmodel.layers = 2\nmodel.hidden = 64");
     let small =
         DataFacts { vocab_size: 600, sentences: 20_000, tokens: 180_000, rows_per_epoch: 20_000, longest_sentence: 19, ..data() };
     let facts = Facts { data: Ok(small), teacher: None, memory_bytes: Some(8 << 30) };
-    assert_snapshot!(alone.resolve(&facts).unwrap().describe(Some(Speed::Flops(4e10))), @"");
+    assert_snapshot!(alone.resolve(&facts).unwrap().describe(Some(Speed::Flops(4e10))), @"
+    standalone: a 2-layer student learns alone, plan 69d75a5001573c2f
+      student    2 layers, width 64, 1 head, feed-forward 256, dropout 0.1; 176 thousand parameters, 171 thousand without the head
+      data       the pocket language: 20,000 sentences, 180 thousand tokens (the longest 19), vocabulary 600
+      rows       128 tokens, a sentence each, 21 % filled; 20,000 an epoch
+      masking    15 % of the tokens, 80/10/10; 20 slots a row
+      loss       hard 1
+      start      fresh
+      training   300 steps of 128 rows, 1.92 epochs, 1.0 million tokens
+      rate       0 -> 5e-4 linear over 5%, then -> 0 linear
+      optimizer  adam, betas (0.9, 0.98), epsilon 1e-6, weight decay 0, gradients clipped at 5
+      held out   1,024 rows every 30 steps
+      runtime    device auto, f32, 128 rows at once, all threads
+      memory     about 273 MB: student and optimizer 2.8 MB, activations 252 MB, logits 18.4 MB
+      work       4.1 TFLOP: student 4.1 TFLOP; 2 min at 40.0 GFLOP/s
+    notes
+      - betas (0.9, 0.98), epsilon 1e-6, weight decay 0 and clipping at 5: chosen here; the paper only says Adam
+      - rows of at most 128 tokens, a sentence each: chosen here
+      - masking: 15 % of the tokens, 80/10/10, is BERT's; the paper only names BERT
+    ");
 }
 
 #[test]
@@ -142,7 +259,35 @@ fn every_mistake_comes_in_one_message() {
         ..teacher()
     };
     let facts = Facts { teacher: Some(Ok(other)), ..facts() };
-    assert_snapshot!(run_file(text).resolve(&facts).unwrap_err(), @"");
+    assert_snapshot!(run_file(text).resolve(&facts).unwrap_err(), @r#"
+    the run file has 11 mistakes
+     1. distil.soft: no such key
+          did you mean `distill.soft`?
+     2. distill.soft: expected linear, cosine, exponential, `over` or `until`, found `linar` (column 8 of "4 -> 1 linar")
+          write a schedule: 2.0, "4 -> 1 linear", "1 -> 0.1 cosine over 60%", "4 until 50%, then 1", "0 -> 5e-4 over 200 steps, then -> 0 linear"
+     3. distill.temprature: no such key
+          did you mean `distill.temperature`?
+     4. model.layers: found the text "six"
+          write a whole number from 0
+     5. model.heads: 7 heads do not divide the width, model.hidden = 768
+          write 6, 8, 12, 16, 24, 32, 48
+     6. data.length: is 4
+          write 8 or more
+     7. distill.hard: a weight of -1 is negative
+          write weights of 0 or more
+     8. distill.temperature: reaches 0
+          write temperatures above 0, such as 2.0
+     9. train.batch: is 0
+          write 1 or more
+    10. train.lr: `0 -> 5e-4 linear over 200 steps` ends at step 200, but the run has 100 steps
+          make the piece shorter or the run longer; `over 5%` follows the run's length
+    11. teacher.from: the teacher's vocabulary is not the data's: 28996 tokens, not 30522
+            id 104: `[unused99]` in the data, `!` in the teacher
+            id 105: `[unused100]` in the data, `"` in the teacher
+          build the shards with the teacher's own tokenizer: `upstill data build --tokenizer TEACHER ...`
+      in: run.toml
+    help: mend these; `upstill plan` checks a run file without training
+    "#);
 }
 
 #[test]
@@ -150,7 +295,17 @@ fn facts_that_could_not_be_found_join_the_mistakes() {
     let missing = |path: &str| Error::new(format!("could not open {path}: no such file")).help("check the path");
     let facts =
         Facts { data: Err(missing("data/wiki-books")), teacher: Some(Err(missing("runs/teacher-4l"))), memory_bytes: None };
-    assert_snapshot!(mistakes(&["model.dropout=1"], &facts), @"");
+    assert_snapshot!(mistakes(&["model.dropout=1"], &facts), @r#"
+    the run file has 3 mistakes
+     1. model.dropout: is 1
+          write a number from 0 to below 1
+     2. data.shards: could not open data/wiki-books: no such file
+          help: check the path
+          make the shards with `upstill data build`, or write "pocket"
+     3. teacher.from: could not open runs/teacher-4l: no such file
+          help: check the path
+          name a run directory or a Hugging Face folder
+    "#);
 }
 
 #[test]
@@ -168,6 +323,8 @@ fn values_that_can_not_be() {
         "distill.label_smoothing=1",
         "train.steps=0",
         "train.epochs=0",
+        "train.epochs=1e300",
+        "train.lr=0 -> 1 over 99999999 steps, then -> 0",
         "train.batch=0",
         "train.lr=0",
         "train.lr=-1e-3",
@@ -182,7 +339,82 @@ fn values_that_can_not_be() {
     .into_iter()
     .map(|set| format!("{set}\n{}", mistake(set)))
     .collect();
-    assert_snapshot!(all.join("\n"), @"");
+    assert_snapshot!(all.join("\n"), @r#"
+    model.heads=5
+      model.heads: 5 heads do not divide the width, model.hidden = 768
+        write 6, 8, 12, 16, 24, 32, 48
+    model.hidden=0
+      model.hidden: is 0
+        write 1 or more
+    model.dropout=-0.1
+      model.dropout: is -0.1
+        write a number from 0 to below 1
+    model.initializer_range=0
+      model.initializer_range: is 0
+        write a number above 0, such as 0.02
+    data.mask_rate=1
+      data.mask_rate: is 1
+        write a number between 0 and 1, such as 0.15
+    data.rarity=-1
+      data.rarity: is -1
+        write 0 (every token alike) or more, such as 0.7
+    data.length=1024
+     1. data.length: is 1024, but the student has model.max_positions = 512
+          shorten the rows or raise max_positions
+     2. data.length: the teacher takes rows of at most 512 tokens, but data.length = 1024
+          write 512 or less
+    distill.soft=1 -> -1
+      distill.soft: a weight of -1 is negative
+        write weights of 0 or more
+    distill.temperature=2 -> 0
+      distill.temperature: reaches 0
+        write temperatures above 0, such as 2.0
+    distill.label_smoothing=1
+      distill.label_smoothing: is 1
+        write a number from 0 to below 1
+    train.steps=0
+      train.steps: is 0
+        write 1 or more
+    train.epochs=0
+      train.epochs: is 0
+        write a number above 0
+    train.epochs=1e300
+      train.epochs: comes to more than 9007199254740992 steps
+        write fewer epochs
+    train.lr=0 -> 1 over 99999999 steps, then -> 0
+      train.lr: `0 -> 1 linear over 99999999 steps` ends at step 99999999, but the run has 4687500 steps
+        make the piece shorter or the run longer; `over 5%` follows the run's length
+    train.batch=0
+      train.batch: is 0
+        write 1 or more
+    train.lr=0
+      train.lr: is 0 throughout: nothing would be learnt
+        write a rate above 0, such as 5e-4
+    train.lr=-1e-3
+      train.lr: a learning rate of -0.001 is negative
+        write rates of 0 or more
+    train.beta2=1
+      train.beta2: is 1
+        write a number from 0 to below 1
+    train.epsilon=0
+      train.epsilon: is 0
+        write a number above 0, such as 1e-6
+    train.clip=-1
+      train.clip: is -1
+        write 0 or more
+    train.evaluate_every=0
+      train.evaluate_every: is 0
+        write 1 or more
+    runtime.micro_batch=0
+      runtime.micro_batch: is 0
+        write 1 or more
+    runtime.micro_batch=256
+      runtime.micro_batch: is 256, more than train.batch = 128
+        write 128 or less
+    method=cotrain
+      method: "cotrain" is not in this version
+        write "dwt" or "standalone"
+    "#);
 }
 
 #[test]
@@ -207,25 +439,115 @@ fn keys_and_types_that_are_wrong() {
     .into_iter()
     .map(|set| format!("{set}\n{}", mistake(set)))
     .collect();
-    assert_snapshot!(all.join("\n"), @"");
+    assert_snapshot!(all.join("\n"), @r#"
+    model.layer=4
+      model.layer: no such key
+        did you mean `model.layers`?
+    distil.soft=4
+      distil.soft: no such key
+        did you mean `distill.soft`?
+    layers=4
+      layers: no such key
+        did you mean `model.layers`?
+    train.warmup=0.05
+      train.warmup: no such key
+        [train] has: epochs, steps, batch, lr, optimizer, beta1, beta2, epsilon, weight_decay, clip, evaluate_every, evaluate_rows, checkpoint_every, keep_checkpoints
+    xyzzy=1
+      xyzzy: no such key
+        the sections are: model, teacher, data, distill, train, runtime
+    model=3
+      model: is a section, not a key
+        write [model] on a line of its own, then its keys: layers, hidden, heads, intermediate, max_positions, token_types, dropout, initializer_range
+    seed=-1
+      seed: found the number -1
+        write a whole number from 0
+    train.batch=12.5
+      train.batch: found the number 12.5
+        write a whole number from 0
+    data.whole_word=yes
+      data.whole_word: found the text "yes"
+        write true or false
+    data.rows=padded
+      data.rows: found the text "padded"
+        write "sentence" or "packed"
+    data.mask_rate=high
+      data.mask_rate: found the text "high"
+        write a number
+    distill.soft=[1, 2]
+      distill.soft: found the list [1, 2]
+        write a schedule: 2.0, "4 -> 1 linear", "1 -> 0.1 cosine over 60%", "4 until 50%, then 1", "0 -> 5e-4 over 200 steps, then -> 0 linear"
+    distill.soft=4 ->
+      distill.soft: expected a number after `->`, found the end (column 5 of "4 ->")
+        write a schedule: 2.0, "4 -> 1 linear", "1 -> 0.1 cosine over 60%", "4 until 50%, then 1", "0 -> 5e-4 over 200 steps, then -> 0 linear"
+    preset=dwt-weak
+      preset: there is no preset `dwt-weak`
+        the presets are: standalone, dwt-normal, dwt-strong, dwt-decay, inherit
+    train.batch
+      train.batch: not `key=value`
+        for example: --set train.batch=64
+    "#);
 }
 
 #[test]
 fn methods_and_their_teachers() {
     let lone = |text: &str| run_file(text).resolve(&Facts { teacher: None, ..facts() }).unwrap_err().what().to_owned();
-    assert_snapshot!(lone(""), @"");
-    assert_snapshot!(lone("method = 'dwt'\ndata.shards = 'pocket'"), @"");
-    assert_snapshot!(lone("method = 'standalone'\nteacher.from = 'a'\ndata.shards = 'pocket'\n[distill]\nsoft = 1\nstart = 'remap'"), @"");
-    assert_snapshot!(mistakes(&["distill.hard=0", "distill.soft=0"], &facts()), @"");
-    assert_snapshot!(mistakes(&["teacher.from=uniform", "distill.start=remap"], &Facts { teacher: None, ..facts() }), @"");
+    assert_snapshot!(lone(""), @r#"
+    the run file has 2 mistakes
+     1. method: is missing
+          write method = "dwt" or "standalone", or preset = "dwt-normal"
+     2. data.shards: is missing
+          write a folder made by `upstill data build`, or "pocket"
+    "#);
+    assert_snapshot!(lone("method = 'dwt'\ndata.shards = 'pocket'"), @r#"
+    the run file has a mistake
+      teacher.from: a dwt run needs a teacher
+        write [teacher] from = "runs/...", or method = "standalone"
+    "#);
+    assert_snapshot!(lone("method = 'standalone'\nteacher.from = 'a'\ndata.shards = 'pocket'\n[distill]\nsoft = 1\nstart = 'remap'"), @r#"
+    the run file has 3 mistakes
+     1. teacher.from: a standalone run has no teacher
+          remove it, or write method = "dwt"
+     2. distill.soft: a standalone run has no soft loss
+          remove it, or write method = "dwt"
+     3. distill.start: a standalone run has no soft loss
+          remove it, or write method = "dwt"
+    "#);
+    assert_snapshot!(mistakes(&["distill.hard=0", "distill.soft=0"], &facts()), @"
+    the run file has a mistake
+      distill.hard: no weight is ever above 0: there is nothing to learn
+        write hard = 1.0
+    ");
+    assert_snapshot!(mistakes(&["teacher.from=uniform", "distill.start=remap"], &Facts { teacher: None, ..facts() }), @r#"
+    the run file has a mistake
+      distill.start: the uniform teacher has no layers to start from
+        write start = "fresh"
+    "#);
 }
 
 #[test]
 fn teachers_that_do_not_fit() {
     let of = |teacher: TeacherFacts, sets: &[&str]| mistakes(sets, &Facts { teacher: Some(Ok(teacher)), ..facts() });
-    assert_snapshot!(of(TeacherFacts { has_head: false, max_positions: 64, ..teacher() }, &[]), @"");
-    assert_snapshot!(of(TeacherFacts { hidden: 512, heads: 8, token_types: 0, ..teacher() }, &["distill.start=remap"]), @"");
-    assert_snapshot!(of(TeacherFacts { tokenizer_hash: "cased".into(), ..teacher() }, &[]), @"");
+    assert_snapshot!(of(TeacherFacts { has_head: false, max_positions: 64, ..teacher() }, &[]), @"
+    the run file has 2 mistakes
+     1. teacher.from: the teacher has no masked-language-model head
+          name a model pre-trained by masked language modelling
+     2. data.length: the teacher takes rows of at most 64 tokens, but data.length = 128
+          write 64 or less
+    ");
+    assert_snapshot!(of(TeacherFacts { hidden: 512, heads: 8, token_types: 0, ..teacher() }, &["distill.start=remap"]), @r#"
+    the run file has 3 mistakes
+     1. model.hidden: start = "remap" copies the teacher's layers, but hidden is 768 here and 512 in the teacher
+          write hidden = 512, or start = "fresh"
+     2. model.heads: start = "remap" copies the teacher's layers, but heads is 12 here and 8 in the teacher
+          write heads = 8, or start = "fresh"
+     3. model.token_types: start = "remap" copies the teacher's layers, but token_types is 2 here and 0 in the teacher
+          write token_types = 0, or start = "fresh"
+    "#);
+    assert_snapshot!(of(TeacherFacts { tokenizer_hash: "cased".into(), ..teacher() }, &[]), @"
+    the run file has a mistake
+      teacher.from: the teacher's vocabulary is not the data's: the tokens are the same, but not the text normalisation
+        build the shards with the teacher's own tokenizer: `upstill data build --tokenizer TEACHER ...`
+    ");
 }
 
 #[test]
@@ -238,8 +560,16 @@ fn a_remap_to_other_depths_and_a_larger_teacher_are_allowed() {
 #[test]
 fn too_little_memory_names_the_rows_that_fit() {
     let small = |bytes| Facts { memory_bytes: Some(bytes), ..facts() };
-    assert_snapshot!(mistakes(&[], &small(4 << 30)), @"");
-    assert_snapshot!(mistakes(&[], &small(1 << 20)), @"");
+    assert_snapshot!(mistakes(&[], &small(4 << 30)), @"
+    the run file has a mistake
+      runtime.micro_batch: 128 rows at once need about 12.2 GB, but the device has 4.3 GB
+        write micro_batch = 35 or less; the result stays the same
+    ");
+    assert_snapshot!(mistakes(&[], &small(1 << 20)), @"
+    the run file has a mistake
+      runtime.micro_batch: 128 rows at once need about 12.2 GB, but the device has 1.0 MB
+        not even one row fits: make the model or data.length smaller, or use another device
+    ");
     with(&["runtime.micro_batch=8"]).resolve(&small(4 << 30)).unwrap();
 }
 
@@ -250,7 +580,11 @@ fn steps_and_epochs() {
     assert_eq!(steps(&["train.epochs=0.5", "train.batch=7"]), 2_142_858);
     assert_eq!(steps(&["train.epochs=2", "train.steps=9"]), 9, "the last set counts");
     let both = format!("{DWT}[train]\nsteps = 5\nepochs = 1");
-    assert_snapshot!(run_file(&both).resolve(&facts()).unwrap_err().what(), @"");
+    assert_snapshot!(run_file(&both).resolve(&facts()).unwrap_err().what(), @"
+    the run file has a mistake
+      train.steps: is given together with train.epochs
+        write one of them
+    ");
 }
 
 #[test]
@@ -266,10 +600,19 @@ fn presets_resolve_and_files_go_over_them() {
             format!("{name}: {}", text(&file.resolve(&facts()).unwrap()))
         })
         .collect();
-    assert_snapshot!(all.join("\n"), @"");
+    assert_snapshot!(all.join("\n"), @"
+    standalone: standalone 1 0 false
+    dwt-normal: dwt 1 1 false
+    dwt-strong: dwt 1 4 false
+    dwt-decay: dwt 1 4 -> 1 linear false
+    inherit: dwt 0 -> 1 linear 1 -> 0 linear true
+    ");
     assert_eq!(with(&["distill.soft=2"]).resolve(&facts()).unwrap().distill.soft, Schedule::constant(2.0));
     assert_eq!(with(&["preset=dwt-strong"]).resolve(&facts()).unwrap().distill.soft, Schedule::constant(4.0));
-    assert_snapshot!(RunFile::preset("dwt-weak").unwrap_err(), @"");
+    assert_snapshot!(RunFile::preset("dwt-weak").unwrap_err(), @"
+    there is no preset `dwt-weak`
+    help: the presets are: standalone, dwt-normal, dwt-strong, dwt-decay, inherit
+    ");
 }
 
 #[test]
@@ -297,12 +640,21 @@ fn a_plan_survives_its_file() {
 
 #[test]
 fn files_that_are_no_run_files() {
-    assert_snapshot!(RunFile::parse("method = dwt\n", "run.toml").unwrap_err(), @"");
+    assert_snapshot!(RunFile::parse("method = dwt\n", "run.toml").unwrap_err(), @"
+    the run file is not TOML
+    TOML parse error at line 1, column 10
+      |
+    1 | method = dwt
+      |          ^^^
+    string values must be quoted, expected literal string
+      in: run.toml
+    help: a line is `key = value`, a section is `[name]`, text is in quotes
+    ");
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("run.toml");
     assert!(RunFile::load(&path).unwrap_err().what().contains("could not read"));
     std::fs::write(&path, b"a = '\xff'").unwrap();
-    assert_snapshot!(RunFile::load(&path).unwrap_err().what(), @"");
+    assert_snapshot!(RunFile::load(&path).unwrap_err().what(), @"the run file is not UTF-8 from byte 5 on");
 }
 
 #[test]
@@ -373,7 +725,69 @@ fn a_standalone_plan_has_nothing_of_distillation() {
 }
 
 #[test]
-fn the_reference_lists_every_key() {
+fn the_reference_lists_every_key_and_is_itself_a_run_file() {
     let text = reference();
-    assert_snapshot!(text, @"");
+    let mut file = run_file(&text);
+    ["data.shards=a", "teacher.from=b", "method=dwt"].iter().for_each(|given| file.set(given));
+    assert_eq!(
+        file.resolve(&facts()).unwrap(),
+        with(&["data.shards=a", "teacher.from=b", "distill.soft=1"]).resolve(&facts()).unwrap()
+    );
+    assert_snapshot!(text, @r#"
+    # preset: none                   # a named set of keys to start from; keys of the file go over it
+    # method: required               # what trains what (standalone | dwt | cotrain | transfer | finetune)
+    seed = 0                         # decides initial weights, order, masks and dropout
+
+    [model]
+    layers = 6                       # encoder layers of the student
+    hidden = 768                     # width
+    # heads: hidden / 64             # attention heads; they divide hidden
+    # intermediate: 4 * hidden       # width of the feed-forward layer
+    max_positions = 512              # rows of the position table
+    token_types = 2                  # rows of the token-type table; 0 leaves it out
+    dropout = 0.1                    # dropout probability
+    initializer_range = 0.02         # standard deviation of the initial weights
+
+    [teacher]
+    # from: none                     # a run directory or Hugging Face folder; or "uniform", a control
+
+    [data]
+    # shards: required               # a folder made by `upstill data build`; or "pocket", the embedded language
+    rows = "sentence"                # one sentence a row, or several packed with the same losses (sentence | packed)
+    length = 128                     # tokens of a row, [CLS] and [SEP] included
+    mask_rate = 0.15                 # share of real tokens predicted
+    whole_word = false               # mask all pieces of a word together
+    rarity = 0.0                     # mask rare tokens more: P ~ count^-rarity (DistilBERT: 0.7)
+
+    [distill]
+    hard = 1.0                       # weight of the hard loss
+    soft = 1.0                       # weight of the soft loss
+    temperature = 2.0                # temperature of the soft loss
+    tau_squared = false              # multiply the soft loss by the temperature squared
+    positions = "masked"             # where the soft loss is taken (masked | all)
+    start = "fresh"                  # random weights, or the teacher's remapped (fresh | remap)
+    label_smoothing = 0.0            # share of the hard target spread over the vocabulary
+
+    [train]
+    epochs = 20.0                    # passes over the training sentences
+    # steps: from epochs             # optimizer steps, in place of epochs
+    batch = 128                      # rows an optimizer step, over all devices
+    lr = "0 -> 5e-4 over 5%, then -> 0 linear" # learning rate
+    optimizer = "adam"               # update rule (adam | adamw)
+    beta1 = 0.9                      # decay of the first moment
+    beta2 = 0.98                     # decay of the second moment
+    epsilon = 1e-6                   # added to the root of the second moment
+    weight_decay = 0.0               # weight decay; never on biases and layer norms
+    clip = 5.0                       # largest global gradient norm; 0 does not clip
+    # evaluate_every: steps / 10     # steps between held-out evaluations
+    evaluate_rows = 1024             # held-out rows an evaluation, at most
+    # checkpoint_every: steps / 10   # steps between checkpoints
+    keep_checkpoints = 2             # checkpoints kept besides the best
+
+    [runtime]
+    device = "auto"                  # auto, cpu or wgpu; never changes results beyond rounding
+    precision = "f32"                # number format of the forward and backward pass (f32 | bf16 | f16)
+    # micro_batch: batch             # rows at once on one device
+    threads = 0                      # CPU threads; 0 takes all
+    "#);
 }

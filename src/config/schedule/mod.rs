@@ -167,14 +167,15 @@ impl Schedule {
 }
 
 impl Piece {
-    /// The value at a share `done` in `[0, 1)` of the piece.
+    /// The value at a share `done` in `[0, 1)` of the piece. No difference or ratio is formed, so none overflows.
     fn value(&self, done: f64) -> f64 {
         let Piece { from, to, .. } = *self;
+        let between = |share: f64| from * (1.0 - share) + to * share;
         match self.shape {
             Shape::Hold => to,
-            Shape::Linear => from + (to - from) * done,
-            Shape::Cosine => from + (to - from) * 0.5 * (1.0 - (PI * done).cos()),
-            Shape::Exponential => from * (to / from).powf(done),
+            Shape::Linear => between(done),
+            Shape::Cosine => between(0.5 * (1.0 - (PI * done).cos())),
+            Shape::Exponential => from.signum() * from.abs().powf(1.0 - done) * to.abs().powf(done),
         }
     }
 }

@@ -178,9 +178,8 @@ proptest! {
     #[test]
     fn values_stay_within_the_bounds(schedule in any_schedule(), total in 1u64..1000, step in 0u64..1000) {
         let (min, max) = schedule.bounds();
-        let slack = 1e-9 * (max.abs() + min.abs());
+        let slack = 1e-9 * max.abs().max(min.abs());
         let value = schedule.at(step, total);
-        prop_assume!(max - min < 1e100 && (min == max || min.abs() > 1e-100 || max.abs() > 1e-100));
         prop_assert!(min - slack <= value && value <= max + slack, "{} outside {}..{}", value, min, max);
     }
 }
