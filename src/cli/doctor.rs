@@ -1,0 +1,158 @@
+//! `upstill doctor`.
+
+use burn::tensor::{Int, Tensor, TensorData};
+use serde::Serialize;
+
+use super::{DeviceArg, print_json};
+use crate::device::{Adapter, Device, adapters, memory_bytes};
+use crate::error::{Error, Result};
+use crate::loss::{hard_loss, soft_loss};
+
+#[derive(clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    device: DeviceArg,
+    /// Print it on standard output for machines
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Serialize)]
+struct Report {
+    upstill: &'static str,
+    threads: usize,
+    memory_bytes: Option<u64>,
+    gpus: Vec<Gpu>,
+    chosen: String,
+    self_test: Vec<Check>,
+}
+
+#[derive(Serialize)]
+struct Gpu {
+    name: String,
+    api: String,
+    software: bool,
+    binding_bytes_max: u64,
+    buffer_bytes_max: u64,
+    workgroup_bytes_max: u32,
+    invocations_max: u32,
+}
+
+/// One self-test: the largest difference seen, and what is allowed.
+#[derive(Serialize)]
+struct Check {
+    name: &'static str,
+    error: f64,
+    allowed: f64,
+}
+
+impl Check {
+    fn passes(&self) -> bool {
+        self.error <= self.allowed
+    }
+}
+
+pub fn run(args: Args) -> Result<()> {
+    let device = args.device.choose("auto")?;
+    let report = Report {
+        upstill: env!("CARGO_PKG_VERSION"),
+        threads: std::thread::available_parallelism().map_or(1, usize::from),
+        memory_bytes: memory_bytes(),
+        gpus: adapters().into_iter().map(gpu).collect(),
+        chosen: device.to_string(),
+        self_test: self_test(&device),
+    };
+    match args.json {
+        true => print_json(&report),
+        false => print!("{}", words(&report)),
+    }
+    match report.self_test.iter().find(|check| !check.passes()) {
+        None => Ok(()),
+        Some(check) => Err(Error::check(format!("the self-test {:?} is off by {:.1e}, and {:.0e} is allowed", check.name, check.error, check.allowed))
+            .at(device.name)
+            .help("train with --device cpu, and report this device with what is printed above")),
+    }
+}
+
+fn gpu(adapter: Adapter) -> Gpu {
+    Gpu {
+        name: adapter.name,
+        api: adapter.api,
+        software: adapter.is_software,
+        binding_bytes_max: adapter.binding_bytes_max,
+        buffer_bytes_max: adapter.buffer_bytes_max,
+        workgroup_bytes_max: adapter.workgroup_bytes_max,
+        invocations_max: adapter.invocations_max,
+    }
+}
+
+fn words(report: &Report) -> String {
+    const MIB: u64 = 1 << 20;
+    let memory = report.memory_bytes.map_or("unknown".to_owned(), |bytes| format!("{:.1} GiB", bytes as f64 / (1u64 << 30) as f64));
+    let mut out = format!("upstill   {}\ncpu       {} threads, memory {memory}\n", report.upstill, report.threads);
+    if report.gpus.is_empty() {
+        out += "gpu       none found\n";
+    }
+    for (index, gpu) in report.gpus.iter().enumerate() {
+        out += &format!(
+            "wgpu:{index}    {}, {}{}\n          binding {} MiB, buffer {} MiB, workgroup memory {} KiB, invocations {}\n",
+            gpu.name,
+            gpu.api,
+            if gpu.software { ", imitated by the CPU (taken only when asked for)" } else { "" },
+            gpu.binding_bytes_max / MIB,
+            gpu.buffer_bytes_max / MIB,
+            gpu.workgroup_bytes_max / 1024,
+            gpu.invocations_max,
+        );
+    }
+    out += &format!("chosen    {}\n", report.chosen);
+    for check in &report.self_test {
+        let verdict = if check.passes() { "ok" } else { "FAILED" };
+        out += &format!("self-test {:<28} {verdict}: off by {:.1e} ({:.0e} allowed)\n", check.name, check.error, check.allowed);
+    }
+    out
+}
+
+/// The losses and a gradient on this device, against the same sums in f64 on the host.
+fn self_test(device: &Device) -> Vec<Check> {
+    const N: usize = 7;
+    const V: usize = 33;
+    const TAU: f64 = 2.0;
+    let draw = |salt: usize| -> Vec<f32> { (0..N * V).map(|i| ((i * 2_654_435_761 + salt * 97) % 1009) as f32 / 126.0 - 4.0).collect() };
+    let (student, teacher) = (draw(1), draw(2));
+    let labels: Vec<i32> = (0..N as i32).map(|i| i * 4).collect();
+    let (mut hard, mut soft, mut gradient) = (0.0, 0.0, Vec::new());
+    for row in 0..N {
+        let (s, t) = (&student[row * V..][..V], &teacher[row * V..][..V]);
+        let (p, p_tau, q_tau) = (softmax(s, 1.0), softmax(s, TAU), softmax(t, TAU));
+        let label = labels[row] as usize;
+        hard -= p[label].ln();
+        soft += (0..V).map(|v| q_tau[v] * (q_tau[v] / p_tau[v]).ln()).sum::<f64>();
+        gradient.extend((0..V).map(|v| p[v] - f64::from(u8::from(v == label)) + (p_tau[v] - q_tau[v]) / TAU));
+    }
+    let tracked = device.handle.clone().autodiff();
+    let logits = Tensor::<2>::from_data(TensorData::new(student, [N, V]), &tracked).require_grad();
+    let teacher = Tensor::<2>::from_data(TensorData::new(teacher, [N, V]), &device.handle);
+    let labels = Tensor::<1, Int>::from_data(TensorData::new(labels, [N]), &device.handle);
+    let hard_found = hard_loss(logits.clone(), labels, 0.0).sum();
+    let soft_found = soft_loss(logits.clone(), teacher, TAU).sum();
+    let gradients = (hard_found.clone() + soft_found.clone()).backward();
+    let off = |found: Tensor<1>, wanted: f64| (f64::from(found.into_scalar::<f32>()) - wanted).abs() / wanted;
+    let gradient_off = logits.grad(&gradients).map_or(f64::INFINITY, |found| {
+        let found: Vec<f32> = found.into_data().to_vec().expect("gradients are f32");
+        found.iter().zip(&gradient).map(|(&found, wanted)| (f64::from(found) - wanted).abs()).fold(0.0, f64::max)
+    });
+    // f32 sums of 33 terms; GPUs' exp and log are good to a few units in the last place.
+    vec![
+        Check { name: "hard loss", error: off(hard_found, hard), allowed: 1e-5 },
+        Check { name: "soft loss", error: off(soft_found, soft), allowed: 1e-5 },
+        Check { name: "gradient of both", error: gradient_off, allowed: 1e-5 },
+    ]
+}
+
+fn softmax(logits: &[f32], tau: f64) -> Vec<f64> {
+    let largest = logits.iter().fold(f32::NEG_INFINITY, |a, &b| a.max(b));
+    let exps: Vec<f64> = logits.iter().map(|&x| (f64::from(x - largest) / tau).exp()).collect();
+    let sum: f64 = exps.iter().sum();
+    exps.iter().map(|x| x / sum).collect()
+}

@@ -1,0 +1,126 @@
+//! `upstill study`.
+
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use super::{DeviceArg, print_json};
+use crate::config::Plan;
+use crate::device::{Device, DeviceKind};
+use crate::error::{Error, Result};
+use crate::files::write_text;
+use crate::log::Console;
+use crate::study::report::write_report;
+use crate::study::results::Study;
+use crate::study::{Size, StudyOptions, StudySpec, cell_count, claim, run_cells, terminal_table};
+use crate::tasks::{Task, pocket_task};
+use crate::text::pocket::{Estimate, source_loss};
+use crate::tokens::Shards;
+use crate::train::open_shards;
+
+#[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  upstill study                          the paper's question in miniature, in minutes
+  upstill study --size full              the paper's whole grid, in hours
+  upstill study my-study.toml --out runs/mine
+
+The same command again finds what is done and goes on with the rest.")]
+pub struct Args {
+    /// A study file; the pocket language's study unless given
+    study_file: Option<PathBuf>,
+    /// How much of the paper's grid
+    #[arg(long, value_enum, default_value = "small", conflicts_with = "study_file")]
+    size: Size,
+    /// The study's folder; runs/study-SIZE or runs/NAME unless given
+    #[arg(long)]
+    out: Option<PathBuf>,
+    /// Runs at the same time; the number of cores on a CPU, 1 on a GPU, unless given
+    #[arg(long)]
+    jobs: Option<usize>,
+    #[command(flatten)]
+    device: DeviceArg,
+    /// Print the results on standard output for machines
+    #[arg(long)]
+    json: bool,
+}
+
+pub fn run(args: Args) -> Result<()> {
+    let started = Instant::now();
+    let device = args.device.choose("auto")?;
+    let (spec, name) = match &args.study_file {
+        Some(path) => (StudySpec::load(path)?, path.file_stem().unwrap_or_default().to_string_lossy().into_owned()),
+        None => (StudySpec::pocket(args.size), format!("study-{:?}", args.size).to_lowercase()),
+    };
+    let dir = args.out.unwrap_or_else(|| Path::new("runs").join(name));
+    let tasks = spec.tasks.iter().map(|name| find_task(name)).collect::<Result<Vec<_>>>()?;
+    claim(&dir, &spec)?;
+    let shards_name = crate::config::RunFile::parse(&spec.base, "the study's base")?.wanted().shards.unwrap_or_default();
+    let shards = open_shards(&shards_name)?;
+    eprintln!("{} runs into {}", cell_count(&spec), dir.display());
+
+    let console = Console::study(cell_count(&spec));
+    let jobs = args.jobs.unwrap_or_else(|| default_jobs(&device));
+    let arms = run_cells(&spec, &shards, &tasks, &StudyOptions { dir: &dir, jobs, device: &device, console: &console })?;
+    console.finish();
+
+    let report = dir.join("report.html");
+    let study = Study {
+        arms,
+        report: Some(report.clone()),
+        title: spec.title.clone(),
+        about: spec.about.clone(),
+        baseline: spec.baseline.clone(),
+        source_loss: source(&shards_name, &shards).map(|estimate| estimate.mean),
+        chosen: chosen(&dir)?,
+        device: Some(device.to_string()),
+        seconds: Some(started.elapsed().as_secs_f64()),
+    };
+    let text = serde_json::to_string_pretty(&study).expect("results in memory can be written") + "\n";
+    write_text(&dir.join("study.json"), &text)?;
+    write_report(&[dir.clone()], &report)?;
+    if args.json {
+        print_json(&study);
+        return Ok(());
+    }
+    println!("{}", terminal_table(&study));
+    println!("report: {}", report.display());
+    Ok(())
+}
+
+fn find_task(name: &str) -> Result<Task> {
+    pocket_task(name).ok_or_else(|| {
+        Error::new(format!("unknown task {name:?}")).help(format!("one of: {}", crate::tasks::pocket_names().join(", ")))
+    })
+}
+
+/// A CPU run keeps little more than one core busy, so as many run side by side as there are cores.
+fn default_jobs(device: &Device) -> usize {
+    match device.kind {
+        DeviceKind::Cpu => std::thread::available_parallelism().map_or(1, usize::from),
+        DeviceKind::Wgpu | DeviceKind::SoftwareGpu => 1,
+    }
+}
+
+/// The loss of the source that wrote the text, where it is known.
+fn source(shards_name: &str, _shards: &Shards) -> Option<Estimate> {
+    (shards_name == "pocket").then(source_loss)
+}
+
+/// What was chosen here and not by the paper: of the study's plans, each line once.
+fn chosen(dir: &Path) -> Result<Vec<String>> {
+    let mut lines: Vec<String> = Vec::new();
+    let cells = dir.join("cells");
+    let mut plans: Vec<PathBuf> = match std::fs::read_dir(&cells) {
+        Ok(entries) => entries.filter_map(|entry| entry.ok()).map(|entry| entry.path().join("plan.toml")).collect(),
+        Err(_) => Vec::new(),
+    };
+    plans.sort();
+    for path in plans.iter().filter(|path| path.exists()) {
+        for line in Plan::load(path)?.notes() {
+            if !lines.contains(&line) {
+                lines.push(line);
+            }
+        }
+    }
+    Ok(lines)
+}
