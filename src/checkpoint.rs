@@ -48,7 +48,13 @@ impl Checkpoints {
     ///
     /// # Errors
     /// When it can't be written; earlier checkpoints stay.
-    pub fn save(&self, step: u64, plan_hash: &str, held_out_loss: Option<f64>, fill: impl FnOnce(&Path) -> Result<()>) -> Result<PathBuf> {
+    pub fn save(
+        &self,
+        step: u64,
+        plan_hash: &str,
+        held_out_loss: Option<f64>,
+        fill: impl FnOnce(&Path) -> Result<()>,
+    ) -> Result<PathBuf> {
         fs::create_dir_all(&self.folder).doing("create", &self.folder)?;
         let path = self.folder.join(format!("step-{step:07}"));
         write_folder(&path, |inside| {

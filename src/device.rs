@@ -79,7 +79,8 @@ pub fn is_cpu(device: &BurnDevice) -> bool {
 /// Memory of this machine in bytes, where the system says (Linux).
 pub fn memory_bytes() -> Option<u64> {
     let text = std::fs::read_to_string("/proc/meminfo").ok()?;
-    let kib: u64 = text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?.trim().strip_suffix(" kB")?.trim().parse().ok()?;
+    let kib: u64 =
+        text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?.trim().strip_suffix(" kB")?.trim().parse().ok()?;
     Some(kib * 1024)
 }
 

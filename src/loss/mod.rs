@@ -64,7 +64,7 @@ mod tests {
     }
 
     fn value(x: Tensor<1>) -> Vec<f32> {
-        x.into_data().to_vec().unwrap()
+        x.into_data().try_to_vec().unwrap()
     }
 
     #[test]

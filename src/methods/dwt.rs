@@ -31,7 +31,14 @@ impl Dwt {
         Self { data, distill, steps, teacher: Some(teacher) }
     }
 
-    fn student_loss(&self, student: &BertForMaskedLm, batch: &BatchTensors, at: &Settings, whole: BatchSize, dropout: &mut Dropout) -> StepLoss {
+    fn student_loss(
+        &self,
+        student: &BertForMaskedLm,
+        batch: &BatchTensors,
+        at: &Settings,
+        whole: BatchSize,
+        dropout: &mut Dropout,
+    ) -> StepLoss {
         let smoothing = self.distill.label_smoothing;
         let hard_of = |logits_nv: Tensor<2>| {
             weighted_mean(hard_loss(logits_nv, batch.labels_n.clone(), smoothing), batch.weights_n.clone(), whole.targets)
@@ -85,7 +92,14 @@ impl Method for Dwt {
         }
     }
 
-    fn losses(&self, models: &[&BertForMaskedLm], batch: &MaskedBatch, at: &Settings, whole: BatchSize, dropout: &mut Dropout) -> Vec<StepLoss> {
+    fn losses(
+        &self,
+        models: &[&BertForMaskedLm],
+        batch: &MaskedBatch,
+        at: &Settings,
+        whole: BatchSize,
+        dropout: &mut Dropout,
+    ) -> Vec<StepLoss> {
         let batch = BatchTensors::new(batch, &self.data.device);
         models.iter().map(|student| self.student_loss(student, &batch, at, whole, dropout)).collect()
     }

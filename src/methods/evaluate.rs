@@ -29,7 +29,13 @@ pub struct Evaluation {
 ///
 /// # Errors
 /// When nothing is masked there.
-pub fn evaluate(model: &BertForMaskedLm, held_out: &Batches, rows: usize, teacher: Option<&dyn Teacher>, device: &Device) -> Result<Evaluation> {
+pub fn evaluate(
+    model: &BertForMaskedLm,
+    held_out: &Batches,
+    rows: usize,
+    teacher: Option<&dyn Teacher>,
+    device: &Device,
+) -> Result<Evaluation> {
     let (mut loss, mut right, mut agreeing, mut masked) = (0.0, 0.0, 0.0, 0);
     let mut rows_left = rows.min(held_out.rows_per_epoch());
     for step in 0..held_out.steps_per_epoch() as u64 {

@@ -21,24 +21,33 @@ pub struct Candidate {
 ///
 /// # Errors
 /// When the sentence has no `[MASK]`, or is longer than the model reads.
-pub fn fill_mask(model: &BertForMaskedLm, tokenizer: &Tokenizer, sentence: &str, top: usize, device: &Device) -> Result<Vec<Vec<Candidate>>> {
+pub fn fill_mask(
+    model: &BertForMaskedLm,
+    tokenizer: &Tokenizer,
+    sentence: &str,
+    top: usize,
+    device: &Device,
+) -> Result<Vec<Vec<Candidate>>> {
     let special = tokenizer.special();
     let words = tokenizer.encode(sentence)?;
     let ids: Vec<i32> = [special.cls].iter().chain(&words).chain(&[special.sep]).map(|&id| id as i32).collect();
     let longest = model.shape().max_positions;
     if ids.len() > longest {
-        return Err(Error::new(format!("the sentence is {} tokens long, and the model reads {longest}", ids.len())).help("shorten it"));
+        return Err(
+            Error::new(format!("the sentence is {} tokens long, and the model reads {longest}", ids.len())).help("shorten it")
+        );
     }
     let masks: Vec<i32> = (0..ids.len()).filter(|&i| ids[i] == special.mask as i32).map(|i| i as i32).collect();
     if masks.is_empty() {
-        return Err(Error::new("the sentence has no [MASK]").help("put [MASK] in place of a word, as in \"Paris is the [MASK] of France.\""));
+        return Err(Error::new("the sentence has no [MASK]")
+            .help("put [MASK] in place of a word, as in \"Paris is the [MASK] of France.\""));
     }
     let positions: Vec<i32> = (0..ids.len() as i32).collect();
     let inputs = Inputs::new(&ids, &positions, &vec![1; ids.len()], 1, device);
     let count = masks.len();
     let at_n = Tensor::from_data(TensorData::new(masks, [count]), device);
     let probabilities_nv = softmax(model.logits(&inputs, at_n, &mut Dropout::off()), 1);
-    let flat: Vec<f32> = probabilities_nv.into_data().to_vec().expect("probabilities are f32");
+    let flat: Vec<f32> = probabilities_nv.into_data().try_to_vec().expect("probabilities are f32");
     Ok(flat.chunks(tokenizer.vocab_size()).map(|row| best(row, top, tokenizer)).collect())
 }
 

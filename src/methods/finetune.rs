@@ -41,7 +41,8 @@ impl Finetune {
     /// # Errors
     /// When a text can't be encoded.
     pub fn new(task: &Task, tokenizer: &Tokenizer, length: usize, batch: usize, seed: u64, device: &Device) -> Result<Self> {
-        let encode = |examples: &[Example]| examples.iter().map(|example| encode(example, tokenizer, length)).collect::<Result<Vec<_>>>();
+        let encode =
+            |examples: &[Example]| examples.iter().map(|example| encode(example, tokenizer, length)).collect::<Result<Vec<_>>>();
         Ok(Self {
             train: encode(&task.train)?,
             dev: encode(&task.dev)?,
@@ -65,7 +66,7 @@ impl Finetune {
         for batch in self.dev.chunks(self.batch) {
             let logits = model.logits(&self.inputs(batch), &mut Dropout::off());
             let outputs = logits.dims()[1];
-            let flat: Vec<f32> = logits.into_data().to_vec().expect("logits are f32");
+            let flat: Vec<f32> = logits.into_data().try_to_vec().expect("logits are f32");
             out.extend(flat.chunks(outputs).map(<[f32]>::to_vec));
         }
         out
@@ -81,7 +82,9 @@ impl Finetune {
 
     fn inputs(&self, batch: &[Encoded]) -> Inputs {
         let length = batch.iter().map(|row| row.ids.len()).max().unwrap_or(1);
-        let fill = |of: &dyn Fn(&Encoded, usize) -> i32| -> Vec<i32> { batch.iter().flat_map(|row| (0..length).map(move |i| of(row, i))).collect() };
+        let fill = |of: &dyn Fn(&Encoded, usize) -> i32| -> Vec<i32> {
+            batch.iter().flat_map(|row| (0..length).map(move |i| of(row, i))).collect()
+        };
         let ids = fill(&|row, i| row.ids.get(i).copied().unwrap_or(self.pad));
         let types = fill(&|row, i| row.types.get(i).copied().unwrap_or(0));
         let positions = fill(&|_, i| i as i32);
@@ -124,7 +127,14 @@ impl Method for Finetune {
         Settings { alpha_hard: 1.0, alpha_soft: None, temperature: None }
     }
 
-    fn losses(&self, models: &[&BertClassifier], batch: &EncodedBatch, _at: &Settings, whole: BatchSize, dropout: &mut Dropout) -> Vec<StepLoss> {
+    fn losses(
+        &self,
+        models: &[&BertClassifier],
+        batch: &EncodedBatch,
+        _at: &Settings,
+        whole: BatchSize,
+        dropout: &mut Dropout,
+    ) -> Vec<StepLoss> {
         let loss = |model: &&BertClassifier| {
             let hard = self.loss(model, batch, whole, dropout);
             StepLoss { total: hard.clone(), hard, soft: None }

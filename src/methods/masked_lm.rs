@@ -3,8 +3,8 @@
 use burn::module::Module;
 use burn::tensor::Device;
 
-use super::evaluate::evaluate;
 use super::BatchSize;
+use super::evaluate::evaluate;
 use crate::batch::{Batches, MaskedBatch};
 use crate::error::Result;
 use crate::model::BertForMaskedLm;

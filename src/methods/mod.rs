@@ -41,7 +41,14 @@ pub trait Method {
 
     /// What each model minimises on (a part of) a batch: the share of the whole step's loss that falls on it, when `whole`
     /// is the whole step's size.
-    fn losses(&self, models: &[&Self::Model], batch: &Self::Batch, at: &Settings, whole: BatchSize, dropout: &mut Dropout) -> Vec<StepLoss>;
+    fn losses(
+        &self,
+        models: &[&Self::Model],
+        batch: &Self::Batch,
+        at: &Settings,
+        whole: BatchSize,
+        dropout: &mut Dropout,
+    ) -> Vec<StepLoss>;
 
     /// Each model's held-out loss, in nats a masked token.
     ///

@@ -55,7 +55,10 @@ impl BertShape {
                         value: linear("attention.self.value", self.hidden, self.hidden),
                         heads: self.heads,
                     },
-                    output: Output { dense: linear("attention.output.dense", self.hidden, self.hidden), LayerNorm: norm(self.hidden) },
+                    output: Output {
+                        dense: linear("attention.output.dense", self.hidden, self.hidden),
+                        LayerNorm: norm(self.hidden),
+                    },
                 },
                 intermediate: Intermediate { dense: linear("intermediate.dense", self.hidden, self.intermediate) },
                 output: Output { dense: linear("output.dense", self.intermediate, self.hidden), LayerNorm: norm(self.hidden) },

@@ -30,8 +30,9 @@ impl ModelFolder {
         let folder = if path.join("config.json").exists() { path.to_owned() } else { inside };
         let config = folder.join("config.json");
         if !config.exists() {
-            return Err(Error::new(format!("there is no model in {}", path.display()))
-                .help("give a run directory that has finished, a checkpoint, or a folder with config.json and model.safetensors"));
+            return Err(Error::new(format!("there is no model in {}", path.display())).help(
+                "give a run directory that has finished, a checkpoint, or a folder with config.json and model.safetensors",
+            ));
         }
         let text = std::fs::read_to_string(&config).doing("read", &config)?;
         let shape = parse_config(&text).map_err(|error| error.at(config.display()))?;
@@ -115,7 +116,9 @@ fn parse_config(text: &str) -> Result<BertShape> {
         return Err(Error::new(format!("the model's architecture is {model_type:?}, and this version reads \"bert\"")));
     }
     if let Some(act) = config.get("hidden_act").and_then(Value::as_str).filter(|act| *act != "gelu") {
-        return Err(Error::new(format!("the model's activation is {act:?}, and this version has \"gelu\" (by the error function)")));
+        return Err(Error::new(format!(
+            "the model's activation is {act:?}, and this version has \"gelu\" (by the error function)"
+        )));
     }
     let number = |key: &str| {
         let value = config.get(key).and_then(Value::as_u64).map(|value| value as usize);

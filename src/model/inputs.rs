@@ -66,12 +66,8 @@ impl BatchTensors {
     /// Uploads a batch.
     pub fn new(batch: &MaskedBatch, device: &Device) -> Self {
         let n = batch.rows * batch.slots;
-        let slots: Vec<i32> = batch
-            .masked_bm
-            .iter()
-            .enumerate()
-            .map(|(slot, &at)| (slot / batch.slots * batch.length) as i32 + at)
-            .collect();
+        let slots: Vec<i32> =
+            batch.masked_bm.iter().enumerate().map(|(slot, &at)| (slot / batch.slots * batch.length) as i32 + at).collect();
         let real: Vec<f32> = batch.segments_bs.iter().map(|&segment| if segment > 0 { 1.0 } else { 0.0 }).collect();
         let count = real.len();
         Self {

@@ -10,7 +10,9 @@ use std::collections::BTreeMap;
 
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::optim::decay::WeightDecayConfig;
-use burn::optim::{Adam, AdamConfig, AdamState, AdamW, AdamWConfig, AdamWState, AdaptiveMomentumState, GradientsParams, Optimizer as _};
+use burn::optim::{
+    Adam, AdamConfig, AdamState, AdamW, AdamWConfig, AdamWState, AdaptiveMomentumState, GradientsParams, Optimizer as _,
+};
 use burn::tensor::{Tensor, TensorData};
 
 pub use clip::{global_norm, scale};
@@ -40,7 +42,8 @@ impl Rule {
         match plan.optimizer {
             OptimizerKind::Adam => {
                 let decay = (weight_decay > 0.0).then(|| WeightDecayConfig::new(weight_decay as f32));
-                let config = AdamConfig::new().with_beta_1(beta1).with_beta_2(beta2).with_epsilon(epsilon).with_weight_decay(decay);
+                let config =
+                    AdamConfig::new().with_beta_1(beta1).with_beta_2(beta2).with_epsilon(epsilon).with_weight_decay(decay);
                 Rule::Adam(config.build())
             }
             OptimizerKind::AdamW => {
@@ -50,7 +53,13 @@ impl Rule {
         }
     }
 
-    fn step<const D: usize>(&self, lr: f64, value: Tensor<D>, gradient: Tensor<D>, moments: Option<Moments<D>>) -> (Tensor<D>, Moments<D>) {
+    fn step<const D: usize>(
+        &self,
+        lr: f64,
+        value: Tensor<D>,
+        gradient: Tensor<D>,
+        moments: Option<Moments<D>>,
+    ) -> (Tensor<D>, Moments<D>) {
         const KEPT: &str = "Adam always returns its state";
         match self {
             Rule::Adam(rule) => {
@@ -188,10 +197,13 @@ impl ModuleVisitor for StateWriter<'_> {
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
         let name = self.path.name();
         let device = param.val().device().inner();
-        let tensor = |part: &HostTensor| Tensor::<D>::from_data(TensorData::new(part.values.clone(), part.shape.clone()), &device);
+        let tensor =
+            |part: &HostTensor| Tensor::<D>::from_data(TensorData::new(part.values.clone(), part.shape.clone()), &device);
         let parts = PARTS.map(|part| self.from.get(&format!("{part}.{name}")));
         match parts {
-            [Some(first), Some(second), Some(time)] if first.shape == param.dims() && second.shape == param.dims() && time.values.len() == 2 => {
+            [Some(first), Some(second), Some(time)]
+                if first.shape == param.dims() && second.shape == param.dims() && time.values.len() == 2 =>
+            {
                 let time = ((time.values[0] as usize) << 20) | time.values[1] as usize;
                 self.optimizer.moments.insert(name, Box::new(Moments::<D>::new(time, tensor(first), tensor(second))));
             }

@@ -143,7 +143,7 @@ fn run_cell(cell: &Cell, shards: &Shards, tasks: &[Task], spec: &StudySpec, opti
     let summary = train_run(&cell.plan, shards, &run)?;
     let scores = score(cell, tasks, spec, options.device)?;
     options.console.cell_done(&cell.name, found);
-    Ok(CellResult { summary, scores, parameters: cell.plan.estimate().parameters })
+    Ok(CellResult { summary, scores, parameters: cell.plan.estimate().student.total })
 }
 
 /// `scores.json` of a cell: fine-tuned scores, and the settings they were made with.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::{FitOptions, Flow, Learner, fit, interrupted};
-use crate::config::{OptimizerKind, Schedule, TrainPlan};
+use crate::config::{OptimizerKind, TrainPlan};
 use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::methods::Finetune;
@@ -67,8 +67,8 @@ pub fn finetune(pretrained: &Pretrained, task: &Task, options: &FinetuneOptions,
         steps,
         batch: options.batch,
         lr: match warm {
-            0 => Schedule::parse(&format!("{} -> 0 linear", options.lr))?,
-            _ => Schedule::parse(&format!("0 -> {} over {warm} steps, then -> 0 linear", options.lr))?,
+            0 => format!("{} -> 0 linear", options.lr).parse()?,
+            _ => format!("0 -> {} over {warm} steps, then -> 0 linear", options.lr).parse()?,
         },
         optimizer: OptimizerKind::AdamW,
         beta1: 0.9,

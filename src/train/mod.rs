@@ -13,7 +13,7 @@ use burn::optim::{GradientsAccumulator, GradientsParams};
 pub use facts::{find_facts, open_shards, plan_run};
 pub use finetune::{FinetuneOptions, Pretrained, finetune};
 pub use interrupt::{catch_interrupts, interrupted};
-pub use run::{RunOptions, Summary, train_run};
+pub use run::{RunOptions, train_run};
 
 use crate::config::TrainPlan;
 use crate::error::{Error, Result};
