@@ -1,0 +1,205 @@
+//! Files of lines: plain text and JSON lines.
+
+use std::io::{BufRead, Read};
+
+use serde_json::Value;
+
+use super::reader::{Documents, ReadOptions, broken};
+use super::source::Source;
+use super::{DOCUMENT_BYTES, Document};
+use crate::error::{Error, Result};
+
+/// A longer paragraph is read as several, cut at white space.
+const PARAGRAPH_BYTES: usize = DOCUMENT_BYTES;
+/// A longer JSON object is refused.
+const OBJECT_BYTES: usize = 64 << 20;
+
+/// The lines of a stream, at most `limit` bytes at a time.
+struct Lines {
+    stream: Box<dyn BufRead + Send>,
+    source: Source,
+    lossy: bool,
+    limit: usize,
+    /// The number of the line last returned, from 1.
+    number: u64,
+    /// Where that line (or part of a line) starts in the unpacked stream.
+    start: u64,
+    bytes: Vec<u8>,
+    /// The rest of a line longer than `limit`.
+    carry: Vec<u8>,
+}
+
+/// A line without its end, or a part of one.
+struct Line {
+    text: String,
+    /// Whether the line goes on.
+    goes_on: bool,
+}
+
+impl Lines {
+    fn new(stream: Box<dyn BufRead + Send>, source: &Source, options: &ReadOptions, limit: usize) -> Self {
+        let source = source.clone();
+        Lines { stream, source, lossy: options.lossy, limit, number: 0, start: 0, bytes: Vec::new(), carry: Vec::new() }
+    }
+
+    fn next(&mut self) -> Result<Option<Line>> {
+        if self.carry.is_empty() {
+            self.number += 1;
+        }
+        self.start += self.bytes.len() as u64;
+        self.bytes.clear();
+        self.bytes.append(&mut self.carry);
+        let room = (self.limit - self.bytes.len()) as u64;
+        let read = (&mut self.stream).take(room).read_until(b'\n', &mut self.bytes);
+        read.map_err(|error| broken(&self.source, &error))?;
+        if self.bytes.is_empty() {
+            return Ok(None);
+        }
+        let goes_on = self.bytes.len() == self.limit && !self.bytes.ends_with(b"\n");
+        if goes_on {
+            self.carry = self.bytes.split_off(cut(&self.bytes));
+        }
+        let text = self.decode()?;
+        Ok(Some(Line { text, goes_on }))
+    }
+
+    fn decode(&self) -> Result<String> {
+        let mut bytes = self.bytes.as_slice();
+        if self.start == 0 {
+            bytes = bytes.strip_prefix("\u{feff}".as_bytes()).unwrap_or(bytes);
+        }
+        let text = match std::str::from_utf8(bytes) {
+            Ok(text) => text.to_owned(),
+            Err(_) if self.lossy => String::from_utf8_lossy(bytes).into_owned(),
+            Err(error) => return Err(self.not_utf8(error.valid_up_to() + self.bytes.len() - bytes.len())),
+        };
+        Ok(text.trim_end_matches(['\n', '\r']).to_owned())
+    }
+
+    fn not_utf8(&self, within: usize) -> Error {
+        let at = self.start + within as u64;
+        Error::new(format!("the text is not UTF-8: byte 0x{:02x} at offset {at}", self.bytes[within]))
+            .at(self.place())
+            .help(NOT_UTF8_HELP)
+    }
+
+    fn place(&self) -> String {
+        format!("{}:{}", self.source.path.display(), self.number)
+    }
+}
+
+pub(super) const NOT_UTF8_HELP: &str = "convert the file (`iconv -t UTF-8`), or read on with --lossy";
+
+/// Where to cut a part of a long line: after its last white space, else between characters.
+fn cut(bytes: &[u8]) -> usize {
+    let space = bytes.iter().rposition(u8::is_ascii_whitespace).map(|at| at + 1);
+    let character = bytes.iter().rposition(|byte| byte & 0xc0 != 0x80).filter(|at| *at > 0);
+    space.or(character).unwrap_or(bytes.len())
+}
+
+/// Documents of plain text: an empty line ends one.
+pub(super) fn text_documents(stream: Box<dyn BufRead + Send>, source: &Source, options: &ReadOptions) -> Documents {
+    let mut lines = Lines::new(stream, source, options, PARAGRAPH_BYTES);
+    Box::new(std::iter::from_fn(move || text_document(&mut lines).transpose()))
+}
+
+fn text_document(lines: &mut Lines) -> Result<Option<Document>> {
+    let mut text = String::new();
+    while let Some(line) = lines.next()? {
+        let blank = line.text.trim().is_empty();
+        if blank && !line.goes_on && !text.is_empty() {
+            break;
+        }
+        if !blank {
+            text.push_str(&line.text);
+            text.push('\n');
+        }
+        if text.len() >= DOCUMENT_BYTES {
+            break;
+        }
+    }
+    Ok((!text.is_empty()).then_some(Document { text }))
+}
+
+/// Documents of JSON lines: the string under `options.field` of each object; a null is passed over.
+pub(super) fn json_documents(stream: Box<dyn BufRead + Send>, source: &Source, options: &ReadOptions) -> Documents {
+    let mut lines = Lines::new(stream, source, options, OBJECT_BYTES);
+    let field = options.field.clone();
+    Box::new(std::iter::from_fn(move || json_document(&mut lines, &field).transpose()))
+}
+
+fn json_document(lines: &mut Lines, field: &str) -> Result<Option<Document>> {
+    while let Some(line) = lines.next()? {
+        if line.goes_on {
+            return Err(Error::new(format!("a line is longer than {} MiB", OBJECT_BYTES >> 20))
+                .at(lines.place())
+                .help(ONE_OBJECT));
+        }
+        if line.text.trim().is_empty() {
+            continue;
+        }
+        match text_of(&line.text, field) {
+            Ok(Some(text)) if !text.trim().is_empty() => return Ok(Some(Document { text })),
+            Ok(_) => {}
+            Err(error) => return Err(error.at(lines.place())),
+        }
+    }
+    Ok(None)
+}
+
+const ONE_OBJECT: &str = "a .jsonl file holds one JSON object a line";
+
+fn text_of(line: &str, field: &str) -> Result<Option<String>> {
+    let value: Value = serde_json::from_str(line)
+        .map_err(|error| Error::new(format!("the line is not JSON: {}", reason(&error))).help(ONE_OBJECT))?;
+    let Value::Object(mut object) = value else {
+        return Err(Error::new("the line is not a JSON object").help(ONE_OBJECT));
+    };
+    match object.get_mut(field).map(Value::take) {
+        Some(Value::String(text)) => Ok(Some(text)),
+        Some(Value::Null) => Ok(None),
+        Some(_) => {
+            Err(Error::new(format!("the field `{field}` is not a string"))
+                .help("name the field that holds the text with --field"))
+        }
+        None => {
+            let there: Vec<_> = object.keys().map(|key| format!("`{key}`")).collect();
+            let there = if there.is_empty() { "no fields at all".into() } else { there.join(", ") };
+            Err(Error::new(format!("there is no field `{field}`; there is {there}"))
+                .help("name the field that holds the text with --field"))
+        }
+    }
+}
+
+/// serde_json's reason, with the column only: its line is always 1 here.
+fn reason(error: &serde_json::Error) -> String {
+    error.to_string().replace("at line 1 column", "at column")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parts(bytes: &[u8], limit: usize) -> Vec<(String, u64)> {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.txt");
+        std::fs::write(&path, bytes).unwrap();
+        let source = super::super::find(&[path.to_str().unwrap().to_owned()]).unwrap().remove(0);
+        let stream = Box::new(std::io::Cursor::new(bytes.to_vec()));
+        let mut lines = Lines::new(stream, &source, &ReadOptions::default(), limit);
+        std::iter::from_fn(|| lines.next().unwrap().map(|line| (line.text, lines.number))).collect()
+    }
+
+    #[test]
+    fn long_lines_are_cut_at_white_space_and_characters_stay_whole() {
+        let expected = [("one ", 1), ("two ", 1), ("three", 1), ("x", 2)].map(|(text, n)| (text.to_owned(), n));
+        assert_eq!(parts(b"one two three\r\nx", 7), expected);
+        let accents: String = parts("ééééééé".as_bytes(), 5).into_iter().map(|(text, _)| text).collect();
+        assert_eq!(accents, "ééééééé");
+    }
+
+    #[test]
+    fn a_byte_order_mark_is_no_text() {
+        assert_eq!(parts("\u{feff}a\nb".as_bytes(), 64), [("a".to_owned(), 1), ("b".to_owned(), 2)]);
+    }
+}

@@ -1,0 +1,308 @@
+//! Files of text: every format, and what bad input gets.
+
+use std::fs;
+use std::io::Write;
+use std::path::Path;
+use std::sync::Arc;
+
+use upstill::Result;
+use upstill::text::{Document, ReadOptions, Reader, find};
+
+fn read_with(options: ReadOptions, inputs: &[&Path]) -> Result<Vec<Document>> {
+    let inputs: Vec<_> = inputs.iter().map(|path| path.to_str().unwrap().to_owned()).collect();
+    Reader::new(find(&inputs)?, options).collect()
+}
+
+fn read(path: &Path) -> Result<Vec<Document>> {
+    read_with(ReadOptions::default(), &[path])
+}
+
+fn texts(path: &Path) -> Vec<String> {
+    read(path).unwrap().into_iter().map(|document| document.text.trim_end().to_owned()).collect()
+}
+
+/// A scratch folder that takes its own name out of messages.
+struct Scratch(tempfile::TempDir);
+
+impl Scratch {
+    fn new() -> Self {
+        Scratch(tempfile::tempdir().unwrap())
+    }
+
+    fn file(&self, name: &str, bytes: impl AsRef<[u8]>) -> std::path::PathBuf {
+        let path = self.0.path().join(name);
+        fs::write(&path, bytes).unwrap();
+        path
+    }
+
+    fn error(&self, path: &Path) -> String {
+        self.clean(&read(path).unwrap_err().to_string())
+    }
+
+    fn clean(&self, text: &str) -> String {
+        text.replace(self.0.path().to_str().unwrap(), "DIR")
+    }
+}
+
+fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut out = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+    out.write_all(bytes).unwrap();
+    out.finish().unwrap()
+}
+
+fn zstd(bytes: &[u8]) -> Vec<u8> {
+    zstd::encode_all(bytes, 3).unwrap()
+}
+
+/// A parquet file of two row groups with a text column (nulls as none) and a number column.
+fn parquet(groups: &[&[Option<&str>]]) -> Vec<u8> {
+    use parquet::data_type::{ByteArrayType, Int64Type};
+    use parquet::file::writer::SerializedFileWriter;
+    let schema = "message rows { REQUIRED INT64 id; OPTIONAL BYTE_ARRAY text (UTF8); }";
+    let schema = Arc::new(parquet::schema::parser::parse_message_type(schema).unwrap());
+    let mut bytes = Vec::new();
+    let mut writer = SerializedFileWriter::new(&mut bytes, schema, Arc::default()).unwrap();
+    for rows in groups {
+        let mut group = writer.next_row_group().unwrap();
+        let mut column = group.next_column().unwrap().unwrap();
+        let ids: Vec<i64> = (0..rows.len() as i64).collect();
+        column.typed::<Int64Type>().write_batch(&ids, None, None).unwrap();
+        column.close().unwrap();
+        let mut column = group.next_column().unwrap().unwrap();
+        let levels: Vec<i16> = rows.iter().map(|row| i16::from(row.is_some())).collect();
+        let values: Vec<_> = rows.iter().flatten().map(|text| (*text).into()).collect();
+        column.typed::<ByteArrayType>().write_batch(&values, Some(&levels), None).unwrap();
+        column.close().unwrap();
+        group.close().unwrap();
+    }
+    writer.close().unwrap();
+    bytes
+}
+
+#[test]
+fn every_format_gives_its_documents() {
+    let dir = Scratch::new();
+    let expected = ["One. Two.", "Drei \"vier\"\nund, fünf."];
+    let txt = "\u{feff}One. Two.\r\n\r\n\n  \nDrei \"vier\"\nund, fünf.";
+    let jsonl = "{\"id\": 1, \"text\": \"One. Two.\"}\n\n{\"text\": null}\n{\"text\": \"Drei \\\"vier\\\"\\nund, fünf.\"}\n";
+    let csv = "id,text\n1,One. Two.\n2,\"Drei \"\"vier\"\"\nund, fünf.\"\n3,\n";
+    let rows: [&[Option<&str>]; 2] = [&[Some(expected[0]), None], &[Some(expected[1]), Some("")]];
+    for (name, content) in [("a.txt", txt), ("a.jsonl", jsonl), ("a.csv", csv)] {
+        assert_eq!(texts(&dir.file(name, content)), expected, "{name}");
+        assert_eq!(texts(&dir.file(&format!("{name}.gz"), gzip(content.as_bytes()))), expected, "{name}.gz");
+        assert_eq!(texts(&dir.file(&format!("{name}.zst"), zstd(content.as_bytes()))), expected, "{name}.zst");
+    }
+    assert_eq!(texts(&dir.file("a.parquet", parquet(&rows))), expected);
+    // Quotes are literal where tabs separate.
+    assert_eq!(texts(&dir.file("a.tsv", "text\tlabel\n\"One\t1\nTwo\"\t0\n")), ["\"One", "Two\""]);
+}
+
+#[test]
+fn packed_files_of_several_members_are_read_to_their_end() {
+    let dir = Scratch::new();
+    let twice = |pack: fn(&[u8]) -> Vec<u8>| [pack(b"One.\n\n"), pack(b"Two.\n")].concat();
+    assert_eq!(texts(&dir.file("a.txt.gz", twice(gzip))), ["One.", "Two."]);
+    assert_eq!(texts(&dir.file("a.txt.zst", twice(zstd))), ["One.", "Two."]);
+}
+
+#[test]
+fn many_rows_of_parquet_stream() {
+    let dir = Scratch::new();
+    let rows: Vec<String> = (0..3000).map(|i| format!("Row {i}.")).collect();
+    let rows: Vec<Option<&str>> = rows.iter().map(|row| Some(row.as_str())).collect();
+    let read = texts(&dir.file("a.parquet", parquet(&[&rows[..1000], &rows[1000..]])));
+    assert_eq!(read.len(), 3000);
+    assert_eq!(read[2999], "Row 2999.");
+}
+
+#[test]
+fn a_document_without_end_is_read_in_parts_and_nothing_is_lost() {
+    let dir = Scratch::new();
+    let line = "word ".repeat(300_000);
+    let read = texts(&dir.file("a.txt", format!("{line}\n{line}\n")));
+    assert!(read.len() > 2 && read.iter().all(|text| text.len() <= 2 << 20), "{}", read.len());
+    assert_eq!(read.iter().map(|text| text.split_whitespace().count()).sum::<usize>(), 600_000);
+}
+
+#[test]
+fn what_was_read_is_accounted_for() {
+    let dir = Scratch::new();
+    let bytes = gzip(b"One.\n\nTwo.\n");
+    let path = dir.file("a.txt.gz", &bytes);
+    let mut reader = Reader::new(find(&[path.to_str().unwrap().to_owned()]).unwrap(), ReadOptions::default());
+    assert_eq!(reader.by_ref().filter(Result::is_ok).count(), 2);
+    assert_eq!(reader.bytes_read().load(std::sync::atomic::Ordering::Relaxed), bytes.len() as u64);
+    let input = reader.finished().remove(0);
+    assert_eq!((input.documents, input.bytes, input.blake3), (2, bytes.len() as u64, blake3::hash(&bytes).to_hex().to_string()));
+}
+
+#[test]
+fn inputs_that_are_not_there() {
+    let dir = Scratch::new();
+    let at = |name: &str| dir.0.path().join(name);
+    dir.file("a.pdf", "x");
+    insta::assert_snapshot!(dir.error(&at("none.txt")), @r"
+    no such file or folder: DIR/none.txt
+    help: check the path; a glob needs quotes, as in 'books/*.txt.zst'
+    ");
+    insta::assert_snapshot!(dir.error(&at("*.txt")), @r"
+    the glob matches nothing to read
+      in: DIR/*.txt
+    help: what is read: .txt .jsonl .tsv .csv, each also with .gz or .zst, and .parquet
+    ");
+    insta::assert_snapshot!(dir.error(&at("[.txt")), @r"
+    the glob is not well formed: invalid range pattern
+      in: DIR/[.txt
+    ");
+    insta::assert_snapshot!(dir.error(&at("")), @r"
+    the folder holds nothing to read
+      in: DIR/
+    help: what is read: .txt .jsonl .tsv .csv, each also with .gz or .zst, and .parquet
+    ");
+    insta::assert_snapshot!(dir.error(&at("a.pdf")), @r"
+    the name says nothing known about how to read it: DIR/a.pdf
+    help: what is read: .txt .jsonl .tsv .csv, each also with .gz or .zst, and .parquet; rename it or convert it
+    ");
+}
+
+#[test]
+fn text_that_is_not_utf8() {
+    let dir = Scratch::new();
+    let latin = b"One.\nSch\xf6n.\n";
+    let path = dir.file("a.txt", latin);
+    insta::assert_snapshot!(dir.error(&path), @r"
+    the text is not UTF-8: byte 0xf6 at offset 8
+      in: DIR/a.txt:2
+    help: convert the file (`iconv -t UTF-8`), or read on with --lossy
+    ");
+    let lossy = ReadOptions { lossy: true, ..ReadOptions::default() };
+    assert_eq!(read_with(lossy.clone(), &[&path]).unwrap()[0].text, "One.\nSch\u{fffd}n.\n");
+
+    let table = dir.file("a.csv", b"text\nOne\nSch\xf6n\n");
+    insta::assert_snapshot!(dir.error(&table), @r"
+    the text is not UTF-8: byte 0xf6
+      in: DIR/a.csv:3
+    help: convert the file (`iconv -t UTF-8`), or read on with --lossy
+    ");
+    assert_eq!(read_with(lossy, &[&table]).unwrap()[1].text, "Sch\u{fffd}n");
+}
+
+#[test]
+fn broken_archives_are_named() {
+    let dir = Scratch::new();
+    let text = "A line of text that is long enough to be packed.\n".repeat(200);
+    let (gz, zst) = (gzip(text.as_bytes()), zstd(text.as_bytes()));
+    insta::assert_snapshot!(dir.error(&dir.file("cut.txt.gz", &gz[..gz.len() / 2])), @r"
+    a broken gzip file: it ends too early (incomplete deflate stream)
+      in: DIR/cut.txt.gz
+    help: fetch or pack the file again
+    ");
+    insta::assert_snapshot!(dir.error(&dir.file("cut.txt.zst", &zst[..zst.len() / 2])), @r"
+    a broken zstd file: it ends too early (incomplete frame)
+      in: DIR/cut.txt.zst
+    help: fetch or pack the file again
+    ");
+    insta::assert_snapshot!(dir.error(&dir.file("other.txt.gz", "not packed at all")), @r"
+    a broken gzip file: its content is damaged (invalid gzip header)
+      in: DIR/other.txt.gz
+    help: fetch or pack the file again
+    ");
+    insta::assert_snapshot!(dir.error(&dir.file("other.txt.zst", "not packed at all")), @r"
+    a broken zstd file: its content is damaged (Unknown frame descriptor)
+      in: DIR/other.txt.zst
+    help: fetch or pack the file again
+    ");
+    let good = parquet(&[&[Some("One."), Some("Two.")]]);
+    insta::assert_snapshot!(dir.error(&dir.file("cut.parquet", &good[..good.len() / 2])), @r"
+    a broken parquet file: Parquet error: Invalid Parquet file. Corrupt footer
+      in: DIR/cut.parquet
+    help: fetch or write the file again
+    ");
+    insta::assert_snapshot!(dir.error(&dir.file("none.parquet", "")), @r"
+    a broken parquet file: EOF: Parquet file too small. Size is 0 but need 8
+      in: DIR/none.parquet
+    help: fetch or write the file again
+    ");
+    insta::assert_snapshot!(dir.error(&dir.file("other.parquet", "not parquet at all, by far")), @r"
+    a broken parquet file: Parquet error: Invalid Parquet file. Corrupt footer
+      in: DIR/other.parquet
+    help: fetch or write the file again
+    ");
+}
+
+#[test]
+fn damage_anywhere_is_an_error_or_text_but_never_a_panic() {
+    let dir = Scratch::new();
+    let rows: Vec<String> = (0..40).map(|i| format!("Row number {i} of a small table.")).collect();
+    let rows: Vec<Option<&str>> = rows.iter().map(|row| Some(row.as_str())).collect();
+    let text = rows.iter().flatten().copied().collect::<Vec<_>>().join("\n");
+    for (name, good) in
+        [("a.parquet", parquet(&[&rows])), ("a.txt.gz", gzip(text.as_bytes())), ("a.txt.zst", zstd(text.as_bytes()))]
+    {
+        for at in 0..good.len() {
+            let mut bad = good.clone();
+            bad[at] ^= 0x55;
+            let _ = read(&dir.file(name, &bad));
+        }
+    }
+}
+
+#[test]
+fn fields_and_columns_that_are_not_there() {
+    let dir = Scratch::new();
+    insta::assert_snapshot!(dir.error(&dir.file("a.jsonl", "{\"text\": \"x\"}\n{\"title\": \"x\", \"body\": \"y\"}\n")), @r"
+    there is no field `text`; there is `title`, `body`
+      in: DIR/a.jsonl:2
+    help: name the field that holds the text with --field
+    ");
+    insta::assert_snapshot!(dir.error(&dir.file("b.jsonl", "{\"text\": [1]}\n")), @r"
+    the field `text` is not a string
+      in: DIR/b.jsonl:1
+    help: name the field that holds the text with --field
+    ");
+    insta::assert_snapshot!(dir.error(&dir.file("c.jsonl", "{\"text\": \"x\"}\n{\"text\": \"x\n")), @r"
+    the line is not JSON: EOF while parsing a string at column 11
+      in: DIR/c.jsonl:2
+    help: a .jsonl file holds one JSON object a line
+    ");
+    insta::assert_snapshot!(dir.error(&dir.file("d.jsonl", "[\"text\"]\n")), @r"
+    the line is not a JSON object
+      in: DIR/d.jsonl:1
+    help: a .jsonl file holds one JSON object a line
+    ");
+    insta::assert_snapshot!(dir.error(&dir.file("a.tsv", "label\tsentence\n1\tx\n")), @r"
+    there is no column `text`; there is `label`, `sentence`
+      in: DIR/a.tsv
+    help: name the column that holds the text with --column
+    ");
+    insta::assert_snapshot!(dir.error(&dir.file("b.tsv", "label\ttext\n1\tx\n1\n")), @r"
+    the row has 1 columns, and the text is in column 2
+      in: DIR/b.tsv:3
+    help: mend the row, or choose another column with --column
+    ");
+    let path = dir.file("a.parquet", parquet(&[&[Some("x")]]));
+    let column = |name: &str| {
+        let options = ReadOptions { column: name.into(), ..ReadOptions::default() };
+        dir.clean(&read_with(options, &[&path]).unwrap_err().to_string())
+    };
+    insta::assert_snapshot!(column("body"), @r"
+    there is no column `body`; there is `id`, `text`
+      in: DIR/a.parquet
+    help: name the column that holds the text with --column
+    ");
+    insta::assert_snapshot!(column("id"), @r"
+    the column `id` does not hold one string a row
+      in: DIR/a.parquet
+    help: name the column that holds the text with --column
+    ");
+}
+
+#[test]
+fn an_empty_file_holds_no_documents() {
+    let dir = Scratch::new();
+    for name in ["a.txt", "a.jsonl", "a.tsv", "a.csv"] {
+        assert!(read(&dir.file(name, "")).unwrap().is_empty(), "{name}");
+    }
+    assert!(read(&dir.file("a.txt.gz", gzip(b""))).unwrap().is_empty());
+    assert!(read(&dir.file("a.txt.zst", zstd(b"\n \n"))).unwrap().is_empty());
+}
