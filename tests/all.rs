@@ -1,1 +1,4 @@
 //! Integration tests, one module for each thing protected.
+
+mod text;
+mod tokens;

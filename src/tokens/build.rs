@@ -1,0 +1,386 @@
+//! Files of text to a data folder: reader thread, all cores, writer thread, each a bounded step ahead of the next.
+
+use std::ops::AddAssign;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread;
+
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+
+use super::manifest::{self, Counts, Manifest, ShardRecord, SplitRecord};
+use super::shard::{Packer, Width};
+use super::shards::{COUNTS, content_hash, tokenizer_hash};
+use super::tokenizer::{TOKENIZER_FILES, Tokenizer};
+use crate::error::{Error, Result};
+use crate::files::{write_folder, write_whole};
+use crate::text::{Document, Input, ReadOptions, Reader, find, is_held_out, sample};
+
+/// The usual number of tokens in a shard: 32 MiB of 16-bit ids.
+pub(super) const SHARD_TOKENS: u64 = 16 << 20;
+/// Text handed to the cores in one go.
+const ROUND_BYTES: usize = 8 << 20;
+
+/// How text becomes shards; all of it decides what the shards hold, and is kept in the manifest.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct BuildOptions {
+    /// Keep one sentence of every so many consecutive ones; 1 keeps all.
+    pub keep_one_of: usize,
+    /// Drop sentences with fewer tokens.
+    pub min_tokens: usize,
+    /// Split sentences with more tokens.
+    pub max_tokens: usize,
+    /// The share of documents that is held out, 0 to 1.
+    pub held_out: f64,
+    /// Take each line as one sentence.
+    pub lines: bool,
+    /// Decides which sentences are kept.
+    pub seed: u64,
+    /// A shard is full at so many tokens.
+    pub shard_tokens: u64,
+    /// Where the text is within the files.
+    pub read: ReadOptions,
+}
+
+impl Default for BuildOptions {
+    fn default() -> Self {
+        BuildOptions {
+            keep_one_of: 4,
+            min_tokens: 5,
+            max_tokens: 510,
+            held_out: 0.01,
+            lines: false,
+            seed: 0,
+            shard_tokens: SHARD_TOKENS,
+            read: ReadOptions::default(),
+        }
+    }
+}
+
+impl BuildOptions {
+    fn check(&self) -> Result<()> {
+        let wrong = [
+            (self.keep_one_of == 0, "keep-one-of is 0: 1 keeps every sentence, 4 one of four"),
+            (self.max_tokens == 0, "max-tokens is 0: no sentence could be kept"),
+            (self.min_tokens > self.max_tokens, "min-tokens is above max-tokens"),
+            (!(0.0..1.0).contains(&self.held_out), "held-out is a share of the documents: 0 or more and below 1"),
+            (self.shard_tokens == 0 || self.shard_tokens > 1 << 31, "a shard holds between 1 and 2^31 tokens"),
+        ];
+        let wrong: Vec<_> = wrong.iter().filter(|(wrong, _)| *wrong).map(|(_, what)| *what).collect();
+        if wrong.is_empty() { Ok(()) } else { Err(Error::new(wrong.join("; "))) }
+    }
+}
+
+/// How far a build is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Progress {
+    /// Bytes read from disk.
+    pub bytes: u64,
+    /// Bytes to read.
+    pub total_bytes: u64,
+    /// Sentences made into tokens.
+    pub sentences: u64,
+}
+
+/// How a build talks to whoever waits for it, and what it may use. Nothing here changes what is written.
+pub struct Watch<'a> {
+    /// Cores to use; 0 for all.
+    pub threads: usize,
+    /// Set from elsewhere to stop soon, leaving nothing behind.
+    pub stop: &'a AtomicBool,
+    /// Called after each round of some megabytes.
+    pub progress: &'a (dyn Fn(Progress) + Sync),
+}
+
+/// Builds the data folder `out` from the files, folders and globs in `inputs`. The same input and options give the same
+/// bytes, whatever the number of threads. With `force`, a data folder that is already there is replaced, once the new
+/// one is whole; anything else there is refused.
+///
+/// # Errors
+/// For options or input that can't be used, a full disk, or a stop; then `out` is as it was.
+pub fn build(
+    inputs: &[String],
+    out: &Path,
+    force: bool,
+    tokenizer: &Tokenizer,
+    options: &BuildOptions,
+    watch: &Watch,
+) -> Result<Manifest> {
+    options.check()?;
+    check_out(out, force)?;
+    let reader = Reader::new(find(inputs)?, options.read.clone());
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(watch.threads).build();
+    let pool = pool.map_err(|error| Error::new(format!("could not start {} threads: {error}", watch.threads)))?;
+    let mut manifest = Manifest::new(tokenizer, options.clone());
+    write_folder(out, |folder| {
+        let (written, inputs) = run(folder, reader, tokenizer, options, watch, &pool)?;
+        if let Some(error) = nothing_left(&written, options) {
+            return Err(error);
+        }
+        let checksums = written.train.checksums.iter().chain(&written.held_out.checksums).copied();
+        manifest.hash = content_hash(tokenizer, checksums);
+        manifest.inputs = inputs;
+        manifest.counts = written.counts;
+        manifest.token_counts = write_counts(folder, &written.token_counts)?;
+        (manifest.train, manifest.held_out) = (written.train.record, written.held_out.record);
+        tokenizer.save(folder)?;
+        manifest.write(folder)
+    })?;
+    Ok(manifest)
+}
+
+fn check_out(out: &Path, force: bool) -> Result<()> {
+    if !out.exists() || std::fs::read_dir(out).is_ok_and(|mut entries| entries.next().is_none()) {
+        return Ok(());
+    }
+    let (what, help) = match (holds_data_only(out), force) {
+        (true, true) => return Ok(()),
+        (true, false) => ("the output folder already holds data", "choose another with --out, or replace it with --force"),
+        (false, _) => ("the output folder already holds something that is not upstill's data", "choose another with --out"),
+    };
+    Err(Error::new(what).at(out.display()).help(help))
+}
+
+/// Whether every file in `folder` is one that a build writes, and at least one is data: whole or damaged, it can be
+/// replaced, and nobody's own file goes with it.
+fn holds_data_only(folder: &Path) -> bool {
+    let is_shard = |name: &str| name.ends_with(".tok") && ["train-", "held-out-"].iter().any(|start| name.starts_with(start));
+    let is_data = |name: &str| is_shard(name) || [manifest::NAME, COUNTS].contains(&name);
+    let is_ours = |name: &str| is_data(name) || TOKENIZER_FILES.contains(&name);
+    let Ok(entries) = std::fs::read_dir(folder) else { return false };
+    let names: Vec<_> = entries
+        .map(|entry| entry.map_or_else(|_| String::new(), |entry| entry.file_name().to_string_lossy().into_owned()))
+        .collect();
+    names.iter().all(|name| is_ours(name)) && names.iter().any(|name| is_data(name))
+}
+
+fn nothing_left(written: &Written, options: &BuildOptions) -> Option<Error> {
+    let counts = &written.counts;
+    if counts.sentences == 0 {
+        return Some(Error::new("the corpus is empty: there is not one sentence in it").help("check that the input holds text"));
+    }
+    (written.train.record.sentences == 0).then(|| {
+        let what = format!(
+            "nothing is left to train on: of {} sentences, sampling kept {}, of which {} have fewer than {} tokens; {} of {} documents are held out",
+            counts.sentences, counts.sampled, counts.dropped_short, options.min_tokens, counts.documents_held_out, counts.documents
+        );
+        Error::new(what).help("give it more text, or change --keep-one-of, --min-tokens or --held-out")
+    })
+}
+
+/// One document's sentences as tokens.
+struct Prepared {
+    held_out: bool,
+    sentences: Vec<Vec<u32>>,
+    counts: Counts,
+}
+
+impl AddAssign for Counts {
+    fn add_assign(&mut self, other: Self) {
+        self.documents += other.documents;
+        self.documents_held_out += other.documents_held_out;
+        self.sentences += other.sentences;
+        self.sampled += other.sampled;
+        self.dropped_short += other.dropped_short;
+        self.split_long += other.split_long;
+    }
+}
+
+type Round = Result<Vec<Document>>;
+
+fn run(
+    folder: &Path,
+    reader: Reader,
+    tokenizer: &Tokenizer,
+    options: &BuildOptions,
+    watch: &Watch,
+    pool: &rayon::ThreadPool,
+) -> Result<(Written, Vec<Input>)> {
+    let (bytes, total_bytes) = (reader.bytes_read(), reader.total_bytes());
+    // A literal "[MASK]" in a corpus is text about masks, not a mask.
+    let encoder = tokenizer.without_special();
+    let (rounds_in, rounds) = sync_channel(1);
+    let (prepared, prepared_out) = sync_channel(1);
+    thread::scope(|scope| {
+        let reading = scope.spawn(move || read(reader, &rounds_in));
+        let writing = scope.spawn(move || write(folder, &prepared_out, tokenizer, options));
+        let encoder = &encoder;
+        let worked = pool.install(move || work(rounds, &prepared, encoder, options, watch, &bytes, total_bytes));
+        let inputs = reading.join().expect("the reader returns its errors");
+        let written = writing.join().expect("the writer returns its errors");
+        // The writer's error is the cause when both failed: a full disk stops the work.
+        let written = written?;
+        worked?;
+        Ok((written, inputs))
+    })
+}
+
+/// Reads rounds of documents until the end, an error, or until nobody wants them.
+fn read(mut reader: Reader, rounds: &SyncSender<Round>) -> Vec<Input> {
+    loop {
+        let (mut round, mut bytes, mut ended) = (Vec::new(), 0, false);
+        while bytes < ROUND_BYTES && !ended {
+            match reader.next() {
+                Some(Ok(document)) => {
+                    bytes += document.text.len();
+                    round.push(document);
+                }
+                Some(Err(error)) => {
+                    let _ = rounds.send(Err(error));
+                    return reader.finished();
+                }
+                None => ended = true,
+            }
+        }
+        if rounds.send(Ok(round)).is_err() || ended {
+            return reader.finished();
+        }
+    }
+}
+
+fn work(
+    rounds: Receiver<Round>,
+    prepared: &SyncSender<Vec<Prepared>>,
+    encoder: &Tokenizer,
+    options: &BuildOptions,
+    watch: &Watch,
+    bytes: &AtomicU64,
+    total_bytes: u64,
+) -> Result<()> {
+    let mut sentences = 0;
+    for round in rounds {
+        if watch.stop.load(Ordering::Relaxed) {
+            return Err(Error::interrupted("stopped; nothing was written"));
+        }
+        let done: Vec<Prepared> = round?.par_iter().map(|document| prepare(document, encoder, options)).collect::<Result<_>>()?;
+        sentences += done.iter().map(|document| document.sentences.len() as u64).sum::<u64>();
+        if prepared.send(done).is_err() {
+            break;
+        }
+        (watch.progress)(Progress { bytes: bytes.load(Ordering::Relaxed), total_bytes, sentences });
+    }
+    Ok(())
+}
+
+fn prepare(document: &Document, encoder: &Tokenizer, options: &BuildOptions) -> Result<Prepared> {
+    let fingerprint = document.fingerprint();
+    let all = document.sentences(options.lines);
+    let kept = sample(all.len(), options.keep_one_of, options.seed, &fingerprint);
+    let encoded: Vec<Vec<u32>> = kept.par_iter().with_min_len(32).map(|i| encoder.encode(all[*i])).collect::<Result<_>>()?;
+    let held_out = is_held_out(&fingerprint, options.held_out);
+    let mut counts = Counts {
+        documents: 1,
+        documents_held_out: u64::from(held_out),
+        sentences: all.len() as u64,
+        sampled: kept.len() as u64,
+        ..Counts::default()
+    };
+    let mut sentences = Vec::with_capacity(encoded.len());
+    for ids in encoded {
+        if ids.len() < options.min_tokens.max(1) {
+            counts.dropped_short += 1;
+        } else if ids.len() > options.max_tokens {
+            counts.split_long += 1;
+            sentences.extend(pieces(&ids, options.max_tokens, encoder).map(<[u32]>::to_vec));
+        } else {
+            sentences.push(ids);
+        }
+    }
+    Ok(Prepared { held_out, sentences, counts })
+}
+
+/// A long sentence as pieces of at most `longest` tokens and about equal length, cut between words where it can be.
+fn pieces<'a>(ids: &'a [u32], longest: usize, tokenizer: &'a Tokenizer) -> impl Iterator<Item = &'a [u32]> {
+    let mut rest = ids;
+    std::iter::from_fn(move || {
+        if rest.is_empty() {
+            return None;
+        }
+        let even = rest.len().div_ceil(rest.len().div_ceil(longest));
+        let word = (1..=even).rev().find(|at| rest.get(*at).is_none_or(|id| !tokenizer.continues_word(*id)));
+        // A cut that would leave less than half is not worth a whole word.
+        let at = word.filter(|at| *at > even / 2).unwrap_or(even);
+        let (piece, tail) = rest.split_at(at);
+        rest = tail;
+        Some(piece)
+    })
+}
+
+/// What the writer made.
+struct Written {
+    train: Split,
+    held_out: Split,
+    token_counts: Vec<u64>,
+    counts: Counts,
+}
+
+fn write(folder: &Path, prepared: &Receiver<Vec<Prepared>>, tokenizer: &Tokenizer, options: &BuildOptions) -> Result<Written> {
+    let split = |name| Split::new(name, tokenizer);
+    let mut written = Written {
+        train: split("train"),
+        held_out: split("held-out"),
+        token_counts: vec![0; tokenizer.vocab_size()],
+        counts: Counts::default(),
+    };
+    for document in prepared.iter().flatten() {
+        written.counts += document.counts;
+        let split = if document.held_out { &mut written.held_out } else { &mut written.train };
+        for ids in &document.sentences {
+            split.push(ids, folder, options.shard_tokens)?;
+            if !document.held_out {
+                ids.iter().for_each(|id| written.token_counts[*id as usize] += 1);
+            }
+        }
+    }
+    written.train.flush(folder)?;
+    written.held_out.flush(folder)?;
+    Ok(written)
+}
+
+/// One split on its way to disk.
+struct Split {
+    name: &'static str,
+    width: Width,
+    tokenizer: blake3::Hash,
+    packer: Packer,
+    checksums: Vec<blake3::Hash>,
+    record: SplitRecord,
+}
+
+impl Split {
+    fn new(name: &'static str, tokenizer: &Tokenizer) -> Self {
+        let width = Width::of(tokenizer.vocab_size());
+        let (packer, tokenizer) = (Packer::new(width), tokenizer_hash(tokenizer));
+        Split { name, width, tokenizer, packer, checksums: Vec::new(), record: SplitRecord::default() }
+    }
+
+    fn push(&mut self, ids: &[u32], folder: &Path, shard_tokens: u64) -> Result<()> {
+        self.packer.push(ids);
+        if self.packer.tokens() >= shard_tokens { self.flush(folder) } else { Ok(()) }
+    }
+
+    /// Writes what was collected as the next shard.
+    fn flush(&mut self, folder: &Path) -> Result<()> {
+        let packer = std::mem::replace(&mut self.packer, Packer::new(self.width));
+        let (sentences, tokens) = (packer.sentences(), packer.tokens());
+        if sentences == 0 {
+            return Ok(());
+        }
+        let packed = packer.finish(&self.tokenizer);
+        let file = format!("{}-{:05}.tok", self.name, self.checksums.len());
+        write_whole(&folder.join(&file), |out| packed.write(out))?;
+        let blake3 = packed.checksum.to_hex().to_string();
+        self.checksums.push(packed.checksum);
+        self.record.sentences += sentences;
+        self.record.tokens += tokens;
+        self.record.shards.push(ShardRecord { file, bytes: packed.bytes(), sentences, tokens, blake3 });
+        Ok(())
+    }
+}
+
+fn write_counts(folder: &Path, counts: &[u64]) -> Result<String> {
+    let bytes: Vec<u8> = counts.iter().flat_map(|count| count.to_le_bytes()).collect();
+    write_whole(&folder.join(COUNTS), |out| std::io::Write::write_all(out, &bytes))?;
+    Ok(blake3::hash(&bytes).to_hex().to_string())
+}

@@ -1,0 +1,196 @@
+//! What a data folder says about itself.
+
+use std::fmt;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use super::build::BuildOptions;
+use crate::error::{Error, IoContext, Result};
+use crate::files::write_text;
+use crate::text::Input;
+
+/// The manifest's name within a data folder.
+pub(super) const NAME: &str = "manifest.json";
+const FORMAT: &str = "upstill data";
+const VERSION: u32 = 1;
+
+/// What a data folder was made of, how, and what came out. It holds no dates and no machine's name: the same input and
+/// options give the same bytes.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Manifest {
+    /// Always "upstill data".
+    pub format: String,
+    /// The version of the folder's layout.
+    pub version: u32,
+    /// The version of upstill that made it.
+    pub upstill: String,
+    /// BLAKE3 of the tokenizer's hash and the shards' checksums: names the content.
+    pub hash: String,
+    /// The tokenizer's hash.
+    pub tokenizer: String,
+    /// How many tokens the vocabulary has.
+    pub vocab_size: usize,
+    /// How it was made.
+    pub options: BuildOptions,
+    /// What it was made of.
+    pub inputs: Vec<Input>,
+    /// What was kept and what was dropped.
+    pub counts: Counts,
+    /// What models are trained on.
+    pub train: SplitRecord,
+    /// What they are evaluated on.
+    pub held_out: SplitRecord,
+    /// BLAKE3 of `token-counts.bin`.
+    pub token_counts: String,
+}
+
+/// What was kept and what was dropped on the way from text to shards.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counts {
+    /// Documents read.
+    pub documents: u64,
+    /// Documents in the held-out split.
+    pub documents_held_out: u64,
+    /// Sentences found in them.
+    pub sentences: u64,
+    /// Sentences that sampling kept.
+    pub sampled: u64,
+    /// Of those, dropped as too short.
+    pub dropped_short: u64,
+    /// Of those, longer than `max_tokens` and split into pieces.
+    pub split_long: u64,
+}
+
+/// One split's shards.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SplitRecord {
+    /// Sentences in all shards.
+    pub sentences: u64,
+    /// Tokens in all shards, without special ones.
+    pub tokens: u64,
+    /// The shards in order.
+    pub shards: Vec<ShardRecord>,
+}
+
+/// One shard.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ShardRecord {
+    /// The file's name within the folder.
+    pub file: String,
+    /// Its size.
+    pub bytes: u64,
+    /// How many sentences it holds.
+    pub sentences: u64,
+    /// How many tokens they have.
+    pub tokens: u64,
+    /// BLAKE3 of its body.
+    pub blake3: String,
+}
+
+impl Manifest {
+    /// A manifest of this version, still without `hash`.
+    pub(super) fn new(tokenizer: &super::Tokenizer, options: BuildOptions) -> Self {
+        Manifest {
+            format: FORMAT.into(),
+            version: VERSION,
+            upstill: env!("CARGO_PKG_VERSION").into(),
+            hash: String::new(),
+            tokenizer: tokenizer.hash().into(),
+            vocab_size: tokenizer.vocab_size(),
+            options,
+            inputs: Vec::new(),
+            counts: Counts::default(),
+            train: SplitRecord::default(),
+            held_out: SplitRecord::default(),
+            token_counts: String::new(),
+        }
+    }
+
+    /// Reads a data folder's manifest.
+    ///
+    /// # Errors
+    /// When there is none, it is damaged, or of another version.
+    pub fn read(folder: &Path) -> Result<Self> {
+        let path = folder.join(NAME);
+        if !folder.is_dir() {
+            return Err(Error::new("there is no such data folder").at(folder.display()).help(rebuild(folder)));
+        }
+        if !path.is_file() {
+            let what = "the folder has no manifest.json: it is no data folder, or its build did not finish";
+            return Err(Error::new(what).at(folder.display()).help(rebuild(folder)));
+        }
+        let text = std::fs::read_to_string(&path).doing("read", &path)?;
+        let manifest: Manifest = serde_json::from_str(&text).map_err(|error| {
+            Error::new(format!("the manifest can't be read: {error}")).at(path.display()).help(rebuild(folder))
+        })?;
+        if manifest.format != FORMAT || manifest.version != VERSION {
+            let what = format!(
+                "the manifest is of `{}` version {}, and this upstill reads `{FORMAT}` version {VERSION}",
+                manifest.format, manifest.version
+            );
+            return Err(Error::new(what).at(path.display()).help(rebuild(folder)));
+        }
+        Ok(manifest)
+    }
+
+    pub(super) fn write(&self, folder: &Path) -> Result<()> {
+        let text = serde_json::to_string_pretty(self).expect("a manifest has string keys only");
+        write_text(&folder.join(NAME), &(text + "\n"))
+    }
+}
+
+/// What to do about a folder that can't be used.
+pub(super) fn rebuild(folder: &Path) -> String {
+    format!("build it again: `upstill data build INPUT... --tokenizer DIR --out {} --force`", folder.display())
+}
+
+impl fmt::Display for Manifest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let counts = &self.counts;
+        writeln!(f, "{} {}, made by upstill {}", self.format, &self.hash[..12.min(self.hash.len())], self.upstill)?;
+        writeln!(
+            f,
+            "  vocabulary  {} tokens ({})",
+            group(self.vocab_size as u64),
+            &self.tokenizer[..12.min(self.tokenizer.len())]
+        )?;
+        writeln!(f, "  documents   {}, of which {} held out", group(counts.documents), group(counts.documents_held_out))?;
+        writeln!(
+            f,
+            "  sentences   {}, one of every {} kept: {}",
+            group(counts.sentences),
+            self.options.keep_one_of,
+            group(counts.sampled)
+        )?;
+        let short = format!("{} under {} tokens dropped", group(counts.dropped_short), self.options.min_tokens);
+        writeln!(f, "              {short}, {} over {} split", group(counts.split_long), self.options.max_tokens)?;
+        for (name, split) in [("train", &self.train), ("held out", &self.held_out)] {
+            let mean = split.tokens as f64 / split.sentences.max(1) as f64;
+            let (sentences, tokens) = (group(split.sentences), group(split.tokens));
+            writeln!(
+                f,
+                "  {name:<11} {sentences} sentences, {tokens} tokens ({mean:.1} a sentence), {} files",
+                split.shards.len()
+            )?;
+        }
+        write!(f, "  from        {} files, {} bytes", self.inputs.len(), group(self.inputs.iter().map(|input| input.bytes).sum()))
+    }
+}
+
+/// A number with its thousands apart.
+fn group(number: u64) -> String {
+    let digits = number.to_string();
+    let groups: Vec<_> = digits.as_bytes().rchunks(3).rev().map(|group| String::from_utf8_lossy(group)).collect();
+    groups.join(",")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn thousands_are_set_apart() {
+        assert_eq!([0, 999, 1000, 1_234_567].map(group), ["0", "999", "1,000", "1,234,567"]);
+    }
+}
