@@ -1,0 +1,113 @@
+//! `upstill tokenizer`: a WordPiece vocabulary of one's own, and what a tokenizer does.
+
+use std::path::PathBuf;
+use std::sync::atomic::Ordering;
+
+use clap::{Args, Subcommand};
+use serde_json::json;
+
+use super::data::{ReadArgs, bytes_bar};
+use crate::error::{Error, Result};
+use crate::files::write_folder;
+use crate::text::{Reader, find};
+use crate::tokens::{SPECIAL_TOKENS, Tokenizer};
+
+/// `upstill tokenizer ...`
+#[derive(Subcommand, Debug)]
+pub enum TokenizerCommand {
+    /// Make a WordPiece vocabulary from text: vocab.txt and tokenizer.json.
+    Train(TrainArgs),
+    /// Print a tokenizer's size and special tokens, and the pieces of a text.
+    Show(ShowArgs),
+}
+
+/// `upstill tokenizer train INPUT... --out DIR`
+#[derive(Args, Debug)]
+pub struct TrainArgs {
+    #[command(flatten)]
+    read: ReadArgs,
+    /// The folder to make
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+    /// How many tokens the vocabulary has at most
+    #[arg(long, value_name = "N", default_value_t = 30522)]
+    vocab: usize,
+    /// How often a piece must occur
+    #[arg(long, value_name = "N", default_value_t = 2)]
+    min_frequency: u64,
+    /// Print the result as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// `upstill tokenizer show DIR|FILE [TEXT]`
+#[derive(Args, Debug)]
+pub struct ShowArgs {
+    /// A folder with tokenizer.json or vocab.txt, or one of those files
+    #[arg(value_name = "DIR|FILE")]
+    tokenizer: PathBuf,
+    /// A text to take apart
+    #[arg(value_name = "TEXT")]
+    text: Option<String>,
+    /// Print the result as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Runs `upstill tokenizer train`. A folder that is already there is refused.
+///
+/// # Errors
+/// For input that can't be read, a vocabulary size that can't be met, or an output folder that holds something.
+pub fn run_train(args: &TrainArgs) -> Result<()> {
+    if args.out.exists() && std::fs::read_dir(&args.out).map_or(true, |mut entries| entries.next().is_some()) {
+        return Err(Error::new("the output folder already holds something")
+            .at(args.out.display())
+            .help("choose another with --out"));
+    }
+    let mut reader = Reader::new(find(&args.read.inputs)?, args.read.options());
+    let (bar, bytes) = (bytes_bar(args.json), reader.bytes_read());
+    bar.set_length(reader.total_bytes());
+    bar.set_message("counting words");
+    let mut failure = None;
+    let texts = std::iter::from_fn(|| {
+        bar.set_position(bytes.load(Ordering::Relaxed));
+        let document = reader.next()?.map_err(|error| failure = Some(error)).ok()?;
+        Some(document.text)
+    });
+    let trained = Tokenizer::train(texts, args.vocab, args.min_frequency);
+    bar.finish_and_clear();
+    if let Some(error) = failure {
+        return Err(error);
+    }
+    let tokenizer = trained?;
+    write_folder(&args.out, |folder| tokenizer.save(folder))?;
+    if args.json {
+        println!("{}", json!({"out": args.out, "vocab_size": tokenizer.vocab_size(), "hash": tokenizer.hash()}));
+    } else {
+        println!("{} tokens in {}", tokenizer.vocab_size(), args.out.display());
+    }
+    Ok(())
+}
+
+/// Runs `upstill tokenizer show`.
+///
+/// # Errors
+/// As [`Tokenizer::load`] says.
+pub fn run_show(args: &ShowArgs) -> Result<()> {
+    let tokenizer = Tokenizer::load(&args.tokenizer)?;
+    let ids = args.text.as_deref().map(|text| tokenizer.encode(text)).transpose()?;
+    let pieces: Option<Vec<_>> = ids.as_ref().map(|ids| ids.iter().map(|id| tokenizer.token(*id)).collect());
+    let special = SPECIAL_TOKENS.map(|token| (token, tokenizer.id(token)));
+    if args.json {
+        let special: serde_json::Map<_, _> = special.into_iter().map(|(token, id)| (token.to_owned(), json!(id))).collect();
+        let shown = json!({"vocab_size": tokenizer.vocab_size(), "hash": tokenizer.hash(), "special": special, "ids": ids, "pieces": pieces});
+        println!("{shown}");
+        return Ok(());
+    }
+    println!("{} tokens", tokenizer.vocab_size());
+    println!("{}", special.map(|(token, id)| format!("{token} {}", id.unwrap_or_default())).join("  "));
+    for (id, piece) in ids.iter().flatten().zip(pieces.iter().flatten()) {
+        println!("{id:>7}  {piece}");
+    }
+    Ok(())
+}
