@@ -1,4 +1,5 @@
 //! Integration tests, one module for each thing protected.
 
+mod batch;
 mod text;
 mod tokens;

@@ -1,1 +1,255 @@
 //! Order, masking, packing: a batch is a pure function of (shards, seed, step).
+//!
+//! ```text
+//! sentences ──► pieces ──► rows ──► an epoch's order ──► masks ──► MaskedBatch
+//!               cut to    one or    a permutation      by (seed,
+//!               length    several   entered anywhere    epoch,
+//!                         each                          sentence)
+//! ```
+//!
+//! A sentence has the same mask in an epoch whether it stands alone in a row or shares one, so `rows = "sentence"` and
+//! `rows = "packed"` give the same losses. Nothing here holds state between batches: resuming at a step is asking for it.
+
+mod masked;
+mod masking;
+mod order;
+mod packing;
+mod pieces;
+mod prefetch;
+mod show;
+
+use std::sync::Arc;
+
+pub use masked::MaskedBatch;
+pub use masking::Masking;
+pub use order::Order;
+
+use crate::config::Rows;
+use crate::error::{Error, Result};
+use crate::tokens::{Sentences, Shards, Special};
+use masked::RowMut;
+use masking::{Masker, Scratch};
+use packing::{Packed, SPECIALS};
+use pieces::{Piece, Pieces};
+
+/// Seeds the held-out order and masks of every run alike, so that all runs are scored on the same ones.
+const HELD_OUT_SEED: u64 = 0x6865_6c64_206f_7574;
+
+/// Which sentences of a data folder.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Split {
+    /// Those trained on: every epoch has its own order and masks.
+    Train,
+    /// Those scored on: one pass in a fixed order with masks that are the same for every seed and run.
+    HeldOut,
+}
+
+/// How sentences become batches.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct BatchOptions {
+    /// One sentence a row, or several.
+    pub layout: Rows,
+    /// Tokens in a row, s: `[CLS]`, `[SEP]` and padding included. Longer sentences are cut into pieces; no token is lost.
+    pub length: usize,
+    /// Rows in a batch, b.
+    pub batch: usize,
+    /// Decides the order of rows and, in the training split, the masks.
+    pub seed: u64,
+    /// How tokens are chosen for masking.
+    pub masking: Masking,
+}
+
+/// Every batch of a split, each made when it is asked for. Cheap to clone; any thread gets the same batches.
+#[derive(Clone)]
+pub struct Batches {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    sentences: Sentences,
+    split: Split,
+    options: BatchOptions,
+    special: Special,
+    masker: Masker,
+    pieces: Pieces,
+    /// `None` with a piece a row.
+    packed: Option<Packed>,
+    slots: usize,
+    real_tokens: u64,
+}
+
+impl Batches {
+    /// Cuts and packs a split's sentences, from their lengths alone.
+    ///
+    /// Packing needs 4 bytes a sentence and 4 a row (and 6 a sentence more while it runs).
+    ///
+    /// # Errors
+    /// An empty split, a length below 3 or above 65536, a batch of 0 rows, or a masking rate that is no share.
+    pub fn new(shards: &Shards, split: Split, options: BatchOptions) -> Result<Self> {
+        check(&options)?;
+        let masker = Masker::new(shards, options.masking)?;
+        let sentences = match split {
+            Split::Train => shards.train().clone(),
+            Split::HeldOut => shards.held_out().clone(),
+        };
+        let longest = options.length - SPECIALS;
+        let (mut lengths, mut real_tokens) = (Vec::new(), 0);
+        let pieces = Pieces::cut((0..sentences.len()).map(|i| sentences.length_of(i)), longest, |tokens| {
+            real_tokens += (tokens + SPECIALS) as u64;
+            if options.layout == Rows::Packed {
+                lengths.push(tokens as u16);
+            }
+        })?;
+        if pieces.len() == 0 {
+            return Err(empty(split));
+        }
+        let slots = slots(&options);
+        let count = |tokens| options.masking.count(tokens);
+        let packed = (options.layout == Rows::Packed).then(|| Packed::pack(&lengths, options.length, slots, count));
+        let special = shards.tokenizer().special();
+        Ok(Self { inner: Arc::new(Inner { sentences, split, options, special, masker, pieces, packed, slots, real_tokens }) })
+    }
+
+    /// Rows of one pass over the split.
+    pub fn rows_per_epoch(&self) -> usize {
+        self.inner.rows()
+    }
+
+    /// Masked slots of a row, m.
+    pub fn slots(&self) -> usize {
+        self.inner.slots
+    }
+
+    /// Steps that see every row once; in the training split the last of them may reach into the next epoch.
+    pub fn steps_per_epoch(&self) -> usize {
+        self.inner.rows().div_ceil(self.inner.options.batch)
+    }
+
+    /// Real tokens of a row on average, `[CLS]` and `[SEP]` included.
+    pub fn tokens_per_row(&self) -> f64 {
+        self.inner.real_tokens as f64 / self.inner.rows() as f64
+    }
+
+    /// The split's sentences.
+    pub fn sentences(&self) -> &Sentences {
+        &self.inner.sentences
+    }
+
+    /// The batch of a step, in constant time.
+    ///
+    /// Training: rows `step * batch ..` of the endless sequence of epochs, so that an epoch's last batch goes on into the next
+    /// epoch, with its order and its masks: no row is lost, and shapes are static. Held out: one pass in an order that is the same
+    /// for ever and shuffled, so that the first batches are a fair sample; the last one is filled up with empty rows (segments and
+    /// weights 0), and steps beyond it start over.
+    pub fn at(&self, step: u64) -> MaskedBatch {
+        let BatchOptions { batch: rows, length, .. } = self.inner.options;
+        let mut batch = MaskedBatch::empty(rows, length, self.inner.slots, self.inner.special.pad as i32);
+        let mut scratch = RowScratch::default();
+        for i in 0..rows {
+            if let Some((epoch, row)) = self.inner.place(step, i) {
+                let (tokens, masked) = self.inner.write_row(epoch, row, batch.row_mut(i), &mut scratch);
+                batch.tokens += tokens;
+                batch.masked += masked;
+            }
+        }
+        batch
+    }
+
+    /// Batches `from..to`, made by one background thread that keeps up to `ahead` of them ready. Where threads can't be
+    /// started (a browser) they are made when asked for. Dropping the iterator ends the thread.
+    ///
+    /// # Panics
+    /// A panic of the thread goes on in `next`.
+    pub fn prefetch(self, from: u64, to: u64, ahead: usize) -> impl Iterator<Item = MaskedBatch> + Send {
+        prefetch::Prefetch::start(move |step| self.at(step), from..to, ahead)
+    }
+}
+
+/// Space that is used again for every row of a batch.
+#[derive(Default)]
+struct RowScratch {
+    ids: Vec<u32>,
+    masking: Scratch,
+}
+
+impl Inner {
+    fn rows(&self) -> usize {
+        self.packed.as_ref().map_or(self.pieces.len(), Packed::rows)
+    }
+
+    /// Which row stands at place `i` of a step's batch, and in which epoch; `None` beyond the held-out rows.
+    fn place(&self, step: u64, i: usize) -> Option<(u64, usize)> {
+        let (rows, batch) = (self.rows() as u64, self.options.batch as u64);
+        match self.split {
+            Split::Train => {
+                let index = step.wrapping_mul(batch).wrapping_add(i as u64);
+                let epoch = index / rows;
+                Some((epoch, Order::new(rows, self.options.seed, epoch).at(index % rows) as usize))
+            }
+            Split::HeldOut => {
+                let index = step % rows.div_ceil(batch) * batch + i as u64;
+                (index < rows).then(|| (0, Order::new(rows, HELD_OUT_SEED, 0).at(index) as usize))
+            }
+        }
+    }
+
+    /// The pieces of a row.
+    fn pieces_of(&self, row: usize) -> impl Iterator<Item = Piece> {
+        let packed = self.packed.as_ref().map(|packed| packed.row(row));
+        let pieces = packed.map_or(1, <[u32]>::len);
+        (0..pieces).map(move |i| self.pieces.get(packed.map_or(row, |pieces| pieces[i] as usize)))
+    }
+
+    /// Writes a row's sentences, each `[CLS] ids [SEP]`; returns its real tokens and its masked ones.
+    fn write_row(&self, epoch: u64, row: usize, mut out: RowMut, scratch: &mut RowScratch) -> (usize, usize) {
+        let mask_seed = match self.split {
+            Split::Train => self.options.seed,
+            Split::HeldOut => HELD_OUT_SEED,
+        };
+        let (mut tokens, mut slot) = (0, 0);
+        for (segment, piece) in self.pieces_of(row).enumerate() {
+            self.sentences.read(piece.sentence, &mut scratch.ids);
+            let ids = &scratch.ids[piece.range(scratch.ids.len())];
+            out.write_sentence(tokens, segment as i32 + 1, ids, &self.special);
+            let mut rng = masking::generator(mask_seed, epoch, &piece);
+            for masked in self.masker.mask(&mut rng, ids, &mut scratch.masking) {
+                out.write_masked(slot, tokens + 1 + masked.at, masked.input);
+                slot += 1;
+            }
+            tokens += ids.len() + SPECIALS;
+        }
+        (tokens, slot)
+    }
+}
+
+/// Slots of a row: what the longest sentence needs, and one more for packed rows, whose sentences each round up. At length 128
+/// and 15 % that is BERT's own `max_predictions_per_seq`, 20.
+fn slots(options: &BatchOptions) -> usize {
+    let longest = options.masking.count(options.length - SPECIALS);
+    match options.layout {
+        Rows::Sentence => longest,
+        Rows::Packed => longest + 1,
+    }
+}
+
+fn check(options: &BatchOptions) -> Result<()> {
+    if !(SPECIALS + 1..=1 << 16).contains(&options.length) {
+        return Err(Error::new(format!("a row of {} tokens", options.length))
+            .help("give a length from 3, for [CLS], a token and [SEP], to 65536"));
+    }
+    if options.batch == 0 {
+        return Err(Error::new("a batch of 0 rows").help("give at least 1"));
+    }
+    Ok(())
+}
+
+fn empty(split: Split) -> Error {
+    match split {
+        Split::Train => {
+            Error::new("there are no sentences to train on").help("build the data from more text, or hold out a smaller share")
+        }
+        Split::HeldOut => {
+            Error::new("there are no held-out sentences").help("build the data from more documents, or hold out a larger share")
+        }
+    }
+}
