@@ -26,6 +26,7 @@ use rayon::prelude::*;
 use grammar::{Grammar, Symbol, below, uniform};
 pub use inside::Channel;
 use inside::{Reader, Seen};
+pub use rules::NUMBERS;
 use rules::TOPICS;
 
 static GRAMMAR: LazyLock<Grammar> = LazyLock::new(rules::grammar);
@@ -129,6 +130,12 @@ pub(crate) fn draw(name: &str, rng: &mut ChaCha8Rng) -> Vec<&'static str> {
     let mut out = Vec::new();
     GRAMMAR.draw(symbol(name), rng, &mut out);
     out.into_iter().map(|word| GRAMMAR.words()[usize::from(word)].as_str()).collect()
+}
+
+/// A word of the language, as its own list has it.
+pub(crate) fn known(word: &str) -> &'static str {
+    let word = GRAMMAR.word(word).unwrap_or_else(|| panic!("the pocket language has no word {word}"));
+    GRAMMAR.words()[usize::from(word)].as_str()
 }
 
 /// Words as text: punctuation joins the word before it.
