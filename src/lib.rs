@@ -16,5 +16,6 @@ pub mod study;
 pub mod tasks;
 pub mod text;
 pub mod tokens;
+pub mod train;
 
 pub use error::{Error, Result};

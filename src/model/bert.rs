@@ -2,6 +2,8 @@
 //!
 //! Field names are Hugging Face's parameter names, `self_` standing for `self`.
 
+#![allow(non_snake_case, reason = "Hugging Face's parameter names")]
+
 use burn::module::{Module, Param};
 use burn::nn::{Embedding, LayerNorm, LayerNormConfig, Linear};
 use burn::tensor::activation::{gelu, softmax};
@@ -157,7 +159,6 @@ impl Bert {
 }
 
 #[derive(Module, Debug)]
-#[allow(non_snake_case, reason = "Hugging Face's parameter names")]
 /// The tables whose sum a token starts as.
 pub struct Embeddings {
     /// `[v, d]`, also the decoder.
@@ -254,7 +255,6 @@ pub struct Intermediate {
 }
 
 #[derive(Module, Debug)]
-#[allow(non_snake_case, reason = "Hugging Face's parameter names")]
 /// A projection back to the width, added to the residual and normed.
 pub struct Output {
     /// The projection.
@@ -293,7 +293,6 @@ pub struct Predictions {
 }
 
 #[derive(Module, Debug)]
-#[allow(non_snake_case, reason = "Hugging Face's parameter names")]
 /// The head's dense layer.
 pub struct Transform {
     /// `[d, d]`.

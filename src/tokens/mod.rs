@@ -25,12 +25,14 @@
 
 mod build;
 mod manifest;
+mod pocket;
 mod shard;
 mod shards;
 mod tokenizer;
 mod train;
 
 pub use self::build::{BuildOptions, Progress, Watch, build};
+pub use self::pocket::pocket_shards;
 pub use self::manifest::{Counts, Manifest, ShardRecord, SplitRecord};
 pub use self::shards::{Sentences, Shards};
 pub use self::tokenizer::{SPECIAL_TOKENS, Special, Tokenizer};

@@ -1,0 +1,48 @@
+//! The pocket language as shards in memory: the data named `pocket`.
+
+use std::sync::OnceLock;
+
+use super::{Shards, Tokenizer};
+use crate::error::Result;
+use crate::text::pocket::{Pocket, words};
+
+/// Documents trained on, and held out after them.
+const DOCUMENTS: [u64; 2] = [20_000, 1_000];
+/// Draws the text; the language itself is the same for every seed.
+const SEED: u64 = 2023;
+
+/// The pocket language: its vocabulary (every word whole), a training split and a held-out split. Made once a process,
+/// in about a second.
+///
+/// # Errors
+/// None in practice; what [`Tokenizer::train`] says.
+pub fn pocket_shards() -> Result<Shards> {
+    static SHARDS: OnceLock<Result<Shards>> = OnceLock::new();
+    SHARDS.get_or_init(make).clone()
+}
+
+fn make() -> Result<Shards> {
+    let pocket = Pocket::new(SEED);
+    let sentences = |from: u64, to: u64| (from..to).flat_map(|index| pocket.document(index).sentences);
+    let tokenizer = Tokenizer::train(words().into_iter().cycle().take(2 * words().len()).map(str::to_owned), VOCABULARY, 1)?;
+    let encode = |from, to| sentences(from, to).map(|sentence| tokenizer.encode(&sentence)).collect::<Result<Vec<_>>>();
+    let [train, held_out] = DOCUMENTS;
+    let (train, held_out) = (encode(0, train)?, encode(train, train + held_out)?);
+    Ok(Shards::from_sentences(tokenizer, train, held_out))
+}
+
+/// Room for every word and the letters it is made of.
+const VOCABULARY: usize = 1_024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_word_of_the_language_is_one_token() {
+        let shards = pocket_shards().unwrap();
+        let split: Vec<&str> = words().into_iter().filter(|word| shards.tokenizer().encode(word).unwrap().len() != 1).collect();
+        assert!(split.is_empty(), "{split:?}");
+        assert!(shards.held_out().len() > 1_000);
+    }
+}
