@@ -99,7 +99,14 @@ pub struct ShowArgs {
 ///
 /// # Errors
 /// As [`build`] says.
-pub fn run_build(args: &BuildArgs) -> Result<()> {
+pub fn run(command: &DataCommand) -> Result<()> {
+    match command {
+        DataCommand::Build(args) => run_build(args),
+        DataCommand::Show(args) => run_show(args),
+    }
+}
+
+fn run_build(args: &BuildArgs) -> Result<()> {
     let tokenizer = Tokenizer::load(&args.tokenizer)?;
     let options = BuildOptions {
         keep_one_of: args.keep_one_of,
@@ -133,7 +140,7 @@ pub fn run_build(args: &BuildArgs) -> Result<()> {
 ///
 /// # Errors
 /// As [`Shards::open`] says.
-pub fn run_show(args: &ShowArgs) -> Result<()> {
+fn run_show(args: &ShowArgs) -> Result<()> {
     Shards::open(&args.folder)?;
     print(&Manifest::read(&args.folder)?, args.json)
 }

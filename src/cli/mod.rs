@@ -50,9 +50,11 @@ enum Command {
     /// Fine-tune a model on a labelled task and score it
     Finetune(finetune::Args),
     /// Build or show token shards
-    Data(data::Args),
+    #[command(subcommand)]
+    Data(data::DataCommand),
     /// Train or show a WordPiece vocabulary
-    Tokenizer(tokenizer::Args),
+    #[command(subcommand)]
+    Tokenizer(tokenizer::TokenizerCommand),
     /// Draw runs and studies in one HTML file
     Report(report::Args),
     /// Say what this machine has, and test it
@@ -81,8 +83,8 @@ fn run(command: Command) -> Result<()> {
         Command::Eval(args) => eval::run(args),
         Command::Fill(args) => fill::run(args),
         Command::Finetune(args) => finetune::run(args),
-        Command::Data(args) => data::run(args),
-        Command::Tokenizer(args) => tokenizer::run(args),
+        Command::Data(command) => data::run(&command),
+        Command::Tokenizer(command) => tokenizer::run(&command),
         Command::Report(args) => report::run(args),
         Command::Doctor(args) => doctor::run(args),
     }

@@ -4,17 +4,16 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use super::{DeviceArg, print_json};
-use crate::config::Plan;
+use crate::config::{Plan, RunFile};
 use crate::device::{Device, DeviceKind};
 use crate::error::{Error, Result};
 use crate::files::write_text;
 use crate::log::Console;
-use crate::study::report::write_report;
+use crate::study::report::{terminal_table, write_report};
 use crate::study::results::Study;
-use crate::study::{Size, StudyOptions, StudySpec, cell_count, claim, run_cells, terminal_table};
+use crate::study::{Size, StudyOptions, StudySpec, cell_count, claim, run_cells};
 use crate::tasks::{Task, pocket_task};
-use crate::text::pocket::{Estimate, source_loss};
-use crate::tokens::Shards;
+use crate::text::pocket::{Channel, Pocket};
 use crate::train::open_shards;
 
 #[derive(clap::Args)]
@@ -54,7 +53,8 @@ pub fn run(args: Args) -> Result<()> {
     let dir = args.out.unwrap_or_else(|| Path::new("runs").join(name));
     let tasks = spec.tasks.iter().map(|name| find_task(name)).collect::<Result<Vec<_>>>()?;
     claim(&dir, &spec)?;
-    let shards_name = crate::config::RunFile::parse(&spec.base, "the study's base")?.wanted().shards.unwrap_or_default();
+    let wanted = RunFile::parse(&spec.base, "the study's base")?.wanted();
+    let shards_name = wanted.shards.clone().unwrap_or_default();
     let shards = open_shards(&shards_name)?;
     eprintln!("{} runs into {}", cell_count(&spec), dir.display());
 
@@ -70,7 +70,7 @@ pub fn run(args: Args) -> Result<()> {
         title: spec.title.clone(),
         about: spec.about.clone(),
         baseline: spec.baseline.clone(),
-        source_loss: source(&shards_name, &shards).map(|estimate| estimate.mean),
+        source_loss: source_loss(&shards_name, wanted.mask_rate),
         chosen: chosen(&dir)?,
         device: Some(device.to_string()),
         seconds: Some(started.elapsed().as_secs_f64()),
@@ -101,9 +101,11 @@ fn default_jobs(device: &Device) -> usize {
     }
 }
 
-/// The loss of the source that wrote the text, where it is known.
-fn source(shards_name: &str, _shards: &Shards) -> Option<Estimate> {
-    (shards_name == "pocket").then(source_loss)
+/// The loss of the source that wrote the text, where it is known: of the pocket language, under the study's masking.
+fn source_loss(shards: &str, mask_rate: f64) -> Option<f64> {
+    const SENTENCES: usize = 400;
+    let channel = Channel { rate: mask_rate, ..Channel::default() };
+    (shards == "pocket").then(|| Pocket::new(0).source_loss(SENTENCES, channel).mean)
 }
 
 /// What was chosen here and not by the paper: of the study's plans, each line once.

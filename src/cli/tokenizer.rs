@@ -58,7 +58,14 @@ pub struct ShowArgs {
 ///
 /// # Errors
 /// For input that can't be read, a vocabulary size that can't be met, or an output folder that holds something.
-pub fn run_train(args: &TrainArgs) -> Result<()> {
+pub fn run(command: &TokenizerCommand) -> Result<()> {
+    match command {
+        TokenizerCommand::Train(args) => run_train(args),
+        TokenizerCommand::Show(args) => run_show(args),
+    }
+}
+
+fn run_train(args: &TrainArgs) -> Result<()> {
     if args.out.exists() && std::fs::read_dir(&args.out).map_or(true, |mut entries| entries.next().is_some()) {
         return Err(Error::new("the output folder already holds something")
             .at(args.out.display())
@@ -93,7 +100,7 @@ pub fn run_train(args: &TrainArgs) -> Result<()> {
 ///
 /// # Errors
 /// As [`Tokenizer::load`] says.
-pub fn run_show(args: &ShowArgs) -> Result<()> {
+fn run_show(args: &ShowArgs) -> Result<()> {
     let tokenizer = Tokenizer::load(&args.tokenizer)?;
     let ids = args.text.as_deref().map(|text| tokenizer.encode(text)).transpose()?;
     let pieces: Option<Vec<_>> = ids.as_ref().map(|ids| ids.iter().map(|id| tokenizer.token(*id)).collect());

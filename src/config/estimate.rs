@@ -1,5 +1,7 @@
 //! What a plan will cost: parameters, memory, work, time.
 
+use serde::Serialize;
+
 use super::plan::{ModelPlan, Plan, Positions, Precision, TeacherModel};
 
 /// What a plan will cost.
@@ -15,7 +17,7 @@ use super::plan::{ModelPlan, Plan, Positions, Precision, TeacherModel};
 ///
 /// **Memory** is an estimate too: 16 bytes a student parameter (weight, gradient, two moments), 4 a teacher's, and for each position
 /// of a micro-batch `12 d + 3 i + 3 heads s` kept values a layer, and six logit rows for each head row.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Estimate {
     /// Parameters of the student, and without its head.
     pub student: Parameters,
@@ -36,7 +38,7 @@ pub struct Estimate {
 }
 
 /// Numbers of parameters.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Parameters {
     /// All, the tied decoder counted once.
     pub total: u64,
@@ -45,7 +47,7 @@ pub struct Parameters {
 }
 
 /// FLOPs of one step.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Work {
     /// The student's forward and backward pass.
     pub student: f64,
@@ -54,7 +56,7 @@ pub struct Work {
 }
 
 /// Bytes, by what they hold.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Memory {
     /// The student's weights, gradients and moments.
     pub student: u64,
