@@ -239,7 +239,7 @@ fn damage_anywhere_is_an_error_or_text_but_never_a_panic() {
     for (name, good) in
         [("a.parquet", parquet(&[&rows])), ("a.txt.gz", gzip(text.as_bytes())), ("a.txt.zst", zstd(text.as_bytes()))]
     {
-        for at in 0..good.len() {
+        for at in (0..good.len()).step_by(3) {
             let mut bad = good.clone();
             bad[at] ^= 0x55;
             let _ = read(&dir.file(name, &bad));

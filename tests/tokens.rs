@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
-use std::sync::atomic::AtomicBool;
 
 use proptest::prelude::*;
 use upstill::Result;
@@ -58,7 +57,7 @@ impl Scratch {
     }
 
     fn build_with(&self, out: &str, options: &BuildOptions, threads: usize, force: bool) -> Result<Manifest> {
-        let watch = Watch { threads, stop: &AtomicBool::new(false), progress: &|_: Progress| {} };
+        let watch = Watch { threads, stop: &|| false, progress: &|_: Progress| {} };
         build(std::slice::from_ref(&self.input), &self.at(out), force, &tokenizer(), options, &watch)
     }
 
@@ -317,7 +316,7 @@ fn an_output_folder_in_use_is_left_alone() {
 fn a_build_that_fails_or_is_stopped_leaves_nothing() {
     let scratch = Scratch::new();
     let left = || fs::read_dir(scratch.dir.path()).unwrap().count();
-    let stopped = Watch { threads: 2, stop: &AtomicBool::new(true), progress: &|_: Progress| {} };
+    let stopped = Watch { threads: 2, stop: &|| true, progress: &|_: Progress| {} };
     let error =
         build(std::slice::from_ref(&scratch.input), &scratch.at("data"), false, &tokenizer(), &options(), &stopped).unwrap_err();
     assert!(error.is_interrupted());

@@ -2,7 +2,7 @@
 
 use std::ops::AddAssign;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 
@@ -87,8 +87,8 @@ pub struct Progress {
 pub struct Watch<'a> {
     /// Cores to use; 0 for all.
     pub threads: usize,
-    /// Set from elsewhere to stop soon, leaving nothing behind.
-    pub stop: &'a AtomicBool,
+    /// Asked before each round; true stops the build, leaving nothing behind.
+    pub stop: &'a (dyn Fn() -> bool + Sync),
     /// Called after each round of some megabytes.
     pub progress: &'a (dyn Fn(Progress) + Sync),
 }
@@ -250,7 +250,7 @@ fn work(
 ) -> Result<()> {
     let mut sentences = 0;
     for round in rounds {
-        if watch.stop.load(Ordering::Relaxed) {
+        if (watch.stop)() {
             return Err(Error::interrupted("stopped; nothing was written"));
         }
         let done: Vec<Prepared> = round?.par_iter().map(|document| prepare(document, encoder, options)).collect::<Result<_>>()?;

@@ -58,8 +58,8 @@ impl std::fmt::Debug for Tokenizer {
 impl Tokenizer {
     /// Loads a folder that holds `tokenizer.json` or `vocab.txt`, a `vocab.txt` (a token a line, its id the line's
     /// number from 0), or any `tokenizer.json` with a WordPiece model. Truncation, padding and added special tokens are
-    /// switched off. A `vocab.txt` doesn't say whether it is cased: it is taken for cased when one of its tokens has a
-    /// capital.
+    /// switched off. A `vocab.txt` doesn't say whether it is cased: it is taken for cased when one of its tokens
+    /// changes in lower case.
     ///
     /// # Errors
     /// When there is no such file, it is damaged or of another kind, or special tokens are missing.
@@ -139,7 +139,7 @@ impl Tokenizer {
         write_text(&json, &self.inner.to_string(false).map_err(failed)?)?;
         let settings = json!({
             "tokenizer_class": "BertTokenizer",
-            "do_lower_case": lowercases(&self.inner),
+            "do_lower_case": self.lowercases(),
             "pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]", "mask_token": "[MASK]",
         });
         write_text(&config, &format!("{settings:#}\n"))
@@ -211,6 +211,11 @@ impl Tokenizer {
         self.token(id).starts_with("##")
     }
 
+    /// Whether text is lower-cased first: what `transformers` calls `do_lower_case`.
+    pub fn lowercases(&self) -> bool {
+        matches!(self.inner.get_normalizer(), Some(NormalizerWrapper::BertNormalizer(bert)) if bert.lowercase)
+    }
+
     /// BLAKE3, in hexadecimal, of the vocabulary in the order of its ids and of the normaliser's settings. Two
     /// tokenizers with the same hash give the same ids.
     pub fn hash(&self) -> &str {
@@ -239,7 +244,8 @@ fn from_vocab_txt(bytes: &[u8]) -> Result<tokenizers::Tokenizer> {
 }
 
 fn with_vocab(vocab: Vec<String>) -> Result<tokenizers::Tokenizer> {
-    let cased = vocab.iter().any(|token| !token.starts_with('[') && token.contains(char::is_uppercase));
+    // BERT's uncased vocabulary holds capitals that have no small form, as "ℝ": they say nothing.
+    let cased = vocab.iter().any(|token| !token.starts_with('[') && token.to_lowercase() != *token);
     let mut lines = HashMap::with_capacity(vocab.len());
     for (line, token) in (1..).zip(&vocab) {
         if token.trim().is_empty() {
@@ -305,10 +311,6 @@ fn model_name(model: &ModelWrapper) -> &'static str {
     }
 }
 
-fn lowercases(inner: &tokenizers::Tokenizer) -> bool {
-    matches!(inner.get_normalizer(), Some(NormalizerWrapper::BertNormalizer(bert)) if bert.lowercase)
-}
-
 fn content_hash(inner: &tokenizers::Tokenizer, vocab: &[String]) -> String {
     let mut hasher = blake3::Hasher::new_derive_key("upstill tokenizer, 1");
     // Two ways to write one meaning must not give two hashes: no `strip_accents` means "as `lowercase` says".
@@ -337,7 +339,7 @@ mod tests {
     use super::*;
 
     pub(crate) fn small() -> Tokenizer {
-        let words = ["the", "cat", "sat", "un", "##happ", "##y", ".", ",", "cafe", "mask", "[", "]"];
+        let words = ["the", "cat", "sat", "un", "##happ", "##y", ".", ",", "cafe", "mask", "[", "]", "ℝ", "##ᴬ"];
         Tokenizer::from_vocab(SPECIAL_TOKENS.iter().chain(&words).map(|token| (*token).to_owned()).collect()).unwrap()
     }
 
@@ -371,7 +373,7 @@ mod tests {
         );
         assert!(tokenizer.is_special(4) && !tokenizer.is_special(5));
         assert!(tokenizer.continues_word(9) && !tokenizer.continues_word(8));
-        assert_eq!(tokenizer.vocab_size(), 17);
+        assert_eq!(tokenizer.vocab_size(), 19);
     }
 
     #[test]
