@@ -2,27 +2,32 @@
 
 use std::io::IsTerminal;
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
-use clap::{Args, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::error::{Error, Result};
+use super::print_json;
+use crate::error::Result;
 use crate::text::ReadOptions;
 use crate::tokens::{BuildOptions, Manifest, Progress, Shards, Tokenizer, Watch, build};
+use crate::train::interrupted;
 
-/// `upstill data ...`
-#[derive(Subcommand, Debug)]
+#[derive(clap::Subcommand)]
 pub enum DataCommand {
-    /// Turn text into a data folder: sentences as tokens, in memory-mapped shards.
-    Build(BuildArgs),
-    /// Check a data folder and print what it holds and where it came from.
-    Show(ShowArgs),
+    /// Turn text into a data folder: sentences as tokens, in memory-mapped shards
+    Build(Build),
+    /// Check a data folder, and say what it holds and where it came from
+    Show(Show),
 }
 
-/// Where the text is within the files; shared with `upstill tokenizer train`.
-#[derive(Args, Debug)]
+pub fn run(command: &DataCommand) -> Result<()> {
+    match command {
+        DataCommand::Build(args) => run_build(args),
+        DataCommand::Show(args) => run_show(args),
+    }
+}
+
+/// Where the text is: the same for `upstill tokenizer train`.
+#[derive(clap::Args)]
 pub struct ReadArgs {
     /// Files, folders or globs: .txt .jsonl .tsv .csv (also .gz, .zst) and .parquet
     #[arg(required = true, value_name = "INPUT")]
@@ -44,9 +49,12 @@ impl ReadArgs {
     }
 }
 
-/// `upstill data build INPUT... --out DIR --tokenizer DIR|FILE`
-#[derive(Args, Debug)]
-pub struct BuildArgs {
+#[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  upstill data build 'text/*.txt.zst' --tokenizer bert-base-uncased/vocab.txt --out data/text
+  upstill data build reviews.jsonl.gz --field body --keep-one-of 1 --tokenizer data/text --out data/reviews")]
+pub struct Build {
     #[command(flatten)]
     read: ReadArgs,
     /// The data folder to make
@@ -84,29 +92,17 @@ pub struct BuildArgs {
     json: bool,
 }
 
-/// `upstill data show DIR`
-#[derive(Args, Debug)]
-pub struct ShowArgs {
+#[derive(clap::Args)]
+pub struct Show {
     /// The data folder
     #[arg(value_name = "DIR")]
-    pub folder: PathBuf,
+    folder: PathBuf,
     /// Print the manifest as JSON
     #[arg(long)]
-    pub json: bool,
+    json: bool,
 }
 
-/// Runs `upstill data build`.
-///
-/// # Errors
-/// As [`build`] says.
-pub fn run(command: &DataCommand) -> Result<()> {
-    match command {
-        DataCommand::Build(args) => run_build(args),
-        DataCommand::Show(args) => run_show(args),
-    }
-}
-
-fn run_build(args: &BuildArgs) -> Result<()> {
+fn run_build(args: &Build) -> Result<()> {
     let tokenizer = Tokenizer::load(&args.tokenizer)?;
     let options = BuildOptions {
         keep_one_of: args.keep_one_of,
@@ -118,7 +114,6 @@ fn run_build(args: &BuildArgs) -> Result<()> {
         read: args.read.options(),
         ..BuildOptions::default()
     };
-    let stop = stop_on_interrupt();
     let bar = bytes_bar(args.json);
     let progress = |progress: Progress| {
         bar.set_length(progress.total_bytes);
@@ -126,32 +121,29 @@ fn run_build(args: &BuildArgs) -> Result<()> {
         let per_second = progress.sentences as f64 / bar.elapsed().as_secs_f64().max(1e-3);
         bar.set_message(format!("{per_second:.0} sentences/s"));
     };
-    let watch = Watch { threads: args.threads, stop: &stop, progress: &progress };
+    let watch = Watch { threads: args.threads, stop: &interrupted, progress: &progress };
     let built = build(&args.read.inputs, &args.out, args.force, &tokenizer, &options, &watch);
     bar.finish_and_clear();
     let manifest = built?;
     if manifest.held_out.sentences == 0 {
         eprintln!("note: nothing is held out: {} documents are few for a share of {}", manifest.counts.documents, args.held_out);
     }
-    print(&manifest, args.json)
+    print(&manifest, args.json);
+    Ok(())
 }
 
-/// Runs `upstill data show`: the data is checked, then described.
-///
-/// # Errors
-/// As [`Shards::open`] says.
-fn run_show(args: &ShowArgs) -> Result<()> {
+fn run_show(args: &Show) -> Result<()> {
     Shards::open(&args.folder)?;
-    print(&Manifest::read(&args.folder)?, args.json)
+    print(&Manifest::read(&args.folder)?, args.json);
+    Ok(())
 }
 
-fn print(manifest: &Manifest, json: bool) -> Result<()> {
+fn print(manifest: &Manifest, json: bool) {
     if json {
-        println!("{}", serde_json::to_string_pretty(manifest).map_err(|error| Error::new(error.to_string()))?);
+        print_json(manifest);
     } else {
         println!("{manifest}");
     }
-    Ok(())
 }
 
 /// A bar of bytes read, with rate and time left; silent with `json` or when standard error is no terminal.
@@ -161,13 +153,4 @@ pub(super) fn bytes_bar(json: bool) -> ProgressBar {
     }
     let template = "{bar:30} {bytes} of {total_bytes}, {bytes_per_sec}, {msg}, {eta} left";
     ProgressBar::new(0).with_style(ProgressStyle::with_template(template).expect("the template is well formed"))
-}
-
-/// A flag that Ctrl-C sets, for the work to end cleanly.
-fn stop_on_interrupt() -> Arc<AtomicBool> {
-    let stop = Arc::new(AtomicBool::new(false));
-    let flag = stop.clone();
-    // A handler that is already set belongs to whoever called us, who then decides what Ctrl-C does.
-    let _ = ctrlc::try_set_handler(move || flag.store(true, Ordering::Relaxed));
-    stop
 }

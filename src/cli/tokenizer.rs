@@ -3,27 +3,35 @@
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 
-use clap::{Args, Subcommand};
 use serde_json::json;
 
 use super::data::{ReadArgs, bytes_bar};
+use super::print_json;
 use crate::error::{Error, Result};
 use crate::files::write_folder;
 use crate::text::{Reader, find};
 use crate::tokens::{SPECIAL_TOKENS, Tokenizer};
 
-/// `upstill tokenizer ...`
-#[derive(Subcommand, Debug)]
+#[derive(clap::Subcommand)]
 pub enum TokenizerCommand {
-    /// Make a WordPiece vocabulary from text: vocab.txt and tokenizer.json.
-    Train(TrainArgs),
-    /// Print a tokenizer's size and special tokens, and the pieces of a text.
-    Show(ShowArgs),
+    /// Make a WordPiece vocabulary from text: vocab.txt and tokenizer.json
+    Train(Train),
+    /// Say a tokenizer's size and special tokens, and take a text apart
+    Show(Show),
 }
 
-/// `upstill tokenizer train INPUT... --out DIR`
-#[derive(Args, Debug)]
-pub struct TrainArgs {
+pub fn run(command: &TokenizerCommand) -> Result<()> {
+    match command {
+        TokenizerCommand::Train(args) => run_train(args),
+        TokenizerCommand::Show(args) => run_show(args),
+    }
+}
+
+#[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  upstill tokenizer train 'text/*.txt.zst' --vocab 8192 --out data/vocabulary")]
+pub struct Train {
     #[command(flatten)]
     read: ReadArgs,
     /// The folder to make
@@ -40,9 +48,11 @@ pub struct TrainArgs {
     json: bool,
 }
 
-/// `upstill tokenizer show DIR|FILE [TEXT]`
-#[derive(Args, Debug)]
-pub struct ShowArgs {
+#[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  upstill tokenizer show data/vocabulary \"Paris is the [MASK] of France.\"")]
+pub struct Show {
     /// A folder with tokenizer.json or vocab.txt, or one of those files
     #[arg(value_name = "DIR|FILE")]
     tokenizer: PathBuf,
@@ -54,18 +64,7 @@ pub struct ShowArgs {
     json: bool,
 }
 
-/// Runs `upstill tokenizer train`. A folder that is already there is refused.
-///
-/// # Errors
-/// For input that can't be read, a vocabulary size that can't be met, or an output folder that holds something.
-pub fn run(command: &TokenizerCommand) -> Result<()> {
-    match command {
-        TokenizerCommand::Train(args) => run_train(args),
-        TokenizerCommand::Show(args) => run_show(args),
-    }
-}
-
-fn run_train(args: &TrainArgs) -> Result<()> {
+fn run_train(args: &Train) -> Result<()> {
     if args.out.exists() && std::fs::read_dir(&args.out).map_or(true, |mut entries| entries.next().is_some()) {
         return Err(Error::new("the output folder already holds something")
             .at(args.out.display())
@@ -89,18 +88,14 @@ fn run_train(args: &TrainArgs) -> Result<()> {
     let tokenizer = trained?;
     write_folder(&args.out, |folder| tokenizer.save(folder))?;
     if args.json {
-        println!("{}", json!({"out": args.out, "vocab_size": tokenizer.vocab_size(), "hash": tokenizer.hash()}));
+        print_json(&json!({"out": args.out, "vocab_size": tokenizer.vocab_size(), "hash": tokenizer.hash()}));
     } else {
         println!("{} tokens in {}", tokenizer.vocab_size(), args.out.display());
     }
     Ok(())
 }
 
-/// Runs `upstill tokenizer show`.
-///
-/// # Errors
-/// As [`Tokenizer::load`] says.
-fn run_show(args: &ShowArgs) -> Result<()> {
+fn run_show(args: &Show) -> Result<()> {
     let tokenizer = Tokenizer::load(&args.tokenizer)?;
     let ids = args.text.as_deref().map(|text| tokenizer.encode(text)).transpose()?;
     let pieces: Option<Vec<_>> = ids.as_ref().map(|ids| ids.iter().map(|id| tokenizer.token(*id)).collect());
@@ -108,7 +103,7 @@ fn run_show(args: &ShowArgs) -> Result<()> {
     if args.json {
         let special: serde_json::Map<_, _> = special.into_iter().map(|(token, id)| (token.to_owned(), json!(id))).collect();
         let shown = json!({"vocab_size": tokenizer.vocab_size(), "hash": tokenizer.hash(), "special": special, "ids": ids, "pieces": pieces});
-        println!("{shown}");
+        print_json(&shown);
         return Ok(());
     }
     println!("{} tokens", tokenizer.vocab_size());
