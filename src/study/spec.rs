@@ -147,7 +147,7 @@ impl StudySpec {
             "[model]\nlayers = {layers}\nhidden = {hidden}\nheads = {}\nmax_positions = 64\ntoken_types = 2\ndropout = 0.0\n\
              [data]\nshards = \"pocket\"\nrows = \"packed\"\nlength = 64\n\
              [train]\nsteps = {steps}\nbatch = 16\nlr = \"0 -> 3e-3 over 10%, then -> 0 linear\"\n\
-             evaluate_every = {}\nevaluate_rows = {}\ncheckpoint_every = 0\nkeep_checkpoints = 1\n",
+             evaluate_every = {}\nevaluate_rows = {}\ncheckpoint_every = {steps}\nkeep_checkpoints = 1\n",
             hidden / 16,
             (steps / 10).max(1),
             if size == Size::Tiny { 32 } else { 256 },
