@@ -115,9 +115,11 @@ fn scan(path: &Path, mut each: impl FnMut(Line) -> bool) -> Result<()> {
             }
             Err(_) if !bytes.ends_with(b"\n") => break,
             Err(error) => {
-                return Err(Error::new(format!("not a step record: {error}"))
+                // The error counts lines within the line.
+                let why = error.to_string().replace(" at line 1 column", ", column");
+                return Err(Error::new(format!("not a step record: {why}"))
                     .at(format!("{}:{number}", path.display()))
-                    .help("mend or remove that line; every other line is whole"));
+                    .help("mend or remove that line"));
             }
         }
     }

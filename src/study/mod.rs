@@ -1,5 +1,6 @@
 //! Studies: grids of runs, their statistics, and the report.
 
 pub mod figure;
+pub mod report;
 pub mod results;
 pub mod statistics;

@@ -6,7 +6,6 @@ use super::scale::{Scale, labels, number};
 use super::{COLOURS, Reference, escape, px, text_width};
 
 const WIDTH: f64 = 460.0;
-const TOP: f64 = 22.0;
 const ROW: f64 = 26.0;
 const TEXT: f64 = 12.5;
 const LABEL_MAX: f64 = 190.0;
@@ -44,7 +43,9 @@ pub struct DotRow {
 /// Draws the plot as an `<svg>` element.
 pub fn dot_plot(plot: &DotPlot) -> String {
     let left = plot.rows.iter().map(|row| text_width(&row.name, TEXT)).fold(0.0, f64::max).min(LABEL_MAX) + 14.0;
-    let bottom = TOP + plot.rows.len() as f64 * ROW;
+    // Room for the reference's name.
+    let top = if plot.reference.as_ref().is_some_and(|r| !r.name.is_empty()) { 22.0 } else { 4.0 };
+    let bottom = top + plot.rows.len() as f64 * ROW;
     let spread = |row: &DotRow| row.spread.map_or([row.mean; 2], |sd| [row.mean - sd, row.mean + sd]);
     let values = plot.rows.iter().flat_map(|row| row.values.iter().copied().chain(spread(row)));
     let x = Scale::over(values, false, (left + 6.0, WIDTH - 14.0)).with_room();
@@ -52,17 +53,17 @@ pub fn dot_plot(plot: &DotPlot) -> String {
     let ticks = x.ticks(4);
     for (tick, label) in ticks.iter().zip(labels(&ticks)) {
         let at = px(x.px(*tick));
-        let _ = write!(body, r#"<path class="grid" d="M{at} {TOP}V{bottom}"/>"#);
+        let _ = write!(body, r#"<path class="grid" d="M{at} {top}V{bottom}"/>"#);
         let _ = write!(body, r#"<text class="tick mid" x="{at}" y="{}">{label}</text>"#, px(bottom + 16.0));
     }
     if let Some(reference) = plot.reference.as_ref().filter(|r| x.holds(r.y)) {
         let at = x.px(reference.y);
         let anchor = if at > WIDTH - 110.0 { "end" } else { "mid" };
-        let _ = write!(body, r#"<path class="reference" d="M{} {TOP}V{bottom}"/>"#, px(at));
+        let _ = write!(body, r#"<path class="reference" d="M{} {top}V{bottom}"/>"#, px(at));
         let _ = write!(body, r#"<text class="note {anchor}" x="{}" y="14">{}</text>"#, px(at), escape(&reference.name));
     }
     for (i, row) in plot.rows.iter().enumerate() {
-        body.push_str(&drawn(row, TOP + (i as f64 + 0.5) * ROW, left, &x));
+        body.push_str(&drawn(row, top + (i as f64 + 0.5) * ROW, left, &x));
     }
     let _ = write!(body, r#"<path class="axis" d="M{} {bottom}H{}"/>"#, px(left + 6.0), px(WIDTH - 14.0));
     let middle = f64::midpoint(left + 6.0, WIDTH - 14.0);

@@ -95,7 +95,7 @@ pub fn line_chart(chart: &Chart) -> String {
     } else {
         let (legend, rows) = legend_below(&thin, height);
         body.push_str(&legend);
-        height += rows as f64 * LINE_HEIGHT + 2.0;
+        height += rows as f64 * LINE_HEIGHT + 6.0;
     }
     let (low, high, log) = (x_ends(&thin).0, x_ends(&thin).1, u8::from(chart.x.log));
     format!(
@@ -109,7 +109,7 @@ pub fn line_chart(chart: &Chart) -> String {
 
 fn thinned(series: &Series) -> Series {
     let band: Vec<Band> = series.band.iter().step_by((series.band.len() / POINTS).max(1)).copied().collect();
-    Series { curve: downsample(&series.curve, POINTS), raw: downsample(&series.raw, 2 * POINTS), band, ..series.clone() }
+    Series { curve: downsample(&series.curve, POINTS), raw: downsample(&series.raw, POINTS), band, ..series.clone() }
 }
 
 fn x_ends(series: &[Series]) -> (f64, f64) {
@@ -249,19 +249,19 @@ fn push_apart(at: &mut [f64], gap: f64, bottom: f64) {
     }
 }
 
+/// Names in columns of equal width.
 fn legend_below(series: &[Series], top: f64) -> (String, usize) {
-    let (mut out, mut x, mut row) = (String::new(), 0.0, 0);
-    for s in series.iter().filter(|s| !s.name.is_empty()) {
-        let width = text_width(&s.name, TEXT) + 40.0;
-        if x > 0.0 && x + width > WIDTH {
-            (x, row) = (0.0, row + 1);
-        }
-        let (class, y) = (colour_class(s.colour), top + 14.0 + row as f64 * LINE_HEIGHT);
+    let width = (label_width(series) + 40.0).min(WIDTH);
+    let columns = (WIDTH / width).floor() as usize;
+    let named: Vec<&Series> = series.iter().filter(|s| !s.name.is_empty()).collect();
+    let mut out = String::new();
+    for (i, s) in named.iter().enumerate() {
+        let (row, column) = (i / columns, i % columns);
+        let (class, x, y) = (colour_class(s.colour), column as f64 * width, top + 18.0 + row as f64 * LINE_HEIGHT);
         let _ = write!(out, r#"<path class="curve {class}" d="M{} {}h18"/>"#, px(x), px(y - 4.0));
         let _ = write!(out, r#"<text class="name {class}" x="{}" y="{}">{}</text>"#, px(x + 24.0), px(y), escape(&s.name));
-        x += width;
     }
-    (out, row + 1)
+    (out, named.len().div_ceil(columns))
 }
 
 #[cfg(test)]

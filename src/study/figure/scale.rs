@@ -103,7 +103,7 @@ pub fn number(value: f64) -> String {
     if size == 0.0 {
         return "0".into();
     }
-    if size >= 1e6 || size < 1e-2 {
+    if !(1e-2..1e6).contains(&size) {
         let exponent = size.log10().floor() as i32;
         // Rounding may reach the next power: 9.996e5 is 1 × 10⁶.
         let mantissa = trimmed(&format!("{:.2}", value / 10_f64.powi(exponent)));
@@ -165,7 +165,16 @@ mod tests {
             .map(|(low, high)| ticks(low, high, false))
             .into_iter()
             .chain([ticks(0.03, 900.0, true), ticks(1.1, 6.0, true)]);
-        insta::assert_snapshot!(all.collect::<Vec<_>>().join("\n"), @"");
+        insta::assert_snapshot!(all.collect::<Vec<_>>().join("\n"), @r"
+        0 200 400 600 800 1000
+        0 10_000 20_000 30_000
+        3.88 3.90 3.92 3.94
+        −1 0 1 2 3 4
+        0 10⁻⁴ 2_×_10⁻⁴ 3_×_10⁻⁴ 4_×_10⁻⁴ 5_×_10⁻⁴
+        3.6 3.8 4.0 4.2 4.4
+        0.1 1 10 100
+        2 4 6
+        ");
     }
 
     #[test]

@@ -1,0 +1,252 @@
+//! Which figures a report has, and what is in them.
+
+use super::read::{Material, Run};
+use crate::log::StepRecord;
+use crate::study::figure::{
+    Axis, COLOURS, Chart, DotPlot, DotRow, Point, Reference, Series, band_over, dot_plot, ema, line_chart, mean_over, number,
+};
+use crate::study::results::Arm;
+
+/// What a vertical axis shows, and how.
+#[derive(Clone, Copy)]
+struct Quantity {
+    label: &'static str,
+    log: bool,
+    from_zero: bool,
+    /// Share of the curve that may run out of the frame at its start.
+    settle: f64,
+}
+
+const LOSSES: Quantity = Quantity { label: LOSS, log: false, from_zero: false, settle: 0.12 };
+const NORM: Quantity = Quantity { label: "global norm, log scale", log: true, from_zero: false, settle: 0.0 };
+const SPEED: Quantity = Quantity { label: "tokens/s", log: false, from_zero: true, settle: 0.06 };
+const SETTING: Quantity = Quantity { label: "", log: false, from_zero: true, settle: 0.0 };
+/// More arms than this are drawn apart, by teacher.
+const TOGETHER: usize = 8;
+const LOSS: &str = "nats a masked token";
+
+/// A figure and its words.
+pub(super) struct Figure {
+    pub heading: String,
+    pub caption: String,
+    pub svg: String,
+}
+
+/// One arm with what drawing it takes.
+struct Drawn<'a> {
+    arm: &'a Arm,
+    colour: usize,
+    runs: Vec<&'a Run>,
+}
+
+/// The figures about results: held-out loss over steps and at the end, and task scores.
+pub(super) fn of_results(material: &Material) -> Vec<Figure> {
+    let arms = drawn(material);
+    let several = material.study.arms.iter().any(|arm| arm.seeds > 1);
+    let source = material.study.source_loss.map(|y| Reference { name: "source".into(), y });
+    let mut figures = Vec::new();
+    for (panel, arms) in panels(material, &arms) {
+        let series = arms.iter().map(|arm| {
+            let runs = curves(&arm.runs, |record| record.held_out_loss);
+            Series { curve: mean_over(&runs), band: band_over(&runs), ..named(arm) }
+        });
+        let mut caption =
+            String::from(if several { "Mean over seeds; the band is from the lowest to the highest. " } else { "" });
+        caption += if source.is_some() { "No model can get below the source that wrote the text." } else { "" };
+        let words = (format!("Held-out loss{panel}"), caption);
+        figures.extend(figure(words, LOSSES, series.collect(), source.clone().into_iter().collect()));
+    }
+    let losses = |arm: &Arm| arm.held_out_loss.map(|loss| (loss.mean, loss.sd, arm.losses().iter().map(|(_, v)| *v).collect()));
+    figures.extend(dots(material, &arms, ("Held-out loss at the end", LOSS), losses));
+    for task in material.study.tasks() {
+        let scores = |arm: &Arm| {
+            arm.scores.get(task).map(|score| (score.mean, score.sd, arm.scores_of(task).iter().map(|(_, v)| *v).collect()))
+        };
+        figures.extend(dots(material, &arms, (&format!("Score on {task}"), "score"), scores));
+    }
+    figures
+}
+
+/// The figures about the training itself.
+pub(super) fn of_training(material: &Material) -> Vec<Figure> {
+    let arms = drawn(material);
+    let all: Vec<&Drawn> = arms.iter().collect();
+    let mut figures = Vec::new();
+    let panels = panels(material, &arms);
+    for (panel, arms) in &panels {
+        let hard = (format!("Hard loss{panel}"), "Cross-entropy against the masked tokens, in training");
+        figures.extend(smoothed(hard, LOSSES, arms, |r| Some(r.loss_hard)));
+    }
+    for (panel, arms) in &panels {
+        let soft = (format!("Soft loss{panel}"), "Divergence from the teacher, before its weight");
+        figures.extend(smoothed(soft, LOSSES, arms, |r| r.loss_soft));
+    }
+    figures.extend(scheduled("Weight of the soft loss", &arms, |r| r.alpha_soft));
+    if arms.iter().flat_map(|arm| &arm.runs).flat_map(|run| &run.steps).any(|record| record.alpha_hard != 1.0) {
+        figures.extend(scheduled("Weight of the hard loss", &arms, |r| Some(r.alpha_hard)));
+    }
+    figures.extend(scheduled("Temperature", &arms, |r| r.temperature));
+    figures.extend(scheduled("Learning rate", &arms, |r| Some(r.lr)));
+    let norm = ("Gradient norm".into(), "Over all parameters, before clipping");
+    figures.extend(smoothed(norm, NORM, &all, |r| Some(r.grad_norm)));
+    let speed = ("Speed".into(), "Real tokens trained on, without padding");
+    figures.extend(smoothed(speed, SPEED, &all, |r| Some(r.tokens_per_s)));
+    figures
+}
+
+fn drawn(material: &Material) -> Vec<Drawn<'_>> {
+    let arms = material.study.arms.iter().zip(&material.runs);
+    arms.map(|(arm, runs)| Drawn { arm, colour: colour(material, arm), runs: usable(runs) }).collect()
+}
+
+/// The baseline is drawn in ink. The others count within their panel, so that an arm has its siblings' colour in each.
+fn colour(material: &Material, arm: &Arm) -> usize {
+    let baseline = material.study.baseline().map(|arm| arm.name.as_str());
+    if baseline == Some(arm.name.as_str()) {
+        return 0;
+    }
+    let apart = material.study.arms.len() > TOGETHER;
+    let siblings = material
+        .study
+        .arms
+        .iter()
+        .filter(|other| baseline != Some(other.name.as_str()) && (!apart || other.teacher == arm.teacher));
+    let place = siblings.take_while(|other| other.name != arm.name).count();
+    1 + place % (COLOURS - 1) + if (place / (COLOURS - 1)) % 2 == 1 { COLOURS } else { 0 }
+}
+
+/// Finished runs; while there are none, all: a run under way would cut its arm's mean short.
+fn usable(runs: &[Run]) -> Vec<&Run> {
+    let finished: Vec<&Run> = runs.iter().filter(|run| run.summary.is_some()).collect();
+    if finished.is_empty() { runs.iter().collect() } else { finished }
+}
+
+/// All arms in one panel, or, when they are too many, one for each teacher, the baseline in each.
+fn panels<'a>(material: &Material, arms: &'a [Drawn<'a>]) -> Vec<(String, Vec<&'a Drawn<'a>>)> {
+    if arms.len() <= TOGETHER {
+        return vec![(String::new(), arms.iter().collect())];
+    }
+    let baseline = material.study.baseline().map(|arm| arm.name.as_str());
+    let mut teachers: Vec<&Option<String>> = Vec::new();
+    arms.iter().for_each(|arm| {
+        if !teachers.contains(&&arm.arm.teacher) {
+            teachers.push(&arm.arm.teacher);
+        }
+    });
+    let in_panel = |teacher: &Option<String>| {
+        arms.iter().filter(|arm| arm.arm.teacher == *teacher || baseline == Some(arm.arm.name.as_str())).collect()
+    };
+    let title =
+        |teacher: &Option<String>| teacher.as_ref().map_or(", no teacher".into(), |teacher| format!(", teacher {teacher}"));
+    teachers.into_iter().map(|teacher| (title(teacher), in_panel(teacher))).collect()
+}
+
+fn named(drawn: &Drawn) -> Series {
+    Series { name: drawn.arm.name.clone(), colour: drawn.colour, ..Series::default() }
+}
+
+/// A number of each run against steps done.
+fn curves(runs: &[&Run], pick: impl Fn(&StepRecord) -> Option<f64>) -> Vec<Vec<Point>> {
+    let points = |run: &&Run| run.steps.iter().filter_map(|record| Some(((record.step + 1) as f64, pick(record)?))).collect();
+    runs.iter().map(points).filter(|curve: &Vec<Point>| !curve.is_empty()).collect()
+}
+
+/// Smoothed means with their bands over what was logged.
+fn smoothed(
+    (heading, about): (String, &str),
+    y: Quantity,
+    arms: &[&Drawn],
+    pick: impl Fn(&StepRecord) -> Option<f64> + Copy,
+) -> Option<Figure> {
+    let mut window_steps: f64 = 0.0;
+    let series = arms.iter().map(|arm| {
+        let runs = curves(&arm.runs, pick);
+        let raw = mean_over(&runs);
+        let window = (raw.len() as f64 / 60.0).max(1.0);
+        let smooth: Vec<Vec<Point>> = runs.iter().map(|run| ema(run, window)).collect();
+        if let ([first, ..], [.., last]) = (&raw[..], &raw[..]) {
+            window_steps = window_steps.max(window * (last.0 - first.0) / raw.len() as f64);
+        }
+        Series { curve: mean_over(&smooth), band: band_over(&smooth), raw, ..named(arm) }
+    });
+    let series = series.collect();
+    figure(
+        (heading, format!("{about}. Smoothed over about {} steps; faint, as logged.", number(window_steps.round().max(1.0)))),
+        y,
+        series,
+        Vec::new(),
+    )
+}
+
+/// What a schedule sets: arms that share a curve share a line.
+fn scheduled(heading: &str, arms: &[Drawn], pick: impl Fn(&StepRecord) -> Option<f64> + Copy) -> Option<Figure> {
+    let mut groups: Vec<(Vec<Point>, Vec<&Drawn>)> = Vec::new();
+    for arm in arms {
+        let curve = mean_over(&curves(&arm.runs, pick));
+        match groups.iter_mut().find(|(other, _)| same(other, &curve)) {
+            _ if curve.is_empty() => {}
+            Some((_, group)) => group.push(arm),
+            None => groups.push((curve, vec![arm])),
+        }
+    }
+    let all = groups.len() == 1;
+    let series = groups.into_iter().map(|(curve, group)| {
+        let name = match &group[..] {
+            _ if all => String::new(),
+            [one] => one.arm.name.clone(),
+            [one, two] => format!("{}, {}", one.arm.name, two.arm.name),
+            [one, rest @ ..] => format!("{} and {} more", one.arm.name, rest.len()),
+            [] => String::new(),
+        };
+        Series { name, curve, ..named(group[0]) }
+    });
+    let caption = if all { "The same in every run that has one." } else { "Arms that share a schedule share a line." };
+    figure((heading.into(), caption.into()), SETTING, series.collect(), Vec::new())
+}
+
+fn same(a: &[Point], b: &[Point]) -> bool {
+    a.len() == b.len() && a.iter().zip(b).all(|(a, b)| a.0 == b.0 && (a.1 - b.1).abs() <= 1e-9 * a.1.abs().max(b.1.abs()))
+}
+
+fn figure(
+    (heading, caption): (String, String),
+    y: Quantity,
+    mut series: Vec<Series>,
+    references: Vec<Reference>,
+) -> Option<Figure> {
+    series.retain(|s| !s.curve.is_empty());
+    // What the others are compared with lies on top.
+    series.sort_by_key(|s| s.colour == 0);
+    let x = Axis { label: "step".into(), ..Axis::default() };
+    let axis = Axis { label: y.label.into(), log: y.log, from_zero: y.from_zero };
+    let chart = Chart { title: heading.clone(), x, y: axis, series, references, settle: y.settle };
+    (!chart.series.is_empty()).then(|| Figure { svg: line_chart(&chart), heading, caption })
+}
+
+type Scored = (f64, Option<f64>, Vec<f64>);
+
+fn dots(
+    material: &Material,
+    arms: &[Drawn],
+    (heading, label): (&str, &str),
+    of: impl Fn(&Arm) -> Option<Scored>,
+) -> Option<Figure> {
+    let best = material.study.best().map(|arm| arm.name.as_str());
+    let row = |drawn: &Drawn| {
+        let (mean, spread, values) = of(drawn.arm)?;
+        let best = label == LOSS && best == Some(drawn.arm.name.as_str());
+        Some(DotRow { name: drawn.arm.name.clone(), colour: drawn.colour, values, mean, spread, best })
+    };
+    // A teacher is far from its students and would press them together; alone, it is the subject.
+    let students = arms.iter().any(|drawn| !drawn.arm.is_teacher && of(drawn.arm).is_some());
+    let rows: Vec<DotRow> = arms.iter().filter(|drawn| !(students && drawn.arm.is_teacher)).filter_map(row).collect();
+    let reference = material.study.baseline().and_then(|arm| Some(Reference { name: String::new(), y: of(arm)?.0 }));
+    let better = if label == LOSS { "Lower is better." } else { "Higher is better." };
+    let marks = match rows.iter().any(|row| row.spread.is_some()) {
+        true => "Every seed a dot; the mark is their mean, the bar one standard deviation to each side. ",
+        false => "",
+    };
+    let caption = format!("{marks}{better}");
+    let plot = DotPlot { title: heading.into(), label: label.into(), rows, reference };
+    (plot.rows.len() > 1).then(|| Figure { svg: dot_plot(&plot), heading: heading.into(), caption })
+}

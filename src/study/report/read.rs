@@ -1,0 +1,262 @@
+//! From folders to what a report shows.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde::de::DeserializeOwned;
+
+use crate::error::{Error, IoContext, Result};
+use crate::log::{StepRecord, Summary, read_steps};
+use crate::study::results::{Arm, SeedResult, Study};
+
+/// A run directory, read. Without a summary it is unfinished.
+#[derive(Clone, Debug, Default)]
+pub struct Run {
+    /// The run directory.
+    pub dir: PathBuf,
+    /// Of the plan.
+    pub seed: u64,
+    /// `plan.toml`, as it stands.
+    pub plan_text: String,
+    /// The same, read.
+    pub plan: toml::Table,
+    /// `run.json`, as it stands.
+    pub info: String,
+    /// `steps.jsonl`.
+    pub steps: Vec<StepRecord>,
+    /// `summary.json`.
+    pub summary: Option<Summary>,
+}
+
+/// A study and the run directories of each of its arms (those that are there).
+#[derive(Clone, Debug, Default)]
+pub struct Material {
+    /// What is compared.
+    pub study: Study,
+    /// By arm, in the study's order.
+    pub runs: Vec<Vec<Run>>,
+}
+
+/// Reads run directories and study folders. Each folder with a `study.json` is a study; all other runs, found there or below,
+/// make up one more, in which runs whose plans differ by nothing but the seed are one arm.
+///
+/// # Errors
+/// When a folder is missing or holds neither, or a file in it can't be understood (says which).
+pub fn read(dirs: &[PathBuf]) -> Result<Vec<Material>> {
+    let (mut materials, mut loose) = (Vec::new(), Vec::new());
+    for dir in dirs {
+        if !dir.is_dir() {
+            let what = if dir.exists() { "not a folder" } else { "no such folder" };
+            return Err(Error::new(what).at(dir.display()).help("give a run directory or a study's folder"));
+        }
+        if dir.join("study.json").exists() {
+            materials.push(read_study(dir)?);
+        } else {
+            let found = run_directories(dir, 3)?;
+            if found.is_empty() {
+                return Err(Error::new("neither a run directory nor a study")
+                    .at(dir.display())
+                    .help("a run directory holds plan.toml and steps.jsonl, a study's folder study.json or runs below it"));
+            }
+            for dir in found {
+                loose.push(read_run(&dir)?);
+            }
+        }
+    }
+    if !loose.is_empty() {
+        materials.push(compare(loose));
+    }
+    Ok(materials)
+}
+
+fn read_study(dir: &Path) -> Result<Material> {
+    let study: Study = read_json(&dir.join("study.json"))?.unwrap_or_default();
+    let present = |arm: &Arm| arm.runs.iter().map(|run| dir.join(&run.path)).filter(|path| is_run(path)).collect::<Vec<_>>();
+    let runs = study.arms.iter().map(|arm| present(arm).iter().map(|path| read_run(path)).collect()).collect::<Result<_>>()?;
+    Ok(Material { study, runs })
+}
+
+fn read_run(dir: &Path) -> Result<Run> {
+    let plan_text = read_text(&dir.join("plan.toml"))?;
+    let plan: toml::Table = plan_text.parse().map_err(|error: toml::de::Error| {
+        Error::new(format!("not a plan: {}", error.message()))
+            .at(dir.join("plan.toml").display())
+            .help("leave this run out, or restore the file")
+    })?;
+    let steps = match dir.join("steps.jsonl") {
+        path if path.exists() => read_steps(&path)?,
+        _ => Vec::new(),
+    };
+    let seed = plan.get("seed").and_then(toml::Value::as_integer).and_then(|seed| u64::try_from(seed).ok()).unwrap_or(0);
+    Ok(Run {
+        dir: dir.into(),
+        seed,
+        plan_text,
+        plan,
+        info: read_text(&dir.join("run.json"))?,
+        steps,
+        summary: read_json(&dir.join("summary.json"))?,
+    })
+}
+
+fn is_run(dir: &Path) -> bool {
+    ["plan.toml", "steps.jsonl"].iter().any(|name| dir.join(name).is_file())
+}
+
+/// `dir` itself, or the run directories at most `depth` folders below it, in the order of their names.
+fn run_directories(dir: &Path, depth: usize) -> Result<Vec<PathBuf>> {
+    if is_run(dir) {
+        return Ok(vec![dir.into()]);
+    }
+    if depth == 0 {
+        return Ok(Vec::new());
+    }
+    let entries = fs::read_dir(dir).doing("list", dir)?.collect::<std::io::Result<Vec<_>>>().doing("list", dir)?;
+    let mut folders: Vec<PathBuf> = entries.into_iter().map(|entry| entry.path()).filter(|path| path.is_dir()).collect();
+    folders.sort();
+    let below = folders.iter().map(|folder| run_directories(folder, depth - 1)).collect::<Result<Vec<_>>>()?;
+    Ok(below.concat())
+}
+
+/// A file's text; empty when it is not there.
+fn read_text(path: &Path) -> Result<String> {
+    if path.exists() { fs::read_to_string(path).doing("read", path) } else { Ok(String::new()) }
+}
+
+fn read_json<T: DeserializeOwned>(path: &Path) -> Result<Option<T>> {
+    if !path.exists() {
+        return Ok(None);
+    }
+    let text = fs::read_to_string(path).doing("read", path)?;
+    serde_json::from_str(&text).map(Some).map_err(|error| {
+        let what = if error.is_eof() { "the file ends too early" } else { "not what this file should hold" };
+        Error::new(format!("{what}: {error}")).at(path.display()).help("restore the file, or run what wrote it again")
+    })
+}
+
+/// Makes a study of runs that belong to none.
+fn compare(runs: Vec<Run>) -> Material {
+    let mut groups: Vec<(toml::Table, Vec<Run>)> = Vec::new();
+    for run in runs {
+        let key = without_seed(&run.plan);
+        match groups.iter_mut().find(|(other, _)| !key.is_empty() && *other == key) {
+            Some((_, group)) => group.push(run),
+            None => groups.push((key, vec![run])),
+        }
+    }
+    let groups: Vec<Vec<Run>> = groups.into_iter().map(|(_, group)| group).collect();
+    let teachers: Vec<String> = groups.iter().flatten().filter_map(teacher).collect();
+    let mut arms: Vec<Arm> = groups.iter().map(|group| arm_of(group, &teachers)).collect();
+    tell_apart(&mut arms);
+    Material { study: Study { arms, ..Study::default() }, runs: groups }
+}
+
+/// What makes two runs the same arm: all of the plan but the seed, and what may not change results.
+fn without_seed(plan: &toml::Table) -> toml::Table {
+    plan.iter()
+        .filter(|(key, _)| !["seed", "runtime"].contains(&key.as_str()))
+        .map(|(key, value)| (key.clone(), value.clone()))
+        .collect()
+}
+
+fn arm_of(runs: &[Run], teachers: &[String]) -> Arm {
+    let first = &runs[0];
+    let at = |table: &str, key: &str| first.plan.get(table)?.get(key).map(plain);
+    let seconds: Vec<f64> = runs.iter().filter_map(|run| Some(run.summary.as_ref()?.seconds)).collect();
+    let result = |run: &Run| SeedResult {
+        path: run.dir.clone(),
+        seed: run.seed,
+        held_out_loss: run.summary.as_ref().and_then(|summary| summary.held_out_loss),
+        scores: BTreeMap::new(),
+    };
+    let has_teacher = first.plan.contains_key("teacher");
+    let mut arm = Arm {
+        name: common_name(runs),
+        method: first.plan.get("method").map(plain).unwrap_or_default(),
+        teacher: teacher(first).map(|from| last_name(Path::new(&from))),
+        soft: at("distill", "soft").filter(|_| has_teacher),
+        start: at("distill", "start").filter(|_| has_teacher),
+        seconds: crate::study::statistics::mean(&seconds),
+        is_teacher: runs.iter().any(|run| teachers.iter().any(|from| same_place(&run.dir, Path::new(from)))),
+        runs: runs.iter().map(result).collect(),
+        ..Arm::default()
+    };
+    arm.summarise();
+    arm
+}
+
+fn teacher(run: &Run) -> Option<String> {
+    Some(run.plan.get("teacher")?.get("from")?.as_str()?.to_owned())
+}
+
+/// Whether a path in a plan, written from some other folder perhaps, means this one.
+fn same_place(dir: &Path, from: &Path) -> bool {
+    dir.ends_with(from) || from.ends_with(dir)
+}
+
+fn plain(value: &toml::Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+}
+
+fn last_name(dir: &Path) -> String {
+    dir.file_name().unwrap_or(dir.as_os_str()).to_string_lossy().into_owned()
+}
+
+/// What the directories' names begin with in common, without what counts the seeds.
+fn common_name(runs: &[Run]) -> String {
+    let names: Vec<String> = runs.iter().map(|run| last_name(&run.dir)).collect();
+    let [first, others @ ..] = &names[..] else { return String::new() };
+    let shared = |a: &str, b: &str| a.chars().zip(b.chars()).take_while(|(a, b)| a == b).map(|(a, _)| a).collect::<String>();
+    let common = others.iter().fold(first.clone(), |common, name| shared(&common, name));
+    let ends = |c: char| !c.is_alphanumeric();
+    let trimmed = match others {
+        [] => first.as_str(),
+        _ => common.trim_end_matches(ends).trim_end_matches("seed").trim_end_matches(ends),
+    };
+    if trimmed.is_empty() { first.clone() } else { trimmed.into() }
+}
+
+/// Arms of the same name are called by their first directory.
+fn tell_apart(arms: &mut [Arm]) {
+    let names: Vec<String> = arms.iter().map(|arm| arm.name.clone()).collect();
+    for arm in arms {
+        if names.iter().filter(|name| **name == arm.name).count() > 1 {
+            arm.name = arm.runs[0].path.display().to_string();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run(dir: &str, plan: &str) -> Run {
+        Run { dir: dir.into(), plan: plan.parse().unwrap(), ..Run::default() }
+    }
+
+    #[test]
+    fn runs_that_differ_by_seed_are_one_arm_and_teachers_are_known() {
+        let dwt = |seed| {
+            format!(
+                "seed = {seed}\nmethod = 'dwt'\n[teacher]\nfrom = '../runs/small'\n[distill]\nsoft = '4 -> 1 linear'\nstart = 'fresh'"
+            )
+        };
+        let found = compare(vec![
+            run("runs/small", "seed = 1\nmethod = 'standalone'\n[model]\nlayers = 2"),
+            run("runs/dwt-seed-1", &dwt(1)),
+            run("runs/dwt-seed-2", &(dwt(2) + "\n[runtime]\nthreads = 1")),
+            run("runs/alone", "seed = 1\nmethod = 'standalone'\n[model]\nlayers = 4"),
+        ]);
+        let arms: Vec<_> = found.study.arms.iter().map(|arm| (arm.name.as_str(), arm.seeds, arm.is_teacher)).collect();
+        assert_eq!(arms, [("small", 1, false), ("dwt", 2, false), ("alone", 1, false)].map(|(n, s, _)| (n, s, n == "small")));
+        assert_eq!(found.study.arms[1].soft.as_deref(), Some("4 -> 1 linear"));
+        assert_eq!(found.study.arms[1].teacher.as_deref(), Some("small"));
+    }
+
+    #[test]
+    fn equal_names_are_told_apart() {
+        let found = compare(vec![run("a/run", "method = 'dwt'"), run("b/run", "method = 'standalone'")]);
+        assert_eq!([&found.study.arms[0].name, &found.study.arms[1].name], ["a/run", "b/run"]);
+    }
+}

@@ -1,0 +1,278 @@
+//! `upstill report`: a made-up study of three arms and three seeds, from folders to page.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use upstill::log::{StepRecord, Summary};
+use upstill::study::report::{read, terminal_table, write_report};
+use upstill::study::results::{Arm, SeedResult, Study};
+
+const STEPS: u64 = 600;
+
+/// A number in -1..1 that looks like chance and is the same everywhere.
+fn noise(seed: u64, step: u64) -> f64 {
+    let x = (seed * 1_000_003 + step).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    ((x ^ (x >> 29)).wrapping_mul(0xbf58_476d_1ce4_e5b9) >> 40) as f64 / f64::from(1 << 23) - 1.0
+}
+
+struct Fake {
+    name: &'static str,
+    /// Where the loss ends up, and how fast.
+    floor: f64,
+    pace: f64,
+    /// Soft weight at the start and at the end.
+    soft: Option<(f64, f64)>,
+    schedule: &'static str,
+}
+
+const ARMS: [Fake; 3] = [
+    Fake { name: "standalone", floor: 3.96, pace: 60.0, soft: None, schedule: "0" },
+    Fake { name: "dwt-strong", floor: 3.95, pace: 36.0, soft: Some((4.0, 4.0)), schedule: "4" },
+    Fake { name: "dwt-decay", floor: 3.90, pace: 40.0, soft: Some((4.0, 1.0)), schedule: "4 -> 1 linear" },
+];
+
+impl Fake {
+    fn loss(&self, seed: u64, step: u64) -> f64 {
+        let own = 0.01 * noise(seed, 0) + 0.008 * noise(seed, self.schedule.len() as u64);
+        self.floor + 4.6 * (-(step as f64) / self.pace).exp() + 0.6 / (1.0 + step as f64 / 60.0) + own
+    }
+
+    fn record(&self, seed: u64, step: u64) -> StepRecord {
+        let share = step as f64 / STEPS as f64;
+        let hard = self.loss(seed, step) + 0.12 * noise(seed, step + 1);
+        let soft = self.soft.map(|_| 0.3 + 2.0 * (-(step as f64) / self.pace).exp() + 0.03 * noise(seed + 9, step));
+        let alpha = self.soft.map(|(from, to)| from + (to - from) * share);
+        let held_out = (step % 50 == 49).then(|| self.loss(seed, step) + 0.05);
+        StepRecord {
+            step,
+            loss: hard + alpha.zip(soft).map_or(0.0, |(alpha, soft)| alpha * soft),
+            loss_hard: hard,
+            loss_soft: soft,
+            alpha_hard: 1.0,
+            alpha_soft: alpha,
+            temperature: self.soft.map(|_| 2.0),
+            lr: 5e-4 * if share < 0.05 { share / 0.05 } else { (1.0 - share) / 0.95 },
+            grad_norm: 1.2 + 6.0 * (-(step as f64) / 20.0).exp() + 0.3 * noise(seed + 5, step),
+            tokens_per_s: if self.soft.is_some() { 9_800.0 } else { 14_200.0 } + 600.0 * noise(seed + 7, step),
+            mfu: None,
+            held_out_loss: held_out,
+        }
+    }
+
+    /// Writes a run directory; `until` less than all steps leaves it unfinished.
+    fn run(&self, dir: &Path, seed: u64, until: u64) -> SeedResult {
+        let records: Vec<StepRecord> = (0..until).map(|step| self.record(seed, step)).collect();
+        let lines: String = records.iter().map(|record| serde_json::to_string(record).unwrap() + "\n").collect();
+        fs::create_dir_all(dir).unwrap();
+        fs::write(dir.join("steps.jsonl"), lines).unwrap();
+        let (method, teacher) = match self.soft {
+            None => ("standalone", String::new()),
+            Some(_) => (
+                "dwt",
+                format!(
+                    "[teacher]\nfrom = \"runs/<teacher> & co\"\n[distill]\nsoft = \"{}\"\nstart = \"fresh\"\n",
+                    self.schedule
+                ),
+            ),
+        };
+        fs::write(dir.join("plan.toml"), format!("method = \"{method}\"\nseed = {seed}\n{teacher}[train]\nsteps = {STEPS}\n"))
+            .unwrap();
+        fs::write(dir.join("run.json"), "{\n  \"device\": \"cpu (2 threads)\"\n}\n").unwrap();
+        let last = records.last().unwrap();
+        if until == STEPS {
+            let summary = Summary {
+                steps: STEPS,
+                held_out_loss: last.held_out_loss,
+                loss: last.loss,
+                tokens_per_s: 1e4,
+                seconds: 83.0,
+                run: dir.display().to_string(),
+            };
+            fs::write(dir.join("summary.json"), serde_json::to_string(&summary).unwrap()).unwrap();
+        }
+        let scores = [("cola", 0.41), ("sst2", 0.84)]
+            .map(|(task, score)| (task.to_owned(), score + 0.1 * (4.0 - self.floor) + 0.02 * noise(seed, 77)));
+        SeedResult {
+            path: dir.file_name().unwrap().into(),
+            seed,
+            held_out_loss: last.held_out_loss,
+            scores: BTreeMap::from(scores),
+        }
+    }
+}
+
+fn study(dir: &Path) -> Study {
+    let arm = |fake: &Fake| {
+        let runs = (1..=3).map(|seed| fake.run(&dir.join(format!("{}-{seed}", fake.name)), seed, STEPS)).collect();
+        let mut arm = Arm {
+            name: fake.name.into(),
+            method: if fake.soft.is_some() { "dwt" } else { "standalone" }.into(),
+            teacher: fake.soft.map(|_| "2 layers".into()),
+            soft: fake.soft.map(|_| fake.schedule.into()),
+            start: Some("fresh".into()),
+            parameters: Some(1_234_567),
+            seconds: Some(83.0),
+            runs,
+            ..Arm::default()
+        };
+        arm.summarise();
+        arm
+    };
+    let study = Study {
+        arms: ARMS.iter().map(arm).collect(),
+        title: "A weak teacher & <what> it does".into(),
+        about: "Students of 4 layers on the pocket language, 600 steps each.".into(),
+        source_loss: Some(3.42),
+        chosen: vec!["The temperature is 2.".into(), "Soft loss without the factor τ².".into()],
+        device: Some("cpu (2 threads)".into()),
+        seconds: Some(747.0),
+        ..Study::default()
+    };
+    fs::write(dir.join("study.json"), serde_json::to_string_pretty(&study).unwrap()).unwrap();
+    study
+}
+
+fn page_of(dirs: &[PathBuf]) -> String {
+    let dir = tempfile::tempdir().unwrap();
+    write_report(dirs, &dir.path().join("report.html")).unwrap();
+    fs::read_to_string(dir.path().join("report.html")).unwrap()
+}
+
+#[test]
+fn the_terminal_table_is_aligned_and_marks_the_best() {
+    let dir = tempfile::tempdir().unwrap();
+    insta::assert_snapshot!(terminal_table(&study(dir.path())), @r#"
+      arm         held-out loss      − standalone [95 %]        p  seeds  teacher   soft weight    start  parameters  time a run
+      standalone  4.070 ± 0.005                                        3                           fresh       1.2 M        1:23
+      dwt-strong  4.060 ± 0.005  −0.010 [−0.010, −0.010]  < 0.001      3  2 layers  4              fresh       1.2 M        1:23
+    * dwt-decay   4.003 ± 0.006  −0.068 [−0.073, −0.062]  < 0.001      3  2 layers  4 -> 1 linear  fresh       1.2 M        1:23
+    * the lowest; nats a masked token, ± standard deviation over seeds
+
+      arm                  cola           sst2
+      standalone  0.409 ± 0.017  0.839 ± 0.017
+      dwt-strong  0.410 ± 0.017  0.840 ± 0.017
+      dwt-decay   0.415 ± 0.017  0.845 ± 0.017
+    "#);
+}
+
+#[test]
+fn a_study_becomes_one_page_with_every_chart() {
+    let dir = tempfile::tempdir().unwrap();
+    let written = study(dir.path());
+    assert_eq!(read(&[dir.path().into()]).unwrap()[0].study, written);
+    let page = page_of(&[dir.path().into()]);
+
+    let headings: Vec<&str> = page.split("</span> ").skip(1).filter_map(|rest| rest.split("</h3>").next()).collect();
+    let expected = [
+        "Held-out loss",
+        "Held-out loss at the end",
+        "Score on cola",
+        "Score on sst2",
+        "Hard loss",
+        "Soft loss",
+        "Weight of the soft loss",
+        "Temperature",
+        "Learning rate",
+        "Gradient norm",
+        "Speed",
+    ];
+    assert_eq!(headings, expected);
+    assert_eq!(page.matches("<svg class=").count(), expected.len());
+    assert_eq!(page.matches("<circle").count(), 27, "three plots, three arms, three seeds");
+    for arm in &written.arms {
+        let loss = arm.held_out_loss.unwrap();
+        assert!(
+            page.contains(&format!("<td class=\"n\">{:.3} ± {:.3}</td>", loss.mean, loss.sd.unwrap())),
+            "{} is in the table",
+            arm.name
+        );
+    }
+    assert!(page.contains("<tr class=\"best\"><th scope=\"row\">dwt-decay</th>"));
+    assert!(page.contains("source 3.42"), "the source's loss is a line in the chart");
+    assert!(page.contains("What was chosen here and not by the paper") && page.contains("<li>The temperature is 2.</li>"));
+    assert_eq!(page.matches("<details>").count(), 9);
+}
+
+#[test]
+fn the_page_needs_no_other_file_and_text_stays_text() {
+    let dir = tempfile::tempdir().unwrap();
+    study(dir.path());
+    let page = page_of(&[dir.path().into()]);
+    for outside in ["http", "src=", "href=", "@import", "url("] {
+        assert!(!page.contains(outside), "{outside}");
+    }
+    assert!(page.contains("<title>A weak teacher &amp; &lt;what&gt; it does</title>"));
+    assert!(page.contains("runs/&lt;teacher&gt; &amp; co") && !page.contains("<teacher>") && !page.contains("<what>"));
+    assert!(!page.contains("NaN") && !page.contains("inf ") && !page.contains("null"));
+    assert_eq!(page.matches("<figure").count(), page.matches("</figure>").count());
+}
+
+#[test]
+fn loose_runs_are_compared_and_an_unfinished_one_is_marked() {
+    let dir = tempfile::tempdir().unwrap();
+    for seed in [1, 2] {
+        ARMS[0].run(&dir.path().join(format!("alone-seed{seed}")), seed, STEPS);
+    }
+    ARMS[2].run(&dir.path().join("distilled"), 1, 123);
+    let materials = read(&[dir.path().into()]).unwrap();
+    let arms: Vec<_> =
+        materials[0].study.arms.iter().map(|arm| (arm.name.as_str(), arm.seeds, arm.held_out_loss.is_some())).collect();
+    assert_eq!(arms, [("alone", 2, true), ("distilled", 1, false)]);
+    let page = page_of(&[dir.path().into()]);
+    assert!(page.contains("<small>unfinished: step 123 of 600, held-out loss so far 4."), "{page}");
+    assert!(page.contains("2 ways of training, compared") && page.contains("1 run unfinished."));
+}
+
+#[test]
+fn broken_input_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let error = |path: &Path| {
+        let out = dir.path().join("report.html");
+        let error = write_report(&[path.into()], &out).unwrap_err();
+        assert!(!out.exists() && error.exit_code() == 2);
+        error.to_string().replace(&dir.path().display().to_string(), "DIR")
+    };
+    let run = dir.path().join("runs/a");
+    let mut said = vec![error(&dir.path().join("nowhere")), error(dir.path())];
+    ARMS[0].run(&run, 1, STEPS);
+    said.push(error(&run.join("plan.toml")));
+    for (file, text) in [("summary.json", "{\"steps\": 60"), ("plan.toml", "seed = = 1"), ("steps.jsonl", "{\"step\": 1}\n{}\n")]
+    {
+        let whole = fs::read(run.join(file)).unwrap();
+        fs::write(run.join(file), text).unwrap();
+        said.push(error(&run));
+        fs::write(run.join(file), whole).unwrap();
+    }
+    fs::write(dir.path().join("study.json"), "{\"arms\": 3}").unwrap();
+    said.push(error(dir.path()));
+    insta::assert_snapshot!(said.join("\n\n"), @r#"
+    no such folder
+      in: DIR/nowhere
+    help: give a run directory or a study's folder
+
+    neither a run directory nor a study
+      in: DIR
+    help: a run directory holds plan.toml and steps.jsonl, a study's folder study.json or runs below it
+
+    not a folder
+      in: DIR/runs/a/plan.toml
+    help: give a run directory or a study's folder
+
+    the file ends too early: EOF while parsing an object at line 1 column 12
+      in: DIR/runs/a/summary.json
+    help: restore the file, or run what wrote it again
+
+    not a plan: extra `=`, expected nothing
+      in: DIR/runs/a/plan.toml
+    help: leave this run out, or restore the file
+
+    not a step record: missing field `loss`, column 11
+      in: DIR/runs/a/steps.jsonl:1
+    help: mend or remove that line
+
+    not what this file should hold: invalid type: integer `3`, expected a sequence at line 1 column 10
+      in: DIR/study.json
+    help: restore the file, or run what wrote it again
+    "#);
+}
