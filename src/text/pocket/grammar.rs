@@ -185,9 +185,13 @@ impl Grammar {
     }
 }
 
-/// The positions of the bits that are set.
-pub fn bits(mask: u64) -> impl Iterator<Item = usize> {
-    (0..64).filter(move |n| mask >> n & 1 == 1)
+/// The positions of the bits that are set, from the lowest.
+pub fn bits(mut mask: u64) -> impl Iterator<Item = usize> {
+    std::iter::from_fn(move || {
+        let lowest = mask.trailing_zeros() as usize;
+        mask &= mask.wrapping_sub(1);
+        (lowest < 64).then_some(lowest)
+    })
 }
 
 /// A uniform number in [0, 1).

@@ -200,7 +200,7 @@ impl<'g> Reader<'g> {
     /// The lengths that `left` can have where `left right` together have this length.
     fn splits(&self, left: usize, right: usize, length: usize) -> impl Iterator<Item = usize> + use<'g> {
         let right = self.lengths[right];
-        bits(self.lengths[left] & ((1 << length) - 1)).filter(move |k| right >> (length - k) & 1 == 1)
+        bits(self.lengths[left] & ((1 << length) - 1)).filter(move |k| (right >> (length - k)) & 1 == 1)
     }
 }
 

@@ -63,6 +63,12 @@ pub struct Estimate {
     pub tokens: usize,
 }
 
+/// What an ideal reader loses on the pocket language under BERT's masking, measured once: [`Pocket::source_loss`] of seed 0,
+/// 20,000 sentences and the default channel. The language is the same for every seed, so this holds for all of them.
+pub fn source_loss() -> Estimate {
+    Estimate { mean: 0.742_679, standard_error: 0.003_563, tokens: 214_788 }
+}
+
 impl Pocket {
     /// The text of this seed.
     pub fn new(seed: u64) -> Self {

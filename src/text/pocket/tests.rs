@@ -192,6 +192,13 @@ fn the_source_loses_less_than_word_counts_and_always_the_same() {
     assert!(a.mean > 0.3 && a.mean < unigram_entropy() / 2.0 && a.standard_error < 0.06, "{a:?}");
 }
 
+#[test]
+fn the_measured_source_loss_is_this_language() {
+    let (measured, sample) = (source_loss(), Pocket::new(6).source_loss(400, Channel::default()));
+    let apart = (measured.mean - sample.mean).abs() / measured.standard_error.hypot(sample.standard_error);
+    assert!(apart < 4.0, "the language changed: measure it again with Pocket::new(0).source_loss(20_000, ..); {sample:?}");
+}
+
 fn unigram_entropy() -> f64 {
     let mut counts = std::collections::BTreeMap::<String, f64>::new();
     sentences(500).iter().flat_map(|sentence| split(sentence)).for_each(|word| *counts.entry(word).or_default() += 1.0);
