@@ -68,9 +68,12 @@ pub fn run(args: Args) -> Result<()> {
     }
     match report.self_test.iter().find(|check| !check.passes()) {
         None => Ok(()),
-        Some(check) => Err(Error::check(format!("the self-test {:?} is off by {:.1e}, and {:.0e} is allowed", check.name, check.error, check.allowed))
-            .at(device.name)
-            .help("train with --device cpu, and report this device with what is printed above")),
+        Some(check) => Err(Error::check(format!(
+            "the self-test {:?} is off by {:.1e}, and {:.0e} is allowed",
+            check.name, check.error, check.allowed
+        ))
+        .at(device.name)
+        .help("train with --device cpu, and report this device with what is printed above")),
     }
 }
 
@@ -88,7 +91,8 @@ fn gpu(adapter: Adapter) -> Gpu {
 
 fn words(report: &Report) -> String {
     const MIB: u64 = 1 << 20;
-    let memory = report.memory_bytes.map_or("unknown".to_owned(), |bytes| format!("{:.1} GiB", bytes as f64 / (1u64 << 30) as f64));
+    let memory =
+        report.memory_bytes.map_or("unknown".to_owned(), |bytes| format!("{:.1} GiB", bytes as f64 / (1u64 << 30) as f64));
     let mut out = format!("upstill   {}\ncpu       {} threads, memory {memory}\n", report.upstill, report.threads);
     if report.gpus.is_empty() {
         out += "gpu       none found\n";
@@ -118,7 +122,8 @@ fn self_test(device: &Device) -> Vec<Check> {
     const N: usize = 7;
     const V: usize = 33;
     const TAU: f64 = 2.0;
-    let draw = |salt: usize| -> Vec<f32> { (0..N * V).map(|i| ((i * 2_654_435_761 + salt * 97) % 1009) as f32 / 126.0 - 4.0).collect() };
+    let draw =
+        |salt: usize| -> Vec<f32> { (0..N * V).map(|i| ((i * 2_654_435_761 + salt * 97) % 1009) as f32 / 126.0 - 4.0).collect() };
     let (student, teacher) = (draw(1), draw(2));
     let labels: Vec<i32> = (0..N as i32).map(|i| i * 4).collect();
     let (mut hard, mut soft, mut gradient) = (0.0, 0.0, Vec::new());

@@ -70,7 +70,8 @@ pub fn run(args: Args) -> Result<()> {
         None => None,
     };
     let rows = args.rows.unwrap_or(usize::MAX);
-    let scores = evaluate(&folder.load(&device)?, &held_out, rows, teacher.as_ref().map(|teacher| teacher as &dyn Teacher), &device)?;
+    let scores =
+        evaluate(&folder.load(&device)?, &held_out, rows, teacher.as_ref().map(|teacher| teacher as &dyn Teacher), &device)?;
     if args.json {
         print_json(&scores);
         return Ok(());

@@ -6,8 +6,8 @@ use serde::Serialize;
 
 use super::{DeviceArg, print_json};
 use crate::error::Result;
-use crate::model::ModelFolder;
 use crate::methods::{Candidate, fill_mask};
+use crate::model::ModelFolder;
 
 #[derive(clap::Args)]
 #[command(after_help = "\

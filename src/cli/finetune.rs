@@ -62,7 +62,13 @@ pub fn run(args: Args) -> Result<()> {
     let folder = ModelFolder::open(&args.model)?;
     let pretrained = Pretrained { shape: folder.shape.clone(), weights: folder.weights()?, tokenizer: folder.tokenizer()? };
     let device = args.device.choose("auto")?;
-    let options = FinetuneOptions { lr: args.lr, batch: args.batch, length: args.length, epochs: args.epochs, ..FinetuneOptions::default() };
+    let options = FinetuneOptions {
+        lr: args.lr,
+        batch: args.batch,
+        length: args.length,
+        epochs: args.epochs,
+        ..FinetuneOptions::default()
+    };
     let mut values: BTreeMap<String, Vec<f64>> = BTreeMap::new();
     for seed in 1..=args.seeds {
         let metrics = finetune(&pretrained, &task, &options, seed, &device)?;

@@ -42,7 +42,11 @@ pub fn run(args: Args) -> Result<()> {
     let device = args.device.choose(&plan.runtime.device)?;
     eprintln!("{}", plan.describe(None));
     let console = Console::stderr();
-    let summary = train_run(&plan, &shards, &RunOptions { dir: &dir, resume: args.resume, name: &name, console: &console, device: &device })?;
+    let summary = train_run(
+        &plan,
+        &shards,
+        &RunOptions { dir: &dir, resume: args.resume, name: &name, console: &console, device: &device },
+    )?;
     if args.json {
         print_json(&summary);
     }

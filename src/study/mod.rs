@@ -4,3 +4,9 @@ pub mod figure;
 pub mod report;
 pub mod results;
 pub mod statistics;
+
+mod runner;
+mod spec;
+
+pub use runner::{StudyOptions, cell_count, claim, run_cells};
+pub use spec::{ArmSpec, Size, StudySpec};

@@ -166,7 +166,13 @@ fn score(cell: &Cell, tasks: &[Task], spec: &StudySpec, device: &Device) -> Resu
     }
     let folder = ModelFolder::open(&cell.dir)?;
     let pretrained = Pretrained { shape: folder.shape.clone(), weights: folder.weights()?, tokenizer: folder.tokenizer()? };
-    let finetune_options = FinetuneOptions { lr: spec.finetune_lr, epochs: spec.finetune_epochs, dropout: 0.0, warmup: 0.1, ..FinetuneOptions::default() };
+    let finetune_options = FinetuneOptions {
+        lr: spec.finetune_lr,
+        epochs: spec.finetune_epochs,
+        dropout: 0.0,
+        warmup: 0.1,
+        ..FinetuneOptions::default()
+    };
     let mut scores = BTreeMap::new();
     for task in tasks {
         if interrupted() {
@@ -175,12 +181,18 @@ fn score(cell: &Cell, tasks: &[Task], spec: &StudySpec, device: &Device) -> Resu
         let metrics = finetune(&pretrained, task, &finetune_options, cell.seed, device)?;
         scores.insert(task.name.clone(), task.main_score(&metrics));
     }
-    let text = serde_json::to_string_pretty(&Scores { settings, scores: scores.clone() }).expect("scores in memory can be written");
+    let text =
+        serde_json::to_string_pretty(&Scores { settings, scores: scores.clone() }).expect("scores in memory can be written");
     write_text(&path, &(text + "\n"))?;
     Ok(scores)
 }
 
-fn gather<'a>(arms: &'a [ArmSpec], cells: &'a [Cell], results: &'a [CellResult], dir: &'a Path) -> impl Iterator<Item = Arm> + 'a {
+fn gather<'a>(
+    arms: &'a [ArmSpec],
+    cells: &'a [Cell],
+    results: &'a [CellResult],
+    dir: &'a Path,
+) -> impl Iterator<Item = Arm> + 'a {
     arms.iter().enumerate().map(move |(index, spec)| {
         let mine: Vec<(&Cell, &CellResult)> = cells.iter().zip(results).filter(|(cell, _)| cell.arm == index).collect();
         let plan = &mine[0].0.plan;
@@ -216,7 +228,9 @@ pub fn claim(dir: &Path, spec: &StudySpec) -> Result<()> {
     let text = toml::to_string(spec).expect("a study in memory can be written");
     match std::fs::read_to_string(&file) {
         Ok(there) if there == text => Ok(()),
-        Ok(_) => Err(Error::new("this folder holds another study; it was left as it is").at(dir.display()).help("choose another --out")),
+        Ok(_) => Err(Error::new("this folder holds another study; it was left as it is")
+            .at(dir.display())
+            .help("choose another --out")),
         Err(_) => {
             let is_empty = !dir.exists() || dir.is_dir() && std::fs::read_dir(dir).doing("read", dir)?.next().is_none();
             if !is_empty {

@@ -110,7 +110,9 @@ impl StudySpec {
     pub fn load(path: &Path) -> Result<Self> {
         let text = std::fs::read_to_string(path).doing("read", path)?;
         let spec: Self = toml::from_str(&text).map_err(|error| {
-            Error::new(format!("not a study file\n{}", error.to_string().trim_end())).at(path.display()).help("see `upstill study --help`")
+            Error::new(format!("not a study file\n{}", error.to_string().trim_end()))
+                .at(path.display())
+                .help("see `upstill study --help`")
         })?;
         spec.check().map_err(|error| error.at(path.display()))?;
         Ok(spec)
@@ -120,7 +122,9 @@ impl StudySpec {
         let mut names: Vec<&str> = self.teachers.iter().chain(&self.arms).map(|arm| arm.name.as_str()).collect();
         names.sort_unstable();
         if let Some(twice) = names.windows(2).find(|pair| pair[0] == pair[1]) {
-            return Err(Error::new(format!("two arms are called {:?}", twice[0])).help("give every teacher and arm a name of its own"));
+            return Err(
+                Error::new(format!("two arms are called {:?}", twice[0])).help("give every teacher and arm a name of its own")
+            );
         }
         if self.seeds.is_empty() || self.teacher_seeds.is_empty() || self.arms.is_empty() {
             return Err(Error::new("a study needs at least one seed, one teacher seed and one arm"));
@@ -175,13 +179,20 @@ impl StudySpec {
             }
         }
         if size == Size::Full {
-            let controls = [("inherit, from 4", Some(teacher_name(4)), "inherit"), ("uniform teacher", Some("uniform".into()), "dwt-normal")];
-            arms.extend(controls.map(|(name, teacher, preset)| ArmSpec { name: name.into(), teacher, set: vec![format!("preset={preset}")] }));
+            let controls = [
+                ("inherit, from 4", Some(teacher_name(4)), "inherit"),
+                ("uniform teacher", Some("uniform".into()), "dwt-normal"),
+            ];
+            arms.extend(controls.map(|(name, teacher, preset)| ArmSpec {
+                name: name.into(),
+                teacher,
+                set: vec![format!("preset={preset}")],
+            }));
         }
         let tasks = match size {
             Size::Tiny => vec!["pocket-acceptability"],
             Size::Small => vec!["pocket-acceptability", "pocket-entailment"],
-            Size::Full => crate::tasks::pocket_names().to_vec(),
+            Size::Full => crate::tasks::pocket_names(),
         };
         Self {
             title: "Does a weak teacher make a better student?".into(),

@@ -32,7 +32,7 @@ mod tokenizer;
 mod train;
 
 pub use self::build::{BuildOptions, Progress, Watch, build};
-pub use self::pocket::pocket_shards;
 pub use self::manifest::{Counts, Manifest, ShardRecord, SplitRecord};
+pub use self::pocket::pocket_shards;
 pub use self::shards::{Sentences, Shards};
 pub use self::tokenizer::{SPECIAL_TOKENS, Special, Tokenizer};

@@ -51,7 +51,13 @@ pub struct Pretrained {
 ///
 /// # Errors
 /// When the task has no examples, a step isn't finite, or a stop was asked for.
-pub fn finetune(pretrained: &Pretrained, task: &Task, options: &FinetuneOptions, seed: u64, device: &Device) -> Result<BTreeMap<String, f64>> {
+pub fn finetune(
+    pretrained: &Pretrained,
+    task: &Task,
+    options: &FinetuneOptions,
+    seed: u64,
+    device: &Device,
+) -> Result<BTreeMap<String, f64>> {
     if task.train.is_empty() || task.dev.is_empty() {
         return Err(Error::new(format!("the task {} has no examples to train on or to score", task.name)));
     }
@@ -87,7 +93,8 @@ pub fn finetune(pretrained: &Pretrained, task: &Task, options: &FinetuneOptions,
     let fit_options = FitOptions { train: &train, micro_batch: options.batch, dropout: options.dropout, seed, done: 0 };
     let trained = fit(&method, vec![learner], &fit_options, |_, _| Ok(if interrupted() { Flow::Stop } else { Flow::Continue }))?;
     if interrupted() {
-        return Err(Error::interrupted(format!("stopped while fine-tuning on {}", task.name)).help("fine-tuning starts again from its beginning"));
+        return Err(Error::interrupted(format!("stopped while fine-tuning on {}", task.name))
+            .help("fine-tuning starts again from its beginning"));
     }
     Ok(task.score(&method.predict(&trained[0].model)))
 }

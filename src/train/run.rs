@@ -101,7 +101,11 @@ pub fn train_run(plan: &Plan, shards: &Shards, options: &RunOptions) -> Result<S
         plan_hash: plan.hash(),
         checkpoints,
         shards,
-        log: RunLog::open(dir, last.is_some().then_some(done).or(options.resume.then_some(0)), options.console.run(options.name, plan.train.steps, done))?,
+        log: RunLog::open(
+            dir,
+            last.is_some().then_some(done).or(options.resume.then_some(0)),
+            options.console.run(options.name, plan.train.steps, done),
+        )?,
         started: Instant::now(),
         session_tokens: 0.0,
         last: last_record(&last, dir)?,
@@ -180,9 +184,9 @@ fn lock(dir: &Path) -> Result<File> {
     let file = File::open(&path).doing("open", &path)?;
     match file.try_lock() {
         Ok(()) => Ok(file),
-        Err(fs::TryLockError::WouldBlock) => {
-            Err(Error::new("another process is training in this folder").at(dir.display()).help("wait for it, or choose another --out"))
-        }
+        Err(fs::TryLockError::WouldBlock) => Err(Error::new("another process is training in this folder")
+            .at(dir.display())
+            .help("wait for it, or choose another --out")),
         // Some file systems have no locks; then the user's care is what there is.
         Err(fs::TryLockError::Error(_)) => Ok(file),
     }
@@ -269,7 +273,8 @@ fn method(plan: &Plan, shards: &Shards, device: &burn::tensor::Device) -> Result
 /// The batches of a plan.
 fn masked_lm(plan: &Plan, shards: &Shards, device: &burn::tensor::Device) -> Result<MaskedLm> {
     let masking = Masking { rate: plan.data.mask_rate, whole_word: plan.data.whole_word, rarity: plan.data.rarity };
-    let options = BatchOptions { layout: plan.data.rows, length: plan.data.length, batch: plan.train.batch, seed: plan.seed, masking };
+    let options =
+        BatchOptions { layout: plan.data.rows, length: plan.data.length, batch: plan.train.batch, seed: plan.seed, masking };
     // Held-out rows come in small batches that fit wherever training fits; how they are batched changes nothing.
     let held_out = BatchOptions { batch: plan.runtime.micro_batch.min(plan.train.batch).max(1), ..options };
     Ok(MaskedLm {
@@ -333,9 +338,17 @@ impl Keeper<'_> {
     }
 }
 
-fn finish(dir: &Path, plan: &Plan, shards: &Shards, model: &BertForMaskedLm, last: Option<&StepRecord>, info: &RunInfo) -> Result<Summary> {
+fn finish(
+    dir: &Path,
+    plan: &Plan,
+    shards: &Shards,
+    model: &BertForMaskedLm,
+    last: Option<&StepRecord>,
+    info: &RunInfo,
+) -> Result<Summary> {
     ModelFolder::write(&dir.join(STUDENT), model, shards.tokenizer())?;
-    let (seconds, tokens) = info.sessions.iter().fold((0.0, 0.0), |(s, t), session| (s + session.seconds, t + session.tokens as f64));
+    let (seconds, tokens) =
+        info.sessions.iter().fold((0.0, 0.0), |(s, t), session| (s + session.seconds, t + session.tokens as f64));
     let summary = Summary {
         steps: plan.train.steps,
         held_out_loss: last.and_then(|record| record.held_out_loss),

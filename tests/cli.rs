@@ -1,0 +1,131 @@
+//! The command: help, errors, exit codes, and a run that is interrupted.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use tempfile::tempdir;
+
+/// The command in a folder of its own, on the CPU.
+fn upstill(dir: &Path, args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_upstill"));
+    command.args(args).current_dir(dir).env("UPSTILL_DEVICE", "cpu").stdin(Stdio::null());
+    command
+}
+
+fn run(dir: &Path, args: &[&str]) -> Output {
+    upstill(dir, args).output().unwrap()
+}
+
+/// Exit code and what a person reads of a failing command.
+fn fails(dir: &Path, args: &[&str]) -> String {
+    let output = run(dir, args);
+    assert!(output.stdout.is_empty(), "nothing on standard output: {}", String::from_utf8_lossy(&output.stdout));
+    format!("exit {}\n{}", output.status.code().unwrap(), String::from_utf8_lossy(&output.stderr))
+}
+
+const RUN_FILE: &str = r#"
+preset = "standalone"
+seed = 1
+[model]
+layers = 1
+hidden = 32
+heads = 2
+max_positions = 32
+dropout = 0.0
+[data]
+shards = "pocket"
+rows = "packed"
+length = 32
+[train]
+steps = 40
+batch = 4
+evaluate_every = 20
+evaluate_rows = 8
+checkpoint_every = 20
+"#;
+
+#[test]
+fn help_fits_a_screen() {
+    let dir = tempdir().unwrap();
+    let help = String::from_utf8(run(dir.path(), &["--help"]).stdout).unwrap();
+    insta::assert_snapshot!(help, @"");
+}
+
+#[test]
+fn errors_say_what_where_and_what_to_do() {
+    let dir = tempdir().unwrap();
+    insta::assert_snapshot!(fails(dir.path(), &["train", "none.toml"]), @"");
+    fs::write(dir.path().join("run.toml"), "[model]\nhiden = 128\nlayers = \"two\"\n[train]\nbatch = 0\n").unwrap();
+    insta::assert_snapshot!(fails(dir.path(), &["plan", "run.toml"]), @"");
+    insta::assert_snapshot!(fails(dir.path(), &["eval", "nowhere"]), @"");
+    insta::assert_snapshot!(fails(dir.path(), &["fill", "nowhere", "a [MASK]"]), @"");
+    insta::assert_snapshot!(fails(dir.path(), &["finetune", "nowhere", "--task", "cola"]), @"");
+    insta::assert_snapshot!(fails(dir.path(), &["report", "nowhere"]), @"");
+    insta::assert_snapshot!(fails(dir.path(), &["doctor", "--device", "tpu"]), @"");
+    insta::assert_snapshot!(fails(dir.path(), &["study", "none.toml"]), @"");
+}
+
+#[test]
+fn a_run_goes_from_its_file_to_scores() {
+    let dir = tempdir().unwrap();
+    fs::write(dir.path().join("run.toml"), RUN_FILE).unwrap();
+    let json = |args: &[&str]| -> serde_json::Value {
+        let output = run(dir.path(), args);
+        assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
+        serde_json::from_slice(&output.stdout).unwrap()
+    };
+    let keys = |value: &serde_json::Value| value.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
+    let summary = json(&["train", "run.toml", "--json"]);
+    assert_eq!(keys(&summary), ["steps", "held_out_loss", "loss", "tokens_per_s", "seconds", "run"]);
+    for file in [
+        "plan.toml",
+        "run.json",
+        "steps.jsonl",
+        "summary.json",
+        "model/config.json",
+        "model/model.safetensors",
+        "model/vocab.txt",
+    ] {
+        assert!(dir.path().join("runs/run").join(file).exists(), "{file}");
+    }
+    let scores = json(&["eval", "runs/run", "--teacher", "runs/run/checkpoints/step-0000020", "--rows", "8", "--json"]);
+    assert_eq!(keys(&scores), ["held_out_loss", "perplexity", "masked_accuracy", "masked_tokens", "teacher_agreement"]);
+    let difference = scores["held_out_loss"].as_f64().unwrap() - summary["held_out_loss"].as_f64().unwrap();
+    assert!(difference.abs() < 1e-4, "eval and train score the same rows: {difference}");
+    let filled = json(&["fill", "runs/run", "anna is a [MASK] .", "--compare", "runs/run", "--top", "3", "--json"]);
+    assert_eq!(filled.as_array().unwrap().len(), 2);
+    assert_eq!(filled[0]["masks"][0].as_array().unwrap().len(), 3);
+    let plan = json(&["plan", "run.toml", "--json"]);
+    assert_eq!(keys(&plan), ["plan", "hash", "estimate"]);
+    let report = run(dir.path(), &["report", "runs/run", "--out", "r.html"]);
+    assert!(report.status.success(), "{}", String::from_utf8_lossy(&report.stderr));
+    assert!(fs::read_to_string(dir.path().join("r.html")).unwrap().contains("<svg"));
+}
+
+#[cfg(unix)]
+#[test]
+fn an_interrupted_run_saves_ends_and_goes_on_exactly() {
+    let dir = tempdir().unwrap();
+    fs::write(dir.path().join("run.toml"), RUN_FILE).unwrap();
+    let long = ["train", "run.toml", "--set", "train.steps=400", "--set", "train.checkpoint_every=400", "--out"];
+    let (cut, whole) = ([&long[..], &["cut"]].concat(), [&long[..], &["whole"]].concat());
+    let child = upstill(dir.path(), &cut).stderr(Stdio::piped()).spawn().unwrap();
+    let started = Instant::now();
+    let steps = dir.path().join("cut/steps.jsonl");
+    while fs::metadata(&steps).map_or(0, |file| file.len()) == 0 {
+        assert!(started.elapsed() < Duration::from_secs(120), "the run does not start");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
+    let output = child.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(130), "{said}");
+    assert!(said.contains("everything is saved") && said.contains("--resume"), "{said}");
+
+    assert!(run(dir.path(), &[&cut[..], &["--resume"]].concat()).status.success());
+    assert!(run(dir.path(), &whole).status.success());
+    let weights = |name: &str| fs::read(dir.path().join(name).join("model/model.safetensors")).unwrap();
+    assert!(weights("cut") == weights("whole"), "the interrupted run ended elsewhere");
+}

@@ -1,0 +1,86 @@
+//! What several tests share: a small corpus, plans over it, and a place to run them.
+
+use std::path::Path;
+
+use upstill::config::{Plan, RunFile};
+use upstill::device::Device;
+use upstill::log::{Console, StepRecord, Summary, read_steps};
+use upstill::model::{ModelFolder, Weights};
+use upstill::text::pocket::{Pocket, words};
+use upstill::tokens::{Shards, Tokenizer};
+use upstill::train::{RunOptions, find_facts, train_run};
+
+/// A little of the pocket language: 60 documents to train on, 12 held out.
+pub fn shards() -> Shards {
+    let pocket = Pocket::new(1);
+    let tokenizer = Tokenizer::train(words().into_iter().map(str::to_owned), 1024, 1).unwrap();
+    let encode = |range: std::ops::Range<u64>| {
+        range.flat_map(|i| pocket.document(i).sentences).map(|sentence| tokenizer.encode(&sentence).unwrap()).collect()
+    };
+    let (train, held_out) = (encode(0..60), encode(60..72));
+    Shards::from_sentences(tokenizer, train, held_out)
+}
+
+/// Small enough for a software GPU, large enough to learn.
+const BASE: &str = r#"
+seed = 7
+[model]
+layers = 2
+hidden = 32
+heads = 2
+max_positions = 32
+dropout = 0.0
+[data]
+shards = "in memory"
+rows = "packed"
+length = 32
+[train]
+steps = 20
+batch = 8
+lr = "0 -> 2e-3 over 10%, then -> 0 linear"
+evaluate_every = 10
+evaluate_rows = 16
+checkpoint_every = 10
+"#;
+
+/// The small plan with some keys set.
+pub fn plan(shards: &Shards, set: &[&str]) -> Plan {
+    let mut file = RunFile::parse(BASE, "the test").unwrap();
+    set.iter().for_each(|assignment| file.set(assignment));
+    let facts = find_facts(&file.wanted(), &Ok(shards.clone()));
+    file.resolve(&facts).unwrap()
+}
+
+/// Runs a plan in a folder on a device.
+pub fn run_on(device: &Device, plan: &Plan, shards: &Shards, dir: &Path, resume: bool) -> upstill::Result<Summary> {
+    let console = Console::silent();
+    train_run(plan, shards, &RunOptions { dir, resume, name: "test", console: &console, device })
+}
+
+/// Runs a plan in a folder on the CPU.
+pub fn run(plan: &Plan, shards: &Shards, dir: &Path) -> Summary {
+    run_on(&Device::cpu("test"), plan, shards, dir, false).unwrap()
+}
+
+/// The steps of a run, with what is measured and not computed left out.
+pub fn steps(dir: &Path) -> Vec<StepRecord> {
+    let records = read_steps(&dir.join("steps.jsonl")).unwrap();
+    records.into_iter().map(|record| StepRecord { tokens_per_s: 0.0, mfu: None, ..record }).collect()
+}
+
+/// The final weights of a run.
+pub fn weights(dir: &Path) -> Weights {
+    ModelFolder::open(dir).unwrap().weights().unwrap()
+}
+
+/// A software GPU when `UPSTILL_TEST_GPU=software` asks for one; else the test says that it is skipped. Asked for and not
+/// there is a failure.
+pub fn software_gpu() -> Option<Device> {
+    match std::env::var("UPSTILL_TEST_GPU").as_deref() {
+        Ok("software") => Some(Device::choose("wgpu:software").unwrap()),
+        _ => {
+            eprintln!("SKIPPED: needs a software GPU (Lavapipe): UPSTILL_TEST_GPU=software runs it");
+            None
+        }
+    }
+}

@@ -1,0 +1,115 @@
+//! The house stays in order: imports run one way, and what the documents name is there.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// The rooms in the order of the flow; a room imports only from rooms before it.
+const ROOMS: &[&str] = &[
+    "error",
+    "files",
+    "config",
+    "device",
+    "text",
+    "tokens",
+    "batch",
+    "loss",
+    "model",
+    "optim",
+    "checkpoint",
+    "log",
+    "tasks",
+    "methods",
+    "train",
+    "study",
+    "cli",
+];
+
+fn rust_files(folder: &Path) -> Vec<PathBuf> {
+    let mut out = Vec::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        match path.is_dir() {
+            true => out.extend(rust_files(&path)),
+            false if path.extension().is_some_and(|ending| ending == "rs") => out.push(path),
+            false => {}
+        }
+    }
+    out.sort();
+    out
+}
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+#[test]
+fn imports_run_one_way() {
+    let mut wrong = Vec::new();
+    for path in rust_files(&root().join("src")) {
+        let name = path.strip_prefix(root().join("src")).unwrap();
+        let room = name.iter().next().unwrap().to_string_lossy().trim_end_matches(".rs").to_owned();
+        if ["lib", "main"].contains(&room.as_str()) {
+            continue;
+        }
+        let Some(at) = ROOMS.iter().position(|known| *known == room) else {
+            wrong.push(format!("src/{}: the room {room:?} has no place in the flow; add it to ROOMS", name.display()));
+            continue;
+        };
+        let text = fs::read_to_string(&path).unwrap();
+        // Tests may reach anywhere.
+        let code = text.split("#[cfg(test)]").next().unwrap();
+        for (number, line) in code.lines().enumerate().filter(|(_, line)| !line.trim_start().starts_with("//")) {
+            for used in line.split("crate::").skip(1) {
+                let target: String = used.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
+                if ROOMS.iter().position(|known| *known == target).is_some_and(|other| other > at) {
+                    wrong.push(format!(
+                        "src/{}:{}: {room} comes before {target} in the flow and must not import it. Move the shared type down, or pass it in",
+                        name.display(),
+                        number + 1
+                    ));
+                }
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
+}
+
+#[test]
+fn files_stay_readable() {
+    let long: Vec<String> = rust_files(&root().join("src"))
+        .into_iter()
+        .filter_map(|path| {
+            let lines = fs::read_to_string(&path).unwrap().lines().count();
+            (lines > 600).then(|| format!("{} has {lines} lines", path.display()))
+        })
+        .collect();
+    assert!(long.is_empty(), "split these rooms:\n{}", long.join("\n"));
+}
+
+#[test]
+fn every_dependency_says_why_it_is_there() {
+    let text = fs::read_to_string(root().join("Cargo.toml")).unwrap();
+    let mut section = "";
+    let mut before = "";
+    for line in text.lines() {
+        if line.starts_with('[') {
+            section = line;
+        }
+        let is_dependency = section.contains("dependencies") && line.contains(" = ") && !line.starts_with('#');
+        // A comment may stand over several that belong together.
+        assert!(!is_dependency || before.starts_with('#') || before.contains(" = "), "Cargo.toml: say why before: {line}");
+        before = line;
+    }
+}
+
+#[test]
+fn what_the_documents_name_is_there() {
+    for document in ["README.md", "ARCHITECTURE.md"] {
+        let text = fs::read_to_string(root().join(document)).unwrap();
+        for word in text.split(|c: char| c.is_whitespace() || "`()<>,;\"'".contains(c)) {
+            let word = word.trim_end_matches(['.', ':', '/']);
+            let is_path = ["src/", "tests/", "examples/", "shaders/", "docs/"].iter().any(|start| word.starts_with(start));
+            assert!(!is_path || word.contains('*') || root().join(word).exists(), "{document} names {word}, which is not there");
+        }
+    }
+}
