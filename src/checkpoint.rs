@@ -32,6 +32,15 @@ pub struct State {
 const VERSION: u32 = 1;
 const STATE: &str = "state.json";
 
+/// What [`Checkpoints::last_whole`] found.
+#[derive(Debug)]
+pub struct LastWhole {
+    /// The last checkpoint that is whole, and what it says of itself; none where there are none at all.
+    pub found: Option<(PathBuf, State)>,
+    /// A line on each later one that is not whole.
+    pub damaged: Vec<String>,
+}
+
 /// The checkpoints of one run.
 #[derive(Debug, Clone)]
 pub struct Checkpoints {
@@ -90,16 +99,16 @@ impl Checkpoints {
     ///
     /// # Errors
     /// When there are checkpoints but none is whole.
-    pub fn last_whole(&self) -> Result<(Option<(PathBuf, State)>, Vec<String>)> {
+    pub fn last_whole(&self) -> Result<LastWhole> {
         let mut damaged = Vec::new();
         for path in self.list()?.into_iter().rev() {
             match verify(&path) {
-                Ok(state) => return Ok((Some((path, state)), damaged)),
+                Ok(state) => return Ok(LastWhole { found: Some((path, state)), damaged }),
                 Err(error) => damaged.push(format!("skipped a damaged checkpoint: {}", error.what())),
             }
         }
         match damaged.is_empty() {
-            true => Ok((None, damaged)),
+            true => Ok(LastWhole { found: None, damaged }),
             false => Err(Error::new(format!("no checkpoint is whole:\n  {}", damaged.join("\n  ")))
                 .at(self.folder.display())
                 .help("start again in a new folder")),
@@ -206,11 +215,11 @@ mod tests {
     fn a_damaged_last_checkpoint_is_passed_over_and_said() {
         let dir = tempfile::tempdir().unwrap();
         let checkpoints = Checkpoints::of_run(dir.path());
-        assert!(checkpoints.last_whole().unwrap().0.is_none());
+        assert!(checkpoints.last_whole().unwrap().found.is_none());
         save(&checkpoints, 1, None);
         save(&checkpoints, 2, None);
         write_text(&checkpoints.list().unwrap()[1].join("weights"), "altered").unwrap();
-        let (found, said) = checkpoints.last_whole().unwrap();
+        let LastWhole { found, damaged: said } = checkpoints.last_whole().unwrap();
         assert_eq!(found.unwrap().1.step, 1);
         assert!(said[0].contains("missing or altered"), "{said:?}");
         fs::remove_file(checkpoints.list().unwrap()[0].join("weights")).unwrap();

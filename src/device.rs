@@ -167,7 +167,7 @@ pub fn adapters() -> Vec<Adapter> {
             name: info.name,
             api: format!("{:?}", info.backend),
             is_software: info.device_type == wgpu::DeviceType::Cpu,
-            binding_bytes_max: limits.max_storage_buffer_binding_size as u64,
+            binding_bytes_max: limits.max_storage_buffer_binding_size,
             buffer_bytes_max: limits.max_buffer_size,
             workgroup_bytes_max: limits.max_compute_workgroup_storage_size,
             invocations_max: limits.max_compute_invocations_per_workgroup,

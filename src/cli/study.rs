@@ -77,7 +77,7 @@ pub fn run(args: Args) -> Result<()> {
     };
     let text = serde_json::to_string_pretty(&study).expect("results in memory can be written") + "\n";
     write_text(&dir.join("study.json"), &text)?;
-    write_report(&[dir.clone()], &report)?;
+    write_report(std::slice::from_ref(&dir), &report)?;
     if args.json {
         print_json(&study);
         return Ok(());

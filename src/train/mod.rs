@@ -94,7 +94,7 @@ pub fn fit<M: Method>(
 
         let seconds = started.elapsed().as_secs_f64();
         let (done, last) = (step + 1, step + 1 == train.steps);
-        let due = last || (train.evaluate_every > 0 && done % train.evaluate_every == 0);
+        let due = last || train.evaluate_every > 0 && done.is_multiple_of(train.evaluate_every);
         let held_out_loss = match due {
             true => {
                 let models: Vec<&M::Model> = learners.iter().map(|learner| &learner.model).collect();

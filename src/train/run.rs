@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{FitOptions, Flow, Learner, fit, interrupted};
 use crate::batch::{BatchOptions, Batches, Masking, Split};
-use crate::checkpoint::{Checkpoints, State};
+use crate::checkpoint::{Checkpoints, LastWhole, State};
 use crate::config::{Method as MethodName, Plan, Start};
 use crate::device::Device;
 use crate::error::{Error, IoContext, Result};
@@ -70,7 +70,7 @@ pub fn train_run(plan: &Plan, shards: &Shards, options: &RunOptions) -> Result<S
         return Ok(summary);
     }
     let checkpoints = Checkpoints::of_run(dir);
-    let (last, damaged) = checkpoints.last_whole()?;
+    let LastWhole { found: last, damaged } = checkpoints.last_whole()?;
     damaged.iter().for_each(|line| options.console.note(line));
 
     let plain = options.device.handle.clone();
@@ -317,7 +317,7 @@ impl Keeper<'_> {
         self.session_tokens += self.plan.data.tokens_per_row * train.batch as f64;
         self.last = Some(record.clone());
         self.stopped = interrupted() && done < train.steps;
-        let due = done == train.steps || (train.checkpoint_every > 0 && done % train.checkpoint_every == 0);
+        let due = done == train.steps || done.is_multiple_of(train.checkpoint_every);
         if due || self.stopped {
             self.log.flush()?;
             self.checkpoints.save(done, &self.plan_hash, record.held_out_loss, |inside| self.write_models(inside, learners))?;
