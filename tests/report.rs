@@ -189,6 +189,9 @@ fn a_study_becomes_one_page_with_every_chart() {
         );
     }
     assert!(page.contains("<tr class=\"best\"><th scope=\"row\">dwt-decay</th>"));
+    assert!(page.contains(
+        "below standalone (difference −0.068, 95 % interval −0.073 to −0.062, p &lt; 0.001, paired by seed; not corrected"
+    ));
     assert!(page.contains("source 3.42"), "the source's loss is a line in the chart");
     assert!(page.contains("What was chosen here and not by the paper") && page.contains("<li>The temperature is 2.</li>"));
     assert_eq!(page.matches("<details>").count(), 9);

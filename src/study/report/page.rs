@@ -91,8 +91,12 @@ fn finding(study: &Study) -> String {
         return format!("{lowest}. With so few seeds, what it differs by from {} may be chance.", baseline.name);
     };
     let test = if found.paired { "paired by seed" } else { "Welch's test" };
+    // The lowest of many is low by luck too.
+    let rivals =
+        study.arms.iter().filter(|arm| !arm.is_teacher && arm.name != baseline.name && arm.held_out_loss.is_some()).count();
+    let picked = if rivals > 1 { format!("; not corrected for its being the lowest of {rivals}") } else { String::new() };
     let evidence = format!(
-        "difference {}, 95 % interval {} to {}, p {}, {test}",
+        "difference {}, 95 % interval {} to {}, p {}, {test}{picked}",
         table::signed(found.mean),
         table::signed(found.interval.low),
         table::signed(found.interval.high),
