@@ -40,10 +40,11 @@ struct Filled {
 }
 
 pub fn run(args: Args) -> Result<()> {
+    let paths: Vec<&PathBuf> = std::iter::once(&args.model).chain(&args.compare).collect();
+    let folders = paths.iter().map(|path| ModelFolder::open(path)).collect::<Result<Vec<_>>>()?;
     let device = args.device.choose("cpu")?.handle;
     let mut filled = Vec::new();
-    for path in std::iter::once(&args.model).chain(&args.compare) {
-        let folder = ModelFolder::open(path)?;
+    for (path, folder) in paths.into_iter().zip(folders) {
         let masks = fill_mask(&folder.load(&device)?, &folder.tokenizer()?, &args.sentence, args.top, &device)
             .map_err(|error| error.at(path.display()))?;
         filled.push(Filled { model: path.display().to_string(), masks });

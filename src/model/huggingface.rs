@@ -77,9 +77,14 @@ impl ModelFolder {
     /// When it can't be written.
     pub fn write_into(folder: &Path, model: &BertForMaskedLm, tokenizer: &Tokenizer) -> Result<()> {
         write_text(&folder.join("config.json"), &(pretty(&config(model.shape(), tokenizer)) + "\n"))?;
-        let tokenizer_config = json!({"tokenizer_class": "BertTokenizerFast", "model_max_length": model.shape().max_positions});
-        write_text(&folder.join("tokenizer_config.json"), &(pretty(&tokenizer_config) + "\n"))?;
         tokenizer.save(folder)?;
+        // Over the tokenizer's own, which does not know the model's longest row.
+        let tokenizer_config = json!({
+            "tokenizer_class": "BertTokenizerFast",
+            "do_lower_case": tokenizer.lowercases(),
+            "model_max_length": model.shape().max_positions,
+        });
+        write_text(&folder.join("tokenizer_config.json"), &(pretty(&tokenizer_config) + "\n"))?;
         Weights::of(model).write(&folder.join("model.safetensors"))
     }
 }

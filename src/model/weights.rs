@@ -270,7 +270,34 @@ mod tests {
     fn names_and_shapes_are_hugging_faces() {
         let weights = Weights::of(&shape().init(1, 0.02, &Device::flex()));
         let listed: Vec<String> = weights.iter().map(|(name, t)| format!("{name} {:?}", t.shape)).collect();
-        insta::assert_snapshot!(listed.join("\n"), @"");
+        insta::assert_snapshot!(listed.join("\n"), @"
+        bert.embeddings.LayerNorm.bias [8]
+        bert.embeddings.LayerNorm.weight [8]
+        bert.embeddings.position_embeddings.weight [6, 8]
+        bert.embeddings.token_type_embeddings.weight [2, 8]
+        bert.embeddings.word_embeddings.weight [11, 8]
+        bert.encoder.layer.0.attention.output.LayerNorm.bias [8]
+        bert.encoder.layer.0.attention.output.LayerNorm.weight [8]
+        bert.encoder.layer.0.attention.output.dense.bias [8]
+        bert.encoder.layer.0.attention.output.dense.weight [8, 8]
+        bert.encoder.layer.0.attention.self.key.bias [8]
+        bert.encoder.layer.0.attention.self.key.weight [8, 8]
+        bert.encoder.layer.0.attention.self.query.bias [8]
+        bert.encoder.layer.0.attention.self.query.weight [8, 8]
+        bert.encoder.layer.0.attention.self.value.bias [8]
+        bert.encoder.layer.0.attention.self.value.weight [8, 8]
+        bert.encoder.layer.0.intermediate.dense.bias [32]
+        bert.encoder.layer.0.intermediate.dense.weight [32, 8]
+        bert.encoder.layer.0.output.LayerNorm.bias [8]
+        bert.encoder.layer.0.output.LayerNorm.weight [8]
+        bert.encoder.layer.0.output.dense.bias [8]
+        bert.encoder.layer.0.output.dense.weight [8, 32]
+        cls.predictions.bias [11]
+        cls.predictions.transform.LayerNorm.bias [8]
+        cls.predictions.transform.LayerNorm.weight [8]
+        cls.predictions.transform.dense.bias [8]
+        cls.predictions.transform.dense.weight [8, 8]
+        ");
     }
 
     #[test]
@@ -287,7 +314,12 @@ mod tests {
         weights.0.remove("cls.predictions.bias");
         weights.0.get_mut("bert.embeddings.LayerNorm.weight").unwrap().shape = vec![2, 4];
         let error = weights.load_into(shape().init(2, 0.02, &Device::flex())).unwrap_err();
-        insta::assert_snapshot!(error, @"");
+        insta::assert_snapshot!(error, @"
+        the weights do not fit the model:
+          bert.embeddings.LayerNorm.weight: found [2, 4], wanted [8]
+          missing: cls.predictions.bias
+        help: the model's config.json and model.safetensors must belong together
+        ");
         let mut more = Weights::of(&shape().init(1, 0.02, &Device::flex()));
         more.insert("pooler.dense.weight", HostTensor { shape: vec![1], values: vec![0.0] });
         let error = more.load_into(shape().init(2, 0.02, &Device::flex())).unwrap_err().to_string();

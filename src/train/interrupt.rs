@@ -11,7 +11,7 @@ pub fn catch_interrupts() {
         if ASKED.fetch_add(1, Ordering::SeqCst) > 0 {
             std::process::exit(130);
         }
-        eprintln!("\nsaving and stopping after this step (again to stop at once)");
+        eprintln!("\nstopping as soon as everything is saved (again to stop at once)");
     });
 }
 
