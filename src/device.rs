@@ -146,8 +146,11 @@ fn of_adapter(adapter: &Adapter, why: &str) -> Device {
 #[cfg(feature = "wgpu")]
 pub fn adapters() -> Vec<Adapter> {
     use burn::tensor::DeviceKind as Kind;
-    let instance = wgpu::Instance::default();
-    let found = pollster::block_on(instance.enumerate_adapters(wgpu::Backends::PRIMARY));
+    // Vulkan, Metal and DirectX 12 alone: asking for OpenGL makes its libraries complain on machines without a display.
+    let backends = wgpu::Backends::PRIMARY;
+    let instance =
+        wgpu::Instance::new(wgpu::InstanceDescriptor { backends, ..wgpu::InstanceDescriptor::new_without_display_handle() });
+    let found = pollster::block_on(instance.enumerate_adapters(backends));
     let mut counts = [0usize; 3];
     let mut number = |slot: usize| {
         counts[slot] += 1;
