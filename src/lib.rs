@@ -1,4 +1,49 @@
-//! upstill ("distil upwards"): train a larger language model with the help of a smaller, weaker one.
+//! upstill ("distil upwards") trains a larger language model with the help of a smaller, weaker one (Lee et al. 2023), on CPUs
+//! and on any GPU.
+//!
+//! A student, a teacher and a corpus put together:
+//!
+//! ```no_run
+//! use upstill::config::RunFile;
+//! use upstill::device::Device;
+//! use upstill::log::Console;
+//! use upstill::train::{RunOptions, plan_run, train_run};
+//!
+//! fn main() -> upstill::Result<()> {
+//!     let mut file = RunFile::preset("dwt-decay")?; // hard loss 1, soft loss 4 -> 1
+//!     file.set("data.shards=data/wiki"); // made by `upstill data build`, or "pocket"
+//!     file.set("teacher.from=runs/teacher"); // a run, a checkpoint, or a Hugging Face folder
+//!     file.set("model.layers=6");
+//!     file.set("train.steps=20000");
+//!     let (plan, shards) = plan_run(&file)?; // every mistake, in one message, before step 1
+//!     println!("{}", plan.describe(None));
+//!     let (device, console) = (Device::choose("auto")?, Console::stderr());
+//!     let dir = std::path::Path::new("runs/student");
+//!     let summary = train_run(&plan, &shards, &RunOptions { dir, resume: false, name: "student", console: &console, device: &device })?;
+//!     println!("held-out loss {:?}", summary.held_out_loss);
+//!     Ok(())
+//! }
+//! ```
+//!
+//! # The map
+//!
+//! Data flows one way, and so do imports:
+//!
+//! | room | from | to |
+//! |---|---|---|
+//! | [`text`] | files | documents, sentences; the pocket language |
+//! | [`tokens`] | sentences | WordPiece ids in memory-mapped [`tokens::Shards`] |
+//! | [`batch`] | shards, seed, step | a [`batch::MaskedBatch`] |
+//! | [`model`] | a batch | logits at its masked slots |
+//! | [`loss`] | logits, labels, a teacher's logits | equations 1 to 3 of the paper |
+//! | [`optim`] | gradients | the next weights |
+//! | [`methods`] | all of the above | what each model minimises on a batch |
+//! | [`train`] | a [`config::Plan`] | a run in its folder ([`checkpoint`], [`log`]) |
+//! | [`tasks`] | a trained model | scores |
+//! | [`study`] | many plans | a table and a report |
+//!
+//! [`config`] has the run file and the plan, [`device`] what to run on, [`error`] the one error, [`cli`] the command.
+//! `ARCHITECTURE.md` has the invariants and how to add things.
 #![warn(missing_docs)]
 
 pub mod batch;

@@ -1,21 +1,23 @@
 //! `upstill data`: text to shards, and what shards hold.
 
 use std::io::IsTerminal;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::print_json;
+use crate::batch::{BatchOptions, Batches, Masking, Split};
+use crate::config::Rows;
 use crate::error::Result;
 use crate::text::ReadOptions;
-use crate::tokens::{BuildOptions, Manifest, Progress, Shards, Tokenizer, Watch, build};
-use crate::train::interrupted;
+use crate::tokens::{BuildOptions, Manifest, Progress, Tokenizer, Watch, build};
+use crate::train::{interrupted, open_shards};
 
 #[derive(clap::Subcommand)]
 pub enum DataCommand {
     /// Turn text into a data folder: sentences as tokens, in memory-mapped shards
     Build(Build),
-    /// Check a data folder, and say what it holds and where it came from
+    /// Check a data folder, say what it holds and where it came from, and draw a masked batch of it
     Show(Show),
 }
 
@@ -93,10 +95,29 @@ pub struct Build {
 }
 
 #[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  upstill data show data/wiki
+  upstill data show pocket --packed --batch 100 --rows 8")]
 pub struct Show {
-    /// The data folder
+    /// The data folder, or pocket for the embedded language
     #[arg(value_name = "DIR")]
-    folder: PathBuf,
+    folder: String,
+    /// Rows of a masked batch to draw
+    #[arg(long, value_name = "N", default_value_t = 4)]
+    rows: usize,
+    /// Which batch of 32 rows
+    #[arg(long, value_name = "STEP", default_value_t = 0)]
+    batch: u64,
+    /// Tokens in a row
+    #[arg(long, value_name = "N", default_value_t = 64)]
+    length: usize,
+    /// Several sentences in a row
+    #[arg(long)]
+    packed: bool,
+    /// Decides order and masks
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    seed: u64,
     /// Print the manifest as JSON
     #[arg(long)]
     json: bool,
@@ -133,8 +154,17 @@ fn run_build(args: &Build) -> Result<()> {
 }
 
 fn run_show(args: &Show) -> Result<()> {
-    Shards::open(&args.folder)?;
-    print(&Manifest::read(&args.folder)?, args.json);
+    let shards = open_shards(&args.folder)?;
+    if args.folder != "pocket" {
+        print(&Manifest::read(Path::new(&args.folder))?, args.json);
+    }
+    if args.json {
+        return Ok(());
+    }
+    let layout = if args.packed { Rows::Packed } else { Rows::Sentence };
+    let options = BatchOptions { layout, length: args.length, batch: 32, seed: args.seed, masking: Masking::default() };
+    let batches = Batches::new(&shards, Split::Train, options)?;
+    println!("\n{}", batches.at(args.batch).show(shards.tokenizer(), args.rows));
     Ok(())
 }
 

@@ -139,7 +139,7 @@ impl StudySpec {
     pub fn pocket(size: Size) -> Self {
         let (steps, seeds): (u64, &[u64]) = match size {
             Size::Tiny => (6, &[1, 2]),
-            Size::Small => (500, &[1, 2, 3]),
+            Size::Small => (400, &[1, 2, 3]),
             Size::Full => (4000, &[1, 2, 3]),
         };
         let (layers, hidden, teacher_layers): (usize, usize, &[usize]) = match size {
@@ -208,7 +208,11 @@ impl StudySpec {
             baseline: Some("stand-alone".into()),
             tasks: tasks.into_iter().map(str::to_owned).collect(),
             finetune_lr: 5e-4,
-            finetune_epochs: if size == Size::Tiny { 0.25 } else { 2.0 },
+            finetune_epochs: match size {
+                Size::Tiny => 0.25,
+                Size::Small => 1.0,
+                Size::Full => 3.0,
+            },
         }
     }
 }

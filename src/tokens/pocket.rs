@@ -2,6 +2,8 @@
 
 use std::sync::OnceLock;
 
+use rayon::prelude::*;
+
 use super::{Shards, Tokenizer};
 use crate::error::Result;
 use crate::text::pocket::{Pocket, words};
@@ -23,9 +25,12 @@ pub fn pocket_shards() -> Result<Shards> {
 
 fn make() -> Result<Shards> {
     let pocket = Pocket::new(SEED);
-    let sentences = |from: u64, to: u64| (from..to).flat_map(|index| pocket.document(index).sentences);
-    let tokenizer = Tokenizer::train(words().into_iter().cycle().take(2 * words().len()).map(str::to_owned), VOCABULARY, 1)?;
-    let encode = |from, to| sentences(from, to).map(|sentence| tokenizer.encode(&sentence)).collect::<Result<Vec<_>>>();
+    let tokenizer = Tokenizer::train(words().into_iter().map(str::to_owned), VOCABULARY, 1)?;
+    let encode = |from: u64, to: u64| -> Result<Vec<Vec<u32>>> {
+        let document = |index| pocket.document(index).sentences.iter().map(|sentence| tokenizer.encode(sentence)).collect();
+        let documents = (from..to).into_par_iter().map(document).collect::<Result<Vec<Vec<_>>>>()?;
+        Ok(documents.into_iter().flatten().collect())
+    };
     let [train, held_out] = DOCUMENTS;
     let (train, held_out) = (encode(0, train)?, encode(train, train + held_out)?);
     Ok(Shards::from_sentences(tokenizer, train, held_out))

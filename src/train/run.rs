@@ -214,7 +214,7 @@ fn read_info(dir: &Path, plan: &Plan) -> Result<RunInfo> {
     }
     Ok(RunInfo {
         upstill: env!("CARGO_PKG_VERSION").to_owned(),
-        commit: option_env!("UPSTILL_COMMIT").unwrap_or("unknown").to_owned(),
+        commit: env!("UPSTILL_COMMIT").to_owned(),
         burn: BURN_VERSION.to_owned(),
         tokenizer_hash: plan.data.tokenizer_hash.clone(),
         plan_hash: plan.hash(),

@@ -1,0 +1,11 @@
+//! Tells the program which commit it was built from, for `run.json`; "unknown" outside a checkout.
+
+use std::process::Command;
+
+fn main() {
+    println!("cargo::rerun-if-changed=.git/HEAD");
+    println!("cargo::rerun-if-changed=.git/refs/heads");
+    let described = Command::new("git").args(["describe", "--always", "--dirty"]).output();
+    let commit = described.ok().filter(|output| output.status.success()).and_then(|output| String::from_utf8(output.stdout).ok());
+    println!("cargo::rustc-env=UPSTILL_COMMIT={}", commit.as_deref().unwrap_or("unknown").trim());
+}
