@@ -2,8 +2,10 @@
 
 mod batch;
 mod cli;
+mod close;
 mod common;
 mod curve;
+mod golden;
 mod report;
 mod rows;
 mod text;

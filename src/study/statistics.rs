@@ -1,4 +1,4 @@
-//! Means, their spread, and what two arms differ by: equal to scipy's (tests/golden/statistics.py).
+//! Means, their spread, and what two arms differ by: equal to scipy's (tests/golden/t_tests.py).
 
 use std::f64::consts::PI;
 

@@ -1,0 +1,252 @@
+//! Gradients by every parameter, and twenty steps of each optimizer, through the method and the loop that train.
+
+use burn::module::{Module, ModuleMapper, Param};
+use burn::optim::GradientsParams;
+use burn::tensor::{Device, Tensor};
+use serde::Deserialize;
+use upstill::batch::{BatchOptions, Batches, MaskedBatch, Masking, Split};
+use upstill::config::{DistillPlan, OptimizerKind, Positions, Rows, Schedule, Start, TrainPlan};
+use upstill::loss::StepLoss;
+use upstill::methods::{BatchSize, Dwt, MaskedLm, Method, ModelTeacher, Settings};
+use upstill::model::{BertForMaskedLm, BertShape, Dropout, Weights};
+use upstill::optim::Optimizer;
+use upstill::tokens::{SPECIAL_TOKENS, Shards, Tokenizer};
+use upstill::train::{FitOptions, Flow, Learner, fit};
+
+use super::{golden, model, weights};
+use crate::close::{Kind, close, difference};
+
+#[derive(Deserialize)]
+struct Distillation {
+    student: BertShape,
+    teacher: BertShape,
+    batches: Vec<BatchCase>,
+    gradients: Vec<GradientCase>,
+    runs: Vec<RunCase>,
+}
+
+#[derive(Deserialize)]
+struct BatchCase {
+    rows: usize,
+    length: usize,
+    slots: usize,
+    input_ids: Vec<i32>,
+    segments: Vec<i32>,
+    positions: Vec<i32>,
+    masked: Vec<i32>,
+    labels: Vec<i32>,
+    weights: Vec<f32>,
+}
+
+impl BatchCase {
+    fn batch(self) -> MaskedBatch {
+        MaskedBatch {
+            rows: self.rows,
+            length: self.length,
+            slots: self.slots,
+            tokens: self.segments.iter().filter(|&&segment| segment > 0).count(),
+            masked: self.weights.iter().filter(|&&weight| weight > 0.0).count(),
+            input_ids_bs: self.input_ids,
+            segments_bs: self.segments,
+            positions_bs: self.positions,
+            masked_bm: self.masked,
+            labels_bm: self.labels,
+            weights_bm: self.weights,
+        }
+    }
+}
+
+#[derive(Deserialize)]
+struct GradientCase {
+    name: String,
+    positions: Positions,
+    smoothing: f64,
+    tau: f64,
+    squared: bool,
+    alpha_soft: f64,
+    total: f64,
+    hard: f64,
+    soft: f64,
+}
+
+#[derive(Deserialize)]
+struct RunCase {
+    name: String,
+    optimizer: OptimizerKind,
+    weight_decay: f64,
+    lr: Schedule,
+    clip: f64,
+    losses: Vec<f64>,
+    norms: Vec<f64>,
+    rates: Vec<f64>,
+}
+
+/// Distillation of the golden teacher. Its own data is a stand-in: the batches are the golden ones.
+fn dwt(teacher: &BertShape, distill: DistillPlan, steps: u64) -> Dwt {
+    let device = Device::flex();
+    let words = (SPECIAL_TOKENS.len()..teacher.vocab_size).map(|id| format!("w{id}"));
+    let vocab = SPECIAL_TOKENS.iter().map(|&token| token.to_owned()).chain(words).collect();
+    let shards = Shards::from_sentences(Tokenizer::from_vocab(vocab).unwrap(), vec![vec![5, 6, 7]], vec![vec![8, 9]]);
+    let masking = Masking { rate: 0.15, whole_word: false, rarity: 0.0 };
+    let options = BatchOptions { layout: Rows::Sentence, length: 10, batch: 1, seed: 1, masking };
+    let batches = |split| Batches::new(&shards, split, options).unwrap();
+    let data =
+        MaskedLm { train: batches(Split::Train), held_out: batches(Split::HeldOut), evaluate_rows: 1, device: device.clone() };
+    Dwt::new(data, distill, steps, Box::new(ModelTeacher::new(model("teacher", teacher, &device))))
+}
+
+/// Equation 3 with alpha_h = 1.
+fn distill(alpha_soft: f64, tau: f64) -> DistillPlan {
+    DistillPlan {
+        hard: 1.0.into(),
+        soft: alpha_soft.into(),
+        temperature: tau.into(),
+        tau_squared: false,
+        positions: Positions::Masked,
+        start: Start::Fresh,
+        label_smoothing: 0.0,
+    }
+}
+
+/// Puts each parameter's gradient in the parameter's place, where [`Weights::of`] reads it by name.
+struct GradientInPlace(GradientsParams);
+
+impl ModuleMapper for GradientInPlace {
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        let gradient = self.0.remove::<D>(param.id).expect("every parameter has a gradient");
+        param.map(|_| Tensor::from_inner(gradient))
+    }
+}
+
+/// Compares tensor by tensor; all that is off is listed.
+fn close_weights(what: &str, found: &Weights, wanted: &Weights, kind: impl Fn(&str) -> Kind) {
+    let names = |weights: &Weights| weights.iter().map(|(name, _)| name.to_owned()).collect::<Vec<_>>();
+    assert_eq!(names(found), names(wanted), "{what}");
+    let off = |(name, wanted): (&str, _)| {
+        let (found, wanted): (_, &upstill::model::HostTensor) = (found.get(name)?, wanted);
+        assert_eq!(found.shape, wanted.shape, "{what}: {name}");
+        Some(format!("{name}: {}", difference(&found.values, &wanted.values, kind(name))?))
+    };
+    let off: Vec<String> = wanted.iter().filter_map(off).collect();
+    assert!(off.is_empty(), "{what}:\n{}", off.join("\n"));
+}
+
+#[test]
+fn gradients_by_every_parameter_are_pytorchs() {
+    let Distillation { student, teacher, batches, gradients, .. } = golden("distillation.json");
+    let batch = batches.into_iter().next().unwrap().batch();
+    for case in gradients {
+        let plan = DistillPlan {
+            tau_squared: case.squared,
+            positions: case.positions,
+            label_smoothing: case.smoothing,
+            ..distill(case.alpha_soft, case.tau)
+        };
+        let method = dwt(&teacher, plan, 1);
+        let student = model("student", &student, &Device::flex().autodiff());
+        let loss = method.losses(&[&student], &batch, &method.settings(0), method.size(&batch), &mut Dropout::off()).remove(0);
+        let StepLoss { total, hard, soft } = loss;
+        let found = [total.clone(), hard, soft.unwrap()].map(|loss| loss.into_scalar::<f32>());
+        eprintln!("{}: total, hard and soft loss", case.name);
+        close(&found, &[case.total, case.hard, case.soft], Kind::LossCpu);
+
+        let gradients = GradientsParams::from_grads(total.backward(), &student);
+        let found = Weights::of(&student.map(&mut GradientInPlace(gradients)));
+        close_weights(&case.name, &found, &weights(&format!("gradients-{}", case.name)), |_| Kind::GradientCpu);
+    }
+}
+
+/// A method on batches that are given, over and over.
+struct Fixed {
+    method: Dwt,
+    batches: Vec<MaskedBatch>,
+}
+
+impl Method for Fixed {
+    type Model = BertForMaskedLm;
+    type Batch = MaskedBatch;
+
+    fn batches(&self, from: u64, to: u64) -> Box<dyn Iterator<Item = MaskedBatch> + '_> {
+        Box::new((from..to).map(|step| self.batches[step as usize % self.batches.len()].clone()))
+    }
+
+    fn split(&self, batch: &MaskedBatch, rows: usize) -> Vec<MaskedBatch> {
+        self.method.split(batch, rows)
+    }
+
+    fn size(&self, batch: &MaskedBatch) -> BatchSize {
+        self.method.size(batch)
+    }
+
+    fn settings(&self, step: u64) -> Settings {
+        self.method.settings(step)
+    }
+
+    fn losses(
+        &self,
+        models: &[&BertForMaskedLm],
+        batch: &MaskedBatch,
+        at: &Settings,
+        whole: BatchSize,
+        dropout: &mut Dropout,
+    ) -> Vec<StepLoss> {
+        self.method.losses(models, batch, at, whole, dropout)
+    }
+
+    fn held_out(&self, models: &[&BertForMaskedLm]) -> upstill::Result<Vec<f64>> {
+        Ok(vec![0.0; models.len()])
+    }
+}
+
+fn after_steps(name: &str) -> Kind {
+    if name.ends_with("key.bias") { Kind::KeyBiasAfterSteps } else { Kind::WeightsAfterSteps }
+}
+
+fn train_plan(run: &RunCase, batch: usize) -> TrainPlan {
+    TrainPlan {
+        steps: run.losses.len() as u64,
+        batch,
+        lr: run.lr.clone(),
+        optimizer: run.optimizer,
+        beta1: 0.9,
+        beta2: 0.98,
+        epsilon: 1e-6,
+        weight_decay: run.weight_decay,
+        clip: run.clip,
+        evaluate_every: 0,
+        evaluate_rows: 0,
+        checkpoint_every: 0,
+        keep_checkpoints: 1,
+    }
+}
+
+#[test]
+fn twenty_steps_of_each_optimizer_are_pytorchs() {
+    let Distillation { student, teacher, batches, runs, .. } = golden("distillation.json");
+    let batches: Vec<MaskedBatch> = batches.into_iter().map(BatchCase::batch).collect();
+    for run in runs {
+        let train = train_plan(&run, batches[0].rows);
+        // Whole, and in micro-batches of three rows and one.
+        for micro_batch in [train.batch, 3] {
+            let method = Fixed { method: dwt(&teacher, distill(2.0, 2.0), train.steps), batches: batches.clone() };
+            let learner = Learner {
+                name: "model".to_owned(),
+                model: model("student", &student, &Device::flex().autodiff()),
+                optimizer: Optimizer::new(&train),
+            };
+            let options = FitOptions { train: &train, micro_batch, dropout: 0.0, seed: 1, done: 0 };
+            let mut records = Vec::new();
+            let trained = fit(&method, vec![learner], &options, |record, _| {
+                records.push(record.clone());
+                Ok(Flow::Continue)
+            });
+            let what = format!("{} in micro-batches of {micro_batch}", run.name);
+            eprintln!("{what}: rates, losses, norms");
+            close(&records.iter().map(|record| record.lr).collect::<Vec<_>>(), &run.rates, Kind::Float64);
+            close(&records.iter().map(|record| record.loss).collect::<Vec<_>>(), &run.losses, Kind::LossAfterSteps);
+            close(&records.iter().map(|record| record.grad_norm).collect::<Vec<_>>(), &run.norms, Kind::LossAfterSteps);
+            let found = Weights::of(&trained.unwrap()[0].model);
+            close_weights(&what, &found, &weights(&format!("after-{}", run.name)), after_steps);
+        }
+    }
+}
