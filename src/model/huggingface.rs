@@ -79,12 +79,9 @@ impl ModelFolder {
         write_text(&folder.join("config.json"), &(pretty(&config(model.shape(), tokenizer)) + "\n"))?;
         tokenizer.save(folder)?;
         // Over the tokenizer's own, which does not know the model's longest row.
-        let tokenizer_config = json!({
-            "tokenizer_class": "BertTokenizerFast",
-            "do_lower_case": tokenizer.lowercases(),
-            "model_max_length": model.shape().max_positions,
-        });
-        write_text(&folder.join("tokenizer_config.json"), &(pretty(&tokenizer_config) + "\n"))?;
+        let mut settings = tokenizer.settings();
+        settings["model_max_length"] = json!(model.shape().max_positions);
+        write_text(&folder.join("tokenizer_config.json"), &(pretty(&settings) + "\n"))?;
         Weights::of(model).write(&folder.join("model.safetensors"))
     }
 }

@@ -11,6 +11,7 @@ use tokenizers::models::ModelWrapper;
 use tokenizers::models::wordpiece::WordPiece;
 use tokenizers::normalizers::NormalizerWrapper;
 use tokenizers::normalizers::bert::BertNormalizer;
+use tokenizers::pre_tokenizers::PreTokenizerWrapper;
 use tokenizers::pre_tokenizers::bert::BertPreTokenizer;
 use tokenizers::processors::template::TemplateProcessing;
 use tokenizers::{AddedToken, Model as _};
@@ -137,12 +138,35 @@ impl Tokenizer {
         let [vocab, json, config] = TOKENIZER_FILES.map(|name| folder.join(name));
         write_text(&vocab, &(self.vocab.join("\n") + "\n"))?;
         write_text(&json, &self.inner.to_string(false).map_err(failed)?)?;
-        let settings = json!({
-            "tokenizer_class": "BertTokenizer",
-            "do_lower_case": self.lowercases(),
+        write_text(&config, &format!("{:#}\n", self.settings()))
+    }
+
+    /// What `tokenizer_config.json` says. `transformers` 5 rebuilds BERT's tokenizer from these settings and takes the
+    /// vocabulary alone from `tokenizer.json`; a tokenizer that they can't describe needs the class that reads it whole.
+    pub(crate) fn settings(&self) -> serde_json::Value {
+        let mut settings = json!({
+            "tokenizer_class": "PreTrainedTokenizerFast",
             "pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]", "mask_token": "[MASK]",
         });
-        write_text(&config, &format!("{settings:#}\n"))
+        if let Some(bert) = self.as_berts() {
+            settings["tokenizer_class"] = json!("BertTokenizer");
+            settings["do_lower_case"] = json!(bert.lowercase);
+            settings["strip_accents"] = json!(bert.strip_accents);
+            settings["tokenize_chinese_chars"] = json!(bert.handle_chinese_chars);
+        }
+        settings
+    }
+
+    /// The normaliser, when all else is as BERT has it.
+    fn as_berts(&self) -> Option<&BertNormalizer> {
+        let (ModelWrapper::WordPiece(model), Some(NormalizerWrapper::BertNormalizer(normalizer))) =
+            (self.inner.get_model(), self.inner.get_normalizer())
+        else {
+            return None;
+        };
+        let spelling = (model.unk_token.as_str(), model.continuing_subword_prefix.as_str(), model.max_input_chars_per_word);
+        let splits = matches!(self.inner.get_pre_tokenizer(), Some(PreTokenizerWrapper::BertPreTokenizer(_)));
+        (normalizer.clean_text && splits && spelling == ("[UNK]", "##", 100)).then_some(normalizer)
     }
 
     /// The ids of `text`, without special tokens around it; a literal `[MASK]` becomes the mask's id.
