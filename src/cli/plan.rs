@@ -4,10 +4,10 @@ use std::path::PathBuf;
 
 use serde_json::json;
 
-use super::print_json;
+use super::{DeviceArg, print_json};
 use crate::config::{RunFile, reference};
 use crate::error::{Error, Result};
-use crate::train::plan_run;
+use crate::train::{plan_run, trial_speed};
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -20,6 +20,11 @@ pub struct Args {
     /// List every key of a run file with its meaning and default
     #[arg(long)]
     keys: bool,
+    /// Leave out the expected time, which takes one part of one batch to measure
+    #[arg(long)]
+    no_time: bool,
+    #[command(flatten)]
+    device: DeviceArg,
     /// Print the plan and the estimate on standard output
     #[arg(long)]
     json: bool,
@@ -33,10 +38,16 @@ pub fn run(args: Args) -> Result<()> {
     let path = args.run_file.ok_or_else(|| Error::new("no run file is named"))?;
     let mut file = RunFile::load(&path)?;
     args.set.iter().for_each(|assignment| file.set(assignment));
-    let (plan, _) = plan_run(&file)?;
-    match args.json {
-        true => print_json(&json!({"plan": plan, "hash": plan.hash(), "estimate": plan.estimate()})),
-        false => println!("{}", plan.describe(None)),
+    let (plan, shards) = plan_run(&file)?;
+    let speed = match args.no_time {
+        true => None,
+        false => Some(trial_speed(&plan, &shards, &args.device.choose(&plan.runtime.device)?)?),
+    };
+    if args.json {
+        let seconds = speed.map(|speed| plan.estimate().seconds(speed));
+        print_json(&json!({"plan": plan, "hash": plan.hash(), "estimate": plan.estimate(), "expected_seconds": seconds}));
+        return Ok(());
     }
+    println!("{}", plan.describe(speed));
     Ok(())
 }

@@ -4,6 +4,7 @@ mod facts;
 mod finetune;
 mod interrupt;
 mod run;
+mod trial;
 
 use std::time::Instant;
 
@@ -14,6 +15,7 @@ pub use facts::{find_facts, open_shards, plan_run};
 pub use finetune::{FinetuneOptions, Pretrained, finetune};
 pub use interrupt::{catch_interrupts, interrupted};
 pub use run::{RunOptions, train_run};
+pub use trial::trial_speed;
 
 use crate::config::TrainPlan;
 use crate::error::{Error, Result};

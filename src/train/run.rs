@@ -75,7 +75,7 @@ pub fn train_run(plan: &Plan, shards: &Shards, options: &RunOptions) -> Result<S
 
     let plain = options.device.handle.clone();
     let tracked = plain.clone().autodiff();
-    let mut student = start(plan, &tracked)?;
+    let mut student = student(plan, &tracked)?;
     let mut optimizer = Optimizer::new(&plan.train);
     let mut done = 0;
     if let Some((path, state)) = &last {
@@ -231,7 +231,7 @@ fn write_info(dir: &Path, info: &RunInfo) -> Result<()> {
 }
 
 /// The student before step 1: drawn from the seed, or the teacher's weights remapped.
-fn start(plan: &Plan, device: &burn::tensor::Device) -> Result<BertForMaskedLm> {
+pub(super) fn student(plan: &Plan, device: &burn::tensor::Device) -> Result<BertForMaskedLm> {
     let shape = student_shape(plan);
     let fresh = shape.init(plan.seed, plan.model.initializer_range, device);
     match (&plan.teacher, plan.distill.start) {
@@ -257,7 +257,7 @@ fn student_shape(plan: &Plan) -> BertShape {
     }
 }
 
-fn method(plan: &Plan, shards: &Shards, device: &burn::tensor::Device) -> Result<Dwt> {
+pub(super) fn method(plan: &Plan, shards: &Shards, device: &burn::tensor::Device) -> Result<Dwt> {
     let data = masked_lm(plan, shards, device)?;
     let (distill, steps) = (plan.distill.clone(), plan.train.steps);
     let teacher: Box<dyn Teacher> = match (plan.method, &plan.teacher) {

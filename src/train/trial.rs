@@ -1,0 +1,42 @@
+//! How fast a plan would go here: one part of its first batch, forward and backward, and no weight moves.
+
+use std::time::Instant;
+
+use super::run::{method, student};
+use crate::config::{Plan, Speed};
+use crate::device::Device;
+use crate::error::Result;
+use crate::methods::Method;
+use crate::model::Dropout;
+use crate::tokens::Shards;
+
+/// FLOPs that a trial may cost; on a slow CPU about a second.
+const FLOPS: f64 = 2e10;
+
+/// Real tokens a second of a plan's training step on this device, from one timed part of a batch after one that warms up.
+/// The optimizer's own time is left out: it is small beside a whole batch's.
+///
+/// # Errors
+/// When the teacher can't be loaded.
+pub fn trial_speed(plan: &Plan, shards: &Shards, device: &Device) -> Result<Speed> {
+    let work = plan.estimate().computed;
+    let step_flops = (work.student + work.teacher).max(1.0);
+    let rows =
+        ((plan.train.batch as f64 * FLOPS / step_flops) as usize).clamp(1, plan.runtime.micro_batch.min(plan.train.batch).max(1));
+    let method = method(plan, shards, &device.handle)?;
+    let student = student(plan, &device.handle.clone().autodiff())?;
+    let at = method.settings(0);
+    let mut tokens_per_s = 0.0;
+    for batch in method.batches(0, 2) {
+        let part = method.split(&batch, rows).swap_remove(0);
+        let size = method.size(&part);
+        let started = Instant::now();
+        let loss = method.losses(&[&student], &part, &at, size, &mut Dropout::new(plan.model.dropout, 0)).swap_remove(0);
+        let gradients = loss.total.backward();
+        // Reading one gradient back waits for all of the backward pass.
+        let words = student.bert.embeddings.word_embeddings.weight.val().grad(&gradients);
+        let _ = words.map(|words| words.sum().into_scalar::<f32>());
+        tokens_per_s = size.tokens as f64 / started.elapsed().as_secs_f64().max(1e-9);
+    }
+    Ok(Speed::Tokens(tokens_per_s))
+}
