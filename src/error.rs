@@ -64,7 +64,7 @@ impl Error {
             K::NotFound => "check the path",
             K::PermissionDenied => "check the permissions of the file and of its folder",
             K::StorageFull | K::QuotaExceeded => {
-                "the disk is full: make room, then run the same command again; nothing half-written was left"
+                "the disk is full: make room, then run the same command again (a training run with --resume); nothing half-written was left"
             }
             _ => "",
         };

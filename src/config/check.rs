@@ -217,6 +217,10 @@ fn runtime(plan: &Plan, out: &mut Mistakes) {
         let what = format!("is {micro_batch}, more than train.batch = {}", plan.train.batch);
         out.add("runtime.micro_batch", what, format!("write {} or less", plan.train.batch));
     }
+    if plan.runtime.precision != Precision::F32 {
+        let precision = plan.runtime.precision;
+        out.add("runtime.precision", format!("\"{precision}\" is not in this version"), "write \"f32\"");
+    }
 }
 
 fn teacher(plan: &Plan, found: &TeacherFacts, facts: &Facts, out: &mut Mistakes) {

@@ -62,6 +62,18 @@ struct RunInfo {
 /// When the directory holds another run (it is left as it is), or this one already and `resume` is off; when a step isn't
 /// finite; when a file can't be written. After Ctrl-C: an [interrupted](Error::is_interrupted) error, with all saved.
 pub fn train_run(plan: &Plan, shards: &Shards, options: &RunOptions) -> Result<Summary> {
+    match plan.runtime.threads {
+        0 => train_here(plan, shards, options),
+        threads => {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
+            let pool = pool.map_err(|error| Error::new(format!("could not start {threads} threads: {error}")))?;
+            pool.install(|| train_here(plan, shards, options))
+        }
+    }
+}
+
+/// [`train_run`] on the threads of the caller's pool.
+fn train_here(plan: &Plan, shards: &Shards, options: &RunOptions) -> Result<Summary> {
     let dir = options.dir;
     claim(dir, plan, options.resume)?;
     let _lock = lock(dir)?;
