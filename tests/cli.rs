@@ -204,3 +204,29 @@ fn an_interrupted_run_saves_ends_and_goes_on_exactly() {
     let weights = |name: &str| fs::read(dir.path().join(name).join("model/model.safetensors")).unwrap();
     assert!(weights("cut") == weights("whole"), "the interrupted run ended elsewhere");
 }
+
+#[test]
+fn a_study_prints_its_arms_and_repeats_nothing() {
+    let dir = tempdir().unwrap();
+    let study = || -> serde_json::Value {
+        let output = run(dir.path(), &["study", "--size", "tiny", "--json"]);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        serde_json::from_slice(&output.stdout).unwrap()
+    };
+    let first = study();
+    let arms = first["arms"].as_array().unwrap();
+    let names: Vec<&str> = arms.iter().map(|arm| arm["name"].as_str().unwrap()).collect();
+    assert_eq!(names, ["teacher, 1 layer", "stand-alone", "soft 1"]);
+    for key in ["name", "method", "teacher", "soft", "start", "seeds", "held_out_loss", "scores", "parameters", "seconds"] {
+        assert!(arms[2].get(key).is_some(), "an arm has {key:?}");
+    }
+    assert!(arms[2]["held_out_loss"]["sd"].as_f64().unwrap() >= 0.0);
+    assert!(arms[2]["scores"]["pocket-acceptability"]["mean"].is_number());
+    let report = fs::read_to_string(dir.path().join(first["report"].as_str().unwrap())).unwrap();
+    assert!(report.contains("soft 1") && !report.contains("http"), "the report is whole and loads nothing");
+
+    let plans = || fs::read_dir(dir.path().join("runs/study-tiny/cells")).unwrap().count();
+    let cells = plans();
+    let again = study();
+    assert_eq!((again["arms"].clone(), plans()), (first["arms"].clone(), cells), "a second time finds every run");
+}
