@@ -9,8 +9,8 @@ use rand_chacha::rand_core::SeedableRng;
 
 use super::{Example, Kind, Label, Metric, Task};
 use crate::text::pocket::grammar::below;
-use crate::text::pocket::world::{Group, KINDS, PEOPLE, RELATIONS, THINGS, city, job, singular_verb};
-use crate::text::pocket::{NUMBERS, draw, known, write};
+use crate::text::pocket::world::{FEELINGS, Group, JUDGEMENTS, KINDS, PEOPLE, RELATIONS, THINGS, city, job};
+use crate::text::pocket::{AUXILIARIES, NUMBERS, draw, known, write};
 use crate::{Error, Result};
 
 /// How many examples a task has.
@@ -23,9 +23,9 @@ pub struct Sizes {
 }
 
 impl Default for Sizes {
-    /// 2,000 and 600.
+    /// 4,000 and 600.
     fn default() -> Self {
-        Sizes { train: 2000, dev: 600 }
+        Sizes { train: 4000, dev: 600 }
     }
 }
 
@@ -40,7 +40,14 @@ struct Recipe {
     metrics: &'static [Metric],
     /// Answers to draw equally often: classes, or scores from 0.
     answers: usize,
-    example: fn(usize, &mut ChaCha8Rng) -> Texts,
+    example: fn(usize, Split, &mut ChaCha8Rng) -> Texts,
+}
+
+/// Which examples are drawn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Split {
+    Train,
+    Dev,
 }
 
 /// The text of an example: the second is empty where the task has single sentences.
@@ -116,9 +123,9 @@ pub fn draw_pocket_task(name: &str, seed: u64, sizes: Sizes) -> Result<Task> {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     rng.set_stream(at as u64);
     let mut used = HashSet::new();
-    let train = split(recipe, sizes.train, &mut used, &mut rng);
+    let train = examples(recipe, Split::Train, sizes.train, &mut used, &mut rng);
     used.extend(train.iter().filter_map(|example| example.second.clone()));
-    let dev = split(recipe, sizes.dev, &mut used, &mut rng);
+    let dev = examples(recipe, Split::Dev, sizes.dev, &mut used, &mut rng);
     let kind = match recipe.classes {
         [] => Kind::Regression { low: 0.0, high: (recipe.answers - 1) as f64 },
         classes => Kind::Classification { classes: classes.iter().map(|&class| class.to_owned()).collect() },
@@ -127,11 +134,11 @@ pub fn draw_pocket_task(name: &str, seed: u64, sizes: Sizes) -> Result<Task> {
 }
 
 /// Examples whose first sentences are new, every answer as often as the others, in random order.
-fn split(recipe: &Recipe, count: usize, used: &mut HashSet<String>, rng: &mut ChaCha8Rng) -> Vec<Example> {
+fn examples(recipe: &Recipe, split: Split, count: usize, used: &mut HashSet<String>, rng: &mut ChaCha8Rng) -> Vec<Example> {
     let mut examples = Vec::with_capacity(count);
     while examples.len() < count {
         let answer = examples.len() % recipe.answers;
-        let [first, second] = (recipe.example)(answer, rng).map(|words| write(&words));
+        let [first, second] = (recipe.example)(answer, split, rng).map(|words| write(&words));
         if used.insert(first.clone()) {
             let label = if recipe.classes.is_empty() { Label::Score(answer as f64) } else { Label::Class(answer) };
             examples.push(Example { first, second: recipe.pair.then_some(second), label });
@@ -143,43 +150,64 @@ fn split(recipe: &Recipe, count: usize, used: &mut HashSet<String>, rng: &mut Ch
     examples
 }
 
-/// Whether every verb agrees with its own noun, where another noun of the other number stands between.
-fn acceptability(answer: usize, rng: &mut ChaCha8Rng) -> Texts {
+/// Whether every verb agrees with its own noun, whatever the number of a noun in between.
+fn acceptability(answer: usize, _: Split, rng: &mut ChaCha8Rng) -> Texts {
     let (kind, other) = (any_kind(rng), any_kind(rng));
-    let right = any_number(rng);
-    let wrong = opposite(right);
-    let main = if answer == 1 { right } else { wrong };
-    let inner = if answer == 1 { wrong } else { right };
-    let outer = draw(&format!("NOUN.{kind}.{right}"), rng);
-    let noun = draw(&format!("NP.{other}.{wrong}.{}", below(rng, 2)), rng);
-    let between = match below(rng, 3) {
-        0 => join(&[&draw("PLACE", rng), &noun]),
-        1 => join(&[&["that"], &draw(&format!("VT.{kind}.{right}"), rng), &noun]),
-        _ => join(&[&["that"], &noun, &draw(&format!("VT.{other}.{inner}"), rng)]),
+    let (number, between) = (any_number(rng), any_number(rng));
+    let says = |number: &'static str| if answer == 1 { number } else { opposite(number) };
+    let subject = draw(&format!("NOUN.{kind}.{number}"), rng);
+    let noun = draw(&format!("NP.{other}.{between}.{}", below(rng, 2)), rng);
+    // One verb is wrong in a wrong sentence: its last, or the one inside.
+    let (mut main, mut inner) = (says(number), between);
+    let between = match below(rng, 4) {
+        0 => Vec::new(),
+        1 => join(&[&draw("PLACE", rng), &noun]),
+        2 => join(&[&["that"], &draw(&format!("DOES.{kind}.{number}"), rng), &noun]),
+        _ => {
+            if below(rng, 2) == 0 {
+                (main, inner) = (number, says(inner));
+            }
+            join(&[&["that"], &noun, &draw(&format!("DOES.{other}.{inner}"), rng)])
+        }
     };
-    let does = draw(&format!("{}.{kind}.{main}", ["VI", "BE.now", "BE.past"][below(rng, 3)]), rng);
-    [join(&[&outer, &between, &does, &["."]]), Vec::new()]
+    let does = match below(rng, 4) {
+        0 => draw(&format!("IS.now.{kind}.{main}"), rng),
+        1 => draw(&format!("IS.past.{kind}.{main}"), rng),
+        2 => draw(&format!("ACTS.{kind}.{main}"), rng),
+        _ => join(&[&draw(&format!("ACTS.{kind}.{main}"), rng), &draw("MANNER", rng)]),
+    };
+    [join(&[&subject, &between, &does, &["."]]), Vec::new()]
 }
 
-/// What the main clause says, after every "not" and beside every "but".
-fn sentiment(answer: usize, rng: &mut ChaCha8Rng) -> Texts {
-    [join(&[&draw(&format!("SENTIMENT.{answer}"), rng), &["."]]), Vec::new()]
+/// What the main clause says, after every "not" and beside every "but". `train` holds half of the words of praise, blame and
+/// mood, and `dev` all of them: what the others say is known from pre-training or not at all.
+fn sentiment(answer: usize, split: Split, rng: &mut ChaCha8Rng) -> Texts {
+    let unknown = |word: &&str| {
+        let unknown = |words: &[&str]| words[words.len() / 2..].contains(word);
+        JUDGEMENTS.iter().any(|words| unknown(words)) || FEELINGS.iter().any(|words| unknown(words))
+    };
+    loop {
+        let words = draw(&format!("SENTIMENT.{answer}"), rng);
+        if split == Split::Dev || !words.iter().any(unknown) {
+            return [join(&[&words, &["."]]), Vec::new()];
+        }
+    }
 }
 
 /// Whether two sentences with the same words say the same: who does it, and to whom.
-fn paraphrase(answer: usize, rng: &mut ChaCha8Rng) -> Texts {
-    let scene = Scene::draw(rng);
+fn paraphrase(answer: usize, _: Split, rng: &mut ChaCha8Rng) -> Texts {
+    let scene = Scene::draw(true, rng);
     let (a, b) = (&scene.a, &scene.b);
     let (x, y) = if answer == 1 { (a, b) } else { (b, a) };
     let pair = match below(rng, 3) {
-        0 => [join(&[a, &[scene.verb], b, &["."]]), join(&[y, &[scene.be, scene.done, "by"], x, &["."]])],
+        0 => [join(&[a, &scene.does, b, &["."]]), join(&[y, &scene.is_done, x, &["."]])],
         1 => {
-            let told = join(&[x, &[scene.verb], y, &[",", "and"], b, &[scene.act, "."]]);
-            [join(&[b, &["that"], a, &[scene.verb, scene.act, "."]]), told]
+            let told = join(&[x, &scene.does, y, &[",", "and"], b, &scene.acts, &["."]]);
+            [join(&[b, &["that"], a, &scene.does, &scene.acts, &["."]]), told]
         }
         _ => {
             let place = draw("PLACE", rng);
-            [join(&[&place, a, &[","], b, &[scene.act, "."]]), join(&[y, &place, x, &[scene.act, "."]])]
+            [join(&[&place, a, &[","], b, &scene.acts, &["."]]), join(&[y, &place, x, &scene.acts, &["."]])]
         }
     };
     let [first, second] = pair;
@@ -187,20 +215,21 @@ fn paraphrase(answer: usize, rng: &mut ChaCha8Rng) -> Texts {
 }
 
 /// Whether the second sentence follows from the first, in the world of the language.
-fn entailment(answer: usize, rng: &mut ChaCha8Rng) -> Texts {
-    match below(rng, 3) {
-        0 => within_a_sentence(answer, rng),
-        1 => hand_to_hand(answer, rng),
+fn entailment(answer: usize, _: Split, rng: &mut ChaCha8Rng) -> Texts {
+    match below(rng, 5) {
+        0..=2 => within_a_sentence(answer, rng),
+        3 => hand_to_hand(answer, rng),
         _ => about_a_person(answer, rng),
     }
 }
 
 fn within_a_sentence(answer: usize, rng: &mut ChaCha8Rng) -> Texts {
-    let scene = Scene::draw(rng);
+    let alike = below(rng, 3) == 0;
+    let scene = Scene::draw(alike, rng);
     let (a, b) = (&scene.a, &scene.b);
     let (x, y) = if answer == 1 { (a, b) } else { (b, a) };
-    let first = join(&[b, &["that"], a, &[scene.verb, scene.act, "."]]);
-    let second = if below(rng, 2) == 0 { join(&[x, &[scene.verb], y, &["."]]) } else { join(&[y, &[scene.act, "."]]) };
+    let first = join(&[b, &["that"], a, &scene.does, &scene.acts, &["."]]);
+    let second = if below(rng, 2) == 0 { join(&[x, &scene.does, y, &["."]]) } else { join(&[y, &scene.acts, &["."]]) };
     [first, second]
 }
 
@@ -230,7 +259,7 @@ fn about_a_person(answer: usize, rng: &mut ChaCha8Rng) -> Texts {
     while answer == 0 && meant == person {
         meant = any(rng);
     }
-    let does = join(&[&draw("VT.person.one", rng), &draw("ANY.1", rng), &["."]]);
+    let does = join(&[&draw("DOES.person.one", rng), &draw("ANY.1", rng), &["."]]);
     let who = if related {
         let groups: Vec<Group> =
             RELATIONS.iter().filter(|relation| relation.holder.contains(&meant)).map(|relation| relation.group).collect();
@@ -243,16 +272,20 @@ fn about_a_person(answer: usize, rng: &mut ChaCha8Rng) -> Texts {
 
 /// How much two sentences share, whatever stands beside their subjects: 2 for a subject and a verb of the same class, and 1
 /// each for the same noun, the same verb and the same number.
-fn similarity(answer: usize, rng: &mut ChaCha8Rng) -> Texts {
+fn similarity(answer: usize, _: Split, rng: &mut ChaCha8Rng) -> Texts {
     let kind = below(rng, KINDS.len());
     let number = below(rng, 2);
-    let (noun, act) = (below(rng, 8), below(rng, 5));
-    let first = happening(kind, number, noun, act, rng);
+    let (noun, act) = (below(rng, 6), below(rng, 4));
+    let first = happening([kind, number, noun, act], None, rng);
+    // The first sentence's subject comes up in the second where it isn't the subject.
+    let subject = [draw(&format!("DET.{}", NUMBERS[number]), rng)[0], first[1]];
+    let beside = |rng: &mut ChaCha8Rng| (below(rng, 4) > 0).then_some(subject);
     if answer < 2 {
         let elsewhere = (kind + 1 + below(rng, KINDS.len() - 1)) % KINDS.len();
         let number = if answer == 1 { number } else { 1 - number };
-        let (noun, act) = (below(rng, 8), below(rng, 5));
-        return [first, happening(elsewhere, number, noun, act, rng)];
+        let (noun, act) = (below(rng, 6), below(rng, 4));
+        let beside = beside(rng);
+        return [first, happening([elsewhere, number, noun, act], beside, rng)];
     }
     // Which of the three are the same: as many as the score asks for.
     let mut same = [false; 3];
@@ -260,53 +293,63 @@ fn similarity(answer: usize, rng: &mut ChaCha8Rng) -> Texts {
         same[below(rng, 3)] = true;
     }
     let number = if same[0] { number } else { 1 - number };
-    let noun = if same[1] { noun } else { (noun + 1 + below(rng, 7)) % 8 };
-    let act = if same[2] { act } else { (act + 1 + below(rng, 4)) % 5 };
-    [first, happening(kind, number, noun, act, rng)]
+    let beside = if same[1] { None } else { beside(rng) };
+    let noun = if same[1] { noun } else { (noun + 1 + below(rng, 5)) % 6 };
+    let act = if same[2] { act } else { (act + 1 + below(rng, 3)) % 4 };
+    [first, happening([kind, number, noun, act], beside, rng)]
 }
 
-/// A sentence of this subject and verb, with something else beside the subject.
-fn happening(kind: usize, number: usize, noun: usize, act: usize, rng: &mut ChaCha8Rng) -> Vec<&'static str> {
+/// A sentence of this class, number, noun and verb, with this or something else beside the subject.
+fn happening(
+    [kind, number, noun, act]: [usize; 4],
+    beside: Option<[&'static str; 2]>,
+    rng: &mut ChaCha8Rng,
+) -> Vec<&'static str> {
     let kind = &KINDS[kind];
-    let (noun, act) = if number == 0 {
-        (known(kind.nouns[noun]), known(&singular_verb(kind.acts[act])))
-    } else {
-        (known(&format!("{}s", kind.nouns[noun])), known(kind.acts[act]))
+    let noun = if number == 0 { kind.nouns[noun] } else { known(&format!("{}s", kind.nouns[noun])) };
+    let beside = match beside {
+        Some(beside) => join(&[&draw("PLACE", rng), &beside]),
+        None if below(rng, 3) == 0 => Vec::new(),
+        None => join(&[&draw("PLACE", rng), &draw("ANY.0", rng)]),
     };
-    let beside = if below(rng, 3) == 0 { Vec::new() } else { join(&[&draw("PLACE", rng), &draw("ANY.0", rng)]) };
     let manner = if below(rng, 2) == 0 { draw("MANNER", rng) } else { Vec::new() };
-    join(&[&["the", noun], &beside, &[act], &manner, &["."]])
+    join(&[&["the", noun], &beside, &[AUXILIARIES[number][below(rng, 2)], kind.acts[act]], &manner, &["."]])
 }
 
-/// Two noun phrases of the same class and number, and verbs that fit either.
+/// Two noun phrases of the same number, what the first does to the second, and what the second does.
 struct Scene {
     a: Vec<&'static str>,
     b: Vec<&'static str>,
-    verb: &'static str,
-    act: &'static str,
-    be: &'static str,
-    done: &'static str,
+    does: Vec<&'static str>,
+    is_done: Vec<&'static str>,
+    acts: Vec<&'static str>,
 }
 
 impl Scene {
-    fn draw(rng: &mut ChaCha8Rng) -> Self {
-        let (kind, number) = (&KINDS[below(rng, KINDS.len())], any_number(rng));
-        let noun = format!("NOUN.{}.{number}", kind.name);
-        let a = draw(&noun, rng);
-        let mut b = draw(&noun, rng);
+    /// Of `alike` phrases, the nouns are of the same class and each verb fits either; otherwise each fits one only.
+    fn draw(alike: bool, rng: &mut ChaCha8Rng) -> Self {
+        let number = any_number(rng);
+        let first = below(rng, KINDS.len());
+        let second = if alike { first } else { (first + 1 + below(rng, KINDS.len() - 1)) % KINDS.len() };
+        let [first, second] = [&KINDS[first], &KINDS[second]];
+        let a = noun(first.name, number, rng);
+        let mut b = noun(second.name, number, rng);
         while b.last() == a.last() {
-            b = draw(&noun, rng);
+            b = noun(second.name, number, rng);
         }
-        let (plural, done) = kind.does[below(rng, kind.does.len())];
-        let act = draw(&format!("VI.{}.{number}", kind.name), rng)[0];
-        let one = number == "one";
-        Scene {
-            a,
-            b,
-            verb: if one { known(&singular_verb(plural)) } else { plural },
-            act,
-            be: if one { "is" } else { "are" },
-            done,
+        let done = first.done[below(rng, first.done.len())];
+        let [is, _, has] = AUXILIARIES[usize::from(number == NUMBERS[1])];
+        let acts = draw(&format!("ACTS.{}.{number}", second.name), rng);
+        Scene { a, b, does: vec![has, done], is_done: vec![is, done, "by"], acts }
+    }
+}
+
+/// A noun phrase about certain things: what holds of every mill near a barn needn't hold of every mill.
+fn noun(kind: &str, number: &str, rng: &mut ChaCha8Rng) -> Vec<&'static str> {
+    loop {
+        let words = draw(&format!("NOUN.{kind}.{number}"), rng);
+        if ["the", "this", "these"].contains(&words[0]) {
+            return words;
         }
     }
 }

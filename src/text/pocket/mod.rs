@@ -3,8 +3,8 @@
 //! A document is a few sentences about one topic, which now and then changes. A sentence follows a grammar (`rules`) over a small
 //! world (`world`):
 //!
-//! * **clauses**, where a verb agrees in number with a noun several phrases away and, like adjectives and participles, is of
-//!   that noun's class: "the dogs that the girl near the barns thanks sleep.";
+//! * **clauses**, where a verb agrees in number with a noun that may stand several phrases away, and is of that noun's class, as
+//!   adjectives are: "the dogs that the girl near the barns has thanked are sleeping.";
 //! * **facts** about people, the same in every text, named by one relation after another: "the boss of the mother of ben is a doctor.";
 //! * **sentiment**, where "not", "but" and "although" turn things round;
 //! * **hands** and **turns**, which need a state to be followed: "anna gave the key to ben, ben gave ...".
@@ -26,8 +26,8 @@ use rayon::prelude::*;
 use grammar::{Grammar, Symbol, below, uniform};
 pub use inside::Channel;
 use inside::{Reader, Seen};
-pub use rules::NUMBERS;
 use rules::TOPICS;
+pub use rules::{AUXILIARIES, NUMBERS};
 
 static GRAMMAR: LazyLock<Grammar> = LazyLock::new(rules::grammar);
 
@@ -66,7 +66,7 @@ pub struct Estimate {
 /// What an ideal reader loses on the pocket language under BERT's masking, measured once: [`Pocket::source_loss`] of seed 0,
 /// 20,000 sentences and the default channel. The language is the same for every seed, so this holds for all of them.
 pub fn source_loss() -> Estimate {
-    Estimate { mean: 0.742_679, standard_error: 0.003_563, tokens: 214_788 }
+    Estimate { mean: 0.782_379, standard_error: 0.003_716, tokens: 215_280 }
 }
 
 impl Pocket {

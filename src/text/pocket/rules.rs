@@ -8,6 +8,8 @@ use super::world::*;
 
 /// Number, as in the symbols' names.
 pub const NUMBERS: [&str; 2] = ["one", "many"];
+/// What agrees with them: now, then, and before.
+pub const AUXILIARIES: [[&str; 3]; 2] = [["is", "was", "has"], ["are", "were", "have"]];
 /// Topics: each prefers two classes of nouns and one family.
 pub const TOPICS: usize = 4;
 
@@ -39,17 +41,24 @@ fn lexicon(b: &mut Builder) {
         let k = kind.name;
         b.class(format!("N.{k}.one"), kind.nouns);
         b.class(format!("ADJ.{k}"), kind.is);
-        b.class(format!("VI.{k}.many"), kind.acts);
+        b.class(format!("DOING.{k}"), kind.acts);
+        b.class(format!("DONE.{k}"), kind.done);
         for noun in kind.nouns {
             b.rule(format!("N.{k}.many"), 1.0, format!("{noun}s"));
         }
-        for act in kind.acts {
-            b.rule(format!("VI.{k}.one"), 1.0, singular_verb(act));
+        for n in NUMBERS {
+            b.rule(format!("ACTS.{k}.{n}"), 0.8, format!("BE.{n} DOING.{k}"));
+            b.rule(format!("ACTS.{k}.{n}"), 0.2, format!("BE.{n} not DOING.{k}"));
+            b.rule(format!("DOES.{k}.{n}"), 1.0, format!("HAVE.{n} DONE.{k}"));
         }
-        for (plural, participle) in kind.does {
-            b.rule(format!("VT.{k}.many"), 1.0, plural);
-            b.rule(format!("VT.{k}.one"), 1.0, singular_verb(plural));
-            b.rule(format!("DONE.{k}"), 1.0, participle);
+    }
+    for (n, [be, was, have]) in NUMBERS.iter().zip(AUXILIARIES) {
+        b.class(format!("BE.{n}"), [be, was]);
+        b.rule(format!("HAVE.{n}"), 1.0, have);
+    }
+    for (n, determiners) in NUMBERS.iter().zip(DETERMINERS) {
+        for (at, determiner) in determiners.iter().enumerate() {
+            b.rule(format!("DET.{n}"), if at == 0 { 0.28 } else { 0.24 }, *determiner);
         }
     }
     b.class("NAME", PEOPLE);
@@ -60,20 +69,20 @@ fn lexicon(b: &mut Builder) {
 /// `NP.kind.number.depth`: up to `depth` phrases inside one another between a noun and its verb.
 fn noun_phrases(b: &mut Builder) {
     for (k, n) in kinds_and_numbers() {
-        b.rule(format!("NOUN.{k}.{n}"), 0.65, format!("the N.{k}.{n}"));
-        b.rule(format!("NOUN.{k}.{n}"), 0.35, format!("the ADJ.{k} N.{k}.{n}"));
+        b.rule(format!("NOUN.{k}.{n}"), 0.65, format!("DET.{n} N.{k}.{n}"));
+        b.rule(format!("NOUN.{k}.{n}"), 0.35, format!("DET.{n} ADJ.{k} N.{k}.{n}"));
         b.rule(format!("NP.{k}.{n}.0"), 0.7, format!("NOUN.{k}.{n}"));
         if (k, n) == ("person", "one") {
             b.rule("NP.person.one.0", 0.3, "NAME");
         }
         for depth in 0..2 {
             b.rule(format!("ANY.{depth}"), 1.0, format!("NP.{k}.{n}.{depth}"));
-            b.rule(format!("THAT.{depth}"), 1.0, format!("NP.{k}.{n}.{depth} VT.{k}.{n}"));
+            b.rule(format!("THAT.{depth}"), 1.0, format!("NP.{k}.{n}.{depth} DOES.{k}.{n}"));
             let np = format!("NP.{k}.{n}.{}", depth + 1);
-            b.rule(np.clone(), 0.3, format!("NOUN.{k}.{n}"));
-            b.rule(np.clone(), 0.25, format!("NOUN.{k}.{n} PLACE ANY.{depth}"));
-            b.rule(np.clone(), 0.3, format!("NOUN.{k}.{n} that THAT.{depth}"));
-            b.rule(np, 0.15, format!("NOUN.{k}.{n} that VT.{k}.{n} ANY.{depth}"));
+            b.rule(np.clone(), 0.45, format!("NOUN.{k}.{n}"));
+            b.rule(np.clone(), 0.2, format!("NOUN.{k}.{n} PLACE ANY.{depth}"));
+            b.rule(np.clone(), 0.22, format!("NOUN.{k}.{n} that THAT.{depth}"));
+            b.rule(np, 0.13, format!("NOUN.{k}.{n} that DOES.{k}.{n} ANY.{depth}"));
         }
     }
 }
@@ -87,21 +96,21 @@ fn clauses(b: &mut Builder) {
         for (at, kind) in KINDS.iter().enumerate() {
             let (k, opposite) = (kind.name, KINDS[at ^ 1].name);
             for (n, verb) in [("one", one), ("many", many)] {
-                b.rule(format!("BE.{tense}.{k}.{n}"), 0.7, format!("{verb}{be} ADJ.{k}"));
-                b.rule(format!("BE.{tense}.{k}.{n}"), 0.3, format!("{verb} not{be} ADJ.{opposite}"));
-                b.rule(format!("STATE.{k}.{n}"), 1.0, format!("{adverb} , NP.{k}.{n}.1 BE.{tense}.{k}.{n}"));
-                b.rule(format!("STATE.{k}.{n}"), 1.5, format!("NP.{k}.{n}.2 BE.{tense}.{k}.{n}"));
-                b.rule(format!("STATE.{k}.{n}"), 1.0, format!("NP.{k}.{n}.1 BE.{tense}.{k}.{n} {adverb}"));
+                b.rule(format!("IS.{tense}.{k}.{n}"), 0.7, format!("{verb}{be} ADJ.{k}"));
+                b.rule(format!("IS.{tense}.{k}.{n}"), 0.3, format!("{verb} not{be} ADJ.{opposite}"));
+                b.rule(format!("STATE.{k}.{n}"), 1.0, format!("{adverb} , NP.{k}.{n}.1 IS.{tense}.{k}.{n}"));
+                b.rule(format!("STATE.{k}.{n}"), 1.5, format!("NP.{k}.{n}.2 IS.{tense}.{k}.{n}"));
+                b.rule(format!("STATE.{k}.{n}"), 1.0, format!("NP.{k}.{n}.1 IS.{tense}.{k}.{n} {adverb}"));
             }
         }
     }
     for (k, n) in kinds_and_numbers() {
         b.rule("BY", 1.0, format!("DONE.{k} by NP.{k}.{n}.0"));
-        b.rule(format!("ACT.{k}.{n}"), 1.5, format!("NP.{k}.{n}.2 VI.{k}.{n}"));
-        b.rule(format!("ACT.{k}.{n}"), 1.0, format!("NP.{k}.{n}.1 VI.{k}.{n} MANNER"));
-        b.rule(format!("ACT.{k}.{n}"), 1.0, format!("PLACE ANY.0 , NP.{k}.{n}.1 VI.{k}.{n}"));
-        b.rule(format!("DO.{k}.{n}"), 1.0, format!("NP.{k}.{n}.1 VT.{k}.{n} ANY.0"));
-        b.rule(format!("DO.{k}.{n}"), 1.0, format!("NP.{k}.{n}.1 {} BY", if n == "one" { "is" } else { "are" }));
+        b.rule(format!("ACT.{k}.{n}"), 1.5, format!("NP.{k}.{n}.2 ACTS.{k}.{n}"));
+        b.rule(format!("ACT.{k}.{n}"), 1.0, format!("NP.{k}.{n}.1 ACTS.{k}.{n} MANNER"));
+        b.rule(format!("ACT.{k}.{n}"), 1.0, format!("PLACE ANY.0 , NP.{k}.{n}.1 ACTS.{k}.{n}"));
+        b.rule(format!("DO.{k}.{n}"), 1.0, format!("NP.{k}.{n}.1 DOES.{k}.{n} ANY.0"));
+        b.rule(format!("DO.{k}.{n}"), 1.0, format!("NP.{k}.{n}.1 BE.{n} BY"));
         for t in 0..TOPICS {
             let liked =
                 if KINDS.iter().position(|kind| kind.name == k) == Some(2 * t) || KINDS[2 * t + 1].name == k { 3.0 } else { 1.0 };
@@ -141,7 +150,7 @@ fn facts(b: &mut Builder) {
         }
         let (city, job, pet) = (city(person), job(person), pet(person));
         about(b, person, 1.0, name, &[&format!("lives in {city}"), &format!("is a {job}"), &format!("keeps a {pet}")]);
-        about(b, person, 0.3, name, &[&format!(", the {job} from {city} , VI.person.one")]);
+        about(b, person, 0.3, name, &[&format!(", the {job} from {city} , ACTS.person.one")]);
         for (other, _) in CITIES.iter().enumerate().filter(|&(_, c)| *c != city) {
             about(b, person, 0.05, name, &[&format!("does not live in {}", CITIES[other])]);
         }
@@ -183,22 +192,22 @@ fn sentiment(b: &mut Builder) {
         b.class(format!("JUDGED.{p}"), *judgements);
         b.class(format!("FELT.{p}"), *feelings);
         for (weight, text) in [
-            (0.5, format!("JUDGED.{p}")),
-            (0.2, format!("very JUDGED.{p}")),
-            (0.2, format!("not JUDGED.{q}")),
-            (0.1, format!("not very JUDGED.{q}")),
+            (0.55, format!("JUDGED.{p}")),
+            (0.25, format!("very JUDGED.{p}")),
+            (0.13, format!("not JUDGED.{q}")),
+            (0.07, format!("not very JUDGED.{q}")),
         ] {
             b.rule(format!("HOW.{p}"), weight, text);
         }
         b.rule(format!("OPINION.{p}"), 1.0, format!("the EVENT was HOW.{p}"));
         b.rule(format!("MOOD.{p}"), 1.0, format!("NAME was FELT.{p}"));
-        b.rule(format!("MOOD.{p}"), 0.4, format!("NAME was not FELT.{q}"));
+        b.rule(format!("MOOD.{p}"), 0.25, format!("NAME was not FELT.{q}"));
         for (weight, text) in [
-            (0.15, format!("OPINION.{p}")),
-            (0.2, format!("OPINION.{p} and OPINION.{p}")),
-            (0.25, format!("OPINION.{q} but OPINION.{p}")),
-            (0.2, format!("MOOD.{p} because OPINION.{p}")),
-            (0.2, format!("MOOD.{p} although OPINION.{q}")),
+            (0.1, format!("OPINION.{p}")),
+            (0.3, format!("OPINION.{p} and OPINION.{p}")),
+            (0.15, format!("OPINION.{q} but OPINION.{p}")),
+            (0.3, format!("MOOD.{p} because OPINION.{p}")),
+            (0.15, format!("MOOD.{p} although OPINION.{q}")),
         ] {
             b.rule(format!("SENTIMENT.{p}"), weight, text);
         }

@@ -15,16 +15,16 @@ fn split(sentence: &str) -> Vec<String> {
 #[test]
 fn one_document() {
     insta::assert_snapshot!(Pocket::new(1).document(3).sentences.join("\n"), @"
-    the carts that hit jack hit the storm.
-    the cold soups that the furry cow chases boil together.
-    the castle above the trams that the shops face leans.
-    kate is a doctor.
-    the film was not charming and the lesson was not charming.
-    the wind that the sweet roast above the frost fills roars.
-    the tame rabbits sleep.
-    the father of the coach of sara is a doctor.
-    the play was very dull but the lesson was lovely.
-    today, the tower is narrow.
+    many cars that have overtaken each fresh rose have blocked jack.
+    above grace, each stew is boiling.
+    many horses are tame.
+    the tulips were wilting together.
+    above all horses, this pie is steaming.
+    yesterday, every mild wind was not tidy.
+    many cakes near all girls were sweet yesterday.
+    beside all furry horses, every tidy shop that this hungry dog has heard was leaning.
+    each tall tree is faced by the bridge.
+    every pie was boiling quietly.
     ");
 }
 
@@ -41,7 +41,7 @@ fn a_document_is_a_function_of_seed_and_index() {
 #[test]
 fn every_word_is_listed_and_few_enough_for_a_small_vocabulary() {
     let known: HashSet<&str> = words().into_iter().collect();
-    assert!((400..900).contains(&known.len()), "{} words", known.len());
+    assert!((300..900).contains(&known.len()), "{} words", known.len());
     let mut seen = HashSet::new();
     for sentence in sentences(3000) {
         let parts = split(&sentence);
@@ -54,62 +54,58 @@ fn every_word_is_listed_and_few_enough_for_a_small_vocabulary() {
     assert_eq!(seen.len(), known.len(), "every word comes up in 3,000 documents");
 }
 
-/// Walks a sentence from left to right with a stack of nouns that wait for their verb.
+/// Reads a noun phrase that starts at `at`: the number of its noun, and where the phrase ends. Checks every verb inside.
+fn noun_phrase(words: &[&str], at: usize, checked: &mut usize) -> Option<(usize, usize)> {
+    if PEOPLE.contains(words.get(at)?) {
+        return Some((0, at + 1));
+    }
+    let noun = (at + 1..at + 3).find(|&at| words.get(at).is_some_and(|word| number(word).is_some()))?;
+    let many = number(words[noun])?;
+    let end = noun + 1;
+    match *words.get(end)? {
+        word if PLACES.contains(&word) => noun_phrase(words, end + 1, checked).map(|(_, end)| (many, end)),
+        "that" if AUXILIARIES.concat().contains(words.get(end + 1)?) => {
+            agrees(words, end + 1, many, checked);
+            noun_phrase(words, end + 3, checked).map(|(_, end)| (many, end))
+        }
+        "that" => {
+            let (inner, verb) = noun_phrase(words, end + 1, checked)?;
+            agrees(words, verb, inner, checked);
+            Some((many, verb + 2))
+        }
+        _ => Some((many, end)),
+    }
+}
+
+/// 0 for a singular noun, 1 for a plural one.
+fn number(word: &str) -> Option<usize> {
+    let nouns = || KINDS.iter().flat_map(|kind| kind.nouns);
+    let many = || word.strip_suffix('s').is_some_and(|one| nouns().any(|noun| noun == one));
+    if nouns().any(|noun| noun == word) { Some(0) } else { many().then_some(1) }
+}
+
+fn agrees(words: &[&str], at: usize, number: usize, checked: &mut usize) {
+    if words[at] != "will" {
+        assert!(AUXILIARIES[number].contains(&words[at]), "{} at {at} of {words:?}", words[at]);
+        *checked += 1;
+    }
+}
+
 #[test]
 fn verbs_agree_with_their_nouns_across_what_stands_between() {
-    let number = |word: &str| {
-        KINDS.iter().find_map(|kind| {
-            kind.nouns.iter().find_map(|noun| {
-                if word == *noun {
-                    Some(0)
-                } else if word.strip_suffix('s') == Some(noun) {
-                    Some(1)
-                } else {
-                    None
-                }
-            })
-        })
-    };
-    let does = |word: &str| {
-        KINDS.iter().find_map(|kind| {
-            kind.does.iter().find_map(|(plural, _)| {
-                if word == *plural {
-                    Some(1)
-                } else if word == singular_verb(plural) {
-                    Some(0)
-                } else {
-                    None
-                }
-            })
-        })
-    };
     let mut checked = 0;
-    for sentence in sentences(2000) {
-        // "the NOUN that the NOUN DOES ...": the inner verb agrees with the inner noun. The outer noun waits.
+    for sentence in sentences(1000) {
         let words = split(&sentence);
-        for window in words.windows(6) {
-            if let [the, outer, that, the2, inner, verb] = window
-                && (the.as_str(), that.as_str(), the2.as_str()) == ("the", "that", "the")
-                && let (Some(_), Some(inner), Some(verb)) = (number(outer), number(inner), does(verb))
-            {
-                assert_eq!(inner, verb, "{sentence}");
-                checked += 1;
-            }
-        }
-        // "the NOUN that DOES ..." and "... BE ... ": the first noun's number is the last verb's.
-        let first =
-            words.iter().position(|word| word == "the").and_then(|at| words[at + 1..].iter().find_map(|word| number(word)));
-        let be = words.iter().rev().find_map(|word| match word.as_str() {
-            "is" | "was" => Some(0),
-            "are" | "were" => Some(1),
-            _ => None,
-        });
-        if let (Some(first), Some(be), true) = (first, be, words[0] == "the") {
-            assert_eq!(first, be, "{sentence}");
-            checked += 1;
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        let comma = if words[1] == "," || PLACES.contains(&words[0]) { words.iter().position(|word| *word == ",") } else { None };
+        let start = comma.map_or(0, |comma| comma + 1);
+        if DETERMINERS.concat().contains(&words[start])
+            && let Some((many, verb)) = noun_phrase(&words, start, &mut checked)
+        {
+            agrees(&words, verb, many, &mut checked);
         }
     }
-    assert!(checked > 1000, "only {checked} checked");
+    assert!(checked > 5000, "only {checked} checked");
 }
 
 #[test]

@@ -5,82 +5,77 @@ pub struct Kind {
     /// The class's own name: also a word, for what the nouns have in common.
     pub name: &'static str,
     /// Singular nouns; the plural adds `s`.
-    pub nouns: [&'static str; 8],
-    /// Verbs without an object, as in "they sing"; the singular adds `s`.
-    pub acts: [&'static str; 5],
-    /// Verbs with an object, in the plural and as a participle.
-    pub does: [(&'static str, &'static str); 4],
+    pub nouns: [&'static str; 6],
+    /// What they are doing, without an object.
+    pub acts: [&'static str; 4],
+    /// What they have done to something.
+    pub done: [&'static str; 4],
     /// Adjectives.
-    pub is: [&'static str; 5],
+    pub is: [&'static str; 4],
 }
 
 /// The classes of nouns. Each two neighbours (0 and 1, 2 and 3, ...) are opposites: what one is, the other is said not to be.
 pub const KINDS: [Kind; 8] = [
     Kind {
         name: "person",
-        nouns: ["boy", "girl", "king", "nurse", "farmer", "guard", "sailor", "poet"],
-        acts: ["sing", "talk", "read", "write", "laugh"],
-        does: [("help", "helped"), ("know", "known"), ("greet", "greeted"), ("thank", "thanked")],
-        is: ["happy", "proud", "polite", "shy", "clever"],
+        nouns: ["boy", "girl", "king", "nurse", "farmer", "guard"],
+        acts: ["singing", "talking", "reading", "writing"],
+        done: ["helped", "known", "greeted", "thanked"],
+        is: ["happy", "proud", "polite", "shy"],
     },
     Kind {
         name: "animal",
-        nouns: ["dog", "cat", "horse", "goat", "bear", "rabbit", "parrot", "cow"],
-        acts: ["sleep", "eat", "bite", "jump", "drink"],
-        does: [("chase", "chased"), ("fear", "feared"), ("smell", "smelled"), ("hear", "heard")],
-        is: ["hungry", "wild", "tame", "furry", "lazy"],
+        nouns: ["dog", "cat", "horse", "goat", "bear", "rabbit"],
+        acts: ["sleeping", "eating", "biting", "jumping"],
+        done: ["chased", "feared", "smelled", "heard"],
+        is: ["hungry", "wild", "tame", "furry"],
     },
     Kind {
         name: "vehicle",
-        nouns: ["car", "truck", "train", "boat", "tram", "van", "ship", "cart"],
-        acts: ["stop", "turn", "arrive", "leave", "brake"],
-        does: [("overtake", "overtaken"), ("block", "blocked"), ("carry", "carried"), ("hit", "hit")],
-        is: ["fast", "noisy", "empty", "late", "full"],
+        nouns: ["car", "truck", "train", "boat", "tram", "van"],
+        acts: ["stopping", "turning", "arriving", "leaving"],
+        done: ["overtaken", "blocked", "carried", "hit"],
+        is: ["fast", "noisy", "empty", "late"],
     },
     Kind {
         name: "tool",
-        nouns: ["hammer", "saw", "axe", "drill", "spade", "rake", "needle", "chisel"],
-        acts: ["cut", "rust", "break", "shine", "bend"],
-        does: [("mark", "marked"), ("scrape", "scraped"), ("split", "split"), ("dent", "dented")],
-        is: ["sharp", "blunt", "heavy", "light", "sturdy"],
+        nouns: ["hammer", "saw", "axe", "drill", "spade", "rake"],
+        acts: ["cutting", "rusting", "breaking", "shining"],
+        done: ["marked", "scraped", "split", "dented"],
+        is: ["sharp", "blunt", "heavy", "light"],
     },
     Kind {
         name: "plant",
-        nouns: ["tree", "rose", "vine", "tulip", "fern", "oak", "reed", "herb"],
-        acts: ["grow", "bloom", "wilt", "spread", "sprout"],
-        does: [("shade", "shaded"), ("cover", "covered"), ("surround", "surrounded"), ("adorn", "adorned")],
-        is: ["green", "fresh", "tall", "leafy", "thorny"],
+        nouns: ["tree", "rose", "vine", "tulip", "fern", "oak"],
+        acts: ["growing", "blooming", "wilting", "spreading"],
+        done: ["shaded", "covered", "surrounded", "adorned"],
+        is: ["green", "fresh", "tall", "leafy"],
     },
     Kind {
         name: "dish",
-        nouns: ["soup", "stew", "cake", "pie", "sauce", "salad", "pudding", "roast"],
-        acts: ["boil", "cool", "spill", "steam", "spoil"],
-        does: [("warm", "warmed"), ("stain", "stained"), ("fill", "filled"), ("sweeten", "sweetened")],
-        is: ["hot", "cold", "sweet", "sour", "salty"],
+        nouns: ["soup", "stew", "cake", "pie", "sauce", "salad"],
+        acts: ["boiling", "cooling", "spilling", "steaming"],
+        done: ["warmed", "stained", "filled", "sweetened"],
+        is: ["hot", "cold", "sweet", "sour"],
     },
     Kind {
         name: "weather",
-        nouns: ["storm", "cloud", "wind", "shower", "gale", "flood", "frost", "breeze"],
-        acts: ["rise", "fade", "roar", "lift", "end"],
-        does: [("soak", "soaked"), ("darken", "darkened"), ("chill", "chilled"), ("shake", "shaken")],
-        is: ["dark", "mild", "fierce", "distant", "sudden"],
+        nouns: ["storm", "cloud", "wind", "shower", "gale", "flood"],
+        acts: ["rising", "fading", "roaring", "lifting"],
+        done: ["soaked", "darkened", "chilled", "shaken"],
+        is: ["dark", "mild", "fierce", "distant"],
     },
     Kind {
         name: "building",
-        nouns: ["house", "tower", "bridge", "barn", "castle", "shop", "mill", "temple"],
-        acts: ["stand", "lean", "burn", "close", "open"],
-        does: [("face", "faced"), ("overlook", "overlooked"), ("protect", "protected"), ("border", "bordered")],
-        is: ["old", "grand", "narrow", "tidy", "cosy"],
+        nouns: ["house", "tower", "bridge", "barn", "castle", "shop"],
+        acts: ["standing", "leaning", "burning", "closing"],
+        done: ["faced", "overlooked", "protected", "bordered"],
+        is: ["old", "grand", "narrow", "tidy"],
     },
 ];
 
-/// "carry" makes "carries", "sing" makes "sings".
-pub fn singular_verb(plural: &str) -> String {
-    match plural.strip_suffix("ry") {
-        Some(stem) => format!("{stem}ries"),
-        None => format!("{plural}s"),
-    }
-}
+/// Words before a noun, by its number: "the" tells nothing, the others do.
+pub const DETERMINERS: [[&str; 4]; 2] = [["the", "this", "every", "each"], ["the", "these", "many", "all"]];
 
 /// The people. Person `4 f + t` is of family `f` and works in team `t`.
 pub const PEOPLE: [&str; 16] = [
