@@ -10,7 +10,7 @@ const BASE: &str = r#"
 [model]
 layers = 3
 hidden = 64
-heads = 4
+heads = 2
 max_positions = 64
 dropout = 0.0
 [data]
@@ -20,7 +20,7 @@ length = 64
 [train]
 steps = 150
 batch = 16
-lr = "0 -> 3e-3 over 10%, then -> 0 linear"
+lr = "0 -> 5e-3 over 15%, then -> 0 linear"
 "#;
 
 fn main() -> upstill::Result<()> {

@@ -150,9 +150,9 @@ impl StudySpec {
         let base = format!(
             "[model]\nlayers = {layers}\nhidden = {hidden}\nheads = {}\nmax_positions = 64\ntoken_types = 2\ndropout = 0.0\n\
              [data]\nshards = \"pocket\"\nrows = \"packed\"\nlength = 64\n\
-             [train]\nsteps = {steps}\nbatch = 16\nlr = \"0 -> 3e-3 over 10%, then -> 0 linear\"\n\
+             [train]\nsteps = {steps}\nbatch = 16\nlr = \"0 -> 5e-3 over 15%, then -> 0 linear\"\n\
              evaluate_every = {}\nevaluate_rows = {}\ncheckpoint_every = {steps}\nkeep_checkpoints = 1\n",
-            hidden / 16,
+            hidden / 32,
             (steps / 10).max(1),
             if size == Size::Tiny { 32 } else { 256 },
         );
@@ -191,7 +191,7 @@ impl StudySpec {
         }
         let tasks = match size {
             Size::Tiny => vec!["pocket-acceptability"],
-            Size::Small => vec!["pocket-acceptability", "pocket-entailment"],
+            Size::Small => vec!["pocket-sentiment"],
             Size::Full => crate::tasks::pocket_names(),
         };
         Self {
@@ -207,10 +207,10 @@ impl StudySpec {
             arms,
             baseline: Some("stand-alone".into()),
             tasks: tasks.into_iter().map(str::to_owned).collect(),
-            finetune_lr: 5e-4,
+            finetune_lr: 1e-3,
             finetune_epochs: match size {
                 Size::Tiny => 0.25,
-                Size::Small => 1.0,
+                Size::Small => 2.0,
                 Size::Full => 3.0,
             },
         }

@@ -86,7 +86,7 @@ fn the_design_s_run_file_resolves_to_the_defaults_of_the_paper() {
         optimizer = "adam"
         [runtime]
         device    = "auto"
-        precision = "bf16"
+        precision = "f32"
         micro_batch = 64
     "#;
     let plan = run_file(text).resolve(&facts()).unwrap();
@@ -163,7 +163,7 @@ fn the_design_s_run_file_resolves_to_the_defaults_of_the_paper() {
 
     [runtime]
     device = "auto"
-    precision = "bf16"
+    precision = "f32"
     micro_batch = 64
     threads = 0
     "#);
@@ -298,9 +298,7 @@ fn a_plan_survives_its_file() {
 fn the_hash_sees_all_that_changes_results_and_nothing_else() {
     let base = plan().hash();
     let hash = |sets: &[&str]| with(sets).resolve(&facts()).unwrap().hash();
-    for same in
-        ["runtime.device=cpu", "runtime.precision=bf16", "runtime.micro_batch=4", "runtime.threads=3", "train.keep_checkpoints=9"]
-    {
+    for same in ["runtime.device=cpu", "runtime.micro_batch=4", "runtime.threads=3", "train.keep_checkpoints=9"] {
         assert_eq!(hash(&[same]), base, "{same}");
     }
     for same in ["data.shards=elsewhere", "teacher.from=elsewhere", "train.checkpoint_every=9", "distill.soft=4 -> 1"] {
