@@ -84,6 +84,31 @@ fn help_fits_a_screen() {
 }
 
 #[test]
+fn every_subcommands_help_reads_as_it_did() {
+    let dir = tempdir().unwrap();
+    let commands: [&[&str]; 12] = [
+        &["study"],
+        &["train"],
+        &["plan"],
+        &["eval"],
+        &["fill"],
+        &["finetune"],
+        &["data", "build"],
+        &["data", "show"],
+        &["tokenizer", "train"],
+        &["tokenizer", "show"],
+        &["report"],
+        &["doctor"],
+    ];
+    for command in commands {
+        // UPSTILL_DEVICE would be shown as the flag's value.
+        let output = upstill(dir.path(), &[command, &["--help"]].concat()).env_remove("UPSTILL_DEVICE").output().unwrap();
+        let help = String::from_utf8(output.stdout).unwrap();
+        insta::assert_snapshot!(format!("help-{}", command.join("-")), help);
+    }
+}
+
+#[test]
 fn errors_say_what_where_and_what_to_do() {
     let dir = tempdir().unwrap();
     insta::assert_snapshot!(fails(dir.path(), &["train", "none.toml"]), @"
