@@ -8,7 +8,6 @@ mod trial;
 
 use std::time::Instant;
 
-use burn::module::Module;
 use burn::optim::{GradientsAccumulator, GradientsParams};
 
 pub use facts::{find_facts, open_shards, plan_run};
@@ -176,9 +175,4 @@ fn refuse_if_not_finite(step: u64, losses: &[HostLoss], norms: &[f64]) -> Result
         }
     }
     Ok(())
-}
-
-/// Parameters of a model.
-pub fn parameters<M: Module>(model: &M) -> usize {
-    model.num_params()
 }
