@@ -5,6 +5,7 @@ mod cli;
 mod close;
 mod common;
 mod curve;
+mod folders;
 mod golden;
 mod report;
 mod rows;

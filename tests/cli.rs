@@ -64,6 +64,9 @@ fn help_fits_a_screen() {
       eval       Score a model on held-out text
       fill       Show the likeliest words for [MASK], of several models side by side
       finetune   Fine-tune a model on a labelled task and score it
+      import     Say what a Hugging Face folder holds, and make it a folder of today's BertForMaskedLM
+      export     Write a model for `transformers`, with a model card
+      logits     Write a model's logits for sentences, for anyone to compare with
       data       Build or show token shards
       tokenizer  Train or show a WordPiece vocabulary
       report     Draw runs and studies in one HTML file
@@ -86,13 +89,16 @@ fn help_fits_a_screen() {
 #[test]
 fn every_subcommands_help_reads_as_it_did() {
     let dir = tempdir().unwrap();
-    let commands: [&[&str]; 12] = [
+    let commands: [&[&str]; 15] = [
         &["study"],
         &["train"],
         &["plan"],
         &["eval"],
         &["fill"],
         &["finetune"],
+        &["import"],
+        &["export"],
+        &["logits"],
         &["data", "build"],
         &["data", "show"],
         &["tokenizer", "train"],

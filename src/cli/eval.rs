@@ -1,6 +1,6 @@
 //! `upstill eval`.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use super::{DeviceArg, print_json};
 use crate::batch::{BatchOptions, Batches, Masking, Split};
@@ -8,7 +8,7 @@ use crate::config::{Plan, Rows};
 use crate::error::{Error, Result};
 use crate::methods::{ModelTeacher, Teacher, evaluate};
 use crate::model::ModelFolder;
-use crate::train::open_shards;
+use crate::train::{open_shards, run_of};
 
 #[derive(clap::Args)]
 #[command(after_help = "\
@@ -40,7 +40,7 @@ pub struct Args {
 
 pub fn run(args: Args) -> Result<()> {
     let folder = ModelFolder::open(&args.model)?;
-    let plan = plan_of(&args.model)?;
+    let plan = run_of(&args.model).map(|run| Plan::load(&run.join("plan.toml"))).transpose()?;
     let name = args.data.clone().or_else(|| plan.as_ref().map(|plan| plan.data.shards.clone())).ok_or_else(|| {
         Error::new(format!("{} has no plan that names its data", args.model.display())).help("name the shards: --data DIR")
     })?;
@@ -84,10 +84,4 @@ pub fn run(args: Args) -> Result<()> {
     }
     println!("masked tokens     {}", scores.masked_tokens);
     Ok(())
-}
-
-/// The plan of the run that a model belongs to: beside it, or above its checkpoint.
-fn plan_of(model: &Path) -> Result<Option<Plan>> {
-    let file = model.ancestors().take(4).map(|folder| folder.join("plan.toml")).find(|file| file.exists());
-    file.map(|file| Plan::load(&file)).transpose()
 }

@@ -60,7 +60,7 @@ pub fn run(args: Args) -> Result<()> {
         return Err(Error::new("--batch, --seeds, --lr and --epochs must be above 0, and --length at least 8"));
     }
     let folder = ModelFolder::open(&args.model)?;
-    let pretrained = Pretrained { shape: folder.shape.clone(), weights: folder.weights()?, tokenizer: folder.tokenizer()? };
+    let pretrained = Pretrained { shape: folder.shape.clone(), weights: folder.tensors()?, tokenizer: folder.tokenizer()? };
     let device = args.device.choose("auto")?;
     let options = FinetuneOptions {
         lr: args.lr,

@@ -3,21 +3,25 @@
 mod data;
 mod doctor;
 mod eval;
+mod export;
 mod fill;
 mod finetune;
+mod import;
+mod logits;
 mod plan;
 mod report;
 mod study;
 mod tokenizer;
 mod train;
 
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use serde::Serialize;
 
 use crate::device::Device;
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// Train a larger language model with the help of a smaller, weaker one.
 #[derive(Parser)]
@@ -49,6 +53,12 @@ enum Command {
     Fill(fill::Args),
     /// Fine-tune a model on a labelled task and score it
     Finetune(finetune::Args),
+    /// Say what a Hugging Face folder holds, and make it a folder of today's BertForMaskedLM
+    Import(import::Args),
+    /// Write a model for `transformers`, with a model card
+    Export(export::Args),
+    /// Write a model's logits for sentences, for anyone to compare with
+    Logits(logits::Args),
     /// Build or show token shards
     #[command(subcommand)]
     Data(data::DataCommand),
@@ -83,6 +93,9 @@ fn run(command: Command) -> Result<()> {
         Command::Eval(args) => eval::run(args),
         Command::Fill(args) => fill::run(args),
         Command::Finetune(args) => finetune::run(args),
+        Command::Import(args) => import::run(args),
+        Command::Export(args) => export::run(args),
+        Command::Logits(args) => logits::run(args),
         Command::Data(command) => data::run(&command),
         Command::Tokenizer(command) => tokenizer::run(&command),
         Command::Report(args) => report::run(args),
@@ -104,6 +117,17 @@ impl DeviceArg {
         let device = Device::choose(self.device.as_deref().unwrap_or(otherwise))?;
         eprintln!("device: {device}");
         Ok(device)
+    }
+}
+
+/// A folder that is not there yet, so that nothing is overwritten.
+fn new_folder(path: &Path) -> Result<PathBuf> {
+    let is_new = std::fs::read_dir(path).map_or(!path.exists(), |mut held| held.next().is_none());
+    match is_new {
+        true => Ok(path.to_owned()),
+        false => Err(Error::new("the folder to write is there already, and holds something")
+            .at(path.display())
+            .help("name another, or remove it first")),
     }
 }
 

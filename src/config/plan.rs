@@ -323,6 +323,10 @@ words! {
         Adam = "adam",
         /// Adam with decoupled weight decay.
         AdamW = "adamw",
+        /// Adadelta with Keras's rho 0.95 and epsilon 1e-7.
+        AdadeltaKeras = "adadelta-keras",
+        /// Adadelta with PyTorch's rho 0.9 and epsilon 1e-6.
+        AdadeltaPyTorch = "adadelta-pytorch",
     }
 }
 
@@ -335,5 +339,12 @@ words! {
         Bf16 = "bf16",
         /// IEEE half.
         F16 = "f16",
+    }
+}
+
+impl OptimizerKind {
+    /// What is added to the root of the second moment unless a run says otherwise.
+    pub fn epsilon(self) -> f64 {
+        if self == Self::AdadeltaKeras { 1e-7 } else { 1e-6 }
     }
 }

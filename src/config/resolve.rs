@@ -120,15 +120,16 @@ fn train(file: &RunFile, rows_per_epoch: u64) -> TrainPlan {
     let from_epochs =
         || (file.number("train.epochs") * rows_per_epoch as f64 / batch.max(1) as f64 - 1e-6).ceil().max(0.0) as u64;
     let steps = file.try_whole("train.steps").unwrap_or_else(from_epochs);
+    let optimizer = file.word("train.optimizer", OptimizerKind::from_word, OptimizerKind::Adam);
     let every = |path| file.try_whole(path).unwrap_or((steps / 10).max(1));
     TrainPlan {
         steps,
         batch,
         lr: file.schedule("train.lr"),
-        optimizer: file.word("train.optimizer", OptimizerKind::from_word, OptimizerKind::Adam),
+        optimizer,
         beta1: file.number("train.beta1"),
         beta2: file.number("train.beta2"),
-        epsilon: file.number("train.epsilon"),
+        epsilon: file.try_number("train.epsilon").unwrap_or(optimizer.epsilon()),
         weight_decay: file.number("train.weight_decay"),
         clip: file.number("train.clip"),
         evaluate_every: every("train.evaluate_every"),

@@ -206,8 +206,12 @@ impl RunFile {
         self.try_whole(path).unwrap_or_default()
     }
 
+    pub(super) fn try_number(&self, path: &str) -> Option<f64> {
+        if let Some(Setting::Number(number)) = self.get(path) { Some(number) } else { None }
+    }
+
     pub(super) fn number(&self, path: &str) -> f64 {
-        if let Some(Setting::Number(number)) = self.get(path) { number } else { 0.0 }
+        self.try_number(path).unwrap_or(0.0)
     }
 
     pub(super) fn flag(&self, path: &str) -> bool {

@@ -48,7 +48,11 @@ pub fn fill_mask(
     let at_n = Tensor::from_data(TensorData::new(masks, [count]), device);
     let probabilities_nv = softmax(model.logits(&inputs, at_n, &mut Dropout::off()), 1);
     let flat: Vec<f32> = probabilities_nv.into_data().try_to_vec().expect("probabilities are f32");
-    Ok(flat.chunks(tokenizer.vocab_size()).map(|row| best(row, top, tokenizer)).collect())
+    // A model may have more rows in its table than the tokenizer has tokens; those stand for nothing.
+    Ok(flat
+        .chunks(model.shape().vocab_size)
+        .map(|row| best(&row[..tokenizer.vocab_size().min(row.len())], top, tokenizer))
+        .collect())
 }
 
 fn best(row_v: &[f32], top: usize, tokenizer: &Tokenizer) -> Vec<Candidate> {

@@ -4,6 +4,7 @@ mod dwt;
 mod evaluate;
 mod fill;
 mod finetune;
+mod logits;
 mod masked_lm;
 mod teacher;
 
@@ -13,6 +14,7 @@ pub use dwt::{Dwt, standalone};
 pub use evaluate::{Evaluation, evaluate};
 pub use fill::{Candidate, fill_mask};
 pub use finetune::{EncodedBatch, Finetune};
+pub use logits::{SentenceLogits, sentence_logits};
 pub use masked_lm::MaskedLm;
 pub use teacher::{ModelTeacher, Teacher, TeacherSignal, UniformTeacher};
 

@@ -1,4 +1,7 @@
-//! A model's folder as `transformers` reads it: `config.json`, `model.safetensors`, the tokenizer's files.
+//! A model's folder as `transformers` writes and reads it: `config.json`, the weights, the tokenizer's files.
+//!
+//! Read: BERT and what has its shape (MiniLM, DistilBERT), one weight file or several, safetensors or PyTorch's, with or without
+//! pooler, head, token types and prefix. Written: `BertForMaskedLM` in one `model.safetensors`.
 
 use std::path::{Path, PathBuf};
 
@@ -6,7 +9,9 @@ use burn::tensor::Device;
 use serde_json::{Value, json};
 
 use super::bert::{BertForMaskedLm, BertShape};
-use super::weights::Weights;
+use super::config_json;
+use super::weight_files;
+use super::weights::{HostTensor, Weights};
 use crate::error::{Error, IoContext, Result};
 use crate::files::{write_folder, write_text};
 use crate::tokens::Tokenizer;
@@ -16,8 +21,38 @@ use crate::tokens::Tokenizer;
 pub struct ModelFolder {
     /// Where `config.json` lies.
     pub path: PathBuf,
-    /// What it says.
+    /// What it says, in BERT's terms.
     pub shape: BertShape,
+    /// The `model_type` that it names: "bert" or "distilbert".
+    pub architecture: &'static str,
+}
+
+/// What of a folder's tensors a `BertForMaskedLM` of its shape has a place for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Inventory {
+    /// Tensors that have their place.
+    pub used: Vec<String>,
+    /// Tensors that the model needs and the files lack.
+    pub missing: Vec<String>,
+    /// Tensors that the model has no place for: a pooler, a classifier, another head.
+    pub left_over: Vec<String>,
+}
+
+impl Inventory {
+    /// Whether the masked-language-model head is whole.
+    pub fn has_head(&self) -> bool {
+        !self.missing.iter().any(|name| is_head(name))
+    }
+}
+
+/// Whether a tensor belongs to the masked-language-model head.
+fn is_head(name: &str) -> bool {
+    name.starts_with("cls.predictions.")
+}
+
+/// Whether a tensor belongs to the encoder or the embeddings; the pooler is neither.
+fn is_encoder(name: &str) -> bool {
+    name.starts_with("bert.") && !name.starts_with("bert.pooler.")
 }
 
 impl ModelFolder {
@@ -35,16 +70,55 @@ impl ModelFolder {
             ));
         }
         let text = std::fs::read_to_string(&config).doing("read", &config)?;
-        let shape = parse_config(&text).map_err(|error| error.at(config.display()))?;
-        Ok(Self { path: folder, shape })
+        let (architecture, shape) = config_json::parse(&text).map_err(|error| error.at(config.display()))?;
+        Ok(Self { path: folder, shape, architecture })
     }
 
-    /// Its weights.
+    /// What to call it: its folder's name, or its run's.
+    pub fn name(&self) -> String {
+        let folder = if self.path.ends_with("model") { self.path.parent().unwrap_or(&self.path) } else { &self.path };
+        folder
+            .canonicalize()
+            .ok()
+            .and_then(|path| Some(path.file_name()?.to_string_lossy().into_owned()))
+            .unwrap_or("model".into())
+    }
+
+    /// Every tensor of the folder under the names of `BertForMaskedLM`, a pooler and other heads included.
     ///
     /// # Errors
-    /// When `model.safetensors` is missing or broken.
+    /// When no weights are there, a part of them is missing, or a file is broken.
+    pub fn tensors(&self) -> Result<Weights> {
+        weight_files::read(&self.path)
+    }
+
+    /// Its encoder and its masked-language-model head, as far as they are there.
+    ///
+    /// # Errors
+    /// As [`ModelFolder::tensors`].
     pub fn weights(&self) -> Result<Weights> {
-        Weights::read(&self.path.join("model.safetensors"))
+        Ok(self.tensors()?.only(|name| is_encoder(name) || is_head(name)))
+    }
+
+    /// What of `tensors` a masked language model of this shape uses, lacks, and has no place for.
+    pub fn inventory(&self, tensors: &Weights) -> Inventory {
+        let wanted = Weights::of(&self.shape.init(0, 0.0, &Device::flex()));
+        let names = |weights: &Weights, keep: &dyn Fn(&str) -> bool| {
+            weights.iter().map(|(name, _)| name.to_owned()).filter(|name| keep(name)).collect::<Vec<_>>()
+        };
+        Inventory {
+            used: names(tensors, &|name| wanted.get(name).is_some()),
+            missing: names(&wanted, &|name| tensors.get(name).is_none()),
+            left_over: names(tensors, &|name| wanted.get(name).is_none()),
+        }
+    }
+
+    /// The names of the weight files.
+    ///
+    /// # Errors
+    /// When there are none, or a part is missing.
+    pub fn weight_files(&self) -> Result<Vec<String>> {
+        weight_files::find(&self.path)
     }
 
     /// Its tokenizer.
@@ -55,12 +129,39 @@ impl ModelFolder {
         Tokenizer::load(&self.path)
     }
 
-    /// The model on a device.
+    /// The model on a device. A pooler and heads of other kinds are left where they are.
     ///
     /// # Errors
-    /// As [`ModelFolder::weights`], or when they don't fit the shape.
+    /// As [`ModelFolder::tensors`]; when they don't fit the shape, or the masked-language-model head is missing.
     pub fn load(&self, device: &Device) -> Result<BertForMaskedLm> {
-        self.weights()?.load_into(self.shape.init(0, 0.0, device)).map_err(|error| error.at(self.path.display()))
+        let weights = self.weights()?;
+        if !weights.iter().any(|(name, _)| is_head(name)) {
+            return Err(Error::new("the model has no masked-language-model head, so it predicts no words")
+                .at(self.path.display())
+                .help("it can be fine-tuned (`upstill finetune`); to predict, teach or be scored, take a model for masked language modelling"));
+        }
+        weights.load_into(self.shape.init(0, 0.0, device)).map_err(|error| error.at(self.path.display()))
+    }
+
+    /// Writes the model as `transformers` wants it even where it has no token types: `BertForMaskedLM` always adds a row of
+    /// that table, so it gets one of zeros.
+    ///
+    /// # Errors
+    /// When it can't be written, or `path` is there already.
+    pub fn export(path: &Path, model: &BertForMaskedLm, tokenizer: &Tokenizer, card: &str) -> Result<()> {
+        const TYPES: usize = 2;
+        let mut shape = model.shape().clone();
+        let mut weights = Weights::of(model);
+        if shape.token_types == 0 {
+            let zeros = HostTensor { shape: vec![TYPES, shape.hidden], values: vec![0.0; TYPES * shape.hidden] };
+            weights.insert("bert.embeddings.token_type_embeddings.weight", zeros);
+            shape.token_types = TYPES;
+        }
+        let model = weights.load_into(shape.init(0, 0.0, &Device::flex()))?;
+        write_folder(path, |inside| {
+            write_text(&inside.join("README.md"), card)?;
+            Self::write_into(inside, &model, tokenizer)
+        })
     }
 
     /// Writes a folder that [`ModelFolder::open`] and `transformers` read, whole or not at all.
@@ -76,7 +177,7 @@ impl ModelFolder {
     /// # Errors
     /// When it can't be written.
     pub fn write_into(folder: &Path, model: &BertForMaskedLm, tokenizer: &Tokenizer) -> Result<()> {
-        write_text(&folder.join("config.json"), &(pretty(&config(model.shape(), tokenizer)) + "\n"))?;
+        write_text(&folder.join("config.json"), &(pretty(&config_json::write(model.shape(), tokenizer.special().pad)) + "\n"))?;
         tokenizer.save(folder)?;
         // Over the tokenizer's own, which does not know the model's longest row.
         let mut settings = tokenizer.settings();
@@ -88,65 +189,4 @@ impl ModelFolder {
 
 fn pretty(value: &Value) -> String {
     serde_json::to_string_pretty(value).expect("a JSON value in memory can be written")
-}
-
-fn config(shape: &BertShape, tokenizer: &Tokenizer) -> Value {
-    json!({
-        "architectures": ["BertForMaskedLM"],
-        "model_type": "bert",
-        "vocab_size": shape.vocab_size,
-        "hidden_size": shape.hidden,
-        "num_hidden_layers": shape.layers,
-        "num_attention_heads": shape.heads,
-        "intermediate_size": shape.intermediate,
-        "max_position_embeddings": shape.max_positions,
-        "type_vocab_size": shape.token_types,
-        "hidden_act": "gelu",
-        "layer_norm_eps": shape.norm_epsilon,
-        "hidden_dropout_prob": 0.1,
-        "attention_probs_dropout_prob": 0.1,
-        "initializer_range": 0.02,
-        "pad_token_id": tokenizer.special().pad,
-        "tie_word_embeddings": true,
-    })
-}
-
-fn parse_config(text: &str) -> Result<BertShape> {
-    let config: Value = serde_json::from_str(text).map_err(|error| Error::new(format!("config.json is not JSON: {error}")))?;
-    let model_type = config.get("model_type").and_then(Value::as_str).unwrap_or("none");
-    if model_type != "bert" {
-        return Err(Error::new(format!("the model's architecture is {model_type:?}, and this version reads \"bert\"")));
-    }
-    if let Some(act) = config.get("hidden_act").and_then(Value::as_str).filter(|act| *act != "gelu") {
-        return Err(Error::new(format!(
-            "the model's activation is {act:?}, and this version has \"gelu\" (by the error function)"
-        )));
-    }
-    let number = |key: &str| {
-        let value = config.get(key).and_then(Value::as_u64).map(|value| value as usize);
-        value.ok_or_else(|| Error::new(format!("config.json has no whole number {key:?}")))
-    };
-    Ok(BertShape {
-        vocab_size: number("vocab_size")?,
-        hidden: number("hidden_size")?,
-        layers: number("num_hidden_layers")?,
-        heads: number("num_attention_heads")?,
-        intermediate: number("intermediate_size")?,
-        max_positions: number("max_position_embeddings")?,
-        token_types: number("type_vocab_size").unwrap_or(2),
-        norm_epsilon: config.get("layer_norm_eps").and_then(Value::as_f64).unwrap_or(1e-12),
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn another_architecture_is_named() {
-        let error = parse_config(r#"{"model_type": "gpt2"}"#).unwrap_err().to_string();
-        assert!(error.contains("\"gpt2\""), "{error}");
-        assert!(parse_config("{").unwrap_err().to_string().contains("not JSON"));
-        assert!(parse_config(r#"{"model_type": "bert"}"#).unwrap_err().to_string().contains("vocab_size"));
-    }
 }

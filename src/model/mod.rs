@@ -5,17 +5,21 @@
 
 mod bert;
 mod classifier;
+mod config_json;
 mod dropout;
 mod huggingface;
 mod init;
 mod inputs;
+mod names;
+mod pickle;
 mod remap;
+mod weight_files;
 mod weights;
 
 pub use bert::{Bert, BertForMaskedLm, BertShape, erf_gelu};
 pub use classifier::BertClassifier;
 pub use dropout::Dropout;
-pub use huggingface::ModelFolder;
+pub use huggingface::{Inventory, ModelFolder};
 pub use inputs::{BatchTensors, Inputs};
 pub use remap::remap;
 pub use weights::{HostTensor, Weights};

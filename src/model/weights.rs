@@ -67,6 +67,16 @@ impl Weights {
         self.0.iter().map(|(name, tensor)| (name.as_str(), tensor))
     }
 
+    /// Names and tensors, in name order, given away.
+    pub(super) fn into_iter(self) -> impl Iterator<Item = (String, HostTensor)> {
+        self.0.into_iter()
+    }
+
+    /// The tensors whose names are wanted.
+    pub(super) fn only(self, wanted: impl Fn(&str) -> bool) -> Self {
+        Self(self.0.into_iter().filter(|(name, _)| wanted(name)).collect())
+    }
+
     /// The safetensors file: the same weights give the same bytes.
     pub fn to_bytes(&self) -> Vec<u8> {
         let bytes: Vec<(&str, &[usize], Vec<u8>)> = self
@@ -106,7 +116,7 @@ impl Weights {
             Error::new(format!("not a whole safetensors file: {error}")).help("it may have been cut short: copy or make it again")
         })?;
         let mut out = BTreeMap::new();
-        for (name, view) in file.iter() {
+        for (name, view) in file.iter().filter(|(name, _)| !is_buffer(name)) {
             let values = floats(view.dtype(), view.data()).ok_or_else(|| {
                 Error::new(format!("tensor {name} holds {:?}, and weights are floating-point numbers", view.dtype()))
             })?;
@@ -121,18 +131,23 @@ impl Weights {
     }
 }
 
+/// Whether a name is no weight: old files keep `0, 1, 2, ...` under it.
+pub(super) fn is_buffer(name: &str) -> bool {
+    name.ends_with("embeddings.position_ids")
+}
+
 fn floats(dtype: Dtype, data: &[u8]) -> Option<Vec<f32>> {
     let pairs = || data.chunks_exact(2).map(|pair| u16::from_le_bytes([pair[0], pair[1]]));
     match dtype {
         Dtype::F32 => Some(data.chunks_exact(4).map(|x| f32::from_le_bytes([x[0], x[1], x[2], x[3]])).collect()),
         Dtype::BF16 => Some(pairs().map(|bits| f32::from_bits(u32::from(bits) << 16)).collect()),
-        Dtype::F16 => Some(pairs().map(half_to_f32).collect()),
+        Dtype::F16 => Some(pairs().map(f16_to_f32).collect()),
         _ => None,
     }
 }
 
 /// IEEE half precision to single, exactly.
-fn half_to_f32(bits: u16) -> f32 {
+pub(super) fn f16_to_f32(bits: u16) -> f32 {
     let sign = if bits >> 15 == 1 { -1.0 } else { 1.0 };
     let (exponent, fraction) = (i32::from(bits >> 10 & 0x1f), f32::from(bits & 0x3ff));
     match exponent {
@@ -341,8 +356,8 @@ mod tests {
     fn halves_widen_exactly() {
         for (bits, value) in [(0x3c00, 1.0), (0xc000, -2.0), (0x0001, 5.960_464_5e-8), (0x7bff, 65504.0), (0x7c00, f32::INFINITY)]
         {
-            assert_eq!(half_to_f32(bits), value);
+            assert_eq!(f16_to_f32(bits), value);
         }
-        assert!(half_to_f32(0x7e00).is_nan());
+        assert!(f16_to_f32(0x7e00).is_nan());
     }
 }

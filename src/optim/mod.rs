@@ -1,8 +1,9 @@
 //! Update rules over a model's parameters, and clipping by the global norm.
 //!
-//! The arithmetic of Adam and AdamW is burn's; the decay groups, the state's file and where it is loaded to are ours
+//! The arithmetic of Adam and AdamW is burn's, Adadelta's is ours; the decay groups, the state's file and where it is loaded to are ours
 //! (burn 0.22's optimizer loads its state to the default device, which need not exist).
 
+mod adadelta;
 mod clip;
 
 use std::any::Any;
@@ -15,6 +16,7 @@ use burn::optim::{
 };
 use burn::tensor::{Tensor, TensorData};
 
+use adadelta::Adadelta;
 pub use clip::{global_norm, scale};
 
 use crate::config::{OptimizerKind, TrainPlan};
@@ -34,6 +36,7 @@ pub struct Optimizer {
 enum Rule {
     Adam(Adam),
     AdamW(AdamW),
+    Adadelta(Adadelta),
 }
 
 impl Rule {
@@ -49,6 +52,10 @@ impl Rule {
             OptimizerKind::AdamW => {
                 let config = AdamWConfig::new().with_beta_1(beta1).with_beta_2(beta2).with_epsilon(epsilon);
                 Rule::AdamW(config.with_weight_decay(weight_decay as f32).build())
+            }
+            OptimizerKind::AdadeltaKeras | OptimizerKind::AdadeltaPyTorch => {
+                let rho = if plan.optimizer == OptimizerKind::AdadeltaKeras { 0.95 } else { 0.9 };
+                Rule::Adadelta(Adadelta { rho, epsilon: plan.epsilon, weight_decay })
             }
         }
     }
@@ -70,14 +77,20 @@ impl Rule {
                 let (value, state) = rule.step(lr, value, gradient, moments.map(AdamWState::new));
                 (value, state.expect(KEPT).momentum)
             }
+            Rule::Adadelta(rule) => rule.step(lr, value, gradient, moments),
+        }
+    }
+
+    /// Names of the state's parts in its file, as PyTorch calls them.
+    fn parts(&self) -> [&'static str; 3] {
+        match self {
+            Rule::Adam(_) | Rule::AdamW(_) => ["exp_avg", "exp_avg_sq", "step"],
+            Rule::Adadelta(_) => ["square_avg", "acc_delta", "step"],
         }
     }
 }
 
 type Moments<const D: usize> = AdaptiveMomentumState<D>;
-
-/// Names of the state's parts in its file, as PyTorch calls them.
-const PARTS: [&str; 3] = ["exp_avg", "exp_avg_sq", "step"];
 
 impl Optimizer {
     /// The plan's optimizer, with no state yet.
@@ -90,7 +103,7 @@ impl Optimizer {
         model.map(&mut Step { optimizer: self, path: ModulePath::default(), lr, gradients })
     }
 
-    /// The state on the host, for a checkpoint: `exp_avg.NAME`, `exp_avg_sq.NAME`, `step.NAME`.
+    /// The state on the host, for a checkpoint: `exp_avg.NAME`, `exp_avg_sq.NAME`, `step.NAME`, or Adadelta's.
     pub fn state<M: Module>(&self, model: &M) -> Weights {
         let mut reader = StateReader { optimizer: self, path: ModulePath::default(), out: Weights::default() };
         model.visit(&mut reader);
@@ -171,7 +184,7 @@ impl ModuleVisitor for StateReader<'_> {
             // Exact: a step count stays below 2^24 in f32 terms of its two halves.
             let time = HostTensor { shape: vec![2], values: vec![(moments.time >> 20) as f32, (moments.time & 0xf_ffff) as f32] };
             let parts = [to_host(moments.moment_1.clone()), to_host(moments.moment_2.clone()), time];
-            for (part, tensor) in PARTS.iter().zip(parts) {
+            for (part, tensor) in self.optimizer.rule.parts().iter().zip(parts) {
                 self.out.insert(&format!("{part}.{name}"), tensor);
             }
         }
@@ -199,7 +212,7 @@ impl ModuleVisitor for StateWriter<'_> {
         let device = param.val().device().inner();
         let tensor =
             |part: &HostTensor| Tensor::<D>::from_data(TensorData::new(part.values.clone(), part.shape.clone()), &device);
-        let parts = PARTS.map(|part| self.from.get(&format!("{part}.{name}")));
+        let parts = self.optimizer.rule.parts().map(|part| self.from.get(&format!("{part}.{name}")));
         match parts {
             [Some(first), Some(second), Some(time)]
                 if first.shape == param.dims() && second.shape == param.dims() && time.values.len() == 2 =>

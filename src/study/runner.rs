@@ -165,7 +165,7 @@ fn score(cell: &Cell, tasks: &[Task], spec: &StudySpec, device: &Device) -> Resu
         return Ok(there.scores);
     }
     let folder = ModelFolder::open(&cell.dir)?;
-    let pretrained = Pretrained { shape: folder.shape.clone(), weights: folder.weights()?, tokenizer: folder.tokenizer()? };
+    let pretrained = Pretrained { shape: folder.shape.clone(), weights: folder.tensors()?, tokenizer: folder.tokenizer()? };
     let finetune_options = FinetuneOptions {
         lr: spec.finetune_lr,
         epochs: spec.finetune_epochs,

@@ -67,6 +67,7 @@ fn data_facts(wanted: &Wanted, shards: &Shards) -> Result<DataFacts> {
 fn teacher_facts(from: &Path, student: Option<&Tokenizer>) -> Result<TeacherFacts> {
     let folder = ModelFolder::open(from)?;
     let (tokenizer, weights) = (folder.tokenizer()?, folder.weights()?);
+    let has_head = folder.inventory(&weights).has_head();
     let shape = &folder.shape;
     Ok(TeacherFacts {
         layers: shape.layers,
@@ -79,7 +80,7 @@ fn teacher_facts(from: &Path, student: Option<&Tokenizer>) -> Result<TeacherFact
         parameters: shape.parameters() as u64,
         tokenizer_hash: tokenizer.hash().to_owned(),
         content_hash: weights.hash(),
-        has_head: weights.get("cls.predictions.bias").is_some(),
+        has_head,
         first_differing_tokens: student.map_or_else(Vec::new, |student| differing(student.vocab(), tokenizer.vocab())),
     })
 }

@@ -1,5 +1,6 @@
 //! The only training loop, and a run in its directory.
 
+mod card;
 mod facts;
 mod finetune;
 mod interrupt;
@@ -10,6 +11,7 @@ use std::time::Instant;
 
 use burn::optim::{GradientsAccumulator, GradientsParams};
 
+pub use card::{model_card, run_of};
 pub use facts::{find_facts, open_shards, plan_run};
 pub use finetune::{FinetuneOptions, Pretrained, finetune};
 pub use interrupt::{catch_interrupts, interrupted};

@@ -204,7 +204,7 @@ fn lock(dir: &Path) -> Result<File> {
     }
 }
 
-fn finished(dir: &Path) -> Result<Option<Summary>> {
+pub(super) fn finished(dir: &Path) -> Result<Option<Summary>> {
     let path = dir.join("summary.json");
     if !path.exists() {
         return Ok(None);

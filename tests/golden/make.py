@@ -217,7 +217,13 @@ def train(make_student, teacher, batches, optimizer, weight_decay, lr, schedule,
         {"params": [p for name, p in student.named_parameters() if decays(name)], "weight_decay": weight_decay},
         {"params": [p for name, p in student.named_parameters() if not decays(name)], "weight_decay": 0.0},
     ]
-    rule = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[optimizer](groups, lr=lr, betas=(0.9, 0.98), eps=1e-6)
+    rule = {
+        "adam": lambda: torch.optim.Adam(groups, lr=lr, betas=(0.9, 0.98), eps=1e-6),
+        "adamw": lambda: torch.optim.AdamW(groups, lr=lr, betas=(0.9, 0.98), eps=1e-6),
+        # Keras's rule is PyTorch's with other defaults.
+        "adadelta-keras": lambda: torch.optim.Adadelta(groups, lr=lr, rho=0.95, eps=1e-7),
+        "adadelta-pytorch": lambda: torch.optim.Adadelta(groups, lr=lr, rho=0.9, eps=1e-6),
+    }[optimizer]()
     scheduler = get_linear_schedule_with_warmup(rule, *schedule) if schedule else None
     losses, norms, rates = [], [], []
     for step in range(steps):
@@ -259,6 +265,8 @@ def distillation():
         ("adam", "adam", 0.0, 1e-3, None, 0.0, "1e-3"),
         ("adam-l2", "adam", 0.01, 1e-3, None, 0.0, "1e-3"),
         ("adamw", "adamw", 0.1, 2e-3, None, 0.0, "2e-3"),
+        ("adadelta-keras", "adadelta-keras", 0.0, 1.0, None, 0.0, "1.0"),
+        ("adadelta-pytorch", "adadelta-pytorch", 0.01, 1.0, None, 0.0, "1.0"),
         ("clipped", "adam", 0.0, 1e-3, None, 0.01, "1e-3"),
         ("warmed-up", "adamw", 0.1, 2e-3, (5, 20), 2.0, "0 -> 2e-3 over 5 steps, then -> 0 linear"),
     ]:

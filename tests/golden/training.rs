@@ -210,7 +210,7 @@ fn train_plan(run: &RunCase, batch: usize) -> TrainPlan {
         optimizer: run.optimizer,
         beta1: 0.9,
         beta2: 0.98,
-        epsilon: 1e-6,
+        epsilon: run.optimizer.epsilon(),
         weight_decay: run.weight_decay,
         clip: run.clip,
         evaluate_every: 0,

@@ -408,10 +408,10 @@ fn the_reference_lists_every_key_and_is_itself_a_run_file() {
     # steps: from epochs             # optimizer steps, in place of epochs
     batch = 128                      # rows an optimizer step, over all devices
     lr = "0 -> 5e-4 over 5%, then -> 0 linear" # learning rate
-    optimizer = "adam"               # update rule (adam | adamw)
-    beta1 = 0.9                      # decay of the first moment
-    beta2 = 0.98                     # decay of the second moment
-    epsilon = 1e-6                   # added to the root of the second moment
+    optimizer = "adam"               # update rule (adam | adamw | adadelta-keras | adadelta-pytorch)
+    beta1 = 0.9                      # Adam's decay of the first moment
+    beta2 = 0.98                     # Adam's decay of the second moment
+    # epsilon: 1e-6; 1e-7 for adadelta-keras # added to the root of the second moment
     weight_decay = 0.0               # weight decay; never on biases and layer norms
     clip = 5.0                       # largest global gradient norm; 0 does not clip
     # evaluate_every: steps / 10     # steps between held-out evaluations

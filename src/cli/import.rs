@@ -1,0 +1,97 @@
+//! `upstill import`.
+
+use std::path::PathBuf;
+
+use serde::Serialize;
+
+use super::{new_folder, print_json};
+use crate::error::Result;
+use crate::model::{Inventory, ModelFolder};
+use crate::train::model_card;
+
+#[derive(clap::Args)]
+#[command(after_help = "\
+Every command that takes a model reads such a folder as it is; this says what is in it, and with OUT makes it a folder of
+today's BertForMaskedLM in one model.safetensors (f32).
+
+Examples:
+  upstill import distilbert-base-uncased/
+  upstill import old-bert/ models/bert")]
+pub struct Args {
+    /// A Hugging Face folder of the BERT family: config.json, weights (safetensors or pytorch_model.bin), tokenizer
+    folder: PathBuf,
+    /// Where to write the model; nothing is written unless given
+    out: Option<PathBuf>,
+    /// Print what was found on standard output
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Serialize)]
+struct Found<'a> {
+    architecture: &'a str,
+    shape: &'a crate::model::BertShape,
+    parameters: usize,
+    files: Vec<String>,
+    tokenizer_tokens: usize,
+    masked_language_model_head: bool,
+    used: usize,
+    missing: &'a [String],
+    left_over: &'a [String],
+}
+
+pub fn run(args: Args) -> Result<()> {
+    let folder = ModelFolder::open(&args.folder)?;
+    let out = args.out.map(|out| new_folder(&out)).transpose()?;
+    let (files, tokenizer) = (folder.weight_files()?, folder.tokenizer()?);
+    let inventory = folder.inventory(&folder.tensors()?);
+    if let Some(out) = &out {
+        ModelFolder::export(out, &folder.load(&burn::tensor::Device::flex())?, &tokenizer, &model_card(&folder)?)?;
+        eprintln!("wrote {}", out.display());
+    }
+    if args.json {
+        print_json(&Found {
+            architecture: folder.architecture,
+            shape: &folder.shape,
+            parameters: folder.shape.parameters(),
+            files,
+            tokenizer_tokens: tokenizer.vocab_size(),
+            masked_language_model_head: inventory.has_head(),
+            used: inventory.used.len(),
+            missing: &inventory.missing,
+            left_over: &inventory.left_over,
+        });
+        return Ok(());
+    }
+    print!("{}", describe(&folder, &files, tokenizer.vocab_size(), &inventory));
+    Ok(())
+}
+
+fn describe(folder: &ModelFolder, files: &[String], tokens: usize, inventory: &Inventory) -> String {
+    let shape = &folder.shape;
+    let list = |names: &[String]| if names.is_empty() { "none".to_owned() } else { names.join("\n               ") };
+    let head = match inventory.has_head() {
+        true => "there: it can teach, predict and be scored",
+        false => "missing: it can be fine-tuned, but not teach, predict or be scored",
+    };
+    format!(
+        "model          {}: {} layers x {} wide, {} heads, feed-forward {}, vocabulary {}, {} positions, {} token types\n\
+         weights        {}: {} tensors used\n\
+         tokenizer      {tokens} tokens\n\
+         word head      {head}\n\
+         missing        {}\n\
+         left over      {}\n",
+        folder.architecture,
+        shape.layers,
+        shape.hidden,
+        shape.heads,
+        shape.intermediate,
+        shape.vocab_size,
+        shape.max_positions,
+        shape.token_types,
+        files.join(", "),
+        inventory.used.len(),
+        list(&inventory.missing),
+        list(&inventory.left_over),
+    )
+}

@@ -1,0 +1,49 @@
+//! `upstill logits`.
+
+use std::io::{BufRead, IsTerminal, Write, stdin, stdout};
+use std::path::PathBuf;
+
+use super::DeviceArg;
+use crate::error::{Error, Result};
+use crate::methods::sentence_logits;
+use crate::model::ModelFolder;
+
+#[derive(clap::Args)]
+#[command(after_help = "\
+Reads one sentence a line from standard input; the tensors are logits [n, s, v] (0 at padding), input_ids and
+attention_mask [n, s]: n sentences, padded to the longest, s positions, vocabulary v.
+
+Examples:
+  upstill logits runs/student < sentences.txt > logits.safetensors")]
+pub struct Args {
+    /// A run directory, a checkpoint or a Hugging Face folder
+    model: PathBuf,
+    /// Sentences at once
+    #[arg(long, default_value_t = 8)]
+    batch: usize,
+    #[command(flatten)]
+    device: DeviceArg,
+}
+
+pub fn run(args: Args) -> Result<()> {
+    let folder = ModelFolder::open(&args.model)?;
+    if stdout().is_terminal() {
+        return Err(Error::new("logits are a binary file, and standard output is a terminal").help("add: > logits.safetensors"));
+    }
+    let sentences = stdin()
+        .lock()
+        .lines()
+        .collect::<std::io::Result<Vec<String>>>()
+        .map_err(|error| Error::new(format!("standard input can't be read as lines of UTF-8 text: {error}")))?;
+    if sentences.is_empty() {
+        return Err(Error::new("standard input holds no sentences").help("give one a line: upstill logits MODEL < sentences.txt"));
+    }
+    let device = args.device.choose("cpu")?.handle;
+    let out = sentence_logits(&folder.load(&device)?, &folder.tokenizer()?, &sentences, args.batch, &device)?;
+    if out.cut > 0 {
+        eprintln!("note: {} sentences were cut to the {} tokens that the model reads", out.cut, folder.shape.max_positions);
+    }
+    stdout()
+        .write_all(&out.to_bytes())
+        .map_err(|error| Error::new(format!("the logits could not be written to standard output: {error}")))
+}

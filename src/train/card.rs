@@ -1,0 +1,91 @@
+//! The model card of an exported model: what it was trained on, by which plan, and what it scored.
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+use super::run::finished;
+use crate::config::Plan;
+use crate::error::Result;
+use crate::model::ModelFolder;
+
+/// The folder of the run that a model belongs to: beside it, or above its checkpoint.
+pub fn run_of(model: &Path) -> Option<PathBuf> {
+    model.ancestors().take(4).find(|folder| folder.join("plan.toml").is_file()).map(Path::to_owned)
+}
+
+/// A `README.md` with the front matter that model hubs read.
+///
+/// # Errors
+/// When the plan beside the model can't be read.
+pub fn model_card(folder: &ModelFolder) -> Result<String> {
+    let shape = &folder.shape;
+    let mut out = format!(
+        "---\nlibrary_name: transformers\npipeline_tag: fill-mask\ntags: [bert, upstill]\n---\n\n# {}\n\n\
+         BERT for masked language modelling: {} layers, width {}, {} heads, {} tokens, rows of at most {}; {} parameters. \
+         Written by upstill {}.\n",
+        folder.name(),
+        shape.layers,
+        shape.hidden,
+        shape.heads,
+        shape.vocab_size,
+        shape.max_positions,
+        shape.parameters(),
+        env!("CARGO_PKG_VERSION"),
+    );
+    let Some(run) = run_of(&folder.path) else {
+        let _ = write!(
+            out,
+            "\nConverted from a model of architecture `{}`; how it was trained is not known here.\n",
+            folder.architecture
+        );
+        return Ok(out);
+    };
+    let plan = Plan::load(&run.join("plan.toml"))?;
+    let _ = write!(
+        out,
+        "\n## Training\n\n| | |\n|---|---|\n| method | {} |\n| teacher | {} |\n| text | {} sentences, {} tokens (`{}`) |\n\
+         | steps | {} of {} rows of {} tokens |\n| learning rate | {} |\n| seed | {} |\n",
+        plan.method,
+        teacher(&plan),
+        plan.data.sentences,
+        plan.data.tokens,
+        name_of(&plan.data.shards),
+        plan.train.steps,
+        plan.train.batch,
+        plan.data.length,
+        plan.train.lr,
+        plan.seed,
+    );
+    // A checkpoint is not what the run's summary speaks of.
+    if !folder.path.components().any(|part| part.as_os_str() == "checkpoints")
+        && let Some(summary) = finished(&run)?
+        && let Some(loss) = summary.held_out_loss
+    {
+        let _ = write!(
+            out,
+            "\n## Scores\n\nHeld-out loss {loss:.4} nats a masked token (perplexity {:.2}) after {} steps.\n",
+            loss.exp(),
+            summary.steps
+        );
+    }
+    let mut public = plan.clone();
+    public.data.shards = name_of(&plan.data.shards);
+    if let Some(teacher) = &mut public.teacher {
+        teacher.from = name_of(&teacher.from);
+    }
+    let _ = write!(out, "\n## Plan\n\n```toml\n{}```\n", public.to_toml());
+    Ok(out)
+}
+
+fn teacher(plan: &Plan) -> String {
+    match plan.teacher.as_ref().map(|teacher| &teacher.model) {
+        None => "none".to_owned(),
+        Some(None) => "the uniform distribution (a control)".to_owned(),
+        Some(Some(model)) => format!("{} layers, width {}, {} parameters", model.layers, model.hidden, model.parameters),
+    }
+}
+
+/// A folder's own name: where it lay on the training machine is nobody's business.
+fn name_of(path: &str) -> String {
+    Path::new(path).file_name().map_or(path.to_owned(), |name| name.to_string_lossy().into_owned())
+}
