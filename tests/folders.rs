@@ -56,7 +56,7 @@ fn every_dialect_gives_what_transformers_says() {
         // What a model says at padding means nothing.
         for at in (0..rows * length).filter(|at| mask.concat()[*at] == 1) {
             eprintln!("{} at {at}", case.name);
-            close(&found[at * width..][..width], &case.values[at * width..][..width], Kind::LogitsCpu);
+            close(&found[at * width..][..width], &case.values[at * width..][..width], Kind::Logits);
         }
     }
 }
@@ -202,7 +202,7 @@ fn logits_at_padding_are_zero_and_rows_at_once_change_nothing() {
     let sentences = ["a cat sat".to_owned(), "a".to_owned(), String::new()];
     let (one, all) = (1, 8);
     let [alone, together] = [one, all].map(|rows| sentence_logits(&model, &tokenizer, &sentences, rows, &device).unwrap());
-    close(&alone.logits_nsv, &together.logits_nsv, Kind::LogitsCpu);
+    close(&alone.logits_nsv, &together.logits_nsv, Kind::Logits);
     let [_, s, v] = together.dims;
     for (at, logits_v) in together.logits_nsv.chunks(v).enumerate() {
         assert_eq!(logits_v.iter().all(|&x| x == 0.0), together.attention_mask_ns[at] == 0, "row {} at {}", at / s, at % s);

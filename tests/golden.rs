@@ -14,6 +14,7 @@ use upstill::model::{BertForMaskedLm, BertShape, Dropout, Inputs, ModelFolder, W
 use upstill::tokens::Tokenizer;
 
 use crate::close::{Kind, close};
+use crate::common::software_gpu;
 
 fn path(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name)
@@ -128,13 +129,22 @@ impl ModelCase {
 
 #[test]
 fn logits_are_those_of_transformers() {
-    let device = Device::flex();
+    logits_on(&Device::flex());
+}
+
+#[test]
+fn a_software_gpus_logits_are_those_of_transformers() {
+    let Some(gpu) = software_gpu() else { return };
+    logits_on(&gpu.handle);
+}
+
+fn logits_on(device: &Device) {
     for case in golden::<Models>("models.json").cases {
         eprintln!("{}", case.name);
-        let model = model(&format!("model-{}", case.name), &case.shape, &device);
-        let inputs = case.inputs(0..case.rows, case.length(), &device);
-        let logits = model.logits(&inputs, ints(&case.at, &device), &mut Dropout::off());
-        close(&host(logits), &case.logits, Kind::LogitsCpu);
+        let model = model(&format!("model-{}", case.name), &case.shape, device);
+        let inputs = case.inputs(0..case.rows, case.length(), device);
+        let logits = model.logits(&inputs, ints(&case.at, device), &mut Dropout::off());
+        close(&host(logits), &case.logits, Kind::Logits);
     }
 }
 
@@ -151,7 +161,7 @@ fn padding_changes_no_logits() {
             let wanted = &case.logits[slots[0] * vocab..(slots[0] + slots.len()) * vocab];
             let inputs = case.inputs(row..row + 1, real, &device);
             eprintln!("{}, row {row} without its padding", case.name);
-            close(&host(model.logits(&inputs, ints(&at, &device), &mut Dropout::off())), wanted, Kind::LogitsCpu);
+            close(&host(model.logits(&inputs, ints(&at, &device), &mut Dropout::off())), wanted, Kind::Logits);
         }
     }
 }

@@ -15,6 +15,7 @@ use upstill::train::{FitOptions, Flow, Learner, fit};
 
 use super::{golden, model, weights};
 use crate::close::{Kind, close, difference};
+use crate::common::software_gpu;
 
 #[derive(Deserialize)]
 struct Distillation {
@@ -82,8 +83,7 @@ struct RunCase {
 }
 
 /// Distillation of the golden teacher. Its own data is a stand-in: the batches are the golden ones.
-fn dwt(teacher: &BertShape, distill: DistillPlan, steps: u64) -> Dwt {
-    let device = Device::flex();
+fn dwt(teacher: &BertShape, distill: DistillPlan, steps: u64, device: &Device) -> Dwt {
     let words = (SPECIAL_TOKENS.len()..teacher.vocab_size).map(|id| format!("w{id}"));
     let vocab = SPECIAL_TOKENS.iter().map(|&token| token.to_owned()).chain(words).collect();
     let shards = Shards::from_sentences(Tokenizer::from_vocab(vocab).unwrap(), vec![vec![5, 6, 7]], vec![vec![8, 9]]);
@@ -92,7 +92,7 @@ fn dwt(teacher: &BertShape, distill: DistillPlan, steps: u64) -> Dwt {
     let batches = |split| Batches::new(&shards, split, options).unwrap();
     let data =
         MaskedLm { train: batches(Split::Train), held_out: batches(Split::HeldOut), evaluate_rows: 1, device: device.clone() };
-    Dwt::new(data, distill, steps, Box::new(ModelTeacher::new(model("teacher", teacher, &device))))
+    Dwt::new(data, distill, steps, Box::new(ModelTeacher::new(model("teacher", teacher, device))))
 }
 
 /// Equation 3 with alpha_h = 1.
@@ -133,6 +133,17 @@ fn close_weights(what: &str, found: &Weights, wanted: &Weights, kind: impl Fn(&s
 
 #[test]
 fn gradients_by_every_parameter_are_pytorchs() {
+    gradients_on(&Device::flex(), Kind::LossCpu, Kind::GradientCpu);
+}
+
+#[test]
+fn a_software_gpus_gradients_are_pytorchs() {
+    let Some(gpu) = software_gpu() else { return };
+    gradients_on(&gpu.handle, Kind::LossGpu, Kind::GradientGpu);
+}
+
+/// Both cases' losses, and their gradients by every parameter, against PyTorch's.
+fn gradients_on(device: &Device, loss_kind: Kind, gradient_kind: Kind) {
     let Distillation { student, teacher, batches, gradients, .. } = golden("distillation.json");
     let batch = batches.into_iter().next().unwrap().batch();
     for case in gradients {
@@ -142,17 +153,17 @@ fn gradients_by_every_parameter_are_pytorchs() {
             label_smoothing: case.smoothing,
             ..distill(case.alpha_soft, case.tau)
         };
-        let method = dwt(&teacher, plan, 1);
-        let student = model("student", &student, &Device::flex().autodiff());
+        let method = dwt(&teacher, plan, 1, device);
+        let student = model("student", &student, &device.clone().autodiff());
         let loss = method.losses(&[&student], &batch, &method.settings(0), method.size(&batch), &mut Dropout::off()).remove(0);
         let StepLoss { total, hard, soft } = loss;
         let found = [total.clone(), hard, soft.unwrap()].map(|loss| loss.into_scalar::<f32>());
         eprintln!("{}: total, hard and soft loss", case.name);
-        close(&found, &[case.total, case.hard, case.soft], Kind::LossCpu);
+        close(&found, &[case.total, case.hard, case.soft], loss_kind);
 
         let gradients = GradientsParams::from_grads(total.backward(), &student);
         let found = Weights::of(&student.map(&mut GradientInPlace(gradients)));
-        close_weights(&case.name, &found, &weights(&format!("gradients-{}", case.name)), |_| Kind::GradientCpu);
+        close_weights(&case.name, &found, &weights(&format!("gradients-{}", case.name)), |_| gradient_kind);
     }
 }
 
@@ -228,7 +239,8 @@ fn twenty_steps_of_each_optimizer_are_pytorchs() {
         let train = train_plan(&run, batches[0].rows);
         // Whole, and in micro-batches of three rows and one.
         for micro_batch in [train.batch, 3] {
-            let method = Fixed { method: dwt(&teacher, distill(2.0, 2.0), train.steps), batches: batches.clone() };
+            let method =
+                Fixed { method: dwt(&teacher, distill(2.0, 2.0), train.steps, &Device::flex()), batches: batches.clone() };
             let learner = Learner {
                 name: "model".to_owned(),
                 model: model("student", &student, &Device::flex().autodiff()),
