@@ -8,6 +8,7 @@ mod curve;
 mod golden;
 mod report;
 mod rows;
+mod tasks;
 mod text;
 mod tidy;
 mod tokens;
