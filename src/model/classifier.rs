@@ -1,10 +1,13 @@
 //! BERT for classifying or scoring a text or a pair: pooler and classifier on `[CLS]`, as Hugging Face's
 //! `BertForSequenceClassification`.
 
+use std::path::Path;
+
 use burn::module::Module;
 use burn::nn::Linear;
 use burn::tensor::activation::tanh;
 use burn::tensor::{Device, Int, Tensor};
+use serde_json::{Map, Value, json};
 
 use super::bert::{Bert, BertShape, Pooler};
 use super::dropout::Dropout;
@@ -12,6 +15,8 @@ use super::init::Init;
 use super::inputs::Inputs;
 use super::weights::Weights;
 use crate::error::Result;
+use crate::files::write_text;
+use crate::tokens::Tokenizer;
 
 /// BERT with a pooler and a classifier.
 #[derive(Module, Debug)]
@@ -51,4 +56,40 @@ impl BertClassifier {
         }
         self.classifier.forward(dropout.apply(pooled_bd))
     }
+
+    /// Writes a folder that `transformers`' `AutoModelForSequenceClassification` reads, into a folder that is there. `labels` are
+    /// the classes' names in the order of the outputs; none for a score.
+    ///
+    /// # Errors
+    /// When it can't be written.
+    pub fn write_into(&self, folder: &Path, shape: &BertShape, labels: &[String], tokenizer: &Tokenizer) -> Result<()> {
+        let text =
+            serde_json::to_string_pretty(&config(shape, labels, tokenizer)).expect("a JSON value in memory can be written");
+        write_text(&folder.join("config.json"), &(text + "\n"))?;
+        tokenizer.save(folder)?;
+        Weights::of(self).write(&folder.join("model.safetensors"))
+    }
+}
+
+fn config(shape: &BertShape, labels: &[String], tokenizer: &Tokenizer) -> Value {
+    let names: Vec<String> = if labels.is_empty() { vec!["score".to_owned()] } else { labels.to_vec() };
+    let by_id: Map<String, Value> = names.iter().enumerate().map(|(id, name)| (id.to_string(), json!(name))).collect();
+    let by_name: Map<String, Value> = names.iter().enumerate().map(|(id, name)| (name.clone(), json!(id))).collect();
+    json!({
+        "architectures": ["BertForSequenceClassification"],
+        "model_type": "bert",
+        "problem_type": if labels.is_empty() { "regression" } else { "single_label_classification" },
+        "id2label": by_id,
+        "label2id": by_name,
+        "vocab_size": shape.vocab_size,
+        "hidden_size": shape.hidden,
+        "num_hidden_layers": shape.layers,
+        "num_attention_heads": shape.heads,
+        "intermediate_size": shape.intermediate,
+        "max_position_embeddings": shape.max_positions,
+        "type_vocab_size": shape.token_types,
+        "hidden_act": "gelu",
+        "layer_norm_eps": shape.norm_epsilon,
+        "pad_token_id": tokenizer.special().pad,
+    })
 }
