@@ -5,6 +5,7 @@ mod cli;
 mod close;
 mod common;
 mod curve;
+mod finetune;
 mod golden;
 mod report;
 mod rows;

@@ -342,7 +342,7 @@ fn glue_is_fine_tuned_kept_and_found_again() {
         .join("\n");
     insta::assert_snapshot!(refused, @"
     exit 2
-    error: the folder keeps scores of other settings: lr 2e-5, batch 4, length 128, 1 passes, dropout 0.1, best pass kept
+    error: the folder keeps scores of other settings: lr 2e-5, batch 4, length 32, 1 passes, dropout 0.1, best pass kept
       in: kept/rte/seed-1
     help: choose another --out; nothing was changed
     ");
@@ -394,6 +394,8 @@ fn what_finetune_is_asked_for_has_to_fit_together() {
         said(&["--task", "rte", "--data", "glue", "--patience", "0"]),
         said(&["--task", "rte", "--data", "glue", "--warmup", "1"]),
     ];
+    let no_run = fails(dir.path(), &["finetune", "m/model", "--every-checkpoint", "--task", "rte", "--data", "glue"]);
+    assert!(no_run.contains("error: there are no checkpoints\n  in: m/model\nhelp: --every-checkpoint takes a run"), "{no_run}");
     insta::assert_snapshot!(all.join("\n"), @"
     exit 2
     error: no task was named

@@ -103,8 +103,8 @@ pub struct Finetuning<'a> {
     pub pretrained: &'a Pretrained,
     /// What it learns.
     pub task: &'a Task,
-    /// How.
-    pub options: &'a FinetuneOptions,
+    /// How: rows are no longer than the model has positions.
+    pub options: FinetuneOptions,
     /// On what.
     pub device: &'a Device,
     /// Where progress goes.
@@ -120,15 +120,15 @@ impl<'a> Finetuning<'a> {
     pub fn new(
         pretrained: &'a Pretrained,
         task: &'a Task,
-        options: &'a FinetuneOptions,
+        options: &FinetuneOptions,
         device: &'a Device,
         console: &'a Console,
     ) -> Result<Self> {
         if task.train.is_empty() || task.dev.iter().all(|split| split.examples.is_empty()) {
             return Err(Error::new(format!("the task {} has no examples to train on or to score", task.name)));
         }
-        let length = options.length.min(pretrained.shape.max_positions);
-        let encoded = EncodedTask::new(task, &pretrained.tokenizer, length)?;
+        let options = FinetuneOptions { length: options.length.min(pretrained.shape.max_positions), ..options.clone() };
+        let encoded = EncodedTask::new(task, &pretrained.tokenizer, options.length)?;
         Ok(Self { pretrained, task, options, device, console, encoded })
     }
 
@@ -137,7 +137,7 @@ impl<'a> Finetuning<'a> {
     /// # Errors
     /// When a step isn't finite, or a stop was asked for.
     pub fn run(&self, seed: u64) -> Result<Finetuned> {
-        let (started, options) = (Instant::now(), self.options);
+        let (started, options) = (Instant::now(), &self.options);
         let method = self.method(seed);
         let per_epoch = method.steps_per_epoch();
         let steps = ((options.epochs * per_epoch as f64).ceil() as u64).max(1);
