@@ -331,6 +331,9 @@ fn glue_is_fine_tuned_kept_and_found_again() {
         (&"BertForSequenceClassification".into(), &"not_entailment".into())
     );
 
+    let settings = fs::read_to_string(dir.path().join("kept/rte/model/tokenizer_config.json")).unwrap();
+    assert!(settings.contains("\"model_max_length\": 32"), "{settings}");
+
     let again = run(dir.path(), &[&command[..], &["--json"]].concat());
     assert_eq!(String::from_utf8_lossy(&again.stdout), String::from_utf8_lossy(&output.stdout));
     assert!(String::from_utf8_lossy(&again.stderr).contains("4 of 4 runs done (4 found)"));

@@ -63,10 +63,13 @@ impl BertClassifier {
     /// # Errors
     /// When it can't be written.
     pub fn write_into(&self, folder: &Path, shape: &BertShape, labels: &[String], tokenizer: &Tokenizer) -> Result<()> {
-        let text =
-            serde_json::to_string_pretty(&config(shape, labels, tokenizer)).expect("a JSON value in memory can be written");
-        write_text(&folder.join("config.json"), &(text + "\n"))?;
+        let pretty = |value: Value| serde_json::to_string_pretty(&value).expect("a JSON value in memory can be written") + "\n";
+        write_text(&folder.join("config.json"), &pretty(config(shape, labels, tokenizer)))?;
         tokenizer.save(folder)?;
+        // Over the tokenizer's own, which does not know the model's longest row.
+        let mut settings = tokenizer.settings();
+        settings["model_max_length"] = json!(shape.max_positions);
+        write_text(&folder.join("tokenizer_config.json"), &pretty(settings))?;
         Weights::of(self).write(&folder.join("model.safetensors"))
     }
 }

@@ -174,8 +174,16 @@ mod tests {
     #[test]
     fn a_task_is_printed_with_its_spread_and_its_confusion() {
         let scores = TaskScores::of(&task("t"), &[run(1, 0.5), run(2, 0.7)]).unwrap();
-        insta::assert_snapshot!(scores.terminal(), @"");
-        insta::assert_snapshot!(serde_json::to_string(&scores).unwrap(), @"");
+        insta::assert_snapshot!(scores.terminal(), @"
+        accuracy             0.7000 ± 0.1414
+        f1                   0.5000 ± 0.1414
+
+        rows: true; columns: answered, summed over 2 seeds
+                    no  certainly
+        no         100          3
+        certainly    0         14
+        ");
+        insta::assert_snapshot!(serde_json::to_string(&scores).unwrap(), @r#"{"task":"t","metrics":{"accuracy":{"mean":0.7,"sd":0.14142135623730948},"f1":{"mean":0.5,"sd":0.14142135623730948}},"seeds":2,"score":{"mean":0.6,"sd":0.14142135623730948},"classes":["no","certainly"],"confusion":[[100,3],[0,14]],"notes":[],"scores":[0.5,0.7]}"#);
     }
 
     #[test]
@@ -190,6 +198,14 @@ mod tests {
         let scores = all(names);
         assert_eq!(scores.metrics.keys().collect::<Vec<_>>(), ["dwt-7", "glue-8"]);
         assert!((scores.metrics["glue-8"].mean - 0.4).abs() < 1e-12 && scores.metrics["dwt-7"].mean < 0.4);
-        insta::assert_snapshot!(all(&names[..2]).terminal(), @"");
+        insta::assert_snapshot!(all(&names[..2]).terminal(), @"
+        task      score            metrics
+        cola      0.0500 ± 0.0707  accuracy 0.1500 ± 0.0707, f1 -0.0500 ± 0.0707
+        sst-2     0.1500 ± 0.0707  accuracy 0.2500 ± 0.0707, f1 0.0500 ± 0.0707
+        dwt-7     –                needs mrpc, sts-b, qqp, mnli, qnli
+        glue-8    –                needs mrpc, sts-b, qqp, mnli, qnli, rte
+        glue-9    –                needs mrpc, sts-b, qqp, mnli, qnli, rte, wnli
+        mean ± standard deviation over 2 seeds; a task's score is the mean of its metrics
+        ");
     }
 }
