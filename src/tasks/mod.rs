@@ -129,8 +129,8 @@ pub struct Task {
 }
 
 impl Task {
-    /// Every metric of the task by name, from the outputs on each dev split. Where there are several splits, the name says
-    /// which: "accuracy-matched".
+    /// Every metric of the task by name, from the outputs on each dev split. The name says which split, where it isn't just
+    /// "dev": "accuracy-matched".
     ///
     /// # Panics
     /// Where there are more or fewer outputs than dev examples.
@@ -140,7 +140,7 @@ impl Task {
             let predicted: Vec<f64> = outputs.iter().map(|row| self.kind.answer(row).value()).collect();
             let truth: Vec<f64> = split.examples.iter().map(|example| example.label.value()).collect();
             for metric in &self.metrics {
-                scores.insert(self.score_name(*metric, split), metric.of(&predicted, &truth));
+                scores.insert(Self::score_name(*metric, split), metric.of(&predicted, &truth));
             }
         }
         scores
@@ -149,7 +149,7 @@ impl Task {
     /// The one number of the task: the mean of its metrics and splits, as on the GLUE leaderboard; not a number where one is
     /// missing.
     pub fn main_score(&self, scores: &BTreeMap<String, f64>) -> f64 {
-        let names = self.dev.iter().flat_map(|split| self.metrics.iter().map(|metric| self.score_name(*metric, split)));
+        let names = self.dev.iter().flat_map(|split| self.metrics.iter().map(|metric| Self::score_name(*metric, split)));
         let values: Vec<f64> = names.map(|name| scores.get(&name).copied().unwrap_or(f64::NAN)).collect();
         values.iter().sum::<f64>() / values.len() as f64
     }
@@ -203,8 +203,8 @@ impl Task {
         self.dev.iter().zip(outputs)
     }
 
-    fn score_name(&self, metric: Metric, split: &Split) -> String {
-        if self.dev.len() == 1 { metric.name().to_owned() } else { format!("{}-{}", metric.name(), split.name) }
+    fn score_name(metric: Metric, split: &Split) -> String {
+        if split.name == "dev" { metric.name().to_owned() } else { format!("{}-{}", metric.name(), split.name) }
     }
 }
 
