@@ -139,6 +139,11 @@ impl Checkpoints {
     }
 }
 
+/// The optimizer steps that a checkpoint's folder is named for.
+pub fn step_of(path: &Path) -> Option<u64> {
+    path.file_name()?.to_str()?.strip_prefix("step-")?.parse().ok()
+}
+
 /// Reads a checkpoint's state and checks every file against it.
 ///
 /// # Errors

@@ -149,11 +149,11 @@ fn errors_say_what_where_and_what_to_do() {
     error: there is no model in nowhere
     help: give a run directory that has finished, a checkpoint, or a folder with config.json and model.safetensors
     ");
-    insta::assert_snapshot!(fails(dir.path(), &["finetune", "nowhere", "--task", "cola"]), @r#"
+    insta::assert_snapshot!(fails(dir.path(), &["finetune", "nowhere", "--task", "cola"]), @"
     exit 2
-    error: unknown task "cola"
-    help: one of: pocket-acceptability, pocket-sentiment, pocket-paraphrase, pocket-entailment, pocket-similarity
-    "#);
+    error: there is no model in nowhere
+    help: give a run directory that has finished, a checkpoint, or a folder with config.json and model.safetensors
+    ");
     insta::assert_snapshot!(fails(dir.path(), &["report", "nowhere"]), @"
     exit 2
     error: no such folder
@@ -260,4 +260,214 @@ fn a_study_prints_its_arms_and_repeats_nothing() {
     let cells = plans();
     let again = study();
     assert_eq!((again["arms"].clone(), plans()), (first["arms"].clone(), cells), "a second time finds every run");
+}
+
+/// A model that was trained for a step, and a folder of GLUE's with two tasks.
+fn model_and_glue(dir: &Path) {
+    fs::write(dir.join("run.toml"), RUN_FILE).unwrap();
+    let short = ["train", "run.toml", "--set", "train.steps=2", "--set", "train.checkpoint_every=1", "--out", "m"];
+    assert!(run(dir, &short).status.success());
+    let write = |name: &str, text: String| {
+        let path = dir.join("glue").join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    };
+    let rows = |count: usize| {
+        (0..count).map(|at| format!("x\t{}\t\tanna is a {}.\n", at % 2, ["dog", "baker"][at % 2])).collect::<String>()
+    };
+    write("CoLA/train.tsv", rows(12));
+    write("CoLA/dev.tsv", rows(6));
+    write("CoLA/test.tsv", "index\tsentence\n0\tben is a dog.\n1\t\n".to_owned());
+    let pairs = |count: usize| {
+        let row = |at: usize| format!("{at}\tanna is a dog.\tben is a dog.\t{}\n", ["entailment", "not_entailment"][at % 2]);
+        "index\tsentence1\tsentence2\tlabel\n".to_owned() + &(0..count).map(row).collect::<String>()
+    };
+    write("RTE/train.tsv", pairs(6));
+    write("RTE/dev.tsv", pairs(4));
+}
+
+#[test]
+fn glue_is_fine_tuned_kept_and_found_again() {
+    let dir = tempdir().unwrap();
+    model_and_glue(dir.path());
+    let command = [
+        "finetune",
+        "m",
+        "--task",
+        "glue",
+        "--data",
+        "glue",
+        "--seeds",
+        "2",
+        "--batch",
+        "4",
+        "--epochs",
+        "1",
+        "--keep-best",
+        "--out",
+        "kept",
+    ];
+    let output = run(dir.path(), &[&command[..], &["--json"]].concat());
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{said}");
+    assert!(said.contains("note: CoLA/train.tsv: row count 12, and the official file's is 8551"), "{said}");
+    let json: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let keys = |value: &serde_json::Value| value.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
+    assert_eq!(keys(&json), ["task", "metrics", "seeds", "tasks", "left_out"]);
+    assert_eq!(keys(&json["tasks"][0]), ["task", "metrics", "seeds", "score", "classes", "confusion", "notes", "scores"]);
+    assert!(
+        json["tasks"][0]["metrics"]["matthews"]["sd"].is_number() && json["tasks"][1]["metrics"]["accuracy"]["mean"].is_number()
+    );
+    let confused: u64 = json["tasks"][1]["confusion"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .flat_map(|row| row.as_array().unwrap())
+        .map(|n| n.as_u64().unwrap())
+        .sum();
+    assert_eq!(confused, 8, "4 dev rows, 2 seeds");
+
+    let predictions = fs::read_to_string(dir.path().join("kept/cola/seed-2/CoLA.tsv")).unwrap();
+    let lines: Vec<&str> = predictions.lines().collect();
+    assert!(lines[0] == "index\tprediction" && lines.len() == 3 && ["1\t0", "1\t1"].contains(&lines[2]), "{predictions}");
+    let config: serde_json::Value =
+        serde_json::from_slice(&fs::read(dir.path().join("kept/rte/model/config.json")).unwrap()).unwrap();
+    assert_eq!(
+        (&config["architectures"][0], &config["id2label"]["1"]),
+        (&"BertForSequenceClassification".into(), &"not_entailment".into())
+    );
+
+    let settings = fs::read_to_string(dir.path().join("kept/rte/model/tokenizer_config.json")).unwrap();
+    assert!(settings.contains("\"model_max_length\": 32"), "{settings}");
+
+    let again = run(dir.path(), &[&command[..], &["--json"]].concat());
+    assert_eq!(String::from_utf8_lossy(&again.stdout), String::from_utf8_lossy(&output.stdout));
+    assert!(String::from_utf8_lossy(&again.stderr).contains("4 of 4 runs done (4 found)"));
+    let other = ["finetune", "m", "--task", "rte", "--data", "glue", "--seeds", "1", "--lr", "1e-3", "--out", "kept"];
+    let refused = fails(dir.path(), &other)
+        .lines()
+        .filter(|line| !line.starts_with("note:") && !line.starts_with("device:"))
+        .collect::<Vec<_>>()
+        .join("\n");
+    insta::assert_snapshot!(refused, @"
+    exit 2
+    error: the folder keeps scores of other settings: lr 2e-5, batch 4, length 32, 1 passes, dropout 0.1, best pass kept
+      in: kept/rte/seed-1
+    help: choose another --out; nothing was changed
+    ");
+}
+
+#[test]
+fn every_checkpoint_is_scored_for_the_report() {
+    let dir = tempdir().unwrap();
+    model_and_glue(dir.path());
+    let command = [
+        "finetune",
+        "m",
+        "--every-checkpoint",
+        "--task",
+        "rte",
+        "--data",
+        "glue",
+        "--seeds",
+        "2",
+        "--batch",
+        "4",
+        "--epochs",
+        "1",
+        "--json",
+    ];
+    let output = run(dir.path(), &command);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let json: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let steps: Vec<u64> = json["checkpoints"].as_array().unwrap().iter().map(|one| one["step"].as_u64().unwrap()).collect();
+    assert_eq!(steps, [1, 2]);
+    assert_eq!((&json["task"], &json["metrics"]), (&"rte".into(), &json["checkpoints"][1]["metrics"]));
+    assert!(run(dir.path(), &["report", "m", "--out", "r.html"]).status.success());
+    assert!(fs::read_to_string(dir.path().join("r.html")).unwrap().contains("Score on rte by pre-training step"));
+}
+
+#[test]
+fn what_finetune_is_asked_for_has_to_fit_together() {
+    let dir = tempdir().unwrap();
+    model_and_glue(dir.path());
+    let said = |args: &[&str]| fails(dir.path(), &[&["finetune", "m"], args].concat());
+    let all = [
+        said(&[]),
+        said(&["--task", "cola"]),
+        said(&["--task", "qnli", "--data", "glue"]),
+        said(&["--task", "glue", "--data", "glue/CoLA"]),
+        said(&["--task", "glue", "--data", "glue", "--train", "a.tsv"]),
+        said(&["--task", "pocket-sentiment", "--dev", "a.tsv"]),
+        said(&["--train", "glue/RTE/train.tsv", "--dev", "glue/RTE/dev.tsv", "--text", "premise", "--label", "label"]),
+        said(&["--task", "rte", "--data", "glue", "--patience", "0"]),
+        said(&["--task", "rte", "--data", "glue", "--warmup", "1"]),
+    ];
+    let no_run = fails(dir.path(), &["finetune", "m/model", "--every-checkpoint", "--task", "rte", "--data", "glue"]);
+    assert!(no_run.contains("error: there are no checkpoints\n  in: m/model\nhelp: --every-checkpoint takes a run"), "{no_run}");
+    insta::assert_snapshot!(all.join("\n"), @"
+    exit 2
+    error: no task was named
+    help: name one with --task, or a table's columns with --train, --dev, --text and --label
+
+    exit 2
+    error: --task cola needs --data
+    help: give the folder with GLUE's official files, which holds CoLA/, SST-2/ and so on
+
+    exit 2
+    error: qnli needs train.tsv; the folder holds CoLA, RTE
+      in: glue
+    help: --data takes the folder that holds QNLI/ or that folder itself; --train FILE takes any other file
+
+    exit 2
+    error: the folder holds no task of GLUE; it holds dev.tsv, test.tsv, train.tsv
+      in: glue/CoLA
+    help: --data takes the folder that holds CoLA/, SST-2/ and so on, as GLUE's own download makes it
+
+    exit 2
+    error: --train, --dev and --test replace the files of one task
+    help: name the task with --task
+
+    exit 2
+    error: a pocket task has no files
+    help: leave out --train, --dev and --test
+
+    exit 2
+    error: there is no column `premise`; there is `index`, `sentence1`, `sentence2`, `label`
+      in: glue/RTE/train.tsv
+    help: mend the file, or read it as a table: --train, --dev, --text, --text2 and --label name files and columns
+
+    exit 2
+    error: --batch, --seeds, --lr, --epochs and --patience must be above 0, and --length at least 8
+
+    exit 2
+    error: --warmup is a share of the steps: from 0 to below 1
+    ");
+}
+
+#[test]
+fn a_table_is_a_task_by_its_columns() {
+    let dir = tempdir().unwrap();
+    model_and_glue(dir.path());
+    let args = [
+        "finetune",
+        "m",
+        "--train",
+        "glue/RTE/train.tsv",
+        "--dev",
+        "glue/RTE/dev.tsv",
+        "--text",
+        "sentence1",
+        "--text2",
+        "sentence2",
+    ];
+    let more = ["--label", "label", "--metric", "f1", "--seeds", "1", "--epochs", "9", "--patience", "1"];
+    let output = run(dir.path(), &[&args[..], &more].concat());
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{said}");
+    let printed = String::from_utf8_lossy(&output.stdout);
+    assert!(
+        printed.starts_with("f1 ") && printed.contains("rows: true; columns: answered") && printed.contains("not_entailment"),
+        "{printed}"
+    );
 }

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use upstill::log::{StepRecord, Summary};
 use upstill::study::report::{read, terminal_table, write_report};
 use upstill::study::results::{Arm, SeedResult, Study};
+use upstill::train::{FinetuneSettings, SeedScores};
 
 const STEPS: u64 = 600;
 
@@ -225,6 +226,41 @@ fn loose_runs_are_compared_and_an_unfinished_one_is_marked() {
     let page = page_of(&[dir.path().into()]);
     assert!(page.contains("<small>unfinished: step 123 of 600, held-out loss so far 4."), "{page}");
     assert!(page.contains("2 ways of training, compared") && page.contains("1 run unfinished."));
+}
+
+#[test]
+fn scores_of_checkpoints_are_drawn_over_pre_training_steps() {
+    let dir = tempfile::tempdir().unwrap();
+    for (fake, gain) in [(&ARMS[0], 0.1), (&ARMS[2], 0.2)] {
+        let run = dir.path().join(fake.name);
+        fake.run(&run, 1, STEPS);
+        for (step, seed) in [(200_u64, 1_u64), (200, 2), (400, 1), (400, 2), (600, 1), (600, 2)] {
+            let score = 0.5 + gain * step as f64 / STEPS as f64 + 0.01 * noise(seed, step);
+            let scores = SeedScores {
+                task: "cola".into(),
+                seed,
+                score,
+                scores: BTreeMap::from([("matthews".to_owned(), score)]),
+                confusion: None,
+                epochs: 3.0,
+                seconds: 1.0,
+                settings: FinetuneSettings { model: "m".into(), data: "d".into(), options: "o".into() },
+            };
+            let place = run.join(format!("finetune/step-{step:07}/cola/seed-{seed}"));
+            fs::create_dir_all(&place).unwrap();
+            fs::write(place.join("scores.json"), serde_json::to_string(&scores).unwrap()).unwrap();
+        }
+    }
+    let materials = read(&[dir.path().into()]).unwrap();
+    let arms = &materials[0].study.arms;
+    let last: Vec<f64> = arms.iter().map(|arm| (arm.scores["cola"].mean * 100.0).round()).collect();
+    assert_eq!((arms[0].name.as_str(), &last[..]), ("dwt-decay", &[70.0, 60.0][..]), "the table has the last checkpoint's");
+    let page = page_of(&[dir.path().into()]);
+    let figure = page.split("</span> Score on cola by pre-training step</h3>").nth(1).unwrap().split("</figure>").next().unwrap();
+    assert!(figure.contains("standalone") && figure.contains("dwt-decay") && figure.contains(">score<"), "{figure}");
+    fs::write(dir.path().join("standalone/finetune/step-0000200/cola/seed-1/scores.json"), "{}").unwrap();
+    let error = read(&[dir.path().into()]).unwrap_err().to_string();
+    assert!(error.contains("not a fine-tuning's scores") && error.contains("step-0000200"), "{error}");
 }
 
 #[test]

@@ -50,12 +50,12 @@ fn gzip(bytes: &[u8]) -> Vec<u8> {
     out.finish().unwrap()
 }
 
-fn zstd(bytes: &[u8]) -> Vec<u8> {
+pub fn zstd(bytes: &[u8]) -> Vec<u8> {
     zstd::encode_all(bytes, 3).unwrap()
 }
 
 /// A parquet file of two row groups with a text column (nulls as none) and a number column.
-fn parquet(groups: &[&[Option<&str>]]) -> Vec<u8> {
+pub fn parquet(groups: &[&[Option<&str>]]) -> Vec<u8> {
     use parquet::data_type::{ByteArrayType, Int64Type};
     use parquet::file::writer::SerializedFileWriter;
     let schema = "message rows { REQUIRED INT64 id; OPTIONAL BYTE_ARRAY text (UTF8); }";

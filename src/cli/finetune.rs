@@ -1,43 +1,98 @@
 //! `upstill finetune`.
 
-use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::Serialize;
+use serde_json::Value;
 
 use super::{DeviceArg, print_json};
+use crate::checkpoint::{Checkpoints, step_of};
+use crate::device::Device;
 use crate::error::{Error, Result};
+use crate::log::Console;
 use crate::model::ModelFolder;
-use crate::study::results::MeanSd;
-use crate::tasks::{pocket_names, pocket_task};
-use crate::train::{FinetuneOptions, Pretrained, finetune};
+use crate::study::scores::{GlueScores, TaskScores};
+use crate::tasks::{
+    Files, Metric, TableSpec, Task, glue_folder, glue_name, glue_names, glue_task, pocket_names, pocket_task, table_task,
+};
+use crate::train::{CHECKPOINT_SCORES, FinetuneOptions, Finetuning, Pretrained};
 
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
-  upstill finetune runs/student --task pocket-entailment
-  upstill finetune runs/student --task pocket-acceptability --seeds 5 --lr 1e-4 --json")]
+  upstill finetune runs/student --task cola --data glue/ --seeds 5 --out runs/student/cola
+  upstill finetune runs/student --task glue --data glue/ --out scores/
+  upstill finetune runs/student --train a.csv --dev b.csv --text review --label stars
+  upstill finetune runs/student --every-checkpoint --task pocket-entailment
+
+The defaults are the paper's. With --out, the same command again goes on with the seeds that are not there yet.")]
 pub struct Args {
     /// A run directory, a checkpoint or a Hugging Face folder
     model: PathBuf,
-    /// The task: pocket-acceptability, pocket-sentiment, pocket-paraphrase, pocket-entailment or pocket-similarity
+    /// One of GLUE's (cola, sst-2, mrpc, sts-b, qqp, mnli, qnli, rte, wnli), `glue` for all that --data holds, a pocket task
+    /// (pocket-acceptability, -sentiment, -paraphrase, -entailment, -similarity), or any name for a table's
     #[arg(long)]
-    task: String,
+    task: Option<String>,
+    /// The folder with GLUE's official files: it holds CoLA/, SST-2/ and so on
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// Learn from this file: a .tsv, .csv, .jsonl or .parquet
+    #[arg(long, value_name = "FILE")]
+    train: Option<PathBuf>,
+    /// Score on this file
+    #[arg(long, value_name = "FILE")]
+    dev: Option<PathBuf>,
+    /// Predict this file's answers into --out
+    #[arg(long, value_name = "FILE", requires = "out")]
+    test: Option<PathBuf>,
+    /// The column of the text; this makes a task of any table
+    #[arg(long, value_name = "COLUMN", requires_all = ["train", "dev", "label"])]
+    text: Option<String>,
+    /// The column of a pair's second text
+    #[arg(long, value_name = "COLUMN", requires = "text")]
+    text2: Option<String>,
+    /// The column of the answer; the classes are the labels of --train, numbers in their order, words by the alphabet
+    #[arg(long, value_name = "COLUMN", requires = "text")]
+    label: Option<String>,
+    /// Answers are numbers to come close to, not classes
+    #[arg(long, requires = "text")]
+    regression: bool,
+    /// How a table's answers are scored; accuracy, or both correlations with --regression, unless given
+    #[arg(long = "metric", value_enum, requires = "text")]
+    metrics: Vec<Metric>,
+    /// Pass over a table's rows with an empty text or label
+    #[arg(long, requires = "text")]
+    skip_empty: bool,
     /// Fine-tune this often, each with a seed of its own
     #[arg(long, default_value_t = 3)]
     seeds: u64,
-    /// Highest learning rate
+    /// Highest learning rate; it falls to 0 linearly
     #[arg(long, default_value_t = 2e-5)]
     lr: f64,
     /// Examples a step
     #[arg(long, default_value_t = 32)]
     batch: usize,
-    /// Passes over the training split
-    #[arg(long, default_value_t = 3.0)]
-    epochs: f64,
+    /// Passes over the training split; 3, and 5 for MRPC, unless given
+    #[arg(long)]
+    epochs: Option<f64>,
     /// Longest row in tokens
     #[arg(long, default_value_t = 128)]
     length: usize,
+    /// Share of the steps over which the learning rate rises
+    #[arg(long, default_value_t = 0.0)]
+    warmup: f64,
+    /// Score and keep the pass that is best on the dev split, not the last
+    #[arg(long)]
+    keep_best: bool,
+    /// Stop after this many passes without a better dev score
+    #[arg(long, value_name = "PASSES")]
+    patience: Option<u64>,
+    /// Keep scores, predictions of test files, and the best seed's model in this folder
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    /// Fine-tune each checkpoint of the run MODEL, for `upstill report` to draw; into MODEL/finetune unless --out is given
+    #[arg(long)]
+    every_checkpoint: bool,
     #[command(flatten)]
     device: DeviceArg,
     /// Print the scores on standard output
@@ -45,45 +100,195 @@ pub struct Args {
     json: bool,
 }
 
+/// What was asked for, read and checked.
+struct Wanted {
+    tasks: Vec<Task>,
+    /// Of `--task glue`: a line on each task that is not there.
+    left_out: Option<Vec<String>>,
+}
+
+/// What a model scored: one task, or all of GLUE.
 #[derive(Serialize)]
-struct Scored {
-    task: String,
-    metrics: BTreeMap<String, MeanSd>,
-    seeds: u64,
+#[serde(untagged)]
+enum Scores {
+    Task(TaskScores),
+    Glue(GlueScores),
+}
+
+/// With `--every-checkpoint`: the last checkpoint's scores, and those of all.
+#[derive(Serialize)]
+struct ByStep {
+    #[serde(flatten)]
+    last: Value,
+    checkpoints: Vec<AtStep>,
+}
+
+#[derive(Serialize)]
+struct AtStep {
+    step: u64,
+    #[serde(flatten)]
+    scores: Scores,
 }
 
 pub fn run(args: Args) -> Result<()> {
-    let task = pocket_task(&args.task).ok_or_else(|| {
-        Error::new(format!("unknown task {:?}", args.task)).help(format!("one of: {}", pocket_names().join(", ")))
-    })?;
-    if args.batch == 0 || args.seeds == 0 || args.length < 8 || args.lr <= 0.0 || args.epochs <= 0.0 {
-        return Err(Error::new("--batch, --seeds, --lr and --epochs must be above 0, and --length at least 8"));
-    }
-    let folder = ModelFolder::open(&args.model)?;
-    let pretrained = Pretrained { shape: folder.shape.clone(), weights: folder.tensors()?, tokenizer: folder.tokenizer()? };
+    check(&args)?;
+    let models = models(&args)?;
+    let wanted = wanted(&args)?;
+    let notes = wanted.tasks.iter().flat_map(|task| &task.notes).chain(wanted.left_out.iter().flatten());
+    notes.for_each(|note| eprintln!("note: {note}"));
     let device = args.device.choose("auto")?;
-    let options = FinetuneOptions {
-        lr: args.lr,
-        batch: args.batch,
-        length: args.length,
-        epochs: args.epochs,
-        ..FinetuneOptions::default()
-    };
-    let mut values: BTreeMap<String, Vec<f64>> = BTreeMap::new();
-    for seed in 1..=args.seeds {
-        let metrics = finetune(&pretrained, &task, &options, seed, &device)?;
-        let line: Vec<String> = metrics.iter().map(|(name, value)| format!("{name} {value:.4}")).collect();
-        eprintln!("seed {seed} of {}: {}", args.seeds, line.join(", "));
-        metrics.into_iter().for_each(|(name, value)| values.entry(name).or_default().push(value));
+    let console = Console::study(args.seeds * wanted.tasks.len() as u64 * models.len() as u64);
+    let mut scored = Vec::new();
+    let most = models.iter().map(|(_, model, _)| model.shape.max_positions).min().unwrap_or(args.length);
+    if most < args.length {
+        eprintln!("note: the model has {most} positions: longer rows are cut there, not at --length {}", args.length);
     }
-    let metrics: BTreeMap<String, MeanSd> =
-        values.iter().filter_map(|(name, values)| Some((name.clone(), MeanSd::of(values)?))).collect();
-    if args.json {
-        print_json(&Scored { task: task.name, metrics, seeds: args.seeds });
-        return Ok(());
+    for (step, model, out) in &models {
+        if args.every_checkpoint {
+            console.note(&format!("checkpoint of step {step}"));
+        }
+        let pretrained = Pretrained::read(model)?;
+        let scores = score(&args, &wanted, &pretrained, out.as_deref(), &device, &console)?;
+        scored.push(AtStep { step: *step, scores });
     }
-    for (name, MeanSd { mean, sd }) in metrics {
-        println!("{name:<12} {mean:.4}{}", sd.map_or(String::new(), |sd| format!(" ± {sd:.4}")));
+    console.finish();
+    print(&args, scored);
+    Ok(())
+}
+
+fn check(args: &Args) -> Result<()> {
+    let epochs = args.epochs.unwrap_or(3.0);
+    if args.batch == 0 || args.seeds == 0 || args.length < 8 || args.lr <= 0.0 || epochs <= 0.0 || args.patience == Some(0) {
+        return Err(Error::new("--batch, --seeds, --lr, --epochs and --patience must be above 0, and --length at least 8"));
+    }
+    if !(0.0..1.0).contains(&args.warmup) {
+        return Err(Error::new("--warmup is a share of the steps: from 0 to below 1"));
     }
     Ok(())
+}
+
+/// The models to fine-tune: the steps of their checkpoints, and where their scores are kept.
+fn models(args: &Args) -> Result<Vec<(u64, ModelFolder, Option<PathBuf>)>> {
+    if !args.every_checkpoint {
+        return Ok(vec![(0, ModelFolder::open(&args.model)?, args.out.clone())]);
+    }
+    let out = args.out.clone().unwrap_or_else(|| args.model.join(CHECKPOINT_SCORES));
+    let checkpoints = Checkpoints::of_run(&args.model).list()?;
+    if checkpoints.is_empty() {
+        return Err(Error::new("there are no checkpoints")
+            .at(args.model.display())
+            .help("--every-checkpoint takes a run directory; `train.keep_checkpoints` says how many a run keeps"));
+    }
+    let model = |path: &PathBuf| {
+        let name = path.file_name().unwrap_or_default();
+        Ok((step_of(path).unwrap_or(0), ModelFolder::open(path)?, Some(out.join(name))))
+    };
+    checkpoints.iter().map(model).collect()
+}
+
+fn wanted(args: &Args) -> Result<Wanted> {
+    let one = |task| Ok(Wanted { tasks: vec![task], left_out: None });
+    if let Some(text) = &args.text {
+        return one(table_task(&table(args, text))?);
+    }
+    let name = args.task.as_deref().ok_or_else(|| {
+        Error::new("no task was named").help("name one with --task, or a table's columns with --train, --dev, --text and --label")
+    })?;
+    let files = Files { train: args.train.clone(), dev: args.dev.clone(), test: args.test.clone() };
+    let replaces_files = files != Files::default();
+    if name == "glue" {
+        if replaces_files {
+            return Err(Error::new("--train, --dev and --test replace the files of one task").help("name the task with --task"));
+        }
+        let data = data(args, name)?;
+        let (whole, left_out) = glue_folder(data)?;
+        let tasks = whole.iter().map(|name| glue_task(name, data, &files)).collect::<Result<_>>()?;
+        return Ok(Wanted { tasks, left_out: Some(left_out) });
+    }
+    if let Some(name) = glue_name(name) {
+        let nowhere = Path::new("");
+        let given = files.train.is_some() && files.dev.is_some();
+        return one(glue_task(name, if given { args.data.as_deref().unwrap_or(nowhere) } else { data(args, name)? }, &files)?);
+    }
+    let task = pocket_task(name).ok_or_else(|| {
+        let known = format!("one of: {}, glue, {}", glue_names().join(", "), pocket_names().join(", "));
+        Error::new(format!("unknown task {name:?}")).help(format!("{known}; any table with --train, --dev, --text and --label"))
+    })?;
+    if replaces_files {
+        return Err(Error::new("a pocket task has no files").help("leave out --train, --dev and --test"));
+    }
+    one(task)
+}
+
+fn data<'a>(args: &'a Args, task: &str) -> Result<&'a Path> {
+    args.data.as_deref().ok_or_else(|| {
+        Error::new(format!("--task {task} needs --data"))
+            .help("give the folder with GLUE's official files, which holds CoLA/, SST-2/ and so on")
+    })
+}
+
+fn table(args: &Args, text: &str) -> TableSpec {
+    let path = |path: &Option<PathBuf>| path.clone().unwrap_or_default();
+    let stem = || path(&args.train).file_stem().unwrap_or_default().to_string_lossy().into_owned();
+    TableSpec {
+        name: args.task.clone().unwrap_or_else(stem),
+        train: path(&args.train),
+        dev: path(&args.dev),
+        test: args.test.clone(),
+        text: text.to_owned(),
+        text2: args.text2.clone(),
+        label: args.label.clone().unwrap_or_default(),
+        regression: args.regression,
+        metrics: args.metrics.clone(),
+        skip_empty: args.skip_empty,
+    }
+}
+
+fn score(
+    args: &Args,
+    wanted: &Wanted,
+    pretrained: &Pretrained,
+    out: Option<&Path>,
+    device: &Device,
+    console: &Console,
+) -> Result<Scores> {
+    let mut scored = Vec::new();
+    for task in &wanted.tasks {
+        let paper = FinetuneOptions::for_task(&task.name);
+        let options = FinetuneOptions {
+            lr: args.lr,
+            batch: args.batch,
+            length: args.length,
+            epochs: args.epochs.unwrap_or(paper.epochs),
+            warmup: args.warmup,
+            keep_best: args.keep_best,
+            patience: args.patience,
+            ..paper
+        };
+        let runs = Finetuning::new(pretrained, task, &options, device, console)?.run_seeds(args.seeds, out)?;
+        scored.extend(TaskScores::of(task, &runs));
+    }
+    Ok(match &wanted.left_out {
+        Some(left_out) => Scores::Glue(GlueScores::of(scored, left_out.clone())),
+        None => Scores::Task(scored.swap_remove(0)),
+    })
+}
+
+fn print(args: &Args, scored: Vec<AtStep>) {
+    if !args.json {
+        for AtStep { step, scores } in &scored {
+            if args.every_checkpoint {
+                println!("step {step}");
+            }
+            match scores {
+                Scores::Task(scores) => println!("{}", scores.terminal()),
+                Scores::Glue(scores) => println!("{}", scores.terminal()),
+            }
+        }
+    } else if args.every_checkpoint {
+        let last = scored.last().map_or(Value::Null, |last| serde_json::to_value(&last.scores).expect("scores can be written"));
+        print_json(&ByStep { last, checkpoints: scored });
+    } else {
+        scored.iter().for_each(|one| print_json(&one.scores));
+    }
 }

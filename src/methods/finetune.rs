@@ -4,12 +4,14 @@
 use burn::module::Module;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 
+use rayon::prelude::*;
+
 use super::{BatchSize, Method, Settings};
 use crate::batch::Order;
 use crate::error::Result;
 use crate::loss::{StepLoss, hard_loss};
 use crate::model::{BertClassifier, Dropout, Inputs};
-use crate::tasks::{Example, Kind, Label, Task};
+use crate::tasks::{Example, Kind, Outputs, Split, Task};
 use crate::tokens::Tokenizer;
 
 /// One example as ids: `[CLS] first [SEP]` or `[CLS] first [SEP] second [SEP]`.
@@ -17,57 +19,83 @@ use crate::tokens::Tokenizer;
 pub struct Encoded {
     ids: Vec<i32>,
     types: Vec<i32>,
-    /// The class, or the score.
+    /// The class, or the score; not a number where it is hidden.
     target: f32,
 }
 
 /// Several examples, to be padded to the longest of them.
 pub type EncodedBatch = Vec<Encoded>;
 
-/// A task made ready for a model: encoded splits, and the order of its batches.
-pub struct Finetune {
+/// A task's splits as ids, made once for all seeds.
+pub struct EncodedTask {
     train: Vec<Encoded>,
-    dev: Vec<Encoded>,
+    dev: Vec<Vec<Encoded>>,
+    test: Vec<Vec<Encoded>>,
     is_regression: bool,
     pad: i32,
+}
+
+impl EncodedTask {
+    /// Encodes a task with at most `length` tokens a row (the longer text of a pair is cut first).
+    ///
+    /// # Errors
+    /// When a text can't be encoded.
+    pub fn new(task: &Task, tokenizer: &Tokenizer, length: usize) -> Result<Self> {
+        let rows = |examples: &[Example]| {
+            examples.par_iter().map(|example| encode(example, tokenizer, length)).collect::<Result<Vec<_>>>()
+        };
+        let splits = |splits: &[Split]| splits.iter().map(|split| rows(&split.examples)).collect::<Result<Vec<_>>>();
+        Ok(Self {
+            train: rows(&task.train)?,
+            dev: splits(&task.dev)?,
+            test: splits(&task.test)?,
+            is_regression: matches!(task.kind, Kind::Regression { .. }),
+            pad: tokenizer.special().pad as i32,
+        })
+    }
+}
+
+/// A task made ready for a model: its splits, and the order of its batches.
+pub struct Finetune<'a> {
+    task: &'a EncodedTask,
     batch: usize,
     seed: u64,
     device: Device,
 }
 
-impl Finetune {
-    /// Encodes a task with at most `length` tokens a row (the longer text of a pair is cut first).
-    ///
-    /// # Errors
-    /// When a text can't be encoded.
-    pub fn new(task: &Task, tokenizer: &Tokenizer, length: usize, batch: usize, seed: u64, device: &Device) -> Result<Self> {
-        let encode =
-            |examples: &[Example]| examples.iter().map(|example| encode(example, tokenizer, length)).collect::<Result<Vec<_>>>();
-        Ok(Self {
-            train: encode(&task.train)?,
-            dev: encode(&task.dev)?,
-            is_regression: matches!(task.kind, Kind::Regression { .. }),
-            pad: tokenizer.special().pad as i32,
-            batch,
-            seed,
-            device: device.clone(),
-        })
+impl<'a> Finetune<'a> {
+    /// Batches of `batch` examples, in an order drawn from `seed`.
+    pub fn new(task: &'a EncodedTask, batch: usize, seed: u64, device: &Device) -> Self {
+        Self { task, batch, seed, device: device.clone() }
     }
 
     /// Steps of one pass over the training split.
     pub fn steps_per_epoch(&self) -> u64 {
-        self.train.len().div_ceil(self.batch) as u64
+        self.task.train.len().div_ceil(self.batch) as u64
     }
 
-    /// The model's outputs on the dev split, a row an example.
-    pub fn predict(&self, model: &BertClassifier) -> Vec<Vec<f32>> {
+    /// The model's outputs on each dev split.
+    pub fn predict_dev(&self, model: &BertClassifier) -> Vec<Outputs> {
+        self.task.dev.iter().map(|rows| self.predict(model, rows)).collect()
+    }
+
+    /// The model's outputs on each test split.
+    pub fn predict_test(&self, model: &BertClassifier) -> Vec<Outputs> {
+        self.task.test.iter().map(|rows| self.predict(model, rows)).collect()
+    }
+
+    /// Rows of like length go together, so that little is padded; the outputs are in the rows' own order.
+    fn predict(&self, model: &BertClassifier, rows: &[Encoded]) -> Outputs {
         let model = model.valid();
-        let mut out = Vec::with_capacity(self.dev.len());
-        for batch in self.dev.chunks(self.batch) {
-            let logits = model.logits(&self.inputs(batch), &mut Dropout::off());
+        let mut order: Vec<usize> = (0..rows.len()).collect();
+        order.sort_by_key(|&at| rows[at].ids.len());
+        let mut out = vec![Vec::new(); rows.len()];
+        for chunk in order.chunks(self.batch) {
+            let batch: EncodedBatch = chunk.iter().map(|&at| rows[at].clone()).collect();
+            let logits = model.logits(&self.inputs(&batch), &mut Dropout::off());
             let outputs = logits.dims()[1];
             let flat: Vec<f32> = logits.into_data().try_to_vec().expect("logits are f32");
-            out.extend(flat.chunks(outputs).map(<[f32]>::to_vec));
+            chunk.iter().zip(flat.chunks(outputs)).for_each(|(&at, row)| out[at] = row.to_vec());
         }
         out
     }
@@ -75,9 +103,11 @@ impl Finetune {
     /// The examples of step `step`: the epoch's order, entered where the step begins; an epoch's last batch may be short.
     fn at(&self, step: u64) -> EncodedBatch {
         let (epoch, within) = (step / self.steps_per_epoch(), step % self.steps_per_epoch());
-        let order = Order::new(self.train.len() as u64, self.seed, epoch);
+        let order = Order::new(self.task.train.len() as u64, self.seed, epoch);
         let from = within as usize * self.batch;
-        (from..(from + self.batch).min(self.train.len())).map(|i| self.train[order.at(i as u64) as usize].clone()).collect()
+        (from..(from + self.batch).min(self.task.train.len()))
+            .map(|i| self.task.train[order.at(i as u64) as usize].clone())
+            .collect()
     }
 
     fn inputs(&self, batch: &[Encoded]) -> Inputs {
@@ -85,7 +115,7 @@ impl Finetune {
         let fill = |of: &dyn Fn(&Encoded, usize) -> i32| -> Vec<i32> {
             batch.iter().flat_map(|row| (0..length).map(move |i| of(row, i))).collect()
         };
-        let ids = fill(&|row, i| row.ids.get(i).copied().unwrap_or(self.pad));
+        let ids = fill(&|row, i| row.ids.get(i).copied().unwrap_or(self.task.pad));
         let types = fill(&|row, i| row.types.get(i).copied().unwrap_or(0));
         let positions = fill(&|_, i| i as i32);
         let segments = fill(&|row, i| i32::from(i < row.ids.len()));
@@ -95,7 +125,7 @@ impl Finetune {
     fn loss(&self, model: &BertClassifier, batch: &[Encoded], whole: BatchSize, dropout: &mut Dropout) -> Tensor<1> {
         let logits = model.logits(&self.inputs(batch), dropout);
         let targets: Vec<f32> = batch.iter().map(|row| row.target).collect();
-        let summed = if self.is_regression {
+        let summed = if self.task.is_regression {
             let targets = Tensor::<1>::from_data(TensorData::new(targets, [batch.len()]), &self.device);
             (logits.squeeze_dim::<1>(1) - targets).square().sum()
         } else {
@@ -107,7 +137,7 @@ impl Finetune {
     }
 }
 
-impl Method for Finetune {
+impl Method for Finetune<'_> {
     type Model = BertClassifier;
     type Batch = EncodedBatch;
 
@@ -143,10 +173,11 @@ impl Method for Finetune {
     }
 
     fn held_out(&self, models: &[&BertClassifier]) -> Result<Vec<f64>> {
-        let whole = self.size(&self.dev);
+        let rows = self.task.dev.iter().map(Vec::len).sum();
+        let whole = BatchSize { targets: rows, tokens: 0 };
         let loss = |model: &&BertClassifier| {
             let model = model.valid();
-            let parts = self.dev.chunks(self.batch);
+            let parts = self.task.dev.iter().flat_map(|split| split.chunks(self.batch));
             parts.map(|part| f64::from(self.loss(&model, part, whole, &mut Dropout::off()).into_scalar::<f32>())).sum()
         };
         Ok(models.iter().map(loss).collect())
@@ -173,9 +204,5 @@ fn encode(example: &Example, tokenizer: &Tokenizer, length: usize) -> Result<Enc
         ids.push(special.sep as i32);
         types.resize(ids.len(), 1);
     }
-    let target = match example.label {
-        Label::Class(class) => class as f32,
-        Label::Score(score) => score as f32,
-    };
-    Ok(Encoded { ids, types, target })
+    Ok(Encoded { ids, types, target: example.label.value() as f32 })
 }

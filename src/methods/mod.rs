@@ -13,7 +13,7 @@ use burn::module::Module;
 pub use dwt::{Dwt, standalone};
 pub use evaluate::{Evaluation, evaluate};
 pub use fill::{Candidate, fill_mask};
-pub use finetune::{EncodedBatch, Finetune};
+pub use finetune::{EncodedBatch, EncodedTask, Finetune};
 pub use logits::{SentenceLogits, sentence_logits};
 pub use masked_lm::MaskedLm;
 pub use teacher::{ModelTeacher, Teacher, TeacherSignal, UniformTeacher};

@@ -1,17 +1,23 @@
 //! BERT for classifying or scoring a text or a pair: pooler and classifier on `[CLS]`, as Hugging Face's
 //! `BertForSequenceClassification`.
 
+use std::path::Path;
+
 use burn::module::Module;
 use burn::nn::Linear;
 use burn::tensor::activation::tanh;
 use burn::tensor::{Device, Int, Tensor};
+use serde_json::{Map, Value, json};
 
 use super::bert::{Bert, BertShape, Pooler};
+use super::config_json;
 use super::dropout::Dropout;
 use super::init::Init;
 use super::inputs::Inputs;
 use super::weights::Weights;
 use crate::error::Result;
+use crate::files::write_text;
+use crate::tokens::Tokenizer;
 
 /// BERT with a pooler and a classifier.
 #[derive(Module, Debug)]
@@ -51,4 +57,32 @@ impl BertClassifier {
         }
         self.classifier.forward(dropout.apply(pooled_bd))
     }
+
+    /// Writes a folder that `transformers`' `AutoModelForSequenceClassification` reads, into a folder that is there. `labels` are
+    /// the classes' names in the order of the outputs; none for a score.
+    ///
+    /// # Errors
+    /// When it can't be written.
+    pub fn write_into(&self, folder: &Path, shape: &BertShape, labels: &[String], tokenizer: &Tokenizer) -> Result<()> {
+        let pretty = |value: Value| serde_json::to_string_pretty(&value).expect("a JSON value in memory can be written") + "\n";
+        write_text(&folder.join("config.json"), &pretty(config(shape, labels, tokenizer)))?;
+        tokenizer.save(folder)?;
+        // Over the tokenizer's own, which does not know the model's longest row.
+        let mut settings = tokenizer.settings();
+        settings["model_max_length"] = json!(shape.max_positions);
+        write_text(&folder.join("tokenizer_config.json"), &pretty(settings))?;
+        Weights::of(self).write(&folder.join("model.safetensors"))
+    }
+}
+
+fn config(shape: &BertShape, labels: &[String], tokenizer: &Tokenizer) -> Value {
+    let names: Vec<String> = if labels.is_empty() { vec!["score".to_owned()] } else { labels.to_vec() };
+    let by_id: Map<String, Value> = names.iter().enumerate().map(|(id, name)| (id.to_string(), json!(name))).collect();
+    let by_name: Map<String, Value> = names.iter().enumerate().map(|(id, name)| (name.clone(), json!(id))).collect();
+    let mut config = config_json::write(shape, tokenizer.special().pad);
+    config["architectures"] = json!(["BertForSequenceClassification"]);
+    config["problem_type"] = json!(if labels.is_empty() { "regression" } else { "single_label_classification" });
+    config["id2label"] = json!(by_id);
+    config["label2id"] = json!(by_name);
+    config
 }

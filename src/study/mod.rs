@@ -3,6 +3,7 @@
 pub mod figure;
 pub mod report;
 pub mod results;
+pub mod scores;
 pub mod statistics;
 
 mod runner;

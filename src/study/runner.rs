@@ -17,7 +17,7 @@ use crate::log::{Console, Summary};
 use crate::model::ModelFolder;
 use crate::tasks::Task;
 use crate::tokens::Shards;
-use crate::train::{FinetuneOptions, Pretrained, RunOptions, find_facts, finetune, interrupted, train_run};
+use crate::train::{FinetuneOptions, Finetuning, Pretrained, RunOptions, find_facts, interrupted, train_run};
 
 /// How a study is carried out; nothing of it changes results beyond rounding.
 pub struct StudyOptions<'a> {
@@ -164,8 +164,7 @@ fn score(cell: &Cell, tasks: &[Task], spec: &StudySpec, device: &Device) -> Resu
     {
         return Ok(there.scores);
     }
-    let folder = ModelFolder::open(&cell.dir)?;
-    let pretrained = Pretrained { shape: folder.shape.clone(), weights: folder.tensors()?, tokenizer: folder.tokenizer()? };
+    let pretrained = Pretrained::read(&ModelFolder::open(&cell.dir)?)?;
     let finetune_options = FinetuneOptions {
         lr: spec.finetune_lr,
         epochs: spec.finetune_epochs,
@@ -178,8 +177,9 @@ fn score(cell: &Cell, tasks: &[Task], spec: &StudySpec, device: &Device) -> Resu
         if interrupted() {
             return Err(Error::interrupted("the study was stopped; every run is saved").help("the same command goes on"));
         }
-        let metrics = finetune(&pretrained, task, &finetune_options, cell.seed, device)?;
-        scores.insert(task.name.clone(), task.main_score(&metrics));
+        let silent = Console::silent();
+        let found = Finetuning::new(&pretrained, task, &finetune_options, device, &silent)?.run(cell.seed)?;
+        scores.insert(task.name.clone(), task.main_score(&found.scores));
     }
     let text =
         serde_json::to_string_pretty(&Scores { settings, scores: scores.clone() }).expect("scores in memory can be written");

@@ -1,7 +1,7 @@
 //! Scores of predictions, with scikit-learn's and SciPy's definitions.
 
 /// A score of predictions against the truth; higher is better, 1 is perfect.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
 pub enum Metric {
     /// The share of right answers.
     Accuracy,

@@ -7,7 +7,7 @@ use std::collections::HashSet;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 
-use super::{Example, Kind, Label, Metric, Task};
+use super::{Example, Kind, Label, Metric, Split, Task};
 use crate::text::pocket::grammar::below;
 use crate::text::pocket::world::{FEELINGS, Group, JUDGEMENTS, KINDS, PEOPLE, RELATIONS, THINGS, city, job};
 use crate::text::pocket::{AUXILIARIES, NUMBERS, draw, known, write};
@@ -40,12 +40,12 @@ struct Recipe {
     metrics: &'static [Metric],
     /// Answers to draw equally often: classes, or scores from 0.
     answers: usize,
-    example: fn(usize, Split, &mut ChaCha8Rng) -> Texts,
+    example: fn(usize, Part, &mut ChaCha8Rng) -> Texts,
 }
 
 /// Which examples are drawn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Split {
+enum Part {
     Train,
     Dev,
 }
@@ -123,22 +123,23 @@ pub fn draw_pocket_task(name: &str, seed: u64, sizes: Sizes) -> Result<Task> {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     rng.set_stream(at as u64);
     let mut used = HashSet::new();
-    let train = examples(recipe, Split::Train, sizes.train, &mut used, &mut rng);
+    let train = examples(recipe, Part::Train, sizes.train, &mut used, &mut rng);
     used.extend(train.iter().filter_map(|example| example.second.clone()));
-    let dev = examples(recipe, Split::Dev, sizes.dev, &mut used, &mut rng);
+    let dev = examples(recipe, Part::Dev, sizes.dev, &mut used, &mut rng);
     let kind = match recipe.classes {
         [] => Kind::Regression { low: 0.0, high: (recipe.answers - 1) as f64 },
         classes => Kind::Classification { classes: classes.iter().map(|&class| class.to_owned()).collect() },
     };
-    Ok(Task { name: name.to_owned(), kind, pair: recipe.pair, metrics: recipe.metrics, train, dev })
+    let (metrics, dev) = (recipe.metrics.to_vec(), vec![Split { name: "dev".to_owned(), examples: dev }]);
+    Ok(Task { name: name.to_owned(), kind, pair: recipe.pair, metrics, train, dev, test: Vec::new(), notes: Vec::new() })
 }
 
 /// Examples whose first sentences are new, every answer as often as the others, in random order.
-fn examples(recipe: &Recipe, split: Split, count: usize, used: &mut HashSet<String>, rng: &mut ChaCha8Rng) -> Vec<Example> {
+fn examples(recipe: &Recipe, part: Part, count: usize, used: &mut HashSet<String>, rng: &mut ChaCha8Rng) -> Vec<Example> {
     let mut examples = Vec::with_capacity(count);
     while examples.len() < count {
         let answer = examples.len() % recipe.answers;
-        let [first, second] = (recipe.example)(answer, split, rng).map(|words| write(&words));
+        let [first, second] = (recipe.example)(answer, part, rng).map(|words| write(&words));
         if used.insert(first.clone()) {
             let label = if recipe.classes.is_empty() { Label::Score(answer as f64) } else { Label::Class(answer) };
             examples.push(Example { first, second: recipe.pair.then_some(second), label });
@@ -151,7 +152,7 @@ fn examples(recipe: &Recipe, split: Split, count: usize, used: &mut HashSet<Stri
 }
 
 /// Whether every verb agrees with its own noun, whatever the number of a noun in between.
-fn acceptability(answer: usize, _: Split, rng: &mut ChaCha8Rng) -> Texts {
+fn acceptability(answer: usize, _: Part, rng: &mut ChaCha8Rng) -> Texts {
     let (kind, other) = (any_kind(rng), any_kind(rng));
     let (number, between) = (any_number(rng), any_number(rng));
     let says = |number: &'static str| if answer == 1 { number } else { opposite(number) };
@@ -181,21 +182,21 @@ fn acceptability(answer: usize, _: Split, rng: &mut ChaCha8Rng) -> Texts {
 
 /// What the main clause says, after every "not" and beside every "but". `train` holds half of the words of praise, blame and
 /// mood, and `dev` all of them: what the others say is known from pre-training or not at all.
-fn sentiment(answer: usize, split: Split, rng: &mut ChaCha8Rng) -> Texts {
+fn sentiment(answer: usize, part: Part, rng: &mut ChaCha8Rng) -> Texts {
     let unknown = |word: &&str| {
         let unknown = |words: &[&str]| words[words.len() / 2..].contains(word);
         JUDGEMENTS.iter().any(|words| unknown(words)) || FEELINGS.iter().any(|words| unknown(words))
     };
     loop {
         let words = draw(&format!("SENTIMENT.{answer}"), rng);
-        if split == Split::Dev || !words.iter().any(unknown) {
+        if part == Part::Dev || !words.iter().any(unknown) {
             return [join(&[&words, &["."]]), Vec::new()];
         }
     }
 }
 
 /// Whether two sentences with the same words say the same: who does it, and to whom.
-fn paraphrase(answer: usize, _: Split, rng: &mut ChaCha8Rng) -> Texts {
+fn paraphrase(answer: usize, _: Part, rng: &mut ChaCha8Rng) -> Texts {
     let scene = Scene::draw(true, rng);
     let (a, b) = (&scene.a, &scene.b);
     let (x, y) = if answer == 1 { (a, b) } else { (b, a) };
@@ -215,7 +216,7 @@ fn paraphrase(answer: usize, _: Split, rng: &mut ChaCha8Rng) -> Texts {
 }
 
 /// Whether the second sentence follows from the first, in the world of the language.
-fn entailment(answer: usize, _: Split, rng: &mut ChaCha8Rng) -> Texts {
+fn entailment(answer: usize, _: Part, rng: &mut ChaCha8Rng) -> Texts {
     match below(rng, 5) {
         0..=2 => within_a_sentence(answer, rng),
         3 => hand_to_hand(answer, rng),
@@ -272,7 +273,7 @@ fn about_a_person(answer: usize, rng: &mut ChaCha8Rng) -> Texts {
 
 /// How much two sentences share, whatever stands beside their subjects: 2 for a subject and a verb of the same class, and 1
 /// each for the same noun, the same verb and the same number.
-fn similarity(answer: usize, _: Split, rng: &mut ChaCha8Rng) -> Texts {
+fn similarity(answer: usize, _: Part, rng: &mut ChaCha8Rng) -> Texts {
     let kind = below(rng, KINDS.len());
     let number = below(rng, 2);
     let (noun, act) = (below(rng, 6), below(rng, 4));

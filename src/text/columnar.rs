@@ -135,7 +135,7 @@ impl Iterator for Rows {
 }
 
 /// Runs the decoder, whose panics on damaged pages become errors like its others.
-fn guarded<T>(source: &Source, decode: impl FnOnce() -> std::result::Result<T, ParquetError>) -> Result<T> {
+pub(super) fn guarded<T>(source: &Source, decode: impl FnOnce() -> std::result::Result<T, ParquetError>) -> Result<T> {
     match catch_unwind(AssertUnwindSafe(decode)) {
         Ok(Ok(decoded)) => Ok(decoded),
         Ok(Err(error)) => Err(damaged(source, &error.to_string())),

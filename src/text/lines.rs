@@ -2,7 +2,7 @@
 
 use std::io::{BufRead, Read};
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::reader::{Documents, ReadOptions, broken};
 use super::source::Source;
@@ -15,13 +15,13 @@ const PARAGRAPH_BYTES: usize = DOCUMENT_BYTES;
 const OBJECT_BYTES: usize = 64 << 20;
 
 /// The lines of a stream, at most `limit` bytes at a time.
-struct Lines {
+pub(super) struct Lines {
     stream: Box<dyn BufRead + Send>,
     source: Source,
     lossy: bool,
     limit: usize,
     /// The number of the line last returned, from 1.
-    number: u64,
+    pub(super) number: u64,
     /// Where that line (or part of a line) starts in the unpacked stream.
     start: u64,
     bytes: Vec<u8>,
@@ -83,7 +83,7 @@ impl Lines {
             .help(NOT_UTF8_HELP)
     }
 
-    fn place(&self) -> String {
+    pub(super) fn place(&self) -> String {
         format!("{}:{}", self.source.path.display(), self.number)
     }
 }
@@ -123,22 +123,14 @@ fn text_document(lines: &mut Lines) -> Result<Option<Document>> {
 
 /// Documents of JSON lines: the string under `options.field` of each object; a null is passed over.
 pub(super) fn json_documents(stream: Box<dyn BufRead + Send>, source: &Source, options: &ReadOptions) -> Documents {
-    let mut lines = Lines::new(stream, source, options, OBJECT_BYTES);
+    let mut lines = Lines::of_objects(stream, source, options);
     let field = options.field.clone();
     Box::new(std::iter::from_fn(move || json_document(&mut lines, &field).transpose()))
 }
 
 fn json_document(lines: &mut Lines, field: &str) -> Result<Option<Document>> {
-    while let Some(line) = lines.next()? {
-        if line.goes_on {
-            return Err(Error::new(format!("a line is longer than {} MiB", OBJECT_BYTES >> 20))
-                .at(lines.place())
-                .help(ONE_OBJECT));
-        }
-        if line.text.trim().is_empty() {
-            continue;
-        }
-        match text_of(&line.text, field) {
+    while let Some(mut object) = lines.next_object()? {
+        match text_of(&mut object, field) {
             Ok(Some(text)) if !text.trim().is_empty() => return Ok(Some(Document { text })),
             Ok(_) => {}
             Err(error) => return Err(error.at(lines.place())),
@@ -147,14 +139,37 @@ fn json_document(lines: &mut Lines, field: &str) -> Result<Option<Document>> {
     Ok(None)
 }
 
+impl Lines {
+    /// The lines of a file of JSON objects.
+    pub(super) fn of_objects(stream: Box<dyn BufRead + Send>, source: &Source, options: &ReadOptions) -> Self {
+        Self::new(stream, source, options, OBJECT_BYTES)
+    }
+
+    /// The next line's object; empty lines are passed over.
+    pub(super) fn next_object(&mut self) -> Result<Option<Map<String, Value>>> {
+        while let Some(line) = self.next()? {
+            if line.goes_on {
+                return Err(Error::new(format!("a line is longer than {} MiB", OBJECT_BYTES >> 20))
+                    .at(self.place())
+                    .help(ONE_OBJECT));
+            }
+            if line.text.trim().is_empty() {
+                continue;
+            }
+            return match serde_json::from_str(&line.text) {
+                Ok(Value::Object(object)) => Ok(Some(object)),
+                Ok(_) => Err(Error::new("the line is not a JSON object")),
+                Err(error) => Err(Error::new(format!("the line is not JSON: {}", reason(&error)))),
+            }
+            .map_err(|error| error.at(self.place()).help(ONE_OBJECT));
+        }
+        Ok(None)
+    }
+}
+
 const ONE_OBJECT: &str = "a .jsonl file holds one JSON object a line";
 
-fn text_of(line: &str, field: &str) -> Result<Option<String>> {
-    let value: Value = serde_json::from_str(line)
-        .map_err(|error| Error::new(format!("the line is not JSON: {}", reason(&error))).help(ONE_OBJECT))?;
-    let Value::Object(mut object) = value else {
-        return Err(Error::new("the line is not a JSON object").help(ONE_OBJECT));
-    };
+fn text_of(object: &mut Map<String, Value>, field: &str) -> Result<Option<String>> {
     match object.get_mut(field).map(Value::take) {
         Some(Value::String(text)) => Ok(Some(text)),
         Some(Value::Null) => Ok(None),

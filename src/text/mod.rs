@@ -10,12 +10,14 @@ pub mod pocket;
 mod columnar;
 mod lines;
 mod reader;
+mod rows;
 mod sample;
 mod sentences;
 mod source;
 mod table;
 
 pub use self::reader::{Input, ReadOptions, Reader};
+pub use self::rows::{Row, read_rows};
 pub use self::sample::{is_held_out, sample};
 pub use self::sentences::sentences;
 pub use self::source::{Source, find};

@@ -139,7 +139,7 @@ fn open(source: &Source, options: &ReadOptions, meter: &Arc<Meter>) -> Result<Do
     })
 }
 
-fn unpack(source: &Source, meter: &Arc<Meter>) -> Result<Box<dyn BufRead + Send>> {
+pub(super) fn unpack(source: &Source, meter: &Arc<Meter>) -> Result<Box<dyn BufRead + Send>> {
     let file = File::open(&source.path).doing("open", &source.path)?;
     let metered = BufReader::with_capacity(1 << 18, Metered { file, meter: meter.clone() });
     Ok(match source.packing {
@@ -164,6 +164,7 @@ pub(super) fn broken(source: &Source, error: &io::Error) -> Error {
 }
 
 /// Counts and hashes the bytes of one file as they are read.
+#[derive(Default)]
 pub(super) struct Meter {
     total: Arc<AtomicU64>,
     hasher: Mutex<blake3::Hasher>,

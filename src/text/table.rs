@@ -15,7 +15,7 @@ use crate::error::{Error, Result};
 /// A longer row is refused: it is nearly always a quote that was never closed, and would swallow the file.
 const ROW_BYTES: u64 = 64 << 20;
 
-type Table = csv::Reader<Guarded>;
+pub(super) type Table = csv::Reader<Guarded>;
 
 /// One document a row: the text in `options.column`. Tabs separate without quoting; commas with.
 pub(super) fn documents(
@@ -24,12 +24,19 @@ pub(super) fn documents(
     options: &ReadOptions,
     delimiter: u8,
 ) -> Result<Documents> {
-    let row = Arc::new(AtomicU64::new(0));
-    let guarded = Guarded { stream, row: row.clone() };
-    let mut table = csv::ReaderBuilder::new().delimiter(delimiter).quoting(delimiter == b',').flexible(true).from_reader(guarded);
+    let (mut table, row) = open(stream, delimiter, true);
     let column = find_column(&mut table, source, &options.column)?;
     let (source, lossy, mut record) = (source.clone(), options.lossy, ByteRecord::new());
     Ok(Box::new(std::iter::from_fn(move || next_row(&mut table, &source, column, lossy, &mut record, &row).transpose())))
+}
+
+/// A reader of rows, and how much of the stream the row at hand has taken: to be set to 0 before each row.
+pub(super) fn open(stream: Box<dyn BufRead + Send>, delimiter: u8, has_header: bool) -> (Table, Arc<AtomicU64>) {
+    let row = Arc::new(AtomicU64::new(0));
+    let guarded = Guarded { stream, row: row.clone() };
+    let mut builder = csv::ReaderBuilder::new();
+    builder.delimiter(delimiter).quoting(delimiter == b',').flexible(true).has_headers(has_header);
+    (builder.from_reader(guarded), row)
 }
 
 fn find_column(table: &mut Table, source: &Source, name: &str) -> Result<usize> {
@@ -83,7 +90,7 @@ fn next_row(
     }
 }
 
-fn unreadable(source: &Source, error: &csv::Error) -> Error {
+pub(super) fn unreadable(source: &Source, error: &csv::Error) -> Error {
     match error.kind() {
         csv::ErrorKind::Io(error) if error.kind() == io::ErrorKind::FileTooLarge => {
             let what = format!("a row is longer than {} MiB", ROW_BYTES >> 20);
@@ -95,7 +102,7 @@ fn unreadable(source: &Source, error: &csv::Error) -> Error {
 }
 
 /// A stream that ends in an error when one row takes too much of it.
-struct Guarded {
+pub(super) struct Guarded {
     stream: Box<dyn BufRead + Send>,
     row: Arc<AtomicU64>,
 }

@@ -1,21 +1,22 @@
-//! Fine-tuning runs: a pre-trained model, a task, some seeds; the scores of each.
+//! Fine-tuning runs: a pre-trained model, a task, a seed; its scores.
 
 use std::collections::BTreeMap;
-
-use serde::Serialize;
+use std::fmt;
+use std::time::Instant;
 
 use super::{FitOptions, Flow, Learner, fit, interrupted};
 use crate::config::{OptimizerKind, TrainPlan};
 use crate::device::Device;
 use crate::error::{Error, Result};
-use crate::methods::Finetune;
-use crate::model::{BertClassifier, BertShape, Weights};
+use crate::log::Console;
+use crate::methods::{EncodedTask, Finetune};
+use crate::model::{BertClassifier, BertShape, ModelFolder, Weights};
 use crate::optim::Optimizer;
-use crate::tasks::{Kind, Task};
+use crate::tasks::{Outputs, Task};
 use crate::tokens::Tokenizer;
 
 /// How to fine-tune; the defaults are the paper's (appendix A.2), which are `run_glue`'s.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct FinetuneOptions {
     /// Highest learning rate; it falls to 0 linearly.
     pub lr: f64,
@@ -29,11 +30,36 @@ pub struct FinetuneOptions {
     pub warmup: f64,
     /// Dropout probability.
     pub dropout: f64,
+    /// Scores the dev splits after each pass and takes the best pass's weights, not the last's.
+    pub keep_best: bool,
+    /// Stops after this many passes without a better score.
+    pub patience: Option<u64>,
 }
 
 impl Default for FinetuneOptions {
     fn default() -> Self {
-        Self { lr: 2e-5, batch: 32, length: 128, epochs: 3.0, warmup: 0.0, dropout: 0.1 }
+        Self { lr: 2e-5, batch: 32, length: 128, epochs: 3.0, warmup: 0.0, dropout: 0.1, keep_best: false, patience: None }
+    }
+}
+
+impl FinetuneOptions {
+    /// The paper's for a task: 5 passes over MRPC, 3 over all others.
+    pub fn for_task(task: &str) -> Self {
+        Self { epochs: if task == "mrpc" { 5.0 } else { 3.0 }, ..Self::default() }
+    }
+}
+
+impl fmt::Display for FinetuneOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { lr, batch, length, epochs, warmup, dropout, keep_best, patience } = self;
+        write!(f, "lr {lr:e}, batch {batch}, length {length}, {epochs} passes, dropout {dropout}")?;
+        if *warmup > 0.0 {
+            write!(f, ", warm-up {warmup}")?;
+        }
+        if *keep_best {
+            f.write_str(", best pass kept")?;
+        }
+        patience.map_or(Ok(()), |patience| write!(f, ", patience {patience}"))
     }
 }
 
@@ -47,29 +73,153 @@ pub struct Pretrained {
     pub tokenizer: Tokenizer,
 }
 
-/// Fine-tunes once and scores the dev split with the task's metrics, by name.
-///
-/// # Errors
-/// When the task has no examples, a step isn't finite, or a stop was asked for.
-pub fn finetune(
-    pretrained: &Pretrained,
-    task: &Task,
-    options: &FinetuneOptions,
-    seed: u64,
-    device: &Device,
-) -> Result<BTreeMap<String, f64>> {
-    if task.train.is_empty() || task.dev.is_empty() {
-        return Err(Error::new(format!("the task {} has no examples to train on or to score", task.name)));
+impl Pretrained {
+    /// Reads a model's folder.
+    ///
+    /// # Errors
+    /// When a file is missing or broken.
+    pub fn read(folder: &ModelFolder) -> Result<Self> {
+        Ok(Self { shape: folder.shape.clone(), weights: folder.tensors()?, tokenizer: folder.tokenizer()? })
     }
-    let outputs = match &task.kind {
-        Kind::Classification { classes } => classes.len(),
-        Kind::Regression { .. } => 1,
-    };
-    let length = options.length.min(pretrained.shape.max_positions);
-    let method = Finetune::new(task, &pretrained.tokenizer, length, options.batch, seed, &device.handle)?;
-    let steps = (options.epochs * method.steps_per_epoch() as f64).ceil() as u64;
+}
+
+/// What fine-tuning with one seed came to.
+pub struct Finetuned {
+    /// The model that was scored.
+    pub model: BertClassifier,
+    /// Its outputs on each dev split.
+    pub dev: Vec<Outputs>,
+    /// Its metrics on the dev splits, by name.
+    pub scores: BTreeMap<String, f64>,
+    /// Passes over the training split that it has seen.
+    pub epochs: f64,
+    /// Wall time.
+    pub seconds: f64,
+}
+
+/// A model and a task, ready to be fine-tuned with any number of seeds.
+pub struct Finetuning<'a> {
+    /// What it starts from.
+    pub pretrained: &'a Pretrained,
+    /// What it learns.
+    pub task: &'a Task,
+    /// How: rows are no longer than the model has positions.
+    pub options: FinetuneOptions,
+    /// On what.
+    pub device: &'a Device,
+    /// Where progress goes.
+    pub console: &'a Console,
+    encoded: EncodedTask,
+}
+
+impl<'a> Finetuning<'a> {
+    /// Encodes the task.
+    ///
+    /// # Errors
+    /// When the task has no examples to train on or to score.
+    pub fn new(
+        pretrained: &'a Pretrained,
+        task: &'a Task,
+        options: &FinetuneOptions,
+        device: &'a Device,
+        console: &'a Console,
+    ) -> Result<Self> {
+        if task.train.is_empty() || task.dev.iter().all(|split| split.examples.is_empty()) {
+            return Err(Error::new(format!("the task {} has no examples to train on or to score", task.name)));
+        }
+        let options = FinetuneOptions { length: options.length.min(pretrained.shape.max_positions), ..options.clone() };
+        let encoded = EncodedTask::new(task, &pretrained.tokenizer, options.length)?;
+        Ok(Self { pretrained, task, options, device, console, encoded })
+    }
+
+    /// Fine-tunes once. The seed draws the new layers, the order and the dropout.
+    ///
+    /// # Errors
+    /// When a step isn't finite, or a stop was asked for.
+    pub fn run(&self, seed: u64) -> Result<Finetuned> {
+        let (started, options) = (Instant::now(), &self.options);
+        let method = self.method(seed);
+        let per_epoch = method.steps_per_epoch();
+        let steps = ((options.epochs * per_epoch as f64).ceil() as u64).max(1);
+        let train = train_plan(options, steps)?;
+        let tracked = self.device.handle.clone().autodiff();
+        let (weights, shape) = (&self.pretrained.weights, &self.pretrained.shape);
+        let model = BertClassifier::start_from(weights, shape, self.task.kind.outputs(), seed, &tracked)?;
+        let learner = Learner { name: "classifier".to_owned(), model, optimizer: Optimizer::new(&train) };
+        let fit_options = FitOptions { train: &train, micro_batch: options.batch, dropout: options.dropout, seed, done: 0 };
+        let mut progress = self.console.run(&format!("{} #{seed}", self.task.name), steps, 0);
+        let mut best = Best::default();
+        let trained = fit(&method, vec![learner], &fit_options, |record, learners| {
+            progress.show(record);
+            let done = record.step + 1;
+            if (options.keep_best || options.patience.is_some()) && (done == steps || done.is_multiple_of(per_epoch)) {
+                let model = &learners[0].model;
+                let found = self.scored(&method, model.clone(), done as f64 / per_epoch as f64);
+                best.see(found, self.task);
+            }
+            let stop = interrupted() || options.patience.is_some_and(|patience| best.since >= patience);
+            Ok(if stop { Flow::Stop } else { Flow::Continue })
+        })?;
+        if interrupted() {
+            return Err(Error::interrupted(format!("stopped while fine-tuning on {}", self.task.name))
+                .help("finished seeds are kept with --out; this one starts again from its beginning"));
+        }
+        let last = best.last.unwrap_or(options.epochs);
+        let found = match best.kept {
+            Some(found) if options.keep_best => found,
+            _ => trained
+                .into_iter()
+                .next()
+                .map(|learner| self.scored(&method, learner.model, last))
+                .expect("one model was trained"),
+        };
+        let scores: Vec<String> = found.scores.iter().map(|(name, value)| format!("{name} {value:.4}")).collect();
+        progress.finish(&scores.join(", "));
+        Ok(Finetuned { seconds: started.elapsed().as_secs_f64(), ..found })
+    }
+
+    /// A fine-tuned model's outputs on each test split.
+    pub fn predict_test(&self, model: &BertClassifier) -> Vec<Outputs> {
+        self.method(0).predict_test(model)
+    }
+
+    fn method(&self, seed: u64) -> Finetune<'_> {
+        Finetune::new(&self.encoded, self.options.batch, seed, &self.device.handle)
+    }
+
+    fn scored(&self, method: &Finetune, model: BertClassifier, epochs: f64) -> Finetuned {
+        let dev = method.predict_dev(&model);
+        Finetuned { model, scores: self.task.score(&dev), dev, epochs, seconds: 0.0 }
+    }
+}
+
+/// The best pass so far.
+#[derive(Default)]
+struct Best {
+    kept: Option<Finetuned>,
+    score: f64,
+    /// Passes since the best one.
+    since: u64,
+    /// Passes seen.
+    last: Option<f64>,
+}
+
+impl Best {
+    /// Of equals, the first is best.
+    fn see(&mut self, found: Finetuned, task: &Task) {
+        let score = task.main_score(&found.scores);
+        self.last = Some(found.epochs);
+        if self.kept.is_none() || score > self.score {
+            (self.score, self.since, self.kept) = (score, 0, Some(found));
+        } else {
+            self.since += 1;
+        }
+    }
+}
+
+fn train_plan(options: &FinetuneOptions, steps: u64) -> Result<TrainPlan> {
     let warm = (options.warmup * steps as f64).round() as u64;
-    let train = TrainPlan {
+    Ok(TrainPlan {
         steps,
         batch: options.batch,
         lr: match warm {
@@ -86,15 +236,5 @@ pub fn finetune(
         evaluate_rows: 0,
         checkpoint_every: 0,
         keep_checkpoints: 0,
-    };
-    let tracked = device.handle.clone().autodiff();
-    let model = BertClassifier::start_from(&pretrained.weights, &pretrained.shape, outputs, seed, &tracked)?;
-    let learner = Learner { name: "classifier".to_owned(), model, optimizer: Optimizer::new(&train) };
-    let fit_options = FitOptions { train: &train, micro_batch: options.batch, dropout: options.dropout, seed, done: 0 };
-    let trained = fit(&method, vec![learner], &fit_options, |_, _| Ok(if interrupted() { Flow::Stop } else { Flow::Continue }))?;
-    if interrupted() {
-        return Err(Error::interrupted(format!("stopped while fine-tuning on {}", task.name))
-            .help("fine-tuning starts again from its beginning"));
-    }
-    Ok(task.score(&method.predict(&trained[0].model)))
+    })
 }

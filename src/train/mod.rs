@@ -5,6 +5,7 @@ mod facts;
 mod finetune;
 mod interrupt;
 mod run;
+mod seeds;
 mod trial;
 
 use std::time::Instant;
@@ -13,9 +14,10 @@ use burn::optim::{GradientsAccumulator, GradientsParams};
 
 pub use card::{model_card, run_of};
 pub use facts::{find_facts, open_shards, plan_run};
-pub use finetune::{FinetuneOptions, Pretrained, finetune};
+pub use finetune::{FinetuneOptions, Finetuned, Finetuning, Pretrained};
 pub use interrupt::{catch_interrupts, interrupted};
 pub use run::{RunOptions, train_run};
+pub use seeds::{CHECKPOINT_SCORES, SeedScores, Settings as FinetuneSettings, read_checkpoint_scores};
 pub use trial::trial_speed;
 
 use crate::config::TrainPlan;

@@ -1,5 +1,7 @@
 //! Which figures a report has, and what is in them.
 
+use std::collections::BTreeMap;
+
 use super::read::{Material, Run};
 use crate::log::StepRecord;
 use crate::study::figure::{
@@ -20,6 +22,7 @@ struct Quantity {
 const LOSSES: Quantity = Quantity { label: LOSS, log: false, from_zero: false, settle: 0.12 };
 const NORM: Quantity = Quantity { label: "global norm, log scale", log: true, from_zero: false, settle: 0.0 };
 const SPEED: Quantity = Quantity { label: "tokens/s", log: false, from_zero: true, settle: 0.06 };
+const SCORES: Quantity = Quantity { label: "score", log: false, from_zero: false, settle: 0.0 };
 const SETTING: Quantity = Quantity { label: "", log: false, from_zero: true, settle: 0.0 };
 /// More arms than this are drawn apart, by teacher.
 const TOGETHER: usize = 8;
@@ -64,7 +67,36 @@ pub(super) fn of_results(material: &Material) -> Vec<Figure> {
         };
         figures.extend(dots(material, &arms, (&format!("Score on {task}"), "score"), scores));
     }
+    figures.extend(by_step(&arms));
     figures
+}
+
+/// Scores of fine-tuned checkpoints over pre-training (Lee et al. 2023, figures 3 and 4).
+fn by_step(arms: &[Drawn]) -> Vec<Figure> {
+    let mut tasks: Vec<&str> =
+        arms.iter().flat_map(|arm| &arm.runs).flat_map(|run| &run.finetuned).map(|(_, found)| found.task.as_str()).collect();
+    tasks.sort_unstable();
+    tasks.dedup();
+    let series = |task: &str, arm: &Drawn| {
+        let curves: Vec<Vec<Point>> = arm.runs.iter().flat_map(|run| score_curves(run, task)).collect();
+        Series { curve: mean_over(&curves), band: band_over(&curves), ..named(arm) }
+    };
+    let caption =
+        "Fine-tuned from each checkpoint; mean over seeds, and the band is from the lowest to the highest. Higher is better.";
+    let drawn = |&task: &&str| {
+        let all = arms.iter().map(|arm| series(task, arm)).collect();
+        figure((format!("Score on {task} by pre-training step"), caption.into()), SCORES, all, Vec::new())
+    };
+    tasks.iter().filter_map(drawn).collect()
+}
+
+/// A curve for each of fine-tuning's seeds.
+fn score_curves(run: &Run, task: &str) -> Vec<Vec<Point>> {
+    let mut curves: BTreeMap<u64, Vec<Point>> = BTreeMap::new();
+    for (step, found) in run.finetuned.iter().filter(|(_, found)| found.task == task) {
+        curves.entry(found.seed).or_default().push((*step as f64, found.score));
+    }
+    curves.into_values().collect()
 }
 
 /// The figures about the training itself.

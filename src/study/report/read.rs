@@ -9,6 +9,7 @@ use serde::de::DeserializeOwned;
 use crate::error::{Error, IoContext, Result};
 use crate::log::{StepRecord, Summary, read_steps};
 use crate::study::results::{Arm, SeedResult, Study};
+use crate::train::{SeedScores, read_checkpoint_scores};
 
 /// A run directory, read. Without a summary it is unfinished.
 #[derive(Clone, Debug, Default)]
@@ -27,6 +28,8 @@ pub struct Run {
     pub steps: Vec<StepRecord>,
     /// `summary.json`.
     pub summary: Option<Summary>,
+    /// Steps of checkpoints, and what fine-tuning them came to (`upstill finetune --every-checkpoint`).
+    pub finetuned: Vec<(u64, SeedScores)>,
 }
 
 /// A study and the run directories of each of its arms (those that are there).
@@ -97,6 +100,7 @@ fn read_run(dir: &Path) -> Result<Run> {
         info: read_text(&dir.join("run.json"))?,
         steps,
         summary: read_json(&dir.join("summary.json"))?,
+        finetuned: read_checkpoint_scores(dir)?,
     })
 }
 
@@ -168,7 +172,7 @@ fn arm_of(runs: &[Run], teachers: &[String]) -> Arm {
         path: run.dir.clone(),
         seed: run.seed,
         held_out_loss: run.summary.as_ref().and_then(|summary| summary.held_out_loss),
-        scores: BTreeMap::new(),
+        scores: last_scores(run),
     };
     let has_teacher = first.plan.contains_key("teacher");
     let mut arm = Arm {
@@ -184,6 +188,21 @@ fn arm_of(runs: &[Run], teachers: &[String]) -> Arm {
     };
     arm.summarise();
     arm
+}
+
+/// By task, the mean score over fine-tuning's seeds of the last checkpoint that was fine-tuned on it.
+fn last_scores(run: &Run) -> BTreeMap<String, f64> {
+    let mut last: BTreeMap<String, (u64, Vec<f64>)> = BTreeMap::new();
+    for (step, found) in &run.finetuned {
+        let (at, scores) = last.entry(found.task.clone()).or_insert((*step, Vec::new()));
+        if step > at {
+            (*at, *scores) = (*step, Vec::new());
+        }
+        if step == at {
+            scores.push(found.score);
+        }
+    }
+    last.into_iter().filter_map(|(task, (_, scores))| Some((task, crate::study::statistics::mean(&scores)?))).collect()
 }
 
 fn teacher(run: &Run) -> Option<String> {

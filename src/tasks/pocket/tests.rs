@@ -15,10 +15,7 @@ fn text(example: &Example) -> String {
 }
 
 fn index(label: Label) -> usize {
-    match label {
-        Label::Class(class) => class,
-        Label::Score(score) => score as usize,
-    }
+    label.value() as usize
 }
 
 #[test]
@@ -82,7 +79,7 @@ fn a_task_is_a_function_of_its_name_and_seed() {
 #[test]
 fn answers_are_equally_common() {
     for task in all() {
-        for split in [&task.train, &task.dev] {
+        for split in [&task.train, &task.dev[0].examples] {
             let mut counts = BTreeMap::<usize, usize>::new();
             split.iter().for_each(|example| *counts.entry(index(example.label)).or_default() += 1);
             let (least, most) = (counts.values().min().unwrap(), counts.values().max().unwrap());
@@ -96,8 +93,8 @@ fn no_dev_sentence_was_learnt_from() {
     for task in all() {
         let train: HashSet<&str> =
             task.train.iter().flat_map(|example| [Some(example.first.as_str()), example.second.as_deref()]).flatten().collect();
-        assert!(task.dev.iter().all(|example| !train.contains(example.first.as_str())), "{}", task.name);
-        assert_eq!(task.pair, task.dev[0].second.is_some());
+        assert!(task.dev[0].examples.iter().all(|example| !train.contains(example.first.as_str())), "{}", task.name);
+        assert_eq!(task.pair, task.dev[0].examples[0].second.is_some());
     }
 }
 
@@ -141,15 +138,15 @@ fn bag_of_words(task: &Task) -> f64 {
             x.iter().for_each(|&at| weights[at] += step);
         }
     }
-    let rows: Vec<Vec<f32>> = task
-        .dev
+    let rows: Vec<Vec<f32>> = task.dev[0]
+        .examples
         .iter()
         .map(|example| {
             let out = output(&weights, &features(example)) as f32;
             if classes { vec![1.0 - out, out] } else { vec![out] }
         })
         .collect();
-    task.main_score(&task.score(&rows))
+    task.main_score(&task.score(&[rows]))
 }
 
 #[test]

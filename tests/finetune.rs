@@ -1,0 +1,100 @@
+//! Fine-tuning: what a seed fixes, which pass is kept, and what a folder of scores is good for.
+
+use std::fs;
+
+use upstill::device::Device;
+use upstill::log::Console;
+use upstill::methods::{EncodedTask, Finetune};
+use upstill::model::{BertClassifier, BertShape, Weights};
+use upstill::tasks::{Sizes, Task, draw_pocket_task};
+use upstill::text::pocket::words;
+use upstill::tokens::Tokenizer;
+use upstill::train::{FinetuneOptions, Finetuned, Finetuning, Pretrained, SeedScores};
+
+fn pretrained() -> Pretrained {
+    let tokenizer = Tokenizer::train(words().into_iter().map(str::to_owned), 1024, 1).unwrap();
+    let shape = BertShape::new(tokenizer.vocab_size(), 32, 1, 2, 32);
+    let weights = Weights::of(&shape.init(1, 0.02, &Device::cpu("test").handle));
+    Pretrained { shape, weights, tokenizer }
+}
+
+fn task() -> Task {
+    draw_pocket_task("pocket-sentiment", 0, Sizes { train: 60, dev: 40 }).unwrap()
+}
+
+fn options() -> FinetuneOptions {
+    FinetuneOptions { lr: 5e-3, batch: 16, epochs: 4.0, ..FinetuneOptions::default() }
+}
+
+fn with<T>(options: &FinetuneOptions, each: impl FnOnce(&Finetuning) -> T) -> T {
+    let (pretrained, task, device, console) = (pretrained(), task(), Device::cpu("test"), Console::silent());
+    each(&Finetuning::new(&pretrained, &task, options, &device, &console).unwrap())
+}
+
+fn run(options: &FinetuneOptions, seed: u64) -> Finetuned {
+    with(options, |tuning| tuning.run(seed).unwrap())
+}
+
+#[test]
+fn a_seed_fixes_everything_and_another_changes_it() {
+    let [first, again, other] = [1, 1, 2].map(|seed| run(&options(), seed).dev);
+    assert!(first == again && first != other);
+}
+
+#[test]
+fn outputs_are_in_the_rows_order_whatever_the_batch() {
+    let (pretrained, task, device) = (pretrained(), task(), Device::cpu("test"));
+    let encoded = EncodedTask::new(&task, &pretrained.tokenizer, 32).unwrap();
+    let model =
+        BertClassifier::start_from(&pretrained.weights, &pretrained.shape, 2, 1, &device.handle.clone().autodiff()).unwrap();
+    let predict = |batch: usize| Finetune::new(&encoded, batch, 1, &device.handle).predict_dev(&model).remove(0).concat();
+    // Padding is not seen; sums of another length round otherwise.
+    let (alone, together) = (predict(1), predict(7));
+    assert!(alone.iter().zip(&together).all(|(a, b)| (a - b).abs() < 1e-5), "{alone:?} {together:?}");
+    assert!(alone.iter().any(|x| (x - alone[0]).abs() > 1e-4), "rows are told apart");
+}
+
+#[test]
+fn without_a_better_score_it_stops_and_the_first_pass_is_best() {
+    // No weight moves beyond rounding, so no pass is better than the first.
+    let still = FinetuneOptions { lr: 1e-12, epochs: 9.0, patience: Some(2), ..options() };
+    assert_eq!(run(&still, 1).epochs, 3.0);
+    assert_eq!(run(&FinetuneOptions { keep_best: true, ..still }, 1).epochs, 1.0);
+}
+
+#[test]
+fn the_best_pass_is_no_worse_than_the_last() {
+    for seed in 1..=3 {
+        let best = run(&FinetuneOptions { keep_best: true, ..options() }, seed);
+        let last = run(&options(), seed);
+        assert!(best.scores["accuracy"] >= last.scores["accuracy"] && best.epochs <= last.epochs, "seed {seed}");
+        assert_eq!(task().score(&best.dev), best.scores);
+    }
+}
+
+#[test]
+fn seeds_that_are_kept_are_not_repeated_and_equal_those_made_anew() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = Some(dir.path());
+    let timeless = |scores: Vec<SeedScores>| scores.into_iter().map(|one| SeedScores { seconds: 0.0, ..one }).collect::<Vec<_>>();
+    with(&options(), |tuning| {
+        let first = tuning.run_seeds(1, out).unwrap();
+        let scores = dir.path().join("pocket-sentiment/seed-1/scores.json");
+        let written = fs::read_to_string(&scores).unwrap();
+        let both = tuning.run_seeds(2, out).unwrap();
+        assert_eq!(both[0], first[0], "found, its time included");
+        assert_eq!(timeless(both.clone()), timeless(tuning.run_seeds(2, None).unwrap()));
+        let model = Weights::read(&dir.path().join("pocket-sentiment/model/model.safetensors")).unwrap();
+        assert_eq!(model.get("classifier.weight").unwrap().shape, [2, 32]);
+        fs::remove_file(&scores).unwrap();
+        assert_eq!(timeless(tuning.run_seeds(2, out).unwrap()), timeless(both));
+        fs::write(&scores, &written[..written.len() / 2]).unwrap();
+        let error = tuning.run_seeds(1, out).unwrap_err().to_string();
+        assert!(error.contains("not a fine-tuning's scores") && error.contains("delete the file"), "{error}");
+    });
+}
+
+#[test]
+fn rows_are_no_longer_than_the_model() {
+    with(&options(), |tuning| assert_eq!(tuning.options.length, 32));
+}
