@@ -12,7 +12,6 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 import scipy.stats
@@ -93,15 +92,12 @@ def main():
 
     folder = options.data / TASKS[options.task][0]
     train, dev = rows(folder / "train.tsv", options.task), rows(folder / "dev.tsv", options.task)
-    started = time.time()
     command = [options.upstill, "finetune", options.model, "--task", options.task, "--data", options.data, "--device", "cpu", "--json"]
     for name in ["seeds", "lr", "batch", "epochs", "length"]:
         command += [f"--{name}", getattr(options, name)]
     command += ["--out", options.out] if options.out else []
     ours = json.loads(subprocess.run([str(word) for word in command], check=True, stdout=subprocess.PIPE).stdout)["metrics"]
-    middle = time.time()
     theirs = [with_transformers(options, train, dev, seed) for seed in range(1, options.seeds + 1)]
-    ended = time.time()
 
     n, unlikely = options.seeds, False
     print(f"\n{options.task}: lr {options.lr:g}, batch {options.batch}, {options.epochs:g} epochs, {n} seeds each")
@@ -113,7 +109,6 @@ def main():
         unlikely |= p < TOO_UNLIKELY
         both = f"{mine['mean']:.4f} ± {mine['sd']:.4f}   {mean:.4f} ± {sd:.4f}"
         print(f"{metric:<10} {both}   {mine['mean'] - mean:>+10.4f}  {p:.3f}")
-    print(f"time       {middle - started:.0f} s{'':<13} {ended - middle:.0f} s")
     sys.exit(unlikely)
 
 
