@@ -34,6 +34,7 @@
 //! | [`text`] | files | documents, sentences; the pocket language |
 //! | [`tokens`] | sentences | WordPiece ids in memory-mapped [`tokens::Shards`] |
 //! | [`batch`] | shards, seed, step | a [`batch::MaskedBatch`] |
+//! | [`kernels`] | logits, or what they are the product of | the distillation loss and its gradient, fused |
 //! | [`model`] | a batch | logits at its masked slots |
 //! | [`loss`] | logits, labels, a teacher's logits | equations 1 to 3 of the paper |
 //! | [`optim`] | gradients | the next weights |
@@ -53,6 +54,7 @@ pub mod config;
 pub mod device;
 pub mod error;
 pub mod files;
+pub mod kernels;
 pub mod log;
 pub mod loss;
 pub mod methods;

@@ -6,6 +6,7 @@ mod close;
 mod common;
 mod curve;
 mod golden;
+mod kernels;
 mod report;
 mod rows;
 mod text;

@@ -17,6 +17,10 @@ pub enum Kind {
     KeyBiasAfterSteps,
     /// Values worked out in float64 on both sides.
     Float64,
+    /// A weighted sum of the losses of many slots.
+    LossOfSlots,
+    /// A gradient summed over many slots by a product of matrices, in f32 on both sides.
+    GradientOfFactors,
 }
 
 /// What a number may be off by: the sum of three parts.
@@ -56,6 +60,10 @@ impl Kind {
                 0.0,
                 "it changes no prediction (it adds the same to all scores of a query): its gradient is rounding alone",
             ),
+            Kind::LossOfSlots => {
+                (1e-5, 1e-5, 0.0, "f32 rounding of each slot's loss, a difference of numbers near log v or larger")
+            }
+            Kind::GradientOfFactors => (1e-6, 0.0, 2e-5, "f32 rounding of sums over hundreds of slots, in another order"),
             Kind::Float64 => (0.0, 1e-9, 0.0, "the golden file has ten digits"),
         };
         Tolerance { absolute, relative, of_largest, reason }

@@ -12,6 +12,7 @@ const ROOMS: &[&str] = &[
     "text",
     "tokens",
     "batch",
+    "kernels",
     "loss",
     "model",
     "optim",

@@ -18,6 +18,7 @@ use serde::Serialize;
 
 use crate::device::Device;
 use crate::error::Result;
+use crate::kernels::Form;
 
 /// Train a larger language model with the help of a smaller, weaker one.
 #[derive(Parser)]
@@ -76,6 +77,7 @@ pub fn main() -> ExitCode {
 }
 
 fn run(command: Command) -> Result<()> {
+    Form::asked()?; // a mistake in the environment is told before any work
     match command {
         Command::Study(args) => study::run(args),
         Command::Train(args) => train::run(args),

@@ -55,7 +55,7 @@ pub fn evaluate(
         right += count(best_n.clone().equal(batch.labels_n.clone()).float());
         if let Some(teacher) = teacher {
             let signal = teacher.signal(&batch.inputs, batch.slots_n.clone());
-            agreeing += count(best_n.equal(best(signal.logits())).float());
+            agreeing += count(best_n.equal(best(signal.logits().whole())).float());
         }
         loss += count(hard_loss(logits_nv, batch.labels_n.clone(), 0.0));
         masked += host.masked;
