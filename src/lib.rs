@@ -42,12 +42,14 @@
 //! | [`train`] | a [`config::Plan`] | a run in its folder ([`checkpoint`], [`log`]) |
 //! | [`tasks`] | a trained model | scores |
 //! | [`study`] | many plans | a table and a report |
+//! | [`bench`] | nothing | times, each beside its peer |
 //!
 //! [`config`] has the run file and the plan, [`device`] what to run on, [`error`] the one error, [`cli`] the command.
 //! `ARCHITECTURE.md` has the invariants and how to add things.
 #![warn(missing_docs)]
 
 pub mod batch;
+pub mod bench;
 pub mod checkpoint;
 pub mod cli;
 pub mod config;

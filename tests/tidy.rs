@@ -22,6 +22,7 @@ const ROOMS: &[&str] = &[
     "methods",
     "train",
     "study",
+    "bench",
     "cli",
 ];
 

@@ -1,5 +1,6 @@
 //! The command: words and exit codes, no maths.
 
+mod bench;
 mod data;
 mod doctor;
 mod eval;
@@ -58,6 +59,9 @@ enum Command {
     Tokenizer(tokenizer::TokenizerCommand),
     /// Draw runs and studies in one HTML file
     Report(report::Args),
+    /// Measure the parts, in each form, beside PyTorch
+    #[command(subcommand)]
+    Bench(bench::BenchCommand),
     /// Say what this machine has, and test it
     Doctor(doctor::Args),
 }
@@ -88,6 +92,7 @@ fn run(command: Command) -> Result<()> {
         Command::Data(command) => data::run(&command),
         Command::Tokenizer(command) => tokenizer::run(&command),
         Command::Report(args) => report::run(args),
+        Command::Bench(command) => bench::run(&command),
         Command::Doctor(args) => doctor::run(args),
     }
 }
