@@ -16,6 +16,9 @@
 //!
 //! Shapes: `m` slots, `v` vocabulary; everything row after row.
 
+/// The kernel for WebGPU.
+pub const WGSL: &str = include_str!("dwt_loss.wgsl");
+
 /// What is added up, and how it weighs in the total (equation 3).
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct DwtLoss {

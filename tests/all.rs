@@ -9,6 +9,7 @@ mod golden;
 mod kernels;
 mod report;
 mod rows;
+mod shaders;
 mod text;
 mod tidy;
 mod tokens;

@@ -17,6 +17,8 @@ pub enum Kind {
     KeyBiasAfterSteps,
     /// Values worked out in float64 on both sides.
     Float64,
+    /// A tensor of gradients on a GPU, against float64.
+    GradientGpu,
     /// A weighted sum of the losses of many slots.
     LossOfSlots,
     /// A gradient summed over many slots by a product of matrices, in f32 on both sides.
@@ -60,6 +62,7 @@ impl Kind {
                 0.0,
                 "it changes no prediction (it adds the same to all scores of a query): its gradient is rounding alone",
             ),
+            Kind::GradientGpu => (1e-6, 0.0, 1e-5, "f32 rounding; WGSL lets exp be off by 3 + 2 |x| units in the last place"),
             Kind::LossOfSlots => {
                 (1e-5, 1e-5, 0.0, "f32 rounding of each slot's loss, a difference of numbers near log v or larger")
             }

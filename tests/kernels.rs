@@ -34,7 +34,7 @@ fn run(case: &Case, form: Form, device: &Device) -> (StepLoss, Vec<f32>) {
     (loss, gradient.map_or_else(Vec::new, |gradient| gradient.into_data().try_to_vec().unwrap()))
 }
 
-fn hold_to_the_reference(form: Form, device: &Device, cases: &[Case]) {
+fn hold_to_the_reference(form: Form, device: &Device, cases: &[Case], gradients: Kind) {
     for case in cases {
         let wanted = case.reference();
         let (loss, gradient_mv) = run(case, form, device);
@@ -47,24 +47,23 @@ fn hold_to_the_reference(form: Form, device: &Device, cases: &[Case]) {
         }
         let total = case.loss.hard_factor() * wanted.hard + case.loss.soft_factor() * wanted.soft;
         close(&[value(loss.total)], &[total], Kind::LossOfSlots);
-        close(&gradient_mv, &wanted.gradient_mv, Kind::GradientCpu);
+        close(&gradient_mv, &wanted.gradient_mv, gradients);
     }
 }
 
 #[test]
 fn the_composed_form_is_the_reference() {
-    // It reads every slot and multiplies by its weight afterwards, and has no slots to take a mean over when m = 0.
-    hold_to_the_reference(Form::Composed, &Device::flex(), &cases());
+    hold_to_the_reference(Form::Composed, &Device::flex(), &cases(), Kind::GradientCpu);
 }
 
 #[test]
 fn the_fused_cpu_form_is_the_reference() {
-    hold_to_the_reference(Form::Fused, &Device::flex(), &cases());
+    hold_to_the_reference(Form::Fused, &Device::flex(), &cases(), Kind::GradientCpu);
 }
 
 /// Losses and the gradients of hidden states, decoder and bias, when the logits come as factors.
-fn run_factors(case: &Case, d: usize, form: Form) -> (f64, [Vec<f32>; 3]) {
-    let (plain, tracked) = (Device::flex(), Device::flex().autodiff());
+fn run_factors(case: &Case, d: usize, form: Form, device: &Device) -> (f64, [Vec<f32>; 3]) {
+    let (plain, tracked) = (device.clone(), device.clone().autodiff());
     let factors = |seed: u64, device: &Device| {
         let part = |seed, rows| spread(rows * d, seed).into_iter().map(|x| x * 0.3).collect::<Vec<_>>();
         (
@@ -97,8 +96,26 @@ fn head_and_loss_together_are_the_head_and_then_the_loss() {
     // The last one goes in several chunks, the last of them short.
     for (m, v) in [(1, 31), (7, 257), (1100, 33), (300, 30522)] {
         let case = Case::new("factors", m, v, DwtLoss { smoothing: 0.1, ..BOTH });
-        let (composed, composed_gradients) = run_factors(&case, 24, Form::Composed);
-        let (fused, fused_gradients) = run_factors(&case, 24, Form::Fused);
+        let (composed, composed_gradients) = run_factors(&case, 24, Form::Composed, &Device::flex());
+        let (fused, fused_gradients) = run_factors(&case, 24, Form::Fused, &Device::flex());
+        close(&[fused], &[composed], Kind::LossOfSlots);
+        for (fused, composed) in fused_gradients.iter().zip(&composed_gradients) {
+            close(fused, composed, Kind::GradientOfFactors);
+        }
+    }
+}
+
+#[test]
+fn the_wgsl_form_is_the_reference() {
+    let Some(gpu) = crate::common::software_gpu() else { return };
+    let gpu = gpu.handle;
+    // Without slots there is nothing to launch.
+    let cases: Vec<Case> = cases().into_iter().filter(|case| case.m > 0).collect();
+    hold_to_the_reference(Form::Fused, &gpu, &cases, Kind::GradientGpu);
+    for (m, v) in [(1, 31), (70, 257)] {
+        let case = Case::new("factors", m, v, DwtLoss { smoothing: 0.1, ..BOTH });
+        let (composed, composed_gradients) = run_factors(&case, 24, Form::Composed, &Device::flex());
+        let (fused, fused_gradients) = run_factors(&case, 24, Form::Fused, &gpu);
         close(&[fused], &[composed], Kind::LossOfSlots);
         for (fused, composed) in fused_gradients.iter().zip(&composed_gradients) {
             close(fused, composed, Kind::GradientOfFactors);
@@ -109,7 +126,8 @@ fn head_and_loss_together_are_the_head_and_then_the_loss() {
 #[test]
 fn the_same_numbers_come_out_every_time() {
     let case = Case::new("twice", 300, 1757, BOTH);
-    assert_eq!(run_factors(&case, 24, Form::Fused), run_factors(&case, 24, Form::Fused));
+    let run = || run_factors(&case, 24, Form::Fused, &Device::flex());
+    assert_eq!(run(), run());
 }
 
 #[test]

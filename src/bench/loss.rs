@@ -5,7 +5,7 @@ use burn::tensor::{Int, Tensor, TensorData};
 use super::meter::{Taken, measure};
 use super::pytorch::PyTorch;
 use super::{Row, against_peer, median};
-use crate::device::{Device, is_cpu};
+use crate::device::Device;
 use crate::kernels::dwt_loss::{BOTH, spread};
 use crate::kernels::{Form, Logits, Targets};
 use crate::loss::dwt_loss;
@@ -35,9 +35,9 @@ pub fn bench_loss(size: LossSize, rounds: usize, device: &Device, python: &str, 
     };
     let LossSize { slots: m, vocab: v, width: d } = size;
     let mut forms = vec![("composed", Form::Composed)];
-    match is_cpu(&device.handle) {
+    match Form::is_fused_on(&device.handle) {
         true => forms.push(("fused", Form::Fused)),
-        false => note("NOTE: there is no fused form on this device yet".to_owned()),
+        false => note("NOTE: there is no fused form on this device".to_owned()),
     }
     let loss_request = |how: &str| format!("loss {how} {m} {v}");
     let head_request = |how: &str| format!("head {how} {m} {d} {v}");

@@ -3,7 +3,7 @@
 use super::{Row, against_peer, median};
 use crate::batch::{BatchOptions, Batches, Masking, Split};
 use crate::config::{Plan, Rows, RunFile};
-use crate::device::{Device, is_cpu};
+use crate::device::Device;
 use crate::error::Result;
 use crate::kernels::Form;
 use crate::kernels::dwt_loss::spread;
@@ -39,7 +39,7 @@ const LENGTH: usize = 64;
 pub fn bench_step_forms(size: StepSize, rounds: usize, device: &Device) -> Result<Vec<Row>> {
     let (shards, plan) = made_up(size)?;
     let mut forms = vec![("composed", Form::Composed)];
-    if is_cpu(&device.handle) {
+    if Form::is_fused_on(&device.handle) {
         forms.push(("fused", Form::Fused));
     }
     let mut tokens_per_s = vec![Vec::new(); forms.len()];

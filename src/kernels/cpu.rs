@@ -10,19 +10,10 @@ use rayon::prelude::*;
 
 use super::dwt_loss::DwtLoss;
 use super::row::{RowLoss, row};
-use super::{Logits, Targets};
+use super::{Found, Logits, Targets};
 
 /// Bytes of a chunk of logits: a few rows a thread at least, and small enough to stay in the last cache.
 const CHUNK_BYTES: usize = 16 << 20;
-
-/// What [`dwt_loss`] gives.
-pub(super) struct Found {
-    /// Weighted sums over `count`, in nats.
-    pub hard: f64,
-    pub soft: f64,
-    /// Of the total, with respect to what the student came as.
-    pub gradient: Option<Logits>,
-}
 
 /// See [`super::dwt_loss`]; the student is outside any graph here.
 pub(super) fn dwt_loss(
@@ -70,7 +61,8 @@ pub(super) fn dwt_loss(
             gradient.add(&student, slots, student_cv, v);
         }
     }
-    Found { hard, soft, gradient: gradient.map(|gradient| gradient.upload(m, v)) }
+    let scalar = |x: f64| Tensor::<1>::from_floats([x as f32], &Device::flex());
+    Found { hard: scalar(hard), soft: scalar(soft), gradient: gradient.map(|gradient| gradient.upload(m, v)) }
 }
 
 /// [`row`] on every row of a chunk; slots of weight 0 are not read.

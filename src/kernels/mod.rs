@@ -8,6 +8,8 @@
 
 mod attach;
 mod cpu;
+#[cfg(feature = "wgpu")]
+mod gpu;
 mod row;
 
 /// The definition of the distillation loss, and its cases.
@@ -33,13 +35,23 @@ impl Form {
     /// The words of `UPSTILL_KERNELS`.
     pub const WORDS: [&'static str; 2] = ["composed", "fused"];
 
-    /// The form that `UPSTILL_KERNELS` asks for, else the fastest one measured on this device.
+    /// The form that `UPSTILL_KERNELS` asks for where the device has it, else the one that measured best: fused on a CPU,
+    /// composed elsewhere until a real GPU has been measured.
     pub fn of(device: &Device) -> Self {
         match Self::asked() {
-            Ok(Some(form)) => form,
-            _ if is_cpu(device) => Form::Fused,
+            Ok(Some(Form::Fused)) if Self::is_fused_on(device) => Form::Fused,
+            Ok(None) | Err(_) if is_cpu(device) => Form::Fused,
             _ => Form::Composed,
         }
+    }
+
+    /// Whether the device has fused forms: a CPU, or a GPU whose runtime takes WGSL.
+    pub fn is_fused_on(device: &Device) -> bool {
+        #[cfg(feature = "wgpu")]
+        if !is_cpu(device) {
+            return gpu::takes_wgsl(device);
+        }
+        is_cpu(device)
     }
 
     /// What `UPSTILL_KERNELS` asks for, if anything.
@@ -80,6 +92,17 @@ impl From<Tensor<2>> for Logits {
 }
 
 impl Logits {
+    /// The logits of `count` slots from `from` on.
+    #[must_use]
+    pub fn narrow(&self, from: usize, count: usize) -> Self {
+        match self.clone() {
+            Logits::Whole(logits_mv) => Logits::Whole(logits_mv.narrow(0, from, count)),
+            Logits::Factors { hidden_md, words_vd, bias_v } => {
+                Logits::Factors { hidden_md: hidden_md.narrow(0, from, count), words_vd, bias_v }
+            }
+        }
+    }
+
     /// All of them at once, `[m, v]`.
     pub fn whole(self) -> Tensor<2> {
         match self {
@@ -154,31 +177,48 @@ impl StepLoss {
     }
 }
 
+/// What a device's kernel gives: sums over slots divided by the count, `[1]`, and the gradient of the total with respect to
+/// what the student came as, when it was wanted.
+struct Found {
+    hard: Tensor<1>,
+    soft: Tensor<1>,
+    gradient: Option<Logits>,
+}
+
 /// The distillation loss, fused: the sums over slots of `shaders/dwt_loss.rs` divided by `targets.count`. `total` carries the
 /// gradient with respect to the student's logits or their factors when the student is on a device with autodiff.
 ///
-/// `teacher` is read when the loss has a soft part, and must be there then. The device is the CPU: see [`Form::of`].
+/// `teacher` is read when the loss has a soft part, and must be there then. The device has fused forms: see
+/// [`Form::is_fused_on`].
 ///
 /// # Panics
-/// When shapes differ, a label is outside the vocabulary, a soft loss has no teacher, or the device is not the CPU.
+/// When shapes differ, a label is outside the vocabulary, a soft loss has no teacher, or the device has no fused form.
 pub fn dwt_loss(student: &Logits, teacher: Option<&Logits>, targets: &Targets, loss: &DwtLoss) -> StepLoss {
     let tracked = student.device().is_autodiff();
     let plain = student.clone().detached();
     let device = plain.device();
+    #[cfg(feature = "wgpu")]
+    let found = match is_cpu(&device) {
+        true => cpu::dwt_loss(&plain, teacher, targets, loss, tracked),
+        false => gpu::dwt_loss(&plain, teacher, targets, loss, tracked),
+    };
+    #[cfg(not(feature = "wgpu"))]
     let found = cpu::dwt_loss(&plain, teacher, targets, loss, tracked);
-    let scalar = |x: f64| Tensor::<1>::from_floats([x as f32], &device);
-    let total = scalar(loss.hard_factor() * found.hard + loss.soft_factor() * found.soft);
-    let total = match (student, found.gradient) {
-        (Logits::Whole(logits_mv), Some(Logits::Whole(gradient_mv))) => attach::attach(total, logits_mv.clone(), gradient_mv),
+    let Found { hard, soft, gradient } = found;
+    let total = hard.clone() * loss.hard_factor();
+    let total = if loss.alpha_soft.is_some() { total + soft.clone() * loss.soft_factor() } else { total };
+    let nothing = || Tensor::<1>::zeros([1], &device);
+    let total = match (student.clone(), gradient) {
+        (Logits::Whole(logits_mv), Some(Logits::Whole(gradient_mv))) => attach::attach(total, logits_mv, gradient_mv),
         (
             Logits::Factors { hidden_md, words_vd, bias_v },
             Some(Logits::Factors { hidden_md: of_hidden, words_vd: of_words, bias_v: of_bias }),
         ) => {
-            attach::attach(total, hidden_md.clone(), of_hidden)
-                + attach::attach(scalar(0.0), words_vd.clone(), of_words)
-                + attach::attach(scalar(0.0), bias_v.clone(), of_bias)
+            attach::attach(total, hidden_md, of_hidden)
+                + attach::attach(nothing(), words_vd, of_words)
+                + attach::attach(nothing(), bias_v, of_bias)
         }
         _ => total,
     };
-    StepLoss { total, hard: scalar(found.hard), soft: loss.alpha_soft.map(|_| scalar(found.soft)) }
+    StepLoss { total, hard, soft: loss.alpha_soft.map(|_| soft) }
 }
