@@ -21,6 +21,8 @@ pub enum Kind {
     GradientGpu,
     /// A weighted sum of the losses of many slots.
     LossOfSlots,
+    /// The same on a GPU.
+    LossOfSlotsGpu,
     /// A gradient summed over many slots by a product of matrices, in f32 on both sides.
     GradientOfFactors,
 }
@@ -66,6 +68,7 @@ impl Kind {
             Kind::LossOfSlots => {
                 (1e-5, 1e-5, 0.0, "f32 rounding of each slot's loss, a difference of numbers near log v or larger")
             }
+            Kind::LossOfSlotsGpu => (1e-5, 1e-4, 0.0, "burn's sum on a GPU adds up to 65,535 slots one after another in f32"),
             Kind::GradientOfFactors => (1e-6, 0.0, 2e-5, "f32 rounding of sums over hundreds of slots, in another order"),
             Kind::Float64 => (0.0, 1e-9, 0.0, "the golden file has ten digits"),
         };

@@ -106,5 +106,9 @@ fn the_table_leaves_blank_what_was_not_measured() {
         ratio: Some(4.0),
     };
     let step = Row { what: "step", copy_share: None, peak_bytes: None, tokens_per_s: Some(4000.4), ratio: None, ..row.clone() };
-    insta::assert_snapshot!(table(&[row, step]), @"");
+    insta::assert_snapshot!(table(&[row, step]), @"
+    what           size                         form                    time of copying       peak    tokens/s  faster than
+    loss           [1024, 30522]                fused                50.0 ms       50 %    150 MiB              composed: 4.00 x
+    step           [1024, 30522]                fused                50.0 ms                              4000
+    ");
 }
