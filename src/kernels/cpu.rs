@@ -91,6 +91,7 @@ fn rows(
     student_cv.par_chunks_mut(v).zip(teacher_rows).zip(slots).map_init(spare, each).collect()
 }
 
+#[expect(clippy::large_enum_variant, reason = "two of them a step, never in a list")]
 /// [`Logits`] as the CPU backend has them: what [`Rows`] borrows from.
 enum Host {
     Whole(FloatTensor<Flex>),

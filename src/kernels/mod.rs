@@ -71,6 +71,7 @@ impl Form {
 
 /// Logits `[m, v]`, multiplied out or not yet.
 #[derive(Debug, Clone)]
+#[expect(clippy::large_enum_variant, reason = "a few of them a step: handles of tensors, not numbers")]
 pub enum Logits {
     /// As they are.
     Whole(Tensor<2>),

@@ -132,6 +132,7 @@ const LANES: usize = 16;
 /// Elements that are summed in f32 before an f64 takes over.
 const BLOCK: usize = 1024;
 
+#[expect(clippy::needless_range_loop, reason = "one place in several rows at a time")]
 /// Replaces the elements of `rows`, taken together, by the first part of what `each` gives, and adds up the second.
 #[inline(always)]
 fn sweep<const N: usize, const K: usize>(rows: [&mut [f32]; N], each: impl Fn([f32; N]) -> ([f32; N], [f32; K])) -> [f64; K] {
