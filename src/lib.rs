@@ -34,6 +34,7 @@
 //! | [`text`] | files | documents, sentences; the pocket language |
 //! | [`tokens`] | sentences | WordPiece ids in memory-mapped [`tokens::Shards`] |
 //! | [`batch`] | shards, seed, step | a [`batch::MaskedBatch`] |
+//! | [`kernels`] | logits, or what they are the product of | the distillation loss and its gradient, fused |
 //! | [`model`] | a batch | logits at its masked slots |
 //! | [`loss`] | logits, labels, a teacher's logits | equations 1 to 3 of the paper |
 //! | [`optim`] | gradients | the next weights |
@@ -41,18 +42,21 @@
 //! | [`train`] | a [`config::Plan`] | a run in its folder ([`checkpoint`], [`log`]) |
 //! | [`tasks`] | a trained model | scores |
 //! | [`study`] | many plans | a table and a report |
+//! | [`bench`] | nothing | times, each beside its peer |
 //!
 //! [`config`] has the run file and the plan, [`device`] what to run on, [`error`] the one error, [`cli`] the command.
 //! `ARCHITECTURE.md` has the invariants and how to add things.
 #![warn(missing_docs)]
 
 pub mod batch;
+pub mod bench;
 pub mod checkpoint;
 pub mod cli;
 pub mod config;
 pub mod device;
 pub mod error;
 pub mod files;
+pub mod kernels;
 pub mod log;
 pub mod loss;
 pub mod methods;

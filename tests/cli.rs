@@ -70,6 +70,7 @@ fn help_fits_a_screen() {
       data       Build or show token shards
       tokenizer  Train or show a WordPiece vocabulary
       report     Draw runs and studies in one HTML file
+      bench      Measure the parts, in each form, beside PyTorch
       doctor     Say what this machine has, and test it
       help       Print this message or the help of the given subcommand(s)
 

@@ -11,8 +11,8 @@ pub enum Kind {
     Logits,
     /// A tensor of gradients on the CPU, against float64.
     GradientCpu,
-    /// The same on a GPU through WebGPU.
-    GradientGpu,
+    /// A tensor of gradients by a model's parameters, on a GPU through WebGPU, against float64.
+    ParametersGradientGpu,
     /// Losses and gradient norms along some tens of training steps on the CPU, against float64.
     LossAfterSteps,
     /// A tensor of weights after some tens of training steps on the CPU, against float64.
@@ -21,6 +21,14 @@ pub enum Kind {
     KeyBiasAfterSteps,
     /// Values worked out in float64 on both sides.
     Float64,
+    /// A tensor of gradients on a GPU, against float64.
+    GradientGpu,
+    /// A weighted sum of the losses of many slots.
+    LossOfSlots,
+    /// The same on a GPU.
+    LossOfSlotsGpu,
+    /// A gradient summed over many slots by a product of matrices, in f32 on both sides.
+    GradientOfFactors,
 }
 
 /// What a number may be off by: the sum of three parts.
@@ -48,7 +56,7 @@ impl Kind {
                 1e-5,
                 "f32 rounding; small gradients are what is left of large terms. PyTorch's own f32 is off by 2e-6",
             ),
-            Kind::GradientGpu => (
+            Kind::ParametersGradientGpu => (
                 1e-6,
                 0.0,
                 2e-5,
@@ -67,6 +75,12 @@ impl Kind {
                 0.0,
                 "it changes no prediction (it adds the same to all scores of a query): its gradient is rounding alone",
             ),
+            Kind::GradientGpu => (1e-6, 0.0, 1e-5, "f32 rounding; WGSL lets exp be off by 3 + 2 |x| units in the last place"),
+            Kind::LossOfSlots => {
+                (1e-5, 1e-5, 0.0, "f32 rounding of each slot's loss, a difference of numbers near log v or larger")
+            }
+            Kind::LossOfSlotsGpu => (1e-5, 1e-4, 0.0, "burn's sum on a GPU adds up to 65,535 slots one after another in f32"),
+            Kind::GradientOfFactors => (1e-6, 0.0, 2e-5, "f32 rounding of sums over hundreds of slots, in another order"),
             Kind::Float64 => (0.0, 1e-9, 0.0, "the golden file has ten digits"),
         };
         Tolerance { absolute, relative, of_largest, reason }

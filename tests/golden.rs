@@ -9,7 +9,8 @@ use burn::tensor::{Device, Int, Tensor, TensorData};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use upstill::config::Schedule;
-use upstill::loss::{hard_loss, soft_factor, soft_loss};
+use upstill::kernels::{DwtLoss, Form, Logits, Targets};
+use upstill::loss::{dwt_loss, hard_loss, soft_loss};
 use upstill::model::{BertForMaskedLm, BertShape, Dropout, Inputs, ModelFolder, Weights};
 use upstill::tokens::Tokenizer;
 
@@ -73,16 +74,36 @@ fn losses_and_their_gradients_are_pytorchs() {
         |values: &[f32], device| Tensor::<2>::from_data(TensorData::new(values.to_vec(), [golden.slots, golden.vocab]), device);
     for case in &golden.cases {
         let student_nv = logits(&golden.student, &tracked).require_grad();
+        let loss = DwtLoss {
+            alpha_hard: Some(case.hard),
+            alpha_soft: Some(case.soft),
+            temperature: case.tau,
+            smoothing: case.smoothing,
+            tau_squared: case.squared,
+        };
         let hard_n = hard_loss(student_nv.clone(), ints(&golden.labels, &plain), case.smoothing);
         let soft_n = soft_loss(student_nv.clone(), logits(&golden.teacher, &plain), case.tau);
-        let loss_n = hard_n * case.hard + soft_n * (case.soft * soft_factor(case.tau, case.squared));
+        let loss_n = hard_n * case.hard + soft_n * loss.soft_factor();
         let gradient_nv = student_nv.grad(&loss_n.clone().mean().backward()).unwrap();
         eprintln!("hard {} smoothing {} soft {} tau {} squared {}", case.hard, case.smoothing, case.soft, case.tau, case.squared);
         // The tolerances are those of a loss whose weight is 1.
-        let unit = case.hard + case.soft * soft_factor(case.tau, case.squared);
+        let unit = case.hard + loss.soft_factor();
         let unweighted = |values: &[f64]| values.iter().map(|value| value / unit).collect::<Vec<f64>>();
         close(&host(loss_n.inner() / unit), &unweighted(&case.loss), Kind::LossCpu);
         close(&host(gradient_nv / unit), &unweighted(&case.gradient), Kind::GradientCpu);
+        let targets = Targets {
+            labels_m: ints(&golden.labels, &plain),
+            weights_m: Tensor::ones([golden.slots], &plain),
+            count: golden.slots,
+        };
+        let mean = case.loss.iter().sum::<f64>() / golden.slots as f64;
+        for form in [Form::Composed, Form::Fused] {
+            let teacher = Logits::Whole(logits(&golden.teacher, &plain));
+            let total = dwt_loss(Logits::Whole(student_nv.clone()), Some(teacher), &targets, &loss, form).total;
+            let gradient_nv = student_nv.grad(&total.backward()).unwrap();
+            close(&host(total.inner() / unit), &[mean / unit], Kind::LossCpu);
+            close(&host(gradient_nv / unit), &unweighted(&case.gradient), Kind::GradientCpu);
+        }
     }
 }
 

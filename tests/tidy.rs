@@ -12,6 +12,7 @@ const ROOMS: &[&str] = &[
     "text",
     "tokens",
     "batch",
+    "kernels",
     "loss",
     "model",
     "optim",
@@ -21,6 +22,7 @@ const ROOMS: &[&str] = &[
     "methods",
     "train",
     "study",
+    "bench",
     "cli",
 ];
 

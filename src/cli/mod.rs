@@ -1,5 +1,6 @@
 //! The command: words and exit codes, no maths.
 
+mod bench;
 mod data;
 mod doctor;
 mod eval;
@@ -22,6 +23,7 @@ use serde::Serialize;
 
 use crate::device::Device;
 use crate::error::{Error, Result};
+use crate::kernels::Form;
 
 /// Train a larger language model with the help of a smaller, weaker one.
 #[derive(Parser)]
@@ -67,6 +69,9 @@ enum Command {
     Tokenizer(tokenizer::TokenizerCommand),
     /// Draw runs and studies in one HTML file
     Report(report::Args),
+    /// Measure the parts, in each form, beside PyTorch
+    #[command(subcommand)]
+    Bench(bench::BenchCommand),
     /// Say what this machine has, and test it
     Doctor(doctor::Args),
 }
@@ -86,6 +91,7 @@ pub fn main() -> ExitCode {
 }
 
 fn run(command: Command) -> Result<()> {
+    Form::asked()?; // a mistake in the environment is told before any work
     match command {
         Command::Study(args) => study::run(args),
         Command::Train(args) => train::run(args),
@@ -99,6 +105,7 @@ fn run(command: Command) -> Result<()> {
         Command::Data(command) => data::run(&command),
         Command::Tokenizer(command) => tokenizer::run(&command),
         Command::Report(args) => report::run(args),
+        Command::Bench(command) => bench::run(&command),
         Command::Doctor(args) => doctor::run(args),
     }
 }

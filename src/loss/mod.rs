@@ -5,6 +5,9 @@
 use burn::tensor::activation::log_softmax;
 use burn::tensor::{Int, Tensor};
 
+pub use crate::kernels::StepLoss;
+use crate::kernels::{self, DwtLoss, Form, Logits, Targets};
+
 /// Equation 1, the hard loss `H(q, p)`: cross-entropy of the label against the student's prediction, a slot.
 ///
 /// With `smoothing` e > 0 the target is (1 - e) on the label plus e spread evenly over the vocabulary (Szegedy et al.
@@ -21,20 +24,15 @@ pub fn hard_loss(logits_nv: Tensor<2>, labels_n: Tensor<1, Int>, smoothing: f64)
 }
 
 /// Equation 2, the soft loss `S(p_teacher, p_student)`: KL divergence of the teacher's distribution to the student's, both at
-/// temperature `tau`, a slot. Not multiplied by tau^2, as in the paper; [`soft_factor`] has it.
+/// temperature `tau`, a slot. Not multiplied by tau^2, as in the paper; [`DwtLoss::soft_factor`] has it.
 ///
 /// Shapes: both logits `[n, v]`, out `[n]`. The teacher's carry no gradient.
 pub fn soft_loss(student_nv: Tensor<2>, teacher_nv: Tensor<2>, tau: f64) -> Tensor<1> {
-    let log_student_nv = log_softmax(student_nv / tau, 1);
-    let log_teacher_nv = log_softmax(teacher_nv / tau, 1);
+    // A token that is ruled out has probability 0, and 0 log 0 = 0: its logarithms must be finite.
+    let log_student_nv = log_softmax(student_nv / tau, 1).clamp_min(f32::MIN);
+    let log_teacher_nv = log_softmax(teacher_nv / tau, 1).clamp_min(f32::MIN / 2.0);
     let teacher_p_nv = log_teacher_nv.clone().exp();
     (teacher_p_nv * (log_teacher_nv - log_student_nv)).sum_dim(1).squeeze_dim::<1>(1)
-}
-
-/// What the soft loss is multiplied by beside its weight: tau^2 (Hinton et al. 2015, which keeps its gradient's size over
-/// temperatures) or 1 (the paper's equation 2).
-pub fn soft_factor(tau: f64, tau_squared: bool) -> f64 {
-    if tau_squared { tau * tau } else { 1.0 }
 }
 
 /// Sum of `loss_n * weights_n` over `total`: a mean in nats a masked token whatever the micro-batch, when `total` counts the
@@ -43,15 +41,35 @@ pub fn weighted_mean(loss_n: Tensor<1>, weights_n: Tensor<1>, total: usize) -> T
     (loss_n * weights_n).sum() / (total.max(1) as f64)
 }
 
-/// What one model minimises on one micro-batch. Equation 3: `total = alpha_h * hard + alpha_s * soft`.
-#[derive(Debug, Clone)]
-pub struct StepLoss {
-    /// What is differentiated: the weighted sum, `[1]`.
-    pub total: Tensor<1>,
-    /// Equation 1, unweighted, `[1]`.
-    pub hard: Tensor<1>,
-    /// Equation 2, unweighted and without tau^2, `[1]`.
-    pub soft: Option<Tensor<1>>,
+/// Equations 1 to 3 over all slots, by one form. `teacher` is read when the loss has a soft part.
+///
+/// # Panics
+/// When shapes differ, a label is outside the vocabulary, or a soft loss has no teacher.
+pub fn dwt_loss(student: Logits, teacher: Option<Logits>, targets: &Targets, loss: &DwtLoss, form: Form) -> StepLoss {
+    match form {
+        Form::Composed => composed(student, teacher, targets, loss),
+        Form::Fused => kernels::dwt_loss(&student, teacher.as_ref(), targets, loss),
+    }
+}
+
+/// In burn operations, on any device.
+fn composed(student: Logits, teacher: Option<Logits>, targets: &Targets, loss: &DwtLoss) -> StepLoss {
+    let mean = |loss_n: Tensor<1>| weighted_mean(loss_n, targets.weights_m.clone(), targets.count);
+    let student_nv = student.whole();
+    let soft = loss.alpha_soft.map(|_| {
+        let teacher_nv = teacher.expect("a soft loss has a teacher").whole();
+        mean(soft_loss(student_nv.clone(), teacher_nv, loss.temperature))
+    });
+    let hard = match loss.alpha_hard {
+        Some(_) => mean(hard_loss(student_nv.clone(), targets.labels_m.clone(), loss.smoothing)),
+        None => Tensor::zeros([1], &student_nv.device()),
+    };
+    let total = hard.clone() * loss.hard_factor();
+    let total = match &soft {
+        Some(soft) => total + soft.clone() * loss.soft_factor(),
+        None => total,
+    };
+    StepLoss { total, hard, soft }
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! Distillation from a weak teacher (Lee et al. 2023), and, without a teacher, masked language modelling alone.
 
-use burn::tensor::{Int, Tensor};
+use burn::tensor::Tensor;
 
 use super::masked_lm::MaskedLm;
 use super::teacher::Teacher;
@@ -8,7 +8,8 @@ use super::{BatchSize, Method, Settings};
 use crate::batch::MaskedBatch;
 use crate::config::{DistillPlan, Positions};
 use crate::error::Result;
-use crate::loss::{StepLoss, hard_loss, soft_factor, soft_loss, weighted_mean};
+use crate::kernels::{DwtLoss, Form, Targets};
+use crate::loss::{StepLoss, dwt_loss};
 use crate::model::{BatchTensors, BertForMaskedLm, Dropout};
 
 /// Equation 3: the student minimises `alpha_h * H + alpha_s * S`. A step whose `alpha_s` is 0 does not ask the teacher, and
@@ -18,17 +19,25 @@ pub struct Dwt {
     distill: DistillPlan,
     steps: u64,
     teacher: Option<Box<dyn Teacher>>,
+    form: Form,
 }
 
 /// Masked language modelling alone (equation 1), over `steps` steps.
 pub fn standalone(data: MaskedLm, distill: DistillPlan, steps: u64) -> Dwt {
-    Dwt { data, distill, steps, teacher: None }
+    let form = Form::of(&data.device);
+    Dwt { data, distill, steps, teacher: None, form }
 }
 
 impl Dwt {
     /// Distillation from `teacher` over `steps` steps.
     pub fn new(data: MaskedLm, distill: DistillPlan, steps: u64, teacher: Box<dyn Teacher>) -> Self {
-        Self { data, distill, steps, teacher: Some(teacher) }
+        Self { teacher: Some(teacher), ..standalone(data, distill, steps) }
+    }
+
+    /// The same with a form of the loss of the caller's choice.
+    #[must_use]
+    pub fn with_form(self, form: Form) -> Self {
+        Self { form, ..self }
     }
 
     fn student_loss(
@@ -39,31 +48,38 @@ impl Dwt {
         whole: BatchSize,
         dropout: &mut Dropout,
     ) -> StepLoss {
-        let smoothing = self.distill.label_smoothing;
-        let hard_of = |logits_nv: Tensor<2>| {
-            weighted_mean(hard_loss(logits_nv, batch.labels_n.clone(), smoothing), batch.weights_n.clone(), whole.targets)
-        };
-        let (alpha_soft, tau) = (at.alpha_soft.unwrap_or(0.0), at.temperature.unwrap_or(1.0));
+        let hidden_nd = student.bert.hidden(&batch.inputs, dropout);
+        let masked = Targets { labels_m: batch.labels_n.clone(), weights_m: batch.weights_n.clone(), count: whole.targets };
+        let masked_logits = student.head(hidden_nd.clone().select(0, batch.slots_n.clone()));
+        let hard = DwtLoss::hard(at.alpha_hard, self.distill.label_smoothing);
+        let (alpha_soft, temperature) = (at.alpha_soft.unwrap_or(0.0), at.temperature.unwrap_or(1.0));
         let Some(teacher) = self.teacher.as_ref().filter(|_| alpha_soft != 0.0) else {
-            let hard = hard_of(student.logits(&batch.inputs, batch.slots_n.clone(), dropout));
-            return StepLoss { total: hard.clone() * at.alpha_hard, hard, soft: None };
+            return dwt_loss(masked_logits, None, &masked, &hard, self.form);
         };
-        let (at_n, weights_n, count) = match self.distill.positions {
-            Positions::Masked => (batch.slots_n.clone(), batch.weights_n.clone(), whole.targets),
-            Positions::All => {
-                let positions = batch.real_bs.dims()[0] as i64;
-                (Tensor::<1, Int>::arange(0..positions, &batch.real_bs.device()), batch.real_bs.clone(), whole.tokens)
+        let both = DwtLoss { alpha_soft: Some(alpha_soft), temperature, tau_squared: self.distill.tau_squared, ..hard };
+        match self.distill.positions {
+            Positions::Masked => {
+                let signal = teacher.signal(&batch.inputs, batch.slots_n.clone());
+                dwt_loss(masked_logits, Some(signal.logits()), &masked, &both, self.form)
             }
-        };
-        let logits_nv = student.logits(&batch.inputs, at_n.clone(), dropout);
-        let signal = teacher.signal(&batch.inputs, at_n);
-        let hard = match self.distill.positions {
-            Positions::Masked => hard_of(logits_nv.clone()),
-            Positions::All => hard_of(logits_nv.clone().select(0, batch.slots_n.clone())),
-        };
-        let soft = weighted_mean(soft_loss(logits_nv, signal.logits(), tau), weights_n, count);
-        let factor = alpha_soft * soft_factor(tau, self.distill.tau_squared);
-        StepLoss { total: hard.clone() * at.alpha_hard + soft.clone() * factor, hard, soft: Some(soft) }
+            Positions::All => {
+                let everywhere_n = Tensor::arange(0..batch.real_bs.dims()[0] as i64, &batch.real_bs.device());
+                let real = Targets {
+                    labels_m: Tensor::zeros_like(&everywhere_n), // the soft loss has none
+                    weights_m: batch.real_bs.clone(),
+                    count: whole.tokens,
+                };
+                let signal = teacher.signal(&batch.inputs, everywhere_n).logits();
+                let soft = DwtLoss { alpha_hard: None, ..both };
+                dwt_loss(masked_logits, None, &masked, &hard, self.form).plus(dwt_loss(
+                    student.head(hidden_nd),
+                    Some(signal),
+                    &real,
+                    &soft,
+                    self.form,
+                ))
+            }
+        }
     }
 }
 

@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 use super::teacher::Teacher;
 use crate::batch::Batches;
 use crate::error::{Error, Result};
-use crate::loss::hard_loss;
+use crate::kernels::{DwtLoss, Form, Targets};
+use crate::loss::dwt_loss;
 use crate::model::{BatchTensors, BertForMaskedLm, Dropout};
 
 /// A model's scores on held-out rows; every run is scored on the same rows with the same masks.
@@ -36,6 +37,7 @@ pub fn evaluate(
     teacher: Option<&dyn Teacher>,
     device: &Device,
 ) -> Result<Evaluation> {
+    let form = Form::of(device);
     let (mut loss, mut right, mut agreeing, mut masked) = (0.0, 0.0, 0.0, 0);
     let mut rows_left = rows.min(held_out.rows_per_epoch());
     for step in 0..held_out.steps_per_epoch() as u64 {
@@ -55,9 +57,11 @@ pub fn evaluate(
         right += count(best_n.clone().equal(batch.labels_n.clone()).float());
         if let Some(teacher) = teacher {
             let signal = teacher.signal(&batch.inputs, batch.slots_n.clone());
-            agreeing += count(best_n.equal(best(signal.logits())).float());
+            agreeing += count(best_n.equal(best(signal.logits().whole())).float());
         }
-        loss += count(hard_loss(logits_nv, batch.labels_n.clone(), 0.0));
+        let targets = Targets { labels_m: batch.labels_n, weights_m: batch.weights_n, count: 1 };
+        let hard = dwt_loss(logits_nv.into(), None, &targets, &DwtLoss::hard(1.0, 0.0), form).hard;
+        loss += f64::from(hard.into_scalar::<f32>());
         masked += host.masked;
     }
     if masked == 0 {

@@ -2,24 +2,24 @@
 
 use burn::tensor::{Int, Tensor};
 
+use crate::kernels::Logits;
 use crate::model::{BertForMaskedLm, Dropout, Inputs};
 
 /// The teacher's logits for a batch, outside any autodiff graph by construction.
 #[derive(Debug, Clone)]
 pub struct TeacherSignal {
-    logits_nv: Tensor<2>,
+    logits: Logits,
 }
 
 impl TeacherSignal {
-    /// Takes logits `[n, v]` and cuts them off from any graph.
-    pub fn new(logits_nv: Tensor<2>) -> Self {
-        let logits_nv = if logits_nv.device().is_autodiff() { logits_nv.inner() } else { logits_nv };
-        Self { logits_nv }
+    /// Takes logits `[n, v]`, as a tensor or not multiplied out yet, and cuts them off from any graph.
+    pub fn new(logits: impl Into<Logits>) -> Self {
+        Self { logits: logits.into().detached() }
     }
 
-    /// The logits, `[n, v]`.
-    pub fn logits(self) -> Tensor<2> {
-        self.logits_nv
+    /// The logits.
+    pub fn logits(self) -> Logits {
+        self.logits
     }
 }
 
@@ -48,7 +48,7 @@ impl ModelTeacher {
 
 impl Teacher for ModelTeacher {
     fn signal(&self, inputs: &Inputs, at_n: Tensor<1, Int>) -> TeacherSignal {
-        TeacherSignal::new(self.model.logits(inputs, at_n, &mut Dropout::off()))
+        TeacherSignal::new(self.model.head(self.model.bert.hidden(inputs, &mut Dropout::off()).select(0, at_n)))
     }
 }
 

@@ -14,6 +14,7 @@ use super::dropout::Dropout;
 use super::init::Init;
 use super::inputs::Inputs;
 use crate::device;
+use crate::kernels::Logits;
 
 /// The shape of a BERT, in Hugging Face's `config.json` terms.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -119,15 +120,18 @@ impl BertForMaskedLm {
     /// Logits `[n, v]` at `n` positions, given as indices into the flattened `[b * s]` positions of `inputs`.
     /// The head runs on these alone.
     pub fn logits(&self, inputs: &Inputs, at_n: Tensor<1, Int>, dropout: &mut Dropout) -> Tensor<2> {
-        self.head(self.bert.hidden(inputs, dropout).select(0, at_n))
+        self.head(self.bert.hidden(inputs, dropout).select(0, at_n)).whole()
     }
 
-    /// The head on hidden states `[n, d]`: logits `[n, v]`.
-    pub fn head(&self, hidden_nd: Tensor<2>) -> Tensor<2> {
+    /// The head on hidden states `[n, d]`: logits `[n, v]`, not multiplied out yet.
+    pub fn head(&self, hidden_nd: Tensor<2>) -> Logits {
         let predictions = &self.cls.predictions;
-        let x_nd = predictions.transform.LayerNorm.forward(erf_gelu(predictions.transform.dense.forward(hidden_nd)));
-        let words_vd = self.bert.embeddings.word_embeddings.weight.val();
-        x_nd.matmul(words_vd.transpose()) + predictions.bias.val().unsqueeze()
+        let dense_nd = predictions.transform.dense.forward(hidden_nd);
+        Logits::Factors {
+            hidden_md: predictions.transform.LayerNorm.forward(erf_gelu(dense_nd)),
+            words_vd: self.bert.embeddings.word_embeddings.weight.val(),
+            bias_v: predictions.bias.val(),
+        }
     }
 
     /// The shape it was made with.

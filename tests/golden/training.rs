@@ -139,7 +139,7 @@ fn gradients_by_every_parameter_are_pytorchs() {
 #[test]
 fn a_software_gpus_gradients_are_pytorchs() {
     let Some(gpu) = software_gpu() else { return };
-    gradients_on(&gpu.handle, Kind::LossGpu, Kind::GradientGpu);
+    gradients_on(&gpu.handle, Kind::LossGpu, Kind::ParametersGradientGpu);
 }
 
 /// Both cases' losses, and their gradients by every parameter, against PyTorch's.

@@ -1,0 +1,114 @@
+//! `upstill bench`: how fast, beside what.
+
+use super::{DeviceArg, print_json};
+use crate::bench::{LossSize, Row, STEP_SIZES, bench_loss, bench_step_forms};
+use crate::error::Result;
+
+#[derive(clap::Subcommand)]
+pub enum BenchCommand {
+    /// The distillation loss in each form, alone, with the head and in a whole step, beside PyTorch's
+    Loss(Loss),
+}
+
+pub fn run(command: &BenchCommand) -> Result<()> {
+    match command {
+        BenchCommand::Loss(args) => run_loss(args),
+    }
+}
+
+#[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  upstill bench loss
+  upstill bench loss --python .venv/bin/python --json
+  upstill bench loss --slots 4096 --width 768 --no-step
+
+The forms take turns, and the median counts, so that other work on the machine falls on all alike.")]
+pub struct Loss {
+    /// Masked slots at once
+    #[arg(long, default_value_t = 1024)]
+    slots: usize,
+    /// Tokens in the vocabulary
+    #[arg(long, default_value_t = 30522)]
+    vocab: usize,
+    /// Width of the hidden states that the head reads
+    #[arg(long, default_value_t = 128)]
+    width: usize,
+    /// Times that each form runs
+    #[arg(long, default_value_t = 5)]
+    rounds: usize,
+    /// Leave out the whole step
+    #[arg(long)]
+    no_step: bool,
+    /// A Python that may have PyTorch
+    #[arg(long, default_value = "python3", env = "UPSTILL_PYTHON")]
+    python: String,
+    #[command(flatten)]
+    device: DeviceArg,
+    /// Print the rows on standard output for machines
+    #[arg(long)]
+    json: bool,
+}
+
+fn run_loss(args: &Loss) -> Result<()> {
+    let device = args.device.choose("auto")?;
+    let size = LossSize { slots: args.slots.max(1), vocab: args.vocab.max(1), width: args.width.max(1) };
+    let rounds = args.rounds.max(1);
+    let mut rows = bench_loss(size, rounds, &device, &args.python, |note| eprintln!("{note}"));
+    for step in STEP_SIZES.iter().filter(|_| !args.no_step) {
+        rows.extend(bench_step_forms(*step, rounds, &device)?);
+    }
+    if args.json {
+        print_json(&serde_json::json!({ "rows": rows }));
+        return Ok(());
+    }
+    println!("{}", table(&rows));
+    Ok(())
+}
+
+fn table(rows: &[Row]) -> String {
+    let mut out = format!(
+        "{:<14} {:<28} {:<17} {:>10} {:>10} {:>10} {:>11}  {}\n",
+        "what", "size", "form", "time", "of copying", "peak", "tokens/s", "faster than"
+    );
+    for row in rows {
+        let or_blank = |text: Option<String>| text.unwrap_or_default();
+        let line = format!(
+            "{:<14} {:<28} {:<17} {:>7.1} ms {:>10} {:>10} {:>11}  {}",
+            row.what,
+            row.size,
+            row.form,
+            row.seconds * 1e3,
+            or_blank(row.copy_share.map(|share| format!("{:.0} %", share * 100.0))),
+            or_blank(row.peak_bytes.map(|bytes| format!("{:.0} MiB", bytes as f64 / f64::from(1 << 20)))),
+            or_blank(row.tokens_per_s.map(|speed| format!("{speed:.0}"))),
+            or_blank(row.ratio.map(|ratio| format!("{}: {ratio:.2} x", row.peer))),
+        );
+        out.push_str(line.trim_end());
+        out.push('\n');
+    }
+    out.trim_end().to_owned()
+}
+
+#[test]
+fn the_table_leaves_blank_what_was_not_measured() {
+    let row = Row {
+        what: "loss",
+        size: "[1024, 30522]".into(),
+        form: "fused",
+        device: "cpu".into(),
+        seconds: 0.05,
+        tokens_per_s: None,
+        fewest_bytes: Some(375_054_336),
+        copy_share: Some(0.5),
+        peak_bytes: Some(150 << 20),
+        peer: "composed",
+        ratio: Some(4.0),
+    };
+    let step = Row { what: "step", copy_share: None, peak_bytes: None, tokens_per_s: Some(4000.4), ratio: None, ..row.clone() };
+    insta::assert_snapshot!(table(&[row, step]), @"
+    what           size                         form                    time of copying       peak    tokens/s  faster than
+    loss           [1024, 30522]                fused                50.0 ms       50 %    150 MiB              composed: 4.00 x
+    step           [1024, 30522]                fused                50.0 ms                              4000
+    ");
+}

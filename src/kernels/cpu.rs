@@ -1,0 +1,274 @@
+//! The distillation loss on burn's CPU backend, with the language-model head where the logits come as factors.
+//!
+//! Slots go in chunks that fit the cache. A chunk's logits are multiplied out, turned into their gradient where they lie, and
+//! multiplied back into the gradients of hidden states, decoder and bias: memory is that of a chunk, however many slots.
+
+use burn::backend::Flex;
+use burn::backend::tensor::FloatTensor;
+use burn::tensor::{Device, Tensor, TensorData};
+use rayon::prelude::*;
+
+use super::dwt_loss::DwtLoss;
+use super::row::{RowLoss, row};
+use super::{Found, Logits, Targets};
+
+/// Bytes of a chunk of logits: a few rows a thread at least, and small enough to stay in the last cache.
+const CHUNK_BYTES: usize = 16 << 20;
+
+/// See [`super::dwt_loss`]; the student is outside any graph here.
+pub(super) fn dwt_loss(
+    student: &Logits,
+    teacher: Option<&Logits>,
+    targets: &Targets,
+    loss: &DwtLoss,
+    wants_gradient: bool,
+) -> Found {
+    let [m, v] = student.dims();
+    let teacher = loss.alpha_soft.map(|_| teacher.expect("a soft loss has a teacher"));
+    assert!(teacher.is_none_or(|teacher| teacher.dims() == [m, v]), "student and teacher have the same slots and vocabulary");
+    let labels_m: Vec<i64> = targets.labels_m.clone().into_data().iter::<i64>().collect();
+    let weights_m: Vec<f32> = targets.weights_m.clone().into_data().iter::<f32>().collect();
+    assert!(labels_m.len() == m && weights_m.len() == m, "a label and a weight a slot");
+
+    let (student, teacher) = (Host::new(student), teacher.map(Host::new));
+    let (student, teacher) = (student.rows(), teacher.as_ref().map(Host::rows));
+    // Unused slots of a head are left out before anything is multiplied.
+    let is_used = |slot: &usize| matches!(student, Rows::Whole { .. }) || weights_m[*slot] != 0.0;
+    let slots: Vec<usize> = (0..m).filter(is_used).collect();
+    let mut gradient = wants_gradient.then(|| Gradient::zeros(&student, m, v));
+    let chunk = (CHUNK_BYTES / (4 * v.max(1))).max(1).min(slots.len());
+    let mut student_cv = vec![0.0f32; chunk * v];
+    let mut teacher_cv = vec![0.0f32; if teacher.is_some() { chunk * v } else { 0 }];
+    let (mut hard, mut soft) = (0.0, 0.0);
+
+    for slots in slots.chunks(chunk.max(1)) {
+        let student_cv = &mut student_cv[..slots.len() * v];
+        student.fill(slots, v, student_cv);
+        let teacher_cv = match &teacher {
+            Some(teacher) => {
+                let teacher_cv = &mut teacher_cv[..slots.len() * v];
+                teacher.fill(slots, v, teacher_cv);
+                teacher_cv
+            }
+            None => &mut [],
+        };
+        let weight = |slot: usize| f64::from(weights_m[slot]) / targets.count.max(1) as f64;
+        for (slot, loss) in slots.iter().zip(rows(student_cv, teacher_cv, slots, v, loss, &labels_m, weight)) {
+            hard += weight(*slot) * loss.hard;
+            soft += weight(*slot) * loss.soft;
+        }
+        if let Some(gradient) = &mut gradient {
+            gradient.add(&student, slots, student_cv, v);
+        }
+    }
+    let scalar = |x: f64| Tensor::<1>::from_floats([x as f32], &Device::flex());
+    Found { hard: scalar(hard), soft: scalar(soft), gradient: gradient.map(|gradient| gradient.upload(m, v)) }
+}
+
+/// [`row`] on every row of a chunk; slots of weight 0 are not read.
+fn rows(
+    student_cv: &mut [f32],
+    teacher_cv: &mut [f32],
+    slots: &[usize],
+    v: usize,
+    loss: &DwtLoss,
+    labels_m: &[i64],
+    weight: impl Fn(usize) -> f64 + Sync,
+) -> Vec<RowLoss> {
+    let has_teacher = !teacher_cv.is_empty();
+    let teacher_rows: Vec<&mut [f32]> = match has_teacher {
+        true => teacher_cv.chunks_mut(v).collect(),
+        false => slots.iter().map(|_| &mut [] as &mut [f32]).collect(),
+    };
+    let spare = || vec![0.0f32; if has_teacher && loss.alpha_hard.is_some() { v } else { 0 }];
+    let each = |spare_v: &mut Vec<f32>, ((student_v, teacher_v), &slot): ((&mut [f32], &mut [f32]), &usize)| match weight(slot) {
+        0.0 => {
+            student_v.fill(0.0);
+            RowLoss::default()
+        }
+        weight => row(student_v, teacher_v, spare_v, labels_m[slot] as usize, weight, loss),
+    };
+    student_cv.par_chunks_mut(v).zip(teacher_rows).zip(slots).map_init(spare, each).collect()
+}
+
+#[expect(clippy::large_enum_variant, reason = "two of them a step, never in a list")]
+/// [`Logits`] as the CPU backend has them: what [`Rows`] borrows from.
+enum Host {
+    Whole(FloatTensor<Flex>),
+    Factors { hidden_md: FloatTensor<Flex>, words_vd: FloatTensor<Flex>, bias_v: FloatTensor<Flex> },
+}
+
+impl Host {
+    fn new(logits: &Logits) -> Self {
+        fn host<const D: usize>(x: &Tensor<D>) -> FloatTensor<Flex> {
+            x.clone().try_into_primitive::<Flex>().expect("a tensor of the CPU backend, outside autodiff").to_contiguous()
+        }
+        match logits {
+            Logits::Whole(logits_mv) => Host::Whole(host(logits_mv)),
+            Logits::Factors { hidden_md, words_vd, bias_v } => {
+                Host::Factors { hidden_md: host(hidden_md), words_vd: host(words_vd), bias_v: host(bias_v) }
+            }
+        }
+    }
+
+    fn rows(&self) -> Rows<'_> {
+        fn slice(x: &FloatTensor<Flex>) -> &[f32] {
+            x.as_slice().expect("contiguous f32")
+        }
+        match self {
+            Host::Whole(logits_mv) => Rows::Whole { logits_mv: slice(logits_mv) },
+            Host::Factors { hidden_md, words_vd, bias_v } => {
+                Rows::Factors { hidden_md: slice(hidden_md), words_vd: slice(words_vd), bias_v: slice(bias_v) }
+            }
+        }
+    }
+}
+
+/// [`Logits`] as slices.
+enum Rows<'a> {
+    Whole { logits_mv: &'a [f32] },
+    Factors { hidden_md: &'a [f32], words_vd: &'a [f32], bias_v: &'a [f32] },
+}
+
+impl Rows<'_> {
+    /// Multiplies out the logits of some slots.
+    fn fill(&self, slots: &[usize], v: usize, out_cv: &mut [f32]) {
+        match self {
+            Rows::Whole { logits_mv } => {
+                out_cv.par_chunks_mut(v).zip(slots).for_each(|(out_v, slot)| out_v.copy_from_slice(&logits_mv[slot * v..][..v]));
+            }
+            Rows::Factors { hidden_md, words_vd, bias_v } => {
+                let d = words_vd.len() / v;
+                out_cv.par_chunks_mut(v).for_each(|out_v| out_v.copy_from_slice(bias_v));
+                let hidden_cd = gather(hidden_md, slots, d);
+                add_product(out_cv, Matrix::new(&hidden_cd, d), Matrix::new(words_vd, d).transposed());
+            }
+        }
+    }
+}
+
+/// The rows of `slots`, one after another.
+fn gather(x_md: &[f32], slots: &[usize], d: usize) -> Vec<f32> {
+    slots.iter().flat_map(|slot| &x_md[slot * d..][..d]).copied().collect()
+}
+
+/// The gradient, as far as it is added up.
+enum Gradient {
+    Whole { logits_mv: Vec<f32> },
+    Factors { hidden_md: Vec<f32>, words_vd: Vec<f32>, bias_v: Vec<f32> },
+}
+
+impl Gradient {
+    fn zeros(student: &Rows, m: usize, v: usize) -> Self {
+        match student {
+            Rows::Whole { .. } => Gradient::Whole { logits_mv: vec![0.0; m * v] },
+            Rows::Factors { hidden_md, words_vd, .. } => Gradient::Factors {
+                hidden_md: vec![0.0; hidden_md.len()],
+                words_vd: vec![0.0; words_vd.len()],
+                bias_v: vec![0.0; v],
+            },
+        }
+    }
+
+    /// Adds what a chunk's gradient with respect to its logits comes to.
+    fn add(&mut self, student: &Rows, slots: &[usize], gradient_cv: &[f32], v: usize) {
+        match (self, student) {
+            (Gradient::Factors { hidden_md, words_vd, bias_v }, Rows::Factors { hidden_md: x_md, words_vd: w_vd, .. }) => {
+                let d = w_vd.len() / v;
+                let mut hidden_cd = vec![0.0; slots.len() * d];
+                add_product(&mut hidden_cd, Matrix::new(gradient_cv, v), Matrix::new(w_vd, d));
+                for (row_d, slot) in hidden_cd.chunks(d).zip(slots) {
+                    hidden_md[slot * d..][..d].copy_from_slice(row_d);
+                }
+                let x_cd = gather(x_md, slots, d);
+                add_product(words_vd, Matrix::new(gradient_cv, v).transposed(), Matrix::new(&x_cd, d));
+                add_columns(bias_v, gradient_cv);
+            }
+            (Gradient::Whole { logits_mv }, _) => {
+                let from = slots[0] * v;
+                logits_mv[from..from + gradient_cv.len()].copy_from_slice(gradient_cv);
+            }
+            (Gradient::Factors { .. }, Rows::Whole { .. }) => unreachable!("the gradient has the student's form"),
+        }
+    }
+
+    fn upload(self, m: usize, v: usize) -> Logits {
+        fn upload<const D: usize>(values: Vec<f32>, shape: [usize; D]) -> Tensor<D> {
+            Tensor::from_data(TensorData::new(values, shape), &Device::flex())
+        }
+        match self {
+            Gradient::Whole { logits_mv } => Logits::Whole(upload(logits_mv, [m, v])),
+            Gradient::Factors { hidden_md, words_vd, bias_v } => {
+                let d = words_vd.len() / v;
+                Logits::Factors {
+                    hidden_md: upload(hidden_md, [m, d]),
+                    words_vd: upload(words_vd, [v, d]),
+                    bias_v: upload(bias_v, [v]),
+                }
+            }
+        }
+    }
+}
+
+/// Adds the sums of the columns of `x_cv` to `sums_v`.
+fn add_columns(sums_v: &mut [f32], x_cv: &[f32]) {
+    const COLUMNS: usize = 4096;
+    let v = sums_v.len();
+    sums_v.par_chunks_mut(COLUMNS).enumerate().for_each(|(block, sums)| {
+        for row_v in x_cv.chunks(v) {
+            sums.iter_mut().zip(&row_v[block * COLUMNS..]).for_each(|(sum, x)| *sum += x);
+        }
+    });
+}
+
+/// A matrix over a slice.
+#[derive(Clone, Copy)]
+struct Matrix<'a> {
+    data: &'a [f32],
+    rows: usize,
+    columns: usize,
+    row_stride: isize,
+    column_stride: isize,
+}
+
+impl<'a> Matrix<'a> {
+    /// Row after row of `columns`.
+    fn new(data: &'a [f32], columns: usize) -> Self {
+        let rows = data.len() / columns.max(1);
+        assert_eq!(rows * columns, data.len(), "whole rows");
+        Self { data, rows, columns, row_stride: columns as isize, column_stride: 1 }
+    }
+
+    fn transposed(self) -> Self {
+        Self { rows: self.columns, columns: self.rows, row_stride: self.column_stride, column_stride: self.row_stride, ..self }
+    }
+}
+
+/// `out += a b`, `out` row after row, on all threads.
+fn add_product(out: &mut [f32], a: Matrix, b: Matrix) {
+    assert!(a.columns == b.rows && out.len() == a.rows * b.columns, "shapes of a product");
+    // SAFETY: a `Matrix` covers its slice, transposed or not, and `out` has the product's shape, as just asserted.
+    unsafe {
+        gemm::gemm(
+            a.rows,
+            b.columns,
+            a.columns,
+            out.as_mut_ptr(),
+            1,
+            b.columns as isize,
+            true,
+            a.data.as_ptr(),
+            a.column_stride,
+            a.row_stride,
+            b.data.as_ptr(),
+            b.column_stride,
+            b.row_stride,
+            1.0,
+            1.0,
+            false,
+            false,
+            false,
+            gemm::Parallelism::Rayon(0),
+        );
+    }
+}

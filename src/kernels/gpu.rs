@@ -1,0 +1,129 @@
+//! The distillation loss on GPUs whose runtime takes WGSL: launches `shaders/dwt_loss.wgsl`, by chunks of slots that fit a
+//! binding. Where the logits come as factors, burn's matrix products make a chunk of them and take its gradient back.
+
+use burn::backend::wgpu::{CubeBackend, CubeTensor};
+use burn::tensor::{Device, Tensor};
+use burn_cubecl::kernel::into_contiguous;
+use cubecl::ir::{ElemType, UIntKind, metadata::Info};
+use cubecl::prelude::{
+    AddressType, CubeCount, CubeDim, ExecutionMode, KernelDefinition, KernelId, KernelMetadata, KernelSettings, Scope,
+};
+use cubecl::server::KernelArguments;
+use cubecl::{CubeKernel, PrecompiledSource};
+
+use super::dwt_loss::DwtLoss;
+use super::{Found, Logits, Targets};
+
+/// What every WebGPU device can bind.
+const BINDING_BYTES: usize = 128 << 20;
+/// Workgroups that every WebGPU device can launch in one dimension.
+const GROUPS: usize = 65_535;
+/// The shader's own constant; a test holds it to it.
+const WORKGROUP_SIZE: u32 = 256;
+
+/// Whether the device's runtime takes WGSL.
+pub(super) fn takes_wgsl(device: &Device) -> bool {
+    let probe = Tensor::<1>::zeros([1], device).try_into_primitive::<CubeBackend>();
+    probe.is_ok_and(|probe| probe.client.name() == "wgpu<wgsl>")
+}
+
+/// See [`super::dwt_loss`]; the student is outside any graph here.
+pub(super) fn dwt_loss(student: &Logits, teacher: Option<&Logits>, targets: &Targets, loss: &DwtLoss, tracked: bool) -> Found {
+    let ([m, v], device) = (student.dims(), student.device());
+    let teacher = loss.alpha_soft.map(|_| teacher.expect("a soft loss has a teacher"));
+    let chunk = (BINDING_BYTES / (4 * v.max(1))).clamp(1, GROUPS);
+    let mut losses_2 = Tensor::<1>::zeros([2], &device);
+    let mut gradients: Vec<Logits> = Vec::new();
+    for from in (0..m).step_by(chunk) {
+        let count = chunk.min(m - from);
+        let part = |logits: &Logits| logits.narrow(from, count);
+        let (student, teacher) = (part(student), teacher.map(|teacher| part(teacher).whole()));
+        let labels_c = targets.labels_m.clone().narrow(0, from, count);
+        let weights_c = targets.weights_m.clone().narrow(0, from, count) / targets.count.max(1) as f64;
+        let (losses_c2, gradient_cv) = launch(student.clone().whole(), teacher, labels_c, weights_c, loss);
+        losses_2 = losses_2 + losses_c2.sum_dim(0).squeeze_dim::<1>(0);
+        if tracked {
+            gradients.push(match student {
+                Logits::Whole(_) => Logits::Whole(gradient_cv),
+                Logits::Factors { hidden_md, words_vd, .. } => Logits::Factors {
+                    words_vd: gradient_cv.clone().transpose().matmul(hidden_md),
+                    bias_v: gradient_cv.clone().sum_dim(0).squeeze_dim::<1>(0),
+                    hidden_md: gradient_cv.matmul(words_vd),
+                },
+            });
+        }
+    }
+    Found { hard: losses_2.clone().narrow(0, 0, 1), soft: losses_2.narrow(0, 1, 1), gradient: gradients.into_iter().reduce(join) }
+}
+
+/// The gradient of two chunks: that of their slots side by side, that of decoder and bias added up.
+fn join(a: Logits, b: Logits) -> Logits {
+    match (a, b) {
+        (Logits::Whole(a), Logits::Whole(b)) => Logits::Whole(Tensor::cat(vec![a, b], 0)),
+        (
+            Logits::Factors { hidden_md, words_vd, bias_v },
+            Logits::Factors { hidden_md: more_md, words_vd: more_vd, bias_v: more_v },
+        ) => Logits::Factors {
+            hidden_md: Tensor::cat(vec![hidden_md, more_md], 0),
+            words_vd: words_vd + more_vd,
+            bias_v: bias_v + more_v,
+        },
+        _ => unreachable!("chunks of one student have one form"),
+    }
+}
+
+/// Weighted losses `[m, 2]` and the gradient `[m, v]` of slots whose logits fit a binding.
+fn launch(
+    student_mv: Tensor<2>,
+    teacher_mv: Option<Tensor<2>>,
+    labels_m: Tensor<1, burn::tensor::Int>,
+    weights_m: Tensor<1>,
+    loss: &DwtLoss,
+) -> (Tensor<2>, Tensor<2>) {
+    let ([m, v], device) = (student_mv.dims(), student_mv.device());
+    let cube = |x: Tensor<2>| into_contiguous(x.try_into_primitive::<CubeBackend>().expect("a GPU's tensor, outside autodiff"));
+    let buffer = |x: &CubeTensor| x.handle.clone().binding();
+    let gradient_mv = cube(Tensor::empty([m, v], &device));
+    let losses_m2 = cube(Tensor::empty([m, 2], &device));
+    let has_soft = teacher_mv.is_some();
+    let teacher_mv = cube(teacher_mv.unwrap_or_else(|| Tensor::zeros([1, 1], &device)));
+    let labels_m = labels_m.try_into_primitive::<CubeBackend>().expect("a GPU's tensor");
+    assert_eq!(burn::backend::TensorMetadata::dtype(&labels_m), burn::tensor::DType::I32, "labels are i32");
+    let (student_mv, labels_m, weights_m) = (cube(student_mv), into_contiguous(labels_m), cube(weights_m.unsqueeze::<2>()));
+
+    let flags = [v as u32, u32::from(loss.alpha_hard.is_some()), u32::from(has_soft)];
+    let factors =
+        [loss.hard_factor(), loss.soft_factor() / loss.temperature, 1.0 / loss.temperature, loss.smoothing].map(|x| x as f32);
+    let params: Vec<u8> =
+        flags.iter().flat_map(|x| x.to_le_bytes()).chain(factors.iter().flat_map(|x| x.to_le_bytes())).collect();
+    let client = &student_mv.client;
+    let buffers = [&student_mv, &teacher_mv, &labels_m, &weights_m, &gradient_mv, &losses_m2].map(buffer);
+    let buffers = buffers.into_iter().chain([client.create_from_slice(&params).binding()]).collect();
+    client.launch(Box::new(Shader), CubeCount::Static(m as u32, 1, 1), KernelArguments::new().with_buffers(buffers));
+    (Tensor::from_primitive::<CubeBackend>(losses_m2), Tensor::from_primitive::<CubeBackend>(gradient_mv))
+}
+
+/// `shaders/dwt_loss.wgsl`, as the runtime wants a kernel.
+struct Shader;
+
+impl KernelMetadata for Shader {
+    fn id(&self) -> KernelId {
+        KernelId::new::<Self>()
+    }
+
+    fn address_type(&self) -> ElemType {
+        UIntKind::U32.into()
+    }
+}
+
+impl CubeKernel for Shader {
+    fn define(&self) -> KernelDefinition {
+        let settings = KernelSettings::new(CubeDim::new_1d(WORKGROUP_SIZE).0, ExecutionMode::Checked, AddressType::U32);
+        KernelDefinition { body: Scope::root(settings.clone()), settings, info: Info::default() }
+    }
+
+    fn source(&self) -> Option<PrecompiledSource> {
+        let source = super::dwt_loss::WGSL.to_owned();
+        Some(PrecompiledSource { source, entrypoint_name: "main".to_owned(), lang: "wgsl" })
+    }
+}

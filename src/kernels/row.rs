@@ -1,0 +1,247 @@
+//! One slot of the distillation loss on the CPU: loss and gradient in place, in two sweeps over a row that stays in the cache.
+//!
+//! The first sweep finds the largest logits; the second takes every exponential once and adds them up; a third, short one
+//! writes the gradient. Sums run in 16 lanes of f32 over blocks, and in f64 over blocks: vector instructions, and the same
+//! result on every CPU. `shaders/dwt_loss.rs` is the definition.
+
+use super::dwt_loss::DwtLoss;
+
+/// A slot's losses in nats, not weighted.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub(super) struct RowLoss {
+    pub hard: f64,
+    pub soft: f64,
+}
+
+/// The losses of the slot with student logits `student_v` and teacher logits `teacher_v`, which are spent: `student_v` then
+/// has the gradient of `weight` times the total, `teacher_v` nothing of use. Without a soft loss `teacher_v` may be empty;
+/// `spare_v` is room for a row, needed when there are both losses.
+pub(super) fn row(
+    student_v: &mut [f32],
+    teacher_v: &mut [f32],
+    spare_v: &mut [f32],
+    label: usize,
+    weight: f64,
+    loss: &DwtLoss,
+) -> RowLoss {
+    #[cfg(target_arch = "x86_64")]
+    {
+        if is_x86_feature_detected!("avx512f") {
+            // SAFETY: the CPU has the instructions, as just asked.
+            return unsafe { row_avx512(student_v, teacher_v, spare_v, label, weight, loss) };
+        }
+        if is_x86_feature_detected!("avx2") {
+            // SAFETY: as above.
+            return unsafe { row_avx2(student_v, teacher_v, spare_v, label, weight, loss) };
+        }
+    }
+    row_anywhere(student_v, teacher_v, spare_v, label, weight, loss)
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f")]
+fn row_avx512(s: &mut [f32], t: &mut [f32], spare: &mut [f32], label: usize, weight: f64, loss: &DwtLoss) -> RowLoss {
+    row_anywhere(s, t, spare, label, weight, loss)
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2")]
+fn row_avx2(s: &mut [f32], t: &mut [f32], spare: &mut [f32], label: usize, weight: f64, loss: &DwtLoss) -> RowLoss {
+    row_anywhere(s, t, spare, label, weight, loss)
+}
+
+#[inline(always)]
+fn row_anywhere(
+    student_v: &mut [f32],
+    teacher_v: &mut [f32],
+    spare_v: &mut [f32],
+    label: usize,
+    weight: f64,
+    loss: &DwtLoss,
+) -> RowLoss {
+    let v = student_v.len() as f64;
+    let label_logit = f64::from(student_v[label]);
+    let z_max = largest(student_v);
+    let cooling = (1.0 / loss.temperature) as f32;
+    // Weights of p, q and r in the gradient, before they are divided by their sums.
+    let by_hard = weight * loss.hard_factor();
+    let by_soft = weight * loss.soft_factor() / loss.temperature;
+    let smooth = (by_hard * loss.smoothing / v) as f32;
+
+    let hard_of = |sum: f64, shifted: f64| {
+        let (mean, log_sum) = (f64::from(z_max) + shifted / v, f64::from(z_max) + sum.ln());
+        let smoothing = if loss.smoothing == 0.0 { 0.0 } else { loss.smoothing * (log_sum - mean) };
+        (1.0 - loss.smoothing) * (log_sum - label_logit) + smoothing
+    };
+    // Not below 0 but for rounding; a NaN stays one.
+    let soft_of = |z_sum: f64, t_sum: f64, product: f64| match product / t_sum - t_sum.ln() + z_sum.ln() {
+        soft if soft < 0.0 => 0.0,
+        soft => soft,
+    };
+    // e^(t - max), and what the divergence adds up: e^(t - max) (log r - log q) without the sums' logarithms.
+    let soft_terms = |z: f32, t: f32, t_max: f32| {
+        let (z, t) = ((z - z_max) * cooling, (t - t_max) * cooling);
+        let (q, r) = (exp(z), exp(t));
+        (q, r, if t < LOWEST { 0.0 } else { r * (t - z) })
+    };
+
+    let losses = match (loss.alpha_hard.is_some(), loss.alpha_soft.is_some()) {
+        (true, false) => {
+            let [sum, shifted] = sweep([&mut *student_v], |[z]| {
+                let p = exp(z - z_max);
+                ([p], [p, z - z_max])
+            });
+            let by_p = (by_hard / sum) as f32;
+            let [] = sweep([&mut *student_v], |[p]| ([p * by_p - smooth], []));
+            RowLoss { hard: hard_of(sum, shifted), soft: 0.0 }
+        }
+        (false, true) => {
+            let t_max = largest(teacher_v);
+            let [q_sum, r_sum, product] = sweep([&mut *student_v, &mut *teacher_v], |[z, t]| {
+                let (q, r, product) = soft_terms(z, t, t_max);
+                ([q, r], [q, r, product])
+            });
+            let (by_q, by_r) = ((by_soft / q_sum) as f32, (by_soft / r_sum) as f32);
+            let [] = sweep([&mut *student_v, teacher_v], |[q, r]| ([q * by_q - r * by_r, r], []));
+            RowLoss { hard: 0.0, soft: soft_of(q_sum, r_sum, product) }
+        }
+        (true, true) => {
+            let t_max = largest(teacher_v);
+            let [p_sum, shifted, q_sum, r_sum, product] =
+                sweep([&mut *student_v, &mut *teacher_v, &mut *spare_v], |[z, t, _]| {
+                    let p = exp(z - z_max);
+                    let (q, r, product) = soft_terms(z, t, t_max);
+                    ([p, r, q], [p, z - z_max, q, r, product])
+                });
+            let (by_p, by_q, by_r) = ((by_hard / p_sum) as f32, (by_soft / q_sum) as f32, (by_soft / r_sum) as f32);
+            let [] =
+                sweep([&mut *student_v, teacher_v, spare_v], |[p, r, q]| ([p * by_p - smooth + (q * by_q - r * by_r), r, q], []));
+            RowLoss { hard: hard_of(p_sum, shifted), soft: soft_of(q_sum, r_sum, product) }
+        }
+        (false, false) => {
+            student_v.fill(0.0);
+            RowLoss::default()
+        }
+    };
+    student_v[label] -= (by_hard * (1.0 - loss.smoothing)) as f32;
+    losses
+}
+
+/// Lanes of a sum: what the widest vector registers hold.
+const LANES: usize = 16;
+/// Elements that are summed in f32 before an f64 takes over.
+const BLOCK: usize = 1024;
+
+#[expect(clippy::needless_range_loop, reason = "one place in several rows at a time")]
+/// Replaces the elements of `rows`, taken together, by the first part of what `each` gives, and adds up the second.
+#[inline(always)]
+fn sweep<const N: usize, const K: usize>(rows: [&mut [f32]; N], each: impl Fn([f32; N]) -> ([f32; N], [f32; K])) -> [f64; K] {
+    let length = rows[0].len();
+    assert!(rows.iter().all(|row| row.len() == length), "rows of one length");
+    let mut sums = [0.0; K];
+    let mut from = 0;
+    while from < length {
+        let to = length.min(from + BLOCK);
+        let mut lanes = [[0.0f32; LANES]; K];
+        let whole = from + (to - from) / LANES * LANES;
+        for at in (from..whole).step_by(LANES) {
+            let mut values = [[0.0f32; LANES]; N];
+            for n in 0..N {
+                values[n].copy_from_slice(&rows[n][at..at + LANES]);
+            }
+            for lane in 0..LANES {
+                let (new, terms) = each(std::array::from_fn(|n| values[n][lane]));
+                for n in 0..N {
+                    values[n][lane] = new[n];
+                }
+                for k in 0..K {
+                    lanes[k][lane] += terms[k];
+                }
+            }
+            for n in 0..N {
+                rows[n][at..at + LANES].copy_from_slice(&values[n]);
+            }
+        }
+        for at in whole..to {
+            let (new, terms) = each(std::array::from_fn(|n| rows[n][at]));
+            for n in 0..N {
+                rows[n][at] = new[n];
+            }
+            for k in 0..K {
+                lanes[k][0] += terms[k];
+            }
+        }
+        for k in 0..K {
+            sums[k] += lanes[k].iter().map(|&lane| f64::from(lane)).sum::<f64>();
+        }
+        from = to;
+    }
+    sums
+}
+
+#[inline(always)]
+fn largest(row: &[f32]) -> f32 {
+    let larger = |a: f32, b: f32| if a > b { a } else { b };
+    let mut lanes = [f32::NEG_INFINITY; LANES];
+    let chunks = row.chunks_exact(LANES);
+    let rest = chunks.remainder().iter().copied().fold(f32::NEG_INFINITY, larger);
+    for chunk in chunks {
+        for lane in 0..LANES {
+            lanes[lane] = larger(chunk[lane], lanes[lane]);
+        }
+    }
+    lanes.into_iter().fold(rest, larger)
+}
+
+/// Below this, [`exp`] is 0.
+const LOWEST: f32 = -87.3;
+
+/// e^x for x <= 0, within 2e-7 of itself; 0 below [`LOWEST`]; NaN for NaN. No branches and no tables, so that it is compiled to
+/// vector instructions: x = k ln 2 + r, and the polynomial of Cephes' `expf` (Moshier 1984) for e^r.
+#[inline(always)]
+fn exp(x: f32) -> f32 {
+    // Adding this rounds to a whole number, which is then in the lowest bits.
+    const ROUNDER: f32 = 12_582_912.0;
+    // ln 2 in two parts; the first has few bits, so that k times it is exact.
+    const LN_2_HIGH: f32 = 0.693_359_4;
+    const LN_2_LOW: f32 = -2.121_944_4e-4;
+    let bounded = if x < LOWEST { LOWEST } else { x };
+    let rounded = bounded * std::f32::consts::LOG2_E + ROUNDER;
+    let k = rounded - ROUNDER;
+    let r = bounded - k * LN_2_HIGH - k * LN_2_LOW;
+    let mut series = 1.987_569_2e-4;
+    for coefficient in [1.398_199_9e-3, 8.333_452e-3, 4.166_579_6e-2, 0.166_666_65, 0.5] {
+        series = series * r + coefficient;
+    }
+    let power_of_two = f32::from_bits((rounded.to_bits() << 23).wrapping_add(127 << 23));
+    let y = (series * r * r + r + 1.0) * power_of_two;
+    if x < LOWEST { 0.0 } else { y }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_fast_exponential_is_one() {
+        let mut worst = 0.0f64;
+        for i in 0..2_000_000 {
+            let x = i as f32 * (LOWEST / 2e6);
+            let wanted = f64::from(x).exp();
+            worst = worst.max((f64::from(exp(x)) - wanted).abs() / wanted);
+        }
+        // Three roundings of 6e-8 each.
+        assert!(worst < 2e-7, "{worst:e}");
+        assert_eq!(exp(0.0), 1.0);
+        assert_eq!((exp(-88.0), exp(f32::NEG_INFINITY)), (0.0, 0.0));
+        assert!(exp(f32::NAN).is_nan());
+    }
+
+    #[test]
+    fn a_logit_that_is_not_finite_is_seen_in_the_loss() {
+        for bad in [f32::NAN, f32::INFINITY] {
+            let mut logits = [0.0, bad, 1.0];
+            assert!(!row(&mut logits, &mut [], &mut [], 0, 1.0, &DwtLoss::hard(1.0, 0.0)).hard.is_finite());
+        }
+    }
+}

@@ -1,0 +1,149 @@
+//! Every form of a fused operation against its definition, over the case table.
+
+use burn::tensor::{Device, Int, Tensor, TensorData};
+use upstill::kernels::dwt_loss::{BOTH, Case, DwtLoss, cases, spread};
+use upstill::kernels::{Form, Logits, Targets};
+use upstill::loss::{StepLoss, dwt_loss};
+
+use crate::close::{Kind, close};
+
+fn tensor<const D: usize>(values: &[f32], shape: [usize; D], device: &Device) -> Tensor<D> {
+    Tensor::from_data(TensorData::new(values.to_vec(), shape), device)
+}
+
+fn targets(case: &Case, device: &Device) -> Targets {
+    let labels = TensorData::new(case.labels_m.clone(), [case.m]);
+    Targets {
+        labels_m: Tensor::<1, Int>::from_data(labels, device),
+        weights_m: tensor(&case.weights_m, [case.m], device),
+        count: 1,
+    }
+}
+
+fn value(x: Tensor<1>) -> f64 {
+    f64::from(x.into_scalar::<f32>())
+}
+
+/// Losses of whole logits and the gradient with respect to the student's, by one form.
+fn run(case: &Case, form: Form, device: &Device) -> (StepLoss, Vec<f32>) {
+    let plain = device.clone();
+    let student_mv = tensor(&case.student_mv, [case.m, case.v], &device.clone().autodiff()).require_grad();
+    let teacher = case.loss.alpha_soft.map(|_| Logits::Whole(tensor(&case.teacher_mv, [case.m, case.v], &plain)));
+    let loss = dwt_loss(Logits::Whole(student_mv.clone()), teacher, &targets(case, &plain), &case.loss, form);
+    let gradient = student_mv.grad(&loss.total.clone().backward());
+    (loss, gradient.map_or_else(Vec::new, |gradient| gradient.into_data().try_to_vec().unwrap()))
+}
+
+fn hold_to_the_reference(form: Form, device: &Device, cases: &[Case], losses: Kind, gradients: Kind) {
+    for case in cases {
+        let wanted = case.reference();
+        let (loss, gradient_mv) = run(case, form, device);
+        println!("{form:?}: {}", case.name);
+        if case.loss.alpha_hard.is_some() {
+            close(&[value(loss.hard)], &[wanted.hard], losses);
+        }
+        if case.loss.alpha_soft.is_some() {
+            close(&[value(loss.soft.unwrap())], &[wanted.soft], losses);
+        }
+        let total = case.loss.hard_factor() * wanted.hard + case.loss.soft_factor() * wanted.soft;
+        close(&[value(loss.total)], &[total], losses);
+        close(&gradient_mv, &wanted.gradient_mv, gradients);
+    }
+}
+
+#[test]
+fn the_composed_form_is_the_reference() {
+    hold_to_the_reference(Form::Composed, &Device::flex(), &cases(), Kind::LossOfSlots, Kind::GradientCpu);
+}
+
+#[test]
+fn the_fused_cpu_form_is_the_reference() {
+    hold_to_the_reference(Form::Fused, &Device::flex(), &cases(), Kind::LossOfSlots, Kind::GradientCpu);
+}
+
+/// Losses and the gradients of hidden states, decoder and bias, when the logits come as factors.
+fn run_factors(case: &Case, d: usize, form: Form, device: &Device) -> (f64, [Vec<f32>; 3]) {
+    let (plain, tracked) = (device.clone(), device.clone().autodiff());
+    let factors = |seed: u64, device: &Device| {
+        let part = |seed, rows| spread(rows * d, seed).into_iter().map(|x| x * 0.3).collect::<Vec<_>>();
+        (
+            tensor(&part(seed, case.m), [case.m, d], device),
+            tensor(&part(seed + 1, case.v), [case.v, d], device),
+            tensor(&spread(case.v, seed + 2), [case.v], device),
+        )
+    };
+    let (hidden_md, words_vd, bias_v) = factors(10, &tracked);
+    let (hidden_md, words_vd, bias_v) = (hidden_md.require_grad(), words_vd.require_grad(), bias_v.require_grad());
+    let student = Logits::Factors { hidden_md: hidden_md.clone(), words_vd: words_vd.clone(), bias_v: bias_v.clone() };
+    let (of_hidden, of_words, of_bias) = factors(20, &plain);
+    let teacher = Logits::Factors { hidden_md: of_hidden, words_vd: of_words, bias_v: of_bias };
+    // A loss that is used twice and scaled: what comes from above reaches the gradients.
+    let loss = dwt_loss(student, Some(teacher), &targets(case, &plain), &case.loss, form).total * 0.5;
+    let gradients = loss.clone().backward();
+    fn vec<const D: usize>(x: Tensor<D>) -> Vec<f32> {
+        x.into_data().try_to_vec().unwrap()
+    }
+    let found = [
+        vec(hidden_md.grad(&gradients).unwrap()),
+        vec(words_vd.grad(&gradients).unwrap()),
+        vec(bias_v.grad(&gradients).unwrap()),
+    ];
+    (value(loss), found)
+}
+
+#[test]
+fn head_and_loss_together_are_the_head_and_then_the_loss() {
+    // The last one goes in several chunks, the last of them short.
+    for (m, v) in [(1, 31), (7, 257), (1100, 33), (300, 30522)] {
+        let case = Case::new("factors", m, v, DwtLoss { smoothing: 0.1, ..BOTH });
+        let (composed, composed_gradients) = run_factors(&case, 24, Form::Composed, &Device::flex());
+        let (fused, fused_gradients) = run_factors(&case, 24, Form::Fused, &Device::flex());
+        close(&[fused], &[composed], Kind::LossOfSlots);
+        for (fused, composed) in fused_gradients.iter().zip(&composed_gradients) {
+            close(fused, composed, Kind::GradientOfFactors);
+        }
+    }
+}
+
+#[test]
+fn the_wgsl_form_is_the_reference() {
+    let Some(gpu) = crate::common::software_gpu() else { return };
+    let gpu = gpu.handle;
+    // Without slots there is nothing to launch.
+    let cases: Vec<Case> = cases().into_iter().filter(|case| case.m > 0).collect();
+    hold_to_the_reference(Form::Fused, &gpu, &cases, Kind::LossOfSlotsGpu, Kind::GradientGpu);
+    for (m, v) in [(1, 31), (70, 257)] {
+        let case = Case::new("factors", m, v, DwtLoss { smoothing: 0.1, ..BOTH });
+        let (composed, composed_gradients) = run_factors(&case, 24, Form::Composed, &Device::flex());
+        let (fused, fused_gradients) = run_factors(&case, 24, Form::Fused, &gpu);
+        close(&[fused], &[composed], Kind::LossOfSlots);
+        for (fused, composed) in fused_gradients.iter().zip(&composed_gradients) {
+            close(fused, composed, Kind::GradientOfFactors);
+        }
+    }
+}
+
+#[test]
+fn the_same_numbers_come_out_every_time() {
+    let case = Case::new("twice", 300, 1757, BOTH);
+    let run = || run_factors(&case, 24, Form::Fused, &Device::flex());
+    assert_eq!(run(), run());
+}
+
+#[test]
+fn a_slot_of_weight_0_is_not_read() {
+    let mut case = Case::new("unused", 3, 33, BOTH);
+    case.student_mv[33] = f32::NAN;
+    case.teacher_mv[40] = f32::NAN;
+    let (loss, gradient_mv) = run(&case, Form::Fused, &Device::flex());
+    assert!(value(loss.total).is_finite() && gradient_mv[33..66].iter().all(|&x| x == 0.0));
+}
+
+#[test]
+fn without_autodiff_there_are_losses_alone() {
+    let (case, device) = (Case::new("plain", 5, 33, BOTH), Device::flex());
+    let logits = |values: &[f32]| Logits::Whole(tensor(values, [5, 33], &device));
+    let loss = dwt_loss(logits(&case.student_mv), Some(logits(&case.teacher_mv)), &targets(&case, &device), &BOTH, Form::Fused);
+    close(&[value(loss.hard)], &[case.reference().hard], Kind::LossOfSlots);
+    assert!(!loss.total.device().is_autodiff());
+}
