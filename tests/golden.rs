@@ -1,6 +1,7 @@
-//! upstill's numbers are those of PyTorch and `transformers`: goldens by tests/golden/make.py.
+//! upstill's numbers are those of PyTorch and `transformers`: goldens by tests/golden/make.py and tests/golden/finetune.py.
 
 mod training;
+mod tuning;
 
 use std::fs;
 use std::path::{Path, PathBuf};

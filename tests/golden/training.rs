@@ -119,7 +119,7 @@ impl ModuleMapper for GradientInPlace {
 }
 
 /// Compares tensor by tensor; all that is off is listed.
-fn close_weights(what: &str, found: &Weights, wanted: &Weights, kind: impl Fn(&str) -> Kind) {
+pub(super) fn close_weights(what: &str, found: &Weights, wanted: &Weights, kind: impl Fn(&str) -> Kind) {
     let names = |weights: &Weights| weights.iter().map(|(name, _)| name.to_owned()).collect::<Vec<_>>();
     assert_eq!(names(found), names(wanted), "{what}");
     let off = |(name, wanted): (&str, _)| {
@@ -209,7 +209,7 @@ impl Method for Fixed {
     }
 }
 
-fn after_steps(name: &str) -> Kind {
+pub(super) fn after_steps(name: &str) -> Kind {
     if name.ends_with("key.bias") { Kind::KeyBiasAfterSteps } else { Kind::WeightsAfterSteps }
 }
 
