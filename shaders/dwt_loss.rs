@@ -51,7 +51,7 @@ impl DwtLoss {
     }
 }
 
-/// What [`reference`] gives.
+/// What [`reference()`] gives.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Reference {
     /// Weighted sum of the hard losses, in nats; 0 when not computed.

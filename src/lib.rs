@@ -42,7 +42,7 @@
 //! | [`train`] | a [`config::Plan`] | a run in its folder ([`checkpoint`], [`log`]) |
 //! | [`tasks`] | a trained model | scores |
 //! | [`study`] | many plans | a table and a report |
-//! | [`bench`] | nothing | times, each beside its peer |
+//! | [`mod@bench`] | nothing | times, each beside its peer |
 //!
 //! [`config`] has the run file and the plan, [`device`] what to run on, [`error`] the one error, [`cli`] the command.
 //! `ARCHITECTURE.md` has the invariants and how to add things.

@@ -386,6 +386,11 @@ fn every_checkpoint_is_scored_for_the_report() {
     assert_eq!((&json["task"], &json["metrics"]), (&"rte".into(), &json["checkpoints"][1]["metrics"]));
     assert!(run(dir.path(), &["report", "m", "--out", "r.html"]).status.success());
     assert!(fs::read_to_string(dir.path().join("r.html")).unwrap().contains("Score on rte by pre-training step"));
+    // Step 2 is the run's last: its scores are the finished model's, and those of step 1 are not.
+    assert!(run(dir.path(), &["export", "m", "out"]).status.success());
+    let card = fs::read_to_string(dir.path().join("out/README.md")).unwrap();
+    assert!(card.contains("| rte | accuracy | ") && card.matches("| rte |").count() == 1, "{card}");
+    assert!(card.contains("Held-out loss ") && card.contains("| method | standalone |"), "{card}");
 }
 
 #[test]

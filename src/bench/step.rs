@@ -22,7 +22,7 @@ pub struct StepSize {
     pub hidden: usize,
     /// Vocabulary.
     pub vocab: usize,
-    /// Rows a step, of [`LENGTH`] tokens.
+    /// Rows a step, of 64 tokens.
     pub batch: usize,
 }
 

@@ -1,9 +1,11 @@
 //! The model card of an exported model: what it was trained on, by which plan, and what it scored.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use super::run::finished;
+use super::seeds::read_checkpoint_scores;
 use crate::config::Plan;
 use crate::error::Result;
 use crate::model::ModelFolder;
@@ -56,18 +58,7 @@ pub fn model_card(folder: &ModelFolder) -> Result<String> {
         plan.train.lr,
         plan.seed,
     );
-    // A checkpoint is not what the run's summary speaks of.
-    if !folder.path.components().any(|part| part.as_os_str() == "checkpoints")
-        && let Some(summary) = finished(&run)?
-        && let Some(loss) = summary.held_out_loss
-    {
-        let _ = write!(
-            out,
-            "\n## Scores\n\nHeld-out loss {loss:.4} nats a masked token (perplexity {:.2}) after {} steps.\n",
-            loss.exp(),
-            summary.steps
-        );
-    }
+    out += &scores(folder, &run)?;
     let mut public = plan.clone();
     public.data.shards = name_of(&plan.data.shards);
     if let Some(teacher) = &mut public.teacher {
@@ -75,6 +66,38 @@ pub fn model_card(folder: &ModelFolder) -> Result<String> {
     }
     let _ = write!(out, "\n## Plan\n\n```toml\n{}```\n", public.to_toml());
     Ok(out)
+}
+
+/// What the run says of this very model: its held-out loss, and its scores as a starting point of fine-tuning.
+fn scores(folder: &ModelFolder, run: &Path) -> Result<String> {
+    let mut out = String::new();
+    // A checkpoint is not what the run's summary speaks of.
+    if !folder.path.components().any(|part| part.as_os_str() == "checkpoints")
+        && let Some(summary) = finished(run)?
+        && let Some(loss) = summary.held_out_loss
+    {
+        let perplexity = loss.exp();
+        let _ = writeln!(
+            out,
+            "Held-out loss {loss:.4} nats a masked token (perplexity {perplexity:.2}) after {} steps.",
+            summary.steps
+        );
+    }
+    let mut by_metric: BTreeMap<(String, String), Vec<f64>> = BTreeMap::new();
+    let weights = folder.tensors()?.hash();
+    for (_, found) in read_checkpoint_scores(run)?.into_iter().filter(|(_, found)| found.settings.model == weights) {
+        for (metric, score) in found.scores {
+            by_metric.entry((found.task.clone(), metric)).or_default().push(score);
+        }
+    }
+    if !by_metric.is_empty() {
+        out += "\n| fine-tuned on | metric | mean | seeds |\n|---|---|---|---|\n";
+    }
+    for ((task, metric), values) in by_metric {
+        let mean = values.iter().sum::<f64>() / values.len() as f64;
+        let _ = writeln!(out, "| {task} | {metric} | {mean:.4} | {} |", values.len());
+    }
+    Ok(if out.is_empty() { out } else { format!("\n## Scores\n\n{out}") })
 }
 
 fn teacher(plan: &Plan) -> String {
