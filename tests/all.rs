@@ -9,6 +9,7 @@ mod finetune;
 mod folders;
 mod golden;
 mod kernels;
+mod layers;
 mod report;
 mod rows;
 mod shaders;

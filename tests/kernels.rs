@@ -106,16 +106,21 @@ fn head_and_loss_together_are_the_head_and_then_the_loss() {
 }
 
 #[test]
-fn the_wgsl_form_is_the_reference() {
+fn the_forms_of_a_software_gpu_are_the_reference() {
     let Some(gpu) = crate::common::software_gpu() else { return };
-    let gpu = gpu.handle;
+    for form in [Form::Fused, Form::CubeCl] {
+        hold_on_a_gpu(form, &gpu.handle);
+    }
+}
+
+fn hold_on_a_gpu(form: Form, gpu: &Device) {
     // Without slots there is nothing to launch.
     let cases: Vec<Case> = cases().into_iter().filter(|case| case.m > 0).collect();
-    hold_to_the_reference(Form::Fused, &gpu, &cases, Kind::LossOfSlotsGpu, Kind::GradientGpu);
+    hold_to_the_reference(form, gpu, &cases, Kind::LossOfSlotsGpu, Kind::GradientGpu);
     for (m, v) in [(1, 31), (70, 257)] {
         let case = Case::new("factors", m, v, DwtLoss { smoothing: 0.1, ..BOTH });
         let (composed, composed_gradients) = run_factors(&case, 24, Form::Composed, &Device::flex());
-        let (fused, fused_gradients) = run_factors(&case, 24, Form::Fused, &gpu);
+        let (fused, fused_gradients) = run_factors(&case, 24, form, gpu);
         close(&[fused], &[composed], Kind::LossOfSlots);
         for (fused, composed) in fused_gradients.iter().zip(&composed_gradients) {
             close(fused, composed, Kind::GradientOfFactors);

@@ -5,7 +5,7 @@ use burn::tensor::{Int, Tensor, TensorData};
 use super::meter::{Taken, measure};
 use super::pytorch::PyTorch;
 use super::{Row, against_peer, median};
-use crate::device::Device;
+use crate::device::{Device, is_cpu};
 use crate::kernels::dwt_loss::{BOTH, spread};
 use crate::kernels::{Form, Logits, Targets};
 use crate::loss::dwt_loss;
@@ -34,19 +34,15 @@ pub fn bench_loss(size: LossSize, rounds: usize, device: &Device, python: &str, 
         }
     };
     let LossSize { slots: m, vocab: v, width: d } = size;
-    let mut forms = vec![("composed", Form::Composed)];
-    match Form::is_fused_on(&device.handle) {
-        true => forms.push(("fused", Form::Fused)),
-        false => note("NOTE: there is no fused form on this device".to_owned()),
-    }
+    let forms = Form::all_on(&device.handle);
     let loss_request = |how: &str| format!("loss {how} {m} {v}");
     let head_request = |how: &str| format!("head {how} {m} {d} {v}");
     let loss_work = Work::new(device, m, v, None);
-    let mut rows = in_turn("loss", &format!("[{m}, {v}]"), &loss_work, &forms, rounds, &mut pytorch, loss_request, &mut note);
+    let mut rows = in_turn("loss", &format!("[{m}, {v}]"), &loss_work, forms, rounds, &mut pytorch, loss_request, &mut note);
     drop(loss_work);
     let head_work = Work::new(device, m, v, Some(d));
     let head_size = format!("[{m}, {d}] x [{d}, {v}]");
-    rows.extend(in_turn("head and loss", &head_size, &head_work, &forms, rounds, &mut pytorch, head_request, &mut note));
+    rows.extend(in_turn("head and loss", &head_size, &head_work, forms, rounds, &mut pytorch, head_request, &mut note));
     rows
 }
 
@@ -55,7 +51,7 @@ fn in_turn(
     what: &'static str,
     size: &str,
     work: &Work,
-    forms: &[(&'static str, Form)],
+    forms: &[Form],
     rounds: usize,
     pytorch: &mut Option<PyTorch>,
     request: impl Fn(&str) -> String,
@@ -70,9 +66,9 @@ fn in_turn(
     let mut theirs = vec![("pytorch", "eager"), ("pytorch compiled", "compiled")];
     // The first round warms up and is not counted.
     for round in 0..=rounds {
-        for (name, form) in forms {
+        for form in forms {
             let one = measure(|| work.run(*form));
-            (round > 0).then(|| add(name, one));
+            (round > 0).then(|| add(form.word(), one));
         }
         if let Some(pytorch) = pytorch {
             theirs.retain(|(name, how)| match pytorch.measure(&request(how)) {
@@ -87,7 +83,7 @@ fn in_turn(
             });
         }
         if let Some(bytes) = work.fewest_bytes {
-            copies.push(copy_bytes_per_s(bytes));
+            copies.push(copy_bytes_per_s(bytes, &work.device));
         }
     }
     let row = |(form, taken): (&'static str, Vec<Taken>)| {
@@ -171,8 +167,15 @@ impl Work {
     }
 }
 
-/// Bytes a second that copying `bytes / 2` on all threads moves, reads and writes both counted.
-fn copy_bytes_per_s(bytes: u64) -> f64 {
+/// Bytes a second that going through `bytes / 2` once moves, reads and writes both counted: a copy on all threads, or one
+/// multiplication on a GPU.
+fn copy_bytes_per_s(bytes: u64, device: &Device) -> f64 {
+    if !is_cpu(&device.handle) {
+        let from = Tensor::<1>::ones([bytes as usize / 8], &device.handle);
+        let wait = |x: Tensor<1>| x.narrow(0, 0, 1).into_scalar::<f32>();
+        wait(from.clone());
+        return bytes as f64 / measure(|| assert_eq!(wait(from * 2.0), 2.0)).seconds;
+    }
     use rayon::prelude::*;
     const PART: usize = 1 << 20;
     let from = vec![1u8; bytes as usize / 2];

@@ -9,7 +9,7 @@ mod step;
 use serde::Serialize;
 
 pub use loss::{LossSize, bench_loss};
-pub use step::{STEP_SIZES, StepSize, bench_step_forms};
+pub use step::{LOSS_STEP_SIZES, STEP_SIZES, StepRow, StepSize, bench_step, bench_step_forms};
 
 /// One measurement: a line of the table, an object of `--json`.
 #[derive(Debug, Clone, Serialize)]

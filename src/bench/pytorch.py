@@ -1,16 +1,20 @@
-"""PyTorch's side of `upstill bench loss`: for each line of standard input does one measurement, and answers with its seconds
-and peak memory in bytes, or with what is wrong. `loss eager 1024 30522`, `head eager 1024 128 30522`, or `compiled`."""
+"""PyTorch's side of `upstill bench`: for each line of standard input does one measurement, and answers with its seconds and peak
+memory in bytes, or with what is wrong. `loss eager 1024 30522`, `head eager 1024 128 30522`, `step eager {...}`; instead of
+`eager` also `compiled`, and for a step `plain`."""
 
+import json
 import sys
 import time
 
 import torch
-from torch.nn.functional import cross_entropy, kl_div, log_softmax
+from torch import nn
+from torch.nn.functional import cross_entropy, gelu, kl_div, log_softmax, scaled_dot_product_attention
 
 
-def dwt_loss(student, teacher, labels):
-    hard = cross_entropy(student, labels, reduction="sum")
-    soft = kl_div(log_softmax(student / 2, 1), log_softmax(teacher / 2, 1), reduction="sum", log_target=True)
+def dwt_loss(student, teacher, labels, reduction="sum"):
+    hard = cross_entropy(student, labels, reduction=reduction)
+    per = "batchmean" if reduction == "mean" else reduction
+    soft = kl_div(log_softmax(student / 2, 1), log_softmax(teacher / 2, 1), reduction=per, log_target=True)
     return hard + 4 * soft
 
 
@@ -20,16 +24,99 @@ def head_and_loss(hidden, words, bias, teacher_hidden, teacher_words, teacher_bi
     return dwt_loss(hidden @ words.T + bias, teacher, labels)
 
 
-def status(field):
-    for line in open("/proc/self/status"):
-        if line.startswith(field):
-            return int(line.split()[1]) * 1024
+class Layer(nn.Module):
+    def __init__(self, d, heads):
+        super().__init__()
+        self.heads, self.qkv, self.out = heads, nn.Linear(d, 3 * d), nn.Linear(d, d)
+        self.up, self.down = nn.Linear(d, 4 * d), nn.Linear(4 * d, d)
+        self.norms, self.drop = nn.ModuleList([nn.LayerNorm(d, 1e-12) for _ in range(2)]), nn.Dropout(0.1)
+
+    def forward(self, x, mask):
+        b, s, d = x.shape
+        q, k, v = self.qkv(x).view(b, s, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
+        context = scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=0.1 if self.training else 0.0)
+        x = self.norms[0](x + self.drop(self.out(context.transpose(1, 2).reshape(b, s, d))))
+        return self.norms[1](x + self.drop(self.down(gelu(self.up(x)))))
 
 
-forms = {}
+class Bert(nn.Module):
+    """BERT as fast as plain PyTorch makes it: one product for query, key and value, SDPA, the head on masked slots only."""
+
+    def __init__(self, layers, d, vocab, length):
+        super().__init__()
+        self.words, self.places, self.types = nn.Embedding(vocab, d), nn.Embedding(length, d), nn.Embedding(2, d)
+        self.norm, self.drop = nn.LayerNorm(d, 1e-12), nn.Dropout(0.1)
+        self.layers = nn.ModuleList([Layer(d, d // 64) for _ in range(layers)])
+        self.dense, self.head_norm, self.bias = nn.Linear(d, d), nn.LayerNorm(d, 1e-12), nn.Parameter(torch.zeros(vocab))
+
+    def forward(self, ids, positions, mask, slots):
+        x = self.drop(self.norm(self.words(ids) + self.places(positions) + self.types.weight[0]))
+        for layer in self.layers:
+            x = layer(x, mask)
+        hidden = self.head_norm(gelu(self.dense(x.flatten(0, 1)[slots])))
+        return hidden @ self.words.weight.T + self.bias
 
 
-def prepare(what, how, sizes):
+def finish(student, optimizer, loss):
+    loss.backward()
+    nn.utils.clip_grad_norm_(student.parameters(), 5.0)
+    optimizer.step()
+    optimizer.zero_grad()
+
+
+def best_step(how, size):
+    """Packed rows as upstill has them."""
+    ids, positions, segments = (torch.tensor(size[name]).view(-1, size["length"]) for name in ["ids", "positions", "segments"])
+    mask = (segments[:, :, None] == segments[:, None, :])[:, None]
+    slots, labels = torch.tensor(size["slots"]), torch.tensor(size["labels"])
+    make = lambda layers: Bert(layers, size["hidden"], size["vocab"], size["length"])
+    student, teacher = make(size["layers"]).train(), make(size["teacher_layers"]).eval().requires_grad_(False)
+    optimizer = torch.optim.Adam(student.parameters(), fused=True)
+
+    def losses():
+        with torch.no_grad():
+            signal = teacher(ids, positions, mask, slots)
+        return dwt_loss(student(ids, positions, mask, slots), signal, labels, "mean")
+
+    losses = torch.compile(losses) if how == "compiled" else losses
+    return lambda: finish(student, optimizer, losses())
+
+
+def plain_step(size):
+    """`BertForMaskedLM` as most write it: a sentence a row, padded to the longest, the head on every position."""
+    from transformers import BertConfig, BertForMaskedLM
+
+    cut = lambda name: torch.tensor(size[name]).view(-1, size["length"])
+    ids, segments = cut("ids"), cut("segments")
+    answers = torch.full((ids.numel(),), -100)
+    answers[torch.tensor(size["slots"])] = torch.tensor(size["labels"])
+    answers = answers.view_as(ids)
+    places = [segments[row] == segment for row in range(len(ids)) for segment in range(1, int(segments[row].max()) + 1)]
+    rows = [row for row in range(len(ids)) for _ in range(int(segments[row].max()))]
+    pad = lambda table, filler: nn.utils.rnn.pad_sequence([table[row][at] for row, at in zip(rows, places)], True, filler)
+    ids, labels, seen = pad(ids, 0), pad(answers, -100), pad(torch.ones_like(ids), 0)
+
+    def make(layers):
+        d = size["hidden"]
+        names = ["vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "max_position_embeddings"]
+        return BertForMaskedLM(BertConfig(**dict(zip(names, [size["vocab"], d, layers, d // 64, 4 * d, size["length"]]))))
+
+    student, teacher = make(size["layers"]).train(), make(size["teacher_layers"]).eval()
+    optimizer = torch.optim.Adam(student.parameters())
+
+    def step():
+        with torch.no_grad():
+            signal = teacher(input_ids=ids, attention_mask=seen).logits
+        logits = student(input_ids=ids, attention_mask=seen).logits
+        is_masked = labels != -100
+        hard = cross_entropy(logits.view(-1, size["vocab"]), labels.view(-1))
+        inputs = log_softmax(logits[is_masked] / 2, 1), log_softmax(signal[is_masked] / 2, 1)
+        finish(student, optimizer, hard + 4 * kl_div(*inputs, reduction="batchmean", log_target=True))
+
+    return step
+
+
+def loss_step(what, how, sizes):
     m, v = sizes[0], sizes[-1]
     labels = torch.randint(0, v, (m,))
     if what == "loss":
@@ -40,23 +127,39 @@ def prepare(what, how, sizes):
         side = lambda tracked: [torch.rand(*shape, requires_grad=tracked) for shape in [(m, d), (v, d), (v,)]]
         inputs = [*side(True), *side(False), labels]
         function = head_and_loss
-    return (torch.compile(function) if how == "compiled" else function), inputs
+    function = torch.compile(function) if how == "compiled" else function
 
-
-print("ready", torch.__version__, torch.get_num_threads(), flush=True)
-for line in sys.stdin:
-    what, how, *sizes = line.split()
-    try:
-        if line not in forms:
-            forms[line] = prepare(what, how, [int(size) for size in sizes])
-            function, inputs = forms[line]
-            function(*inputs).backward()
-        function, inputs = forms[line]
+    def step():
         for tensor in inputs:
             tensor.grad = None
+        function(*inputs).backward()
+
+    return step
+
+
+def prepare(what, how, rest):
+    if what == "step":
+        size = json.loads(rest)
+        return plain_step(size) if how == "plain" else best_step(how, size)
+    return loss_step(what, how, [int(size) for size in rest.split()])
+
+
+def status(field):
+    for line in open("/proc/self/status"):
+        if line.startswith(field):
+            return int(line.split()[1]) * 1024
+
+
+steps = {}
+print("ready", torch.__version__, torch.get_num_threads(), flush=True)
+for line in sys.stdin:
+    try:
+        if line not in steps:
+            steps[line] = prepare(*line.strip().split(" ", 2))
+            steps[line]()
         open("/proc/self/clear_refs", "w").write("5")
         before, started = status("VmRSS:"), time.perf_counter()
-        function(*inputs).backward()
+        steps[line]()
         seconds = time.perf_counter() - started
         print(seconds, max(0, status("VmHWM:") - before), flush=True)
     except Exception as problem:

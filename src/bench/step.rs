@@ -1,5 +1,10 @@
-//! A whole step of distillation, data to optimizer, with the loss in each form.
+//! A whole step of distillation, batch to optimizer, in each form and beside PyTorch's.
 
+use burn::tensor::Tensor;
+use serde::Serialize;
+
+use super::meter::{Taken, measure};
+use super::pytorch::PyTorch;
 use super::{Row, against_peer, median};
 use crate::batch::{BatchOptions, Batches, Masking, Split};
 use crate::config::{Plan, Rows, RunFile};
@@ -8,103 +13,326 @@ use crate::error::Result;
 use crate::kernels::Form;
 use crate::kernels::dwt_loss::spread;
 use crate::methods::{Dwt, MaskedLm, ModelTeacher};
-use crate::model::BertShape;
+use crate::model::{BertForMaskedLm, BertShape};
 use crate::optim::Optimizer;
 use crate::tokens::{Shards, Tokenizer};
 use crate::train::{FitOptions, Flow, Learner, find_facts, fit};
 
-/// A student and its batch; the teacher has 2 layers of the same width.
+/// A student, its teacher and its batch; heads are 64 wide.
 #[derive(Debug, Clone, Copy)]
 pub struct StepSize {
-    /// Encoder layers.
+    /// The student's encoder layers.
     pub layers: usize,
-    /// Width.
+    /// The teacher's.
+    pub teacher_layers: usize,
+    /// Width of both.
     pub hidden: usize,
     /// Vocabulary.
     pub vocab: usize,
-    /// Rows a step, of 64 tokens.
+    /// Packed rows a step.
     pub batch: usize,
+    /// Tokens a row.
+    pub length: usize,
 }
 
-/// What `upstill bench loss` measures.
-pub const STEP_SIZES: [StepSize; 2] =
-    [StepSize { layers: 2, hidden: 128, vocab: 30522, batch: 32 }, StepSize { layers: 4, hidden: 256, vocab: 30522, batch: 32 }];
+const fn size(layers: usize, hidden: usize, teacher_layers: usize, batch: usize, length: usize) -> StepSize {
+    StepSize { layers, teacher_layers, hidden, vocab: 30522, batch, length }
+}
 
-const LENGTH: usize = 64;
+/// The steps of `upstill bench loss`.
+pub const LOSS_STEP_SIZES: [StepSize; 2] = [size(2, 128, 2, 32, 64), size(4, 256, 2, 32, 64)];
+
+/// The steps of `upstill bench step`: from pocket to 6 layers, 384 wide, with a teacher of 4.
+pub const STEP_SIZES: [StepSize; 3] = [size(2, 128, 1, 16, 128), size(4, 256, 2, 16, 128), size(6, 384, 4, 16, 128)];
+
+/// One measurement of `upstill bench step`.
+#[derive(Debug, Clone, Serialize)]
+pub struct StepRow {
+    /// The student, its teacher, the vocabulary and the batch.
+    pub size: String,
+    /// A form of ours, or how PyTorch was used.
+    pub form: String,
+    /// The device.
+    pub device: String,
+    /// Numbers of the products.
+    pub precision: &'static str,
+    /// Real tokens trained on a second: the median over the rounds.
+    pub tokens_per_s: f64,
+    /// PyTorch's at its best on the same batch, in the same rounds.
+    pub pytorch_tokens_per_s: Option<f64>,
+    /// `tokens_per_s` over PyTorch's: the median over the rounds of each round's ratio.
+    pub ratio: Option<f64>,
+    /// The lowest and the highest of the rounds.
+    pub ratio_range: Option<[f64; 2]>,
+    /// FLOPs that real tokens need, a second.
+    pub flops_per_s: f64,
+    /// `flops_per_s` over what a product of 1,536 x 1,536 reaches on this device in the same run.
+    pub mfu: f64,
+    /// Memory over what was held between steps, at its highest; where the system says.
+    pub peak_bytes: Option<u64>,
+}
+
+/// A step of each size, each form in turn with PyTorch's, `rounds` times after one that warms up.
+///
+/// # Errors
+/// When a size is impossible.
+pub fn bench_step(
+    sizes: &[StepSize],
+    rounds: usize,
+    device: &Device,
+    python: Option<&str>,
+    mut note: impl FnMut(String),
+) -> Result<Vec<StepRow>> {
+    let mut pytorch = python.and_then(|python| match PyTorch::start(python) {
+        Ok(pytorch) => {
+            note(format!("against {}", pytorch.about));
+            Some(pytorch)
+        }
+        Err(why) => {
+            note(format!("NOTE: no PyTorch to compare with: {why}; --python names one that has it"));
+            None
+        }
+    });
+    let mut rows = Vec::new();
+    for size in sizes {
+        rows.extend(in_turn(*size, rounds, device, &mut pytorch, &mut note)?);
+    }
+    Ok(rows)
+}
+
+/// PyTorch's ways, and what they are called.
+const WAYS: [(&str, &str); 3] = [("eager", "pytorch"), ("compiled", "pytorch compiled"), ("plain", "pytorch as written")];
+
+fn in_turn(
+    size: StepSize,
+    rounds: usize,
+    device: &Device,
+    pytorch: &mut Option<PyTorch>,
+    note: &mut impl FnMut(String),
+) -> Result<Vec<StepRow>> {
+    let bench = StepBench::new(size, rounds as u64 + 1, device)?;
+    let mut forms: Vec<Runner> = Form::all_on(&device.handle).iter().map(|&form| bench.runner(form)).collect();
+    let request = bench.request();
+    let mut ways: Vec<(&str, &str, Vec<Taken>)> =
+        WAYS.into_iter().filter(|_| pytorch.is_some()).map(|(way, name)| (way, name, Vec::new())).collect();
+    let mut peaks = Vec::new();
+    for round in 0..=rounds as u64 {
+        for runner in &mut forms {
+            let taken = bench.step(runner, round)?;
+            (round > 0).then(|| runner.taken.push(taken));
+        }
+        if let Some(pytorch) = pytorch {
+            ways.retain_mut(|(way, name, all)| match pytorch.measure(&format!("step {way} {request}")) {
+                Ok(taken) => {
+                    (round > 0).then(|| all.push(taken));
+                    true
+                }
+                Err(why) => {
+                    note(format!("NOTE: {name}, {}: {why}", size.name()));
+                    false
+                }
+            });
+        }
+        peaks.push(product_flops_per_s(device));
+    }
+    let measured = forms.into_iter().map(|runner| (runner.form.word().to_owned(), runner.taken));
+    let measured: Vec<(String, Vec<Taken>)> =
+        measured.chain(ways.into_iter().map(|(_, name, all)| (name.to_owned(), all))).collect();
+    // The best of its ways in each round, though "as written" may not join.
+    let theirs: Vec<f64> = (0..rounds)
+        .filter_map(|round| {
+            let best = measured.iter().filter(|(name, _)| ["pytorch", "pytorch compiled"].contains(&name.as_str()));
+            best.map(|(_, all)| all[round].seconds).reduce(f64::min)
+        })
+        .collect();
+    let peak = median(peaks);
+    let row = |(form, all): (String, Vec<Taken>)| {
+        let seconds = median(all.iter().map(|taken| taken.seconds).collect());
+        let mut ratios: Vec<f64> = theirs.iter().zip(&all).map(|(theirs, ours)| theirs / ours.seconds).collect();
+        ratios.sort_by(f64::total_cmp);
+        let flops_per_s = bench.flops() / seconds;
+        StepRow {
+            size: size.name(),
+            form,
+            device: device.to_string(),
+            precision: "f32",
+            tokens_per_s: bench.tokens() / seconds,
+            pytorch_tokens_per_s: (!theirs.is_empty()).then(|| bench.tokens() / median(theirs.clone())),
+            ratio: (!ratios.is_empty()).then(|| median(ratios.clone())),
+            ratio_range: ratios.first().zip(ratios.last()).map(|(low, high)| [*low, *high]),
+            flops_per_s,
+            mfu: flops_per_s / peak,
+            peak_bytes: all.iter().filter_map(|taken| taken.peak_bytes).max(),
+        }
+    };
+    Ok(measured.into_iter().map(row).collect())
+}
 
 /// Tokens a second of one size, each form in turn.
 ///
 /// # Errors
 /// When the size is impossible.
 pub fn bench_step_forms(size: StepSize, rounds: usize, device: &Device) -> Result<Vec<Row>> {
-    let (shards, plan) = made_up(size)?;
-    let mut forms = vec![("composed", Form::Composed)];
-    if Form::is_fused_on(&device.handle) {
-        forms.push(("fused", Form::Fused));
-    }
-    let mut tokens_per_s = vec![Vec::new(); forms.len()];
-    for _ in 0..rounds {
-        for ((_, form), tokens_per_s) in forms.iter().zip(&mut tokens_per_s) {
-            tokens_per_s.push(second_step(size, &shards, &plan, device, *form)?);
-        }
-    }
-    let row = |((form, _), speeds): (&(&'static str, Form), Vec<f64>)| {
-        let speed = median(speeds);
-        let StepSize { layers, hidden, vocab, batch } = size;
-        Row {
-            what: "step",
-            size: format!("{layers} x {hidden}, {vocab}, {batch} x {LENGTH}"),
-            form,
-            device: device.to_string(),
-            seconds: (batch * LENGTH) as f64 / speed,
-            tokens_per_s: Some(speed),
-            fewest_bytes: None,
-            copy_share: None,
-            peak_bytes: None,
-            peer: "",
-            ratio: None,
-        }
+    let row = |row: StepRow| Row {
+        what: "step",
+        size: row.size,
+        form: Form::WORDS.into_iter().find(|word| *word == row.form).unwrap_or("fused"),
+        device: row.device,
+        seconds: 0.0,
+        tokens_per_s: Some(row.tokens_per_s),
+        fewest_bytes: None,
+        copy_share: None,
+        peak_bytes: row.peak_bytes,
+        peer: "",
+        ratio: None,
     };
-    Ok(against_peer(forms.iter().zip(tokens_per_s).map(row).collect()))
+    let rows = bench_step(&[size], rounds, device, None, |_| ())?;
+    let tokens = StepBench::new(size, 1, device)?.tokens();
+    let with_time = |mut row: Row| {
+        row.seconds = tokens / row.tokens_per_s.unwrap_or(f64::NAN);
+        row
+    };
+    Ok(against_peer(rows.into_iter().map(row).map(with_time).collect()))
 }
 
-/// Tokens a second of the second step of a run; the first warms up.
-fn second_step(size: StepSize, shards: &Shards, plan: &Plan, device: &Device, form: Form) -> Result<f64> {
-    let masking = Masking::default();
-    let options = BatchOptions { layout: Rows::Packed, length: LENGTH, batch: size.batch, seed: 1, masking };
-    let data = MaskedLm {
-        train: Batches::new(shards, Split::Train, options)?,
-        held_out: Batches::new(shards, Split::HeldOut, options)?,
-        evaluate_rows: 1,
-        device: device.handle.clone(),
-    };
-    let shape = |layers| BertShape::new(size.vocab, size.hidden, layers, size.hidden / 64, LENGTH);
-    let teacher = ModelTeacher::new(shape(2).init(2, 0.02, &device.handle));
-    let method = Dwt::new(data, plan.distill.clone(), plan.train.steps, Box::new(teacher)).with_form(form);
-    let student = Learner {
-        name: "student".to_owned(),
-        model: shape(size.layers).init(1, 0.02, &device.handle.clone().autodiff()),
-        optimizer: Optimizer::new(&plan.train),
-    };
-    let fit_options = FitOptions { train: &plan.train, micro_batch: size.batch, dropout: 0.1, seed: 1, done: 0 };
-    let mut speed = 0.0;
-    fit(&method, vec![student], &fit_options, |record, _| {
-        speed = record.tokens_per_s;
-        Ok(if record.step == 1 { Flow::Stop } else { Flow::Continue })
-    })?;
-    Ok(speed)
+impl StepSize {
+    fn name(&self) -> String {
+        let Self { layers, teacher_layers, hidden, vocab, batch, length } = self;
+        format!("{layers} x {hidden} (teacher {teacher_layers}), {vocab}, {batch} x {length}")
+    }
+
+    /// Multiplications and additions of a forward pass: `12 d^2` weights a layer and position, attention over the `seen`
+    /// positions of a sentence, the head on masked slots.
+    fn forward_flops(&self, layers: usize, tokens: f64, seen: f64, masked: f64) -> f64 {
+        let (d, v) = (self.hidden as f64, self.vocab as f64);
+        2.0 * tokens * layers as f64 * (12.0 * d * d + 2.0 * seen * d) + 2.0 * masked * (d * d + v * d)
+    }
+}
+
+/// One size, ready to run.
+struct StepBench {
+    size: StepSize,
+    plan: Plan,
+    data: MaskedLm,
+    device: Device,
+}
+
+impl StepBench {
+    fn new(size: StepSize, steps: u64, device: &Device) -> Result<Self> {
+        let (shards, plan) = made_up(size.vocab, steps)?;
+        let options =
+            BatchOptions { layout: Rows::Packed, length: size.length, batch: size.batch, seed: 1, masking: Masking::default() };
+        let data = MaskedLm {
+            train: Batches::new(&shards, Split::Train, options)?,
+            held_out: Batches::new(&shards, Split::HeldOut, options)?,
+            evaluate_rows: 1,
+            device: device.handle.clone(),
+        };
+        Ok(Self { size, plan, data, device: device.clone() })
+    }
+
+    fn shape(&self, layers: usize) -> BertShape {
+        BertShape::new(self.size.vocab, self.size.hidden, layers, (self.size.hidden / 64).max(1), self.size.length)
+    }
+
+    fn runner(&self, form: Form) -> Runner {
+        let teacher = ModelTeacher::new(self.shape(self.size.teacher_layers).init(2, 0.02, &self.device.handle));
+        let steps = self.plan.train.steps;
+        Runner {
+            form,
+            method: Dwt::new(self.data.clone(), self.plan.distill.clone(), steps, Box::new(teacher)).with_form(form),
+            student: vec![Learner {
+                name: "student".to_owned(),
+                model: self.shape(self.size.layers).init(1, 0.02, &self.device.handle.clone().autodiff()),
+                optimizer: Optimizer::new(&self.plan.train),
+            }],
+            taken: Vec::new(),
+        }
+    }
+
+    /// One step of training; the batches of all steps are alike.
+    fn step(&self, runner: &mut Runner, step: u64) -> Result<Taken> {
+        let train = &self.plan.train;
+        let options = FitOptions { train, micro_batch: self.size.batch, dropout: 0.1, seed: 1, done: step };
+        let mut seconds = 0.0;
+        let student = std::mem::take(&mut runner.student);
+        let mut result = Ok(Vec::new());
+        let taken = measure(|| {
+            result = fit(&runner.method, student, &options, |record, _| {
+                seconds = self.tokens_of(record.step) / record.tokens_per_s;
+                Ok(Flow::Stop)
+            });
+        });
+        runner.student = result?;
+        Ok(Taken { seconds, ..taken })
+    }
+
+    fn tokens_of(&self, step: u64) -> f64 {
+        self.data.train.at(step).tokens as f64
+    }
+
+    fn tokens(&self) -> f64 {
+        self.tokens_of(0)
+    }
+
+    /// FLOPs that the real tokens of a step need: forward and backward of the student, forward of the teacher.
+    fn flops(&self) -> f64 {
+        let batch = self.data.train.at(0);
+        let (tokens, masked) = (batch.tokens as f64, batch.masked as f64);
+        let sentences: f64 = batch.segments_bs.chunks(batch.length).map(|row| f64::from(*row.iter().max().unwrap_or(&0))).sum();
+        let forward = |layers| self.size.forward_flops(layers, tokens, tokens / sentences.max(1.0), masked);
+        3.0 * forward(self.size.layers) + forward(self.size.teacher_layers)
+    }
+
+    /// The size and its first batch, for PyTorch.
+    fn request(&self) -> String {
+        let batch = self.data.train.at(0);
+        let used: Vec<usize> = (0..batch.weights_bm.len()).filter(|&slot| batch.weights_bm[slot] > 0.0).collect();
+        let place = |slot: &usize| slot / batch.slots * batch.length + batch.masked_bm[*slot] as usize;
+        serde_json::json!({
+            "layers": self.size.layers, "teacher_layers": self.size.teacher_layers,
+            "hidden": self.size.hidden, "vocab": self.size.vocab, "length": batch.length,
+            "ids": batch.input_ids_bs, "positions": batch.positions_bs, "segments": batch.segments_bs,
+            "slots": used.iter().map(place).collect::<Vec<_>>(),
+            "labels": used.iter().map(|&slot| batch.labels_bm[slot]).collect::<Vec<_>>(),
+        })
+        .to_string()
+    }
+}
+
+/// A form, its student, and what its steps took.
+struct Runner {
+    form: Form,
+    method: Dwt,
+    student: Vec<Learner<BertForMaskedLm>>,
+    taken: Vec<Taken>,
+}
+
+/// FLOPs a second of a product of two square matrices, the better of two.
+fn product_flops_per_s(device: &Device) -> f64 {
+    const SIDE: usize = 1536;
+    let x = Tensor::<2>::ones([SIDE, SIDE], &device.handle);
+    let product = || x.clone().matmul(x.clone()).narrow(0, 0, 1).narrow(1, 0, 1).into_scalar::<f32>();
+    let seconds = [(); 2].map(|()| measure(|| assert!(product() > 0.0)).seconds);
+    2.0 * (SIDE as f64).powi(3) / seconds[0].min(seconds[1])
 }
 
 /// Sentences without meaning over a vocabulary of the size wanted, and a plan for them.
-fn made_up(size: StepSize) -> Result<(Shards, Plan)> {
+fn made_up(vocab: usize, steps: u64) -> Result<(Shards, Plan)> {
     let special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"].map(str::to_owned);
-    let words = (special.len()..size.vocab).map(|id| format!("w{id}"));
+    let words = (special.len()..vocab).map(|id| format!("w{id}"));
     let tokenizer = Tokenizer::from_vocab(special.iter().cloned().chain(words).collect())?;
-    let id = |x: &f32| 5 + ((x + 3.0) / 6.0 * (size.vocab - 6) as f32) as u32;
+    let id = |x: &f32| 5 + ((x + 3.0) / 6.0 * (vocab - 6) as f32) as u32;
     let sentence = |seed: u64| spread(8 + seed as usize % 20, seed).iter().map(id).collect();
     let shards = Shards::from_sentences(tokenizer, (0..2000).map(sentence).collect(), (2000..2100).map(sentence).collect());
-    let text = "preset = \"dwt-normal\"\n[teacher]\nfrom = \"uniform\"\n[data]\nshards = \"in memory\"\n[train]\nsteps = 10\nevaluate_every = 100";
-    let file = RunFile::parse(text, "the benchmark")?;
+    // The last step would evaluate.
+    let steps = steps + 10;
+    let text = format!(
+        "preset = \"dwt-normal\"\n[teacher]\nfrom = \"uniform\"\n[distill]\nsoft = 4.0\n[data]\nshards = \"in memory\"\n\
+         [train]\nsteps = {steps}\nevaluate_every = {}",
+        2 * steps
+    );
+    let file = RunFile::parse(&text, "the benchmark")?;
     let facts = find_facts(&file.wanted(), &Ok(shards.clone()));
     let plan = file.resolve(&facts)?;
     Ok((shards, plan))

@@ -1,18 +1,21 @@
 //! `upstill bench`: how fast, beside what.
 
 use super::{DeviceArg, print_json};
-use crate::bench::{LossSize, Row, STEP_SIZES, bench_loss, bench_step_forms};
-use crate::error::Result;
+use crate::bench::{LOSS_STEP_SIZES, LossSize, Row, STEP_SIZES, StepRow, bench_loss, bench_step, bench_step_forms};
+use crate::error::{Error, Result};
 
 #[derive(clap::Subcommand)]
 pub enum BenchCommand {
     /// The distillation loss in each form, alone, with the head and in a whole step, beside PyTorch's
     Loss(Loss),
+    /// A whole step of distillation in each form, beside PyTorch's at its best and as most write it
+    Step(Step),
 }
 
 pub fn run(command: &BenchCommand) -> Result<()> {
     match command {
         BenchCommand::Loss(args) => run_loss(args),
+        BenchCommand::Step(args) => run_step(args),
     }
 }
 
@@ -55,7 +58,7 @@ fn run_loss(args: &Loss) -> Result<()> {
     let size = LossSize { slots: args.slots.max(1), vocab: args.vocab.max(1), width: args.width.max(1) };
     let rounds = args.rounds.max(1);
     let mut rows = bench_loss(size, rounds, &device, &args.python, |note| eprintln!("{note}"));
-    for step in STEP_SIZES.iter().filter(|_| !args.no_step) {
+    for step in LOSS_STEP_SIZES.iter().filter(|_| !args.no_step) {
         rows.extend(bench_step_forms(*step, rounds, &device)?);
     }
     if args.json {
@@ -64,6 +67,73 @@ fn run_loss(args: &Loss) -> Result<()> {
     }
     println!("{}", table(&rows));
     Ok(())
+}
+
+#[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  upstill bench step
+  upstill bench step --against pytorch --python .venv/bin/python --json
+  upstill bench step --sizes 1 --rounds 9
+
+Every form takes its turn in every round, with PyTorch's; a ratio is the median over the rounds of each round's.")]
+pub struct Step {
+    /// What to compare with
+    #[arg(long, value_parser = ["pytorch", "nothing"], default_value = "pytorch")]
+    against: String,
+    /// How many of the sizes, from the smallest up: 2 layers of 128, 4 of 256, 6 of 384
+    #[arg(long, default_value_t = STEP_SIZES.len())]
+    sizes: usize,
+    /// Steps of each form
+    #[arg(long, default_value_t = 5)]
+    rounds: usize,
+    /// A Python that may have PyTorch
+    #[arg(long, default_value = "python3", env = "UPSTILL_PYTHON")]
+    python: String,
+    #[command(flatten)]
+    device: DeviceArg,
+    /// Print the rows on standard output for machines
+    #[arg(long)]
+    json: bool,
+}
+
+fn run_step(args: &Step) -> Result<()> {
+    let device = args.device.choose("auto")?;
+    let Some(sizes) = STEP_SIZES.get(..args.sizes).filter(|sizes| !sizes.is_empty()) else {
+        return Err(Error::new(format!("there are {} sizes, not {}", STEP_SIZES.len(), args.sizes))
+            .help("--sizes 1 is the smallest alone"));
+    };
+    let python = (args.against == "pytorch").then_some(args.python.as_str());
+    let rows = bench_step(sizes, args.rounds.max(1), &device, python, |note| eprintln!("{note}"))?;
+    if args.json {
+        print_json(&serde_json::json!({ "rows": rows }));
+        return Ok(());
+    }
+    println!("{}", step_table(&rows));
+    Ok(())
+}
+
+fn step_table(rows: &[StepRow]) -> String {
+    let mut out = format!(
+        "{:<40} {:<19} {:>9} {:>8} {:>8} {:>9}  {}\n",
+        "size", "form", "tokens/s", "GFLOP/s", "of peak", "memory", "against PyTorch at its best"
+    );
+    for row in rows {
+        let ratio = row.ratio.zip(row.ratio_range).map(|(ratio, [low, high])| format!("{ratio:.2} x ({low:.2} to {high:.2})"));
+        let line = format!(
+            "{:<40} {:<19} {:>9.0} {:>8.1} {:>6.0} % {:>9}  {}",
+            row.size,
+            row.form,
+            row.tokens_per_s,
+            row.flops_per_s / 1e9,
+            row.mfu * 100.0,
+            row.peak_bytes.map_or_else(String::new, |bytes| format!("{:.0} MiB", bytes as f64 / f64::from(1 << 20))),
+            ratio.unwrap_or_default(),
+        );
+        out.push_str(line.trim_end());
+        out.push('\n');
+    }
+    out.trim_end().to_owned()
 }
 
 fn table(rows: &[Row]) -> String {

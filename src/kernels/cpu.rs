@@ -9,6 +9,7 @@ use burn::tensor::{Device, Tensor, TensorData};
 use rayon::prelude::*;
 
 use super::dwt_loss::DwtLoss;
+use super::matrix::{Matrix, add_columns, add_product};
 use super::row::{RowLoss, row};
 use super::{Found, Logits, Targets};
 
@@ -207,68 +208,5 @@ impl Gradient {
                 }
             }
         }
-    }
-}
-
-/// Adds the sums of the columns of `x_cv` to `sums_v`.
-fn add_columns(sums_v: &mut [f32], x_cv: &[f32]) {
-    const COLUMNS: usize = 4096;
-    let v = sums_v.len();
-    sums_v.par_chunks_mut(COLUMNS).enumerate().for_each(|(block, sums)| {
-        for row_v in x_cv.chunks(v) {
-            sums.iter_mut().zip(&row_v[block * COLUMNS..]).for_each(|(sum, x)| *sum += x);
-        }
-    });
-}
-
-/// A matrix over a slice.
-#[derive(Clone, Copy)]
-struct Matrix<'a> {
-    data: &'a [f32],
-    rows: usize,
-    columns: usize,
-    row_stride: isize,
-    column_stride: isize,
-}
-
-impl<'a> Matrix<'a> {
-    /// Row after row of `columns`.
-    fn new(data: &'a [f32], columns: usize) -> Self {
-        let rows = data.len() / columns.max(1);
-        assert_eq!(rows * columns, data.len(), "whole rows");
-        Self { data, rows, columns, row_stride: columns as isize, column_stride: 1 }
-    }
-
-    fn transposed(self) -> Self {
-        Self { rows: self.columns, columns: self.rows, row_stride: self.column_stride, column_stride: self.row_stride, ..self }
-    }
-}
-
-/// `out += a b`, `out` row after row, on all threads.
-fn add_product(out: &mut [f32], a: Matrix, b: Matrix) {
-    assert!(a.columns == b.rows && out.len() == a.rows * b.columns, "shapes of a product");
-    // SAFETY: a `Matrix` covers its slice, transposed or not, and `out` has the product's shape, as just asserted.
-    unsafe {
-        gemm::gemm(
-            a.rows,
-            b.columns,
-            a.columns,
-            out.as_mut_ptr(),
-            1,
-            b.columns as isize,
-            true,
-            a.data.as_ptr(),
-            a.column_stride,
-            a.row_stride,
-            b.data.as_ptr(),
-            b.column_stride,
-            b.row_stride,
-            1.0,
-            1.0,
-            false,
-            false,
-            false,
-            gemm::Parallelism::Rayon(0),
-        );
     }
 }

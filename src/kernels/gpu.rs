@@ -1,5 +1,6 @@
-//! The distillation loss on GPUs whose runtime takes WGSL: launches `shaders/dwt_loss.wgsl`, by chunks of slots that fit a
-//! binding. Where the logits come as factors, burn's matrix products make a chunk of them and take its gradient back.
+//! The distillation loss on GPUs: launches `shaders/dwt_loss.wgsl` where the runtime takes WGSL, else the CubeCL form, by chunks
+//! of slots that fit a binding. Where the logits come as factors, burn's matrix products make a chunk of them and take its
+//! gradient back.
 
 use burn::backend::wgpu::{CubeBackend, CubeTensor};
 use burn::tensor::{Device, Tensor};
@@ -12,7 +13,7 @@ use cubecl::server::KernelArguments;
 use cubecl::{CubeKernel, PrecompiledSource};
 
 use super::dwt_loss::DwtLoss;
-use super::{Found, Logits, Targets};
+use super::{Form, Found, Logits, Targets, cube};
 
 /// What every WebGPU device can bind.
 const BINDING_BYTES: usize = 128 << 20;
@@ -21,14 +22,20 @@ const GROUPS: usize = 65_535;
 /// The shader's own constant; a test holds it to it.
 const WORKGROUP_SIZE: u32 = 256;
 
-/// Whether the device's runtime takes WGSL.
-pub(super) fn takes_wgsl(device: &Device) -> bool {
-    let probe = Tensor::<1>::zeros([1], device).try_into_primitive::<CubeBackend>();
-    probe.is_ok_and(|probe| probe.client.name() == "wgpu<wgsl>")
+/// Whether the device is a GPU of burn's.
+pub(super) fn is_gpu(device: &Device) -> bool {
+    Tensor::<1>::zeros([1], device).try_into_primitive::<CubeBackend>().is_ok()
 }
 
-/// See [`super::dwt_loss`]; the student is outside any graph here.
-pub(super) fn dwt_loss(student: &Logits, teacher: Option<&Logits>, targets: &Targets, loss: &DwtLoss, tracked: bool) -> Found {
+/// See [`super::dwt_loss`]; the student is outside any graph here. `form` is not the composed one.
+pub(super) fn dwt_loss(
+    student: &Logits,
+    teacher: Option<&Logits>,
+    targets: &Targets,
+    loss: &DwtLoss,
+    form: Form,
+    tracked: bool,
+) -> Found {
     let ([m, v], device) = (student.dims(), student.device());
     let teacher = loss.alpha_soft.map(|_| teacher.expect("a soft loss has a teacher"));
     let chunk = (BINDING_BYTES / (4 * v.max(1))).clamp(1, GROUPS);
@@ -40,7 +47,7 @@ pub(super) fn dwt_loss(student: &Logits, teacher: Option<&Logits>, targets: &Tar
         let (student, teacher) = (part(student), teacher.map(|teacher| part(teacher).whole()));
         let labels_c = targets.labels_m.clone().narrow(0, from, count);
         let weights_c = targets.weights_m.clone().narrow(0, from, count) / targets.count.max(1) as f64;
-        let (losses_c2, gradient_cv) = launch(student.clone().whole(), teacher, labels_c, weights_c, loss);
+        let (losses_c2, gradient_cv) = launch(student.clone().whole(), teacher, labels_c, weights_c, loss, form);
         losses_2 = losses_2 + losses_c2.sum_dim(0).squeeze_dim::<1>(0);
         if tracked {
             gradients.push(match student {
@@ -79,27 +86,54 @@ fn launch(
     labels_m: Tensor<1, burn::tensor::Int>,
     weights_m: Tensor<1>,
     loss: &DwtLoss,
+    form: Form,
 ) -> (Tensor<2>, Tensor<2>) {
     let ([m, v], device) = (student_mv.dims(), student_mv.device());
-    let cube = |x: Tensor<2>| into_contiguous(x.try_into_primitive::<CubeBackend>().expect("a GPU's tensor, outside autodiff"));
+    let contiguous =
+        |x: Tensor<2>| into_contiguous(x.try_into_primitive::<CubeBackend>().expect("a GPU's tensor, outside autodiff"));
     let buffer = |x: &CubeTensor| x.handle.clone().binding();
-    let gradient_mv = cube(Tensor::empty([m, v], &device));
-    let losses_m2 = cube(Tensor::empty([m, 2], &device));
+    let gradient_mv = contiguous(Tensor::empty([m, v], &device));
+    let losses_m2 = contiguous(Tensor::empty([m, 2], &device));
     let has_soft = teacher_mv.is_some();
-    let teacher_mv = cube(teacher_mv.unwrap_or_else(|| Tensor::zeros([1, 1], &device)));
+    let teacher_mv = contiguous(teacher_mv.unwrap_or_else(|| Tensor::zeros([1, 1], &device)));
     let labels_m = labels_m.try_into_primitive::<CubeBackend>().expect("a GPU's tensor");
     assert_eq!(burn::backend::TensorMetadata::dtype(&labels_m), burn::tensor::DType::I32, "labels are i32");
-    let (student_mv, labels_m, weights_m) = (cube(student_mv), into_contiguous(labels_m), cube(weights_m.unsqueeze::<2>()));
+    let (student_mv, labels_m, weights_m) =
+        (contiguous(student_mv), into_contiguous(labels_m), contiguous(weights_m.unsqueeze::<2>()));
 
-    let flags = [v as u32, u32::from(loss.alpha_hard.is_some()), u32::from(has_soft)];
     let factors =
         [loss.hard_factor(), loss.soft_factor() / loss.temperature, 1.0 / loss.temperature, loss.smoothing].map(|x| x as f32);
-    let params: Vec<u8> =
-        flags.iter().flat_map(|x| x.to_le_bytes()).chain(factors.iter().flat_map(|x| x.to_le_bytes())).collect();
-    let client = &student_mv.client;
-    let buffers = [&student_mv, &teacher_mv, &labels_m, &weights_m, &gradient_mv, &losses_m2].map(buffer);
-    let buffers = buffers.into_iter().chain([client.create_from_slice(&params).binding()]).collect();
-    client.launch(Box::new(Shader), CubeCount::Static(m as u32, 1, 1), KernelArguments::new().with_buffers(buffers));
+    let client = student_mv.client.clone();
+    let has_hard = loss.alpha_hard.is_some();
+    if form == Form::Fused && client.name() == "wgpu<wgsl>" {
+        let flags = [v as u32, u32::from(has_hard), u32::from(has_soft)];
+        let params: Vec<u8> =
+            flags.iter().flat_map(|x| x.to_le_bytes()).chain(factors.iter().flat_map(|x| x.to_le_bytes())).collect();
+        let buffers = [&student_mv, &teacher_mv, &labels_m, &weights_m, &gradient_mv, &losses_m2].map(buffer);
+        let buffers = buffers.into_iter().chain([client.create_from_slice(&params).binding()]).collect();
+        client.launch(Box::new(Shader), CubeCount::Static(m as u32, 1, 1), KernelArguments::new().with_buffers(buffers));
+    } else {
+        let [hard_factor, soft_factor, cooling, smoothing] = factors;
+        cube::dwt_loss_kernel::launch(
+            &client,
+            CubeCount::Static(m as u32, 1, 1),
+            CubeDim::new_1d(cube::UNITS),
+            student_mv.into_buffer_arg(),
+            teacher_mv.into_buffer_arg(),
+            labels_m.into_buffer_arg(),
+            weights_m.into_buffer_arg(),
+            gradient_mv.clone().into_buffer_arg(),
+            losses_m2.clone().into_buffer_arg(),
+            hard_factor,
+            soft_factor,
+            cooling,
+            smoothing,
+            v as u32,
+            m as u32,
+            has_hard,
+            has_soft,
+        );
+    }
     (Tensor::from_primitive::<CubeBackend>(losses_m2), Tensor::from_primitive::<CubeBackend>(gradient_mv))
 }
 

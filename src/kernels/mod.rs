@@ -7,10 +7,20 @@
 //! Shapes: `m` slots, `d` width, `v` vocabulary, `c` slots of a chunk.
 
 mod attach;
+mod attention;
 mod cpu;
 #[cfg(feature = "wgpu")]
+mod cube;
+mod dense;
+mod dropout;
+#[cfg(feature = "wgpu")]
 mod gpu;
+mod host;
+mod matrix;
+mod norm;
 mod row;
+mod update;
+mod vector;
 
 /// The definition of the distillation loss, and its cases.
 #[path = "../../shaders/dwt_loss.rs"]
@@ -20,38 +30,50 @@ use burn::tensor::{Device, Int, Tensor};
 
 use crate::device::is_cpu;
 use crate::error::{Error, Result};
+pub use attention::{Segments, attention};
+pub use dense::{dense, dense_gelu, erf_gelu};
+pub use dropout::Dropout;
 pub use dwt_loss::DwtLoss;
+pub use norm::norm_of_sum;
+pub(crate) use update::{AdamStep, adam, sum_of_squares};
 
 /// Which form of an operation runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Form {
     /// burn operations, on any device.
     Composed,
-    /// One kernel, where the device has one.
+    /// One operation of our own: hand-written WGSL where the device's runtime takes it, CubeCL on other GPUs, Rust on CPUs.
     Fused,
+    /// The CubeCL kernel, on any GPU.
+    CubeCl,
 }
 
 impl Form {
     /// The words of `UPSTILL_KERNELS`.
-    pub const WORDS: [&'static str; 2] = ["composed", "fused"];
+    pub const WORDS: [&'static str; 3] = ["composed", "fused", "cubecl"];
 
     /// The form that `UPSTILL_KERNELS` asks for where the device has it, else the one that measured best: fused on a CPU,
     /// composed elsewhere until a real GPU has been measured.
     pub fn of(device: &Device) -> Self {
         match Self::asked() {
-            Ok(Some(Form::Fused)) if Self::is_fused_on(device) => Form::Fused,
+            Ok(Some(form)) if Self::all_on(device).contains(&form) => form,
             Ok(None) | Err(_) if is_cpu(device) => Form::Fused,
             _ => Form::Composed,
         }
     }
 
-    /// Whether the device has fused forms: a CPU, or a GPU whose runtime takes WGSL.
-    pub fn is_fused_on(device: &Device) -> bool {
+    /// The forms that the device has.
+    pub fn all_on(device: &Device) -> &'static [Form] {
         #[cfg(feature = "wgpu")]
-        if !is_cpu(device) {
-            return gpu::takes_wgsl(device);
+        if !is_cpu(device) && gpu::is_gpu(device) {
+            return &[Form::Composed, Form::Fused, Form::CubeCl];
         }
-        is_cpu(device)
+        if is_cpu(device) { &[Form::Composed, Form::Fused] } else { &[Form::Composed] }
+    }
+
+    /// Its word in `UPSTILL_KERNELS`.
+    pub fn word(self) -> &'static str {
+        Self::WORDS[self as usize]
     }
 
     /// What `UPSTILL_KERNELS` asks for, if anything.
@@ -63,6 +85,7 @@ impl Form {
             Err(_) | Ok("") => Ok(None),
             Ok("composed") => Ok(Some(Form::Composed)),
             Ok("fused") => Ok(Some(Form::Fused)),
+            Ok("cubecl") => Ok(Some(Form::CubeCl)),
             Ok(other) => Err(Error::new(format!("unknown form {other:?} in UPSTILL_KERNELS"))
                 .help(format!("one of: {}; unset it for the fastest", Self::WORDS.join(", ")))),
         }
@@ -190,18 +213,19 @@ struct Found {
 /// gradient with respect to the student's logits or their factors when the student is on a device with autodiff.
 ///
 /// `teacher` is read when the loss has a soft part, and must be there then. The device has fused forms: see
-/// [`Form::is_fused_on`].
+/// [`Form::all_on`].
 ///
 /// # Panics
-/// When shapes differ, a label is outside the vocabulary, a soft loss has no teacher, or the device has no fused form.
-pub fn dwt_loss(student: &Logits, teacher: Option<&Logits>, targets: &Targets, loss: &DwtLoss) -> StepLoss {
+/// When shapes differ, a label is outside the vocabulary, a soft loss has no teacher, or the device has no such form.
+pub fn dwt_loss(student: &Logits, teacher: Option<&Logits>, targets: &Targets, loss: &DwtLoss, form: Form) -> StepLoss {
+    assert_ne!(form, Form::Composed, "the composed form is not a kernel");
     let tracked = student.device().is_autodiff();
     let plain = student.clone().detached();
     let device = plain.device();
     #[cfg(feature = "wgpu")]
     let found = match is_cpu(&device) {
         true => cpu::dwt_loss(&plain, teacher, targets, loss, tracked),
-        false => gpu::dwt_loss(&plain, teacher, targets, loss, tracked),
+        false => gpu::dwt_loss(&plain, teacher, targets, loss, form, tracked),
     };
     #[cfg(not(feature = "wgpu"))]
     let found = cpu::dwt_loss(&plain, teacher, targets, loss, tracked);

@@ -5,6 +5,7 @@
 //! result on every CPU. `shaders/dwt_loss.rs` is the definition.
 
 use super::dwt_loss::DwtLoss;
+use super::vector::{LOWEST, exp, on_vectors};
 
 /// A slot's losses in nats, not weighted.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
@@ -24,30 +25,7 @@ pub(super) fn row(
     weight: f64,
     loss: &DwtLoss,
 ) -> RowLoss {
-    #[cfg(target_arch = "x86_64")]
-    {
-        if is_x86_feature_detected!("avx512f") {
-            // SAFETY: the CPU has the instructions, as just asked.
-            return unsafe { row_avx512(student_v, teacher_v, spare_v, label, weight, loss) };
-        }
-        if is_x86_feature_detected!("avx2") {
-            // SAFETY: as above.
-            return unsafe { row_avx2(student_v, teacher_v, spare_v, label, weight, loss) };
-        }
-    }
-    row_anywhere(student_v, teacher_v, spare_v, label, weight, loss)
-}
-
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx512f")]
-fn row_avx512(s: &mut [f32], t: &mut [f32], spare: &mut [f32], label: usize, weight: f64, loss: &DwtLoss) -> RowLoss {
-    row_anywhere(s, t, spare, label, weight, loss)
-}
-
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2")]
-fn row_avx2(s: &mut [f32], t: &mut [f32], spare: &mut [f32], label: usize, weight: f64, loss: &DwtLoss) -> RowLoss {
-    row_anywhere(s, t, spare, label, weight, loss)
+    on_vectors(|| row_anywhere(student_v, teacher_v, spare_v, label, weight, loss))
 }
 
 #[inline(always)]
@@ -193,49 +171,9 @@ fn largest(row: &[f32]) -> f32 {
     lanes.into_iter().fold(rest, larger)
 }
 
-/// Below this, [`exp`] is 0.
-const LOWEST: f32 = -87.3;
-
-/// e^x for x <= 0, within 2e-7 of itself; 0 below [`LOWEST`]; NaN for NaN. No branches and no tables, so that it is compiled to
-/// vector instructions: x = k ln 2 + r, and the polynomial of Cephes' `expf` (Moshier 1984) for e^r.
-#[inline(always)]
-fn exp(x: f32) -> f32 {
-    // Adding this rounds to a whole number, which is then in the lowest bits.
-    const ROUNDER: f32 = 12_582_912.0;
-    // ln 2 in two parts; the first has few bits, so that k times it is exact.
-    const LN_2_HIGH: f32 = 0.693_359_4;
-    const LN_2_LOW: f32 = -2.121_944_4e-4;
-    let bounded = if x < LOWEST { LOWEST } else { x };
-    let rounded = bounded * std::f32::consts::LOG2_E + ROUNDER;
-    let k = rounded - ROUNDER;
-    let r = bounded - k * LN_2_HIGH - k * LN_2_LOW;
-    let mut series = 1.987_569_2e-4;
-    for coefficient in [1.398_199_9e-3, 8.333_452e-3, 4.166_579_6e-2, 0.166_666_65, 0.5] {
-        series = series * r + coefficient;
-    }
-    let power_of_two = f32::from_bits((rounded.to_bits() << 23).wrapping_add(127 << 23));
-    let y = (series * r * r + r + 1.0) * power_of_two;
-    if x < LOWEST { 0.0 } else { y }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_fast_exponential_is_one() {
-        let mut worst = 0.0f64;
-        for i in 0..2_000_000 {
-            let x = i as f32 * (LOWEST / 2e6);
-            let wanted = f64::from(x).exp();
-            worst = worst.max((f64::from(exp(x)) - wanted).abs() / wanted);
-        }
-        // Three roundings of 6e-8 each.
-        assert!(worst < 2e-7, "{worst:e}");
-        assert_eq!(exp(0.0), 1.0);
-        assert_eq!((exp(-88.0), exp(f32::NEG_INFINITY)), (0.0, 0.0));
-        assert!(exp(f32::NAN).is_nan());
-    }
 
     #[test]
     fn a_logit_that_is_not_finite_is_seen_in_the_loss() {

@@ -48,7 +48,7 @@ pub fn weighted_mean(loss_n: Tensor<1>, weights_n: Tensor<1>, total: usize) -> T
 pub fn dwt_loss(student: Logits, teacher: Option<Logits>, targets: &Targets, loss: &DwtLoss, form: Form) -> StepLoss {
     match form {
         Form::Composed => composed(student, teacher, targets, loss),
-        Form::Fused => kernels::dwt_loss(&student, teacher.as_ref(), targets, loss),
+        _ => kernels::dwt_loss(&student, teacher.as_ref(), targets, loss, form),
     }
 }
 

@@ -34,7 +34,7 @@ impl Dwt {
         Self { teacher: Some(teacher), ..standalone(data, distill, steps) }
     }
 
-    /// The same with a form of the loss of the caller's choice.
+    /// The same with a form of the operations of the caller's choice.
     #[must_use]
     pub fn with_form(self, form: Form) -> Self {
         Self { form, ..self }
@@ -50,7 +50,7 @@ impl Dwt {
     ) -> StepLoss {
         let hidden_nd = student.bert.hidden(&batch.inputs, dropout);
         let masked = Targets { labels_m: batch.labels_n.clone(), weights_m: batch.weights_n.clone(), count: whole.targets };
-        let masked_logits = student.head(hidden_nd.clone().select(0, batch.slots_n.clone()));
+        let masked_logits = student.head(hidden_nd.clone().select(0, batch.slots_n.clone()), self.form);
         let hard = DwtLoss::hard(at.alpha_hard, self.distill.label_smoothing);
         let (alpha_soft, temperature) = (at.alpha_soft.unwrap_or(0.0), at.temperature.unwrap_or(1.0));
         let Some(teacher) = self.teacher.as_ref().filter(|_| alpha_soft != 0.0) else {
@@ -72,7 +72,7 @@ impl Dwt {
                 let signal = teacher.signal(&batch.inputs, everywhere_n).logits();
                 let soft = DwtLoss { alpha_hard: None, ..both };
                 dwt_loss(masked_logits, None, &masked, &hard, self.form).plus(dwt_loss(
-                    student.head(hidden_nd),
+                    student.head(hidden_nd, self.form),
                     Some(signal),
                     &real,
                     &soft,
@@ -116,7 +116,7 @@ impl Method for Dwt {
         whole: BatchSize,
         dropout: &mut Dropout,
     ) -> Vec<StepLoss> {
-        let batch = BatchTensors::new(batch, &self.data.device);
+        let batch = BatchTensors::new(batch, &self.data.device).with_form(self.form);
         models.iter().map(|student| self.student_loss(student, &batch, at, whole, dropout)).collect()
     }
 

@@ -48,7 +48,8 @@ impl ModelTeacher {
 
 impl Teacher for ModelTeacher {
     fn signal(&self, inputs: &Inputs, at_n: Tensor<1, Int>) -> TeacherSignal {
-        TeacherSignal::new(self.model.head(self.model.bert.hidden(inputs, &mut Dropout::off()).select(0, at_n)))
+        let hidden_nd = self.model.bert.hidden(inputs, &mut Dropout::off());
+        TeacherSignal::new(self.model.head(hidden_nd.select(0, at_n), inputs.form))
     }
 }
 

@@ -5,16 +5,13 @@
 #![allow(non_snake_case, reason = "Hugging Face's parameter names")]
 
 use burn::module::{Module, Param};
-use burn::nn::{Embedding, LayerNorm, LayerNormConfig, Linear};
-use burn::tensor::activation::{gelu, softmax};
+use burn::nn::{Embedding, Linear};
 use burn::tensor::{Device, Int, Tensor};
 use serde::{Deserialize, Serialize};
 
-use super::dropout::Dropout;
 use super::init::Init;
 use super::inputs::Inputs;
-use crate::device;
-use crate::kernels::Logits;
+use crate::kernels::{Dropout, Form, Logits, attention, dense, dense_gelu, norm_of_sum};
 
 /// The shape of a BERT, in Hugging Face's `config.json` terms.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -46,7 +43,7 @@ impl BertShape {
     /// Draws a model: N(0, `range`) weights, zero biases, from `seed` and each parameter's name alone.
     pub fn init(&self, seed: u64, range: f64, device: &Device) -> BertForMaskedLm {
         let init = Init::new(seed, range, device);
-        let norm = |width| LayerNormConfig::new(width).with_epsilon(self.norm_epsilon).init(device);
+        let norm = |width| LayerNorm { gamma: init.ones(width), beta: init.zeros(width), epsilon: self.norm_epsilon };
         let layer = |i: usize| {
             let name = |part: &str| format!("bert.encoder.layer.{i}.{part}.weight");
             let linear = |part: &str, from, to| init.linear(&name(part), from, to);
@@ -120,15 +117,15 @@ impl BertForMaskedLm {
     /// Logits `[n, v]` at `n` positions, given as indices into the flattened `[b * s]` positions of `inputs`.
     /// The head runs on these alone.
     pub fn logits(&self, inputs: &Inputs, at_n: Tensor<1, Int>, dropout: &mut Dropout) -> Tensor<2> {
-        self.head(self.bert.hidden(inputs, dropout).select(0, at_n)).whole()
+        self.head(self.bert.hidden(inputs, dropout).select(0, at_n), inputs.form).whole()
     }
 
     /// The head on hidden states `[n, d]`: logits `[n, v]`, not multiplied out yet.
-    pub fn head(&self, hidden_nd: Tensor<2>) -> Logits {
+    pub fn head(&self, hidden_nd: Tensor<2>, form: Form) -> Logits {
         let predictions = &self.cls.predictions;
-        let dense_nd = predictions.transform.dense.forward(hidden_nd);
+        let wide_nd = gelu_of(&predictions.transform.dense, hidden_nd, form);
         Logits::Factors {
-            hidden_md: predictions.transform.LayerNorm.forward(erf_gelu(dense_nd)),
+            hidden_md: predictions.transform.LayerNorm.forward(wide_nd, None, &mut Dropout::off(), form),
             words_vd: self.bert.embeddings.word_embeddings.weight.val(),
             bias_v: predictions.bias.val(),
         }
@@ -154,9 +151,10 @@ pub struct Bert {
 impl Bert {
     /// The last layer's hidden states, flattened: `[b * s, d]`.
     pub fn hidden(&self, inputs: &Inputs, dropout: &mut Dropout) -> Tensor<2> {
-        let mut x_nd = self.embeddings.forward(inputs, dropout);
+        let form = inputs.form;
+        let mut x_nd = self.embeddings.forward(inputs, dropout, form);
         for layer in &self.encoder.layer {
-            x_nd = layer.forward(x_nd, inputs, dropout);
+            x_nd = layer.forward(x_nd, inputs, dropout, form);
         }
         x_nd
     }
@@ -176,7 +174,7 @@ pub struct Embeddings {
 }
 
 impl Embeddings {
-    fn forward(&self, inputs: &Inputs, dropout: &mut Dropout) -> Tensor<2> {
+    fn forward(&self, inputs: &Inputs, dropout: &mut Dropout, form: Form) -> Tensor<2> {
         let look_up = |table: &Embedding, ids_bs: &Tensor<2, Int>| table.weight.val().select(0, ids_bs.clone().flatten(0, 1));
         let mut x_nd = look_up(&self.word_embeddings, &inputs.ids_bs) + look_up(&self.position_embeddings, &inputs.positions_bs);
         if let Some(table) = &self.token_type_embeddings {
@@ -185,7 +183,7 @@ impl Embeddings {
                 None => x_nd + table.weight.val().narrow(0, 0, 1),
             };
         }
-        dropout.apply(self.LayerNorm.forward(x_nd))
+        dropout.apply(self.LayerNorm.forward(x_nd, None, &mut Dropout::off(), form))
     }
 }
 
@@ -208,11 +206,11 @@ pub struct Layer {
 }
 
 impl Layer {
-    fn forward(&self, x_nd: Tensor<2>, inputs: &Inputs, dropout: &mut Dropout) -> Tensor<2> {
-        let context_nd = self.attention.self_.forward(x_nd.clone(), inputs, dropout);
-        let x_nd = self.attention.output.forward(context_nd, x_nd, dropout);
-        let wide_nf = erf_gelu(self.intermediate.dense.forward(x_nd.clone()));
-        self.output.forward(wide_nf, x_nd, dropout)
+    fn forward(&self, x_nd: Tensor<2>, inputs: &Inputs, dropout: &mut Dropout, form: Form) -> Tensor<2> {
+        let context_nd = self.attention.self_.forward(x_nd.clone(), inputs, dropout, form);
+        let x_nd = self.attention.output.forward(context_nd, x_nd, dropout, form);
+        let wide_nf = gelu_of(&self.intermediate.dense, x_nd.clone(), form);
+        self.output.forward(wide_nf, x_nd, dropout, form)
     }
 }
 
@@ -239,15 +237,9 @@ pub struct SelfAttention {
 }
 
 impl SelfAttention {
-    fn forward(&self, x_nd: Tensor<2>, inputs: &Inputs, dropout: &mut Dropout) -> Tensor<2> {
-        let [b, s] = inputs.ids_bs.dims();
-        let d = x_nd.dims()[1];
-        let head_width = d / self.heads;
-        let split = |linear: &Linear| linear.forward(x_nd.clone()).reshape([b, s, self.heads, head_width]).swap_dims(1, 2);
-        let (query, key, value) = (split(&self.query), split(&self.key), split(&self.value));
-        let scores_bhss = query.matmul(key.swap_dims(2, 3)) / (head_width as f64).sqrt() + inputs.attention_bias_b1ss.clone();
-        let shares_bhss = dropout.apply(softmax(scores_bhss, 3));
-        shares_bhss.matmul(value).swap_dims(1, 2).reshape([b * s, d])
+    fn forward(&self, x_nd: Tensor<2>, inputs: &Inputs, dropout: &mut Dropout, form: Form) -> Tensor<2> {
+        let [query, key, value] = [&self.query, &self.key, &self.value].map(|linear| dense_of(linear, x_nd.clone(), form));
+        attention([query, key, value], self.heads, &inputs.segments, dropout, form)
     }
 }
 
@@ -268,8 +260,8 @@ pub struct Output {
 }
 
 impl Output {
-    fn forward(&self, x: Tensor<2>, residual_nd: Tensor<2>, dropout: &mut Dropout) -> Tensor<2> {
-        self.LayerNorm.forward(dropout.apply(self.dense.forward(x)) + residual_nd)
+    fn forward(&self, x: Tensor<2>, residual_nd: Tensor<2>, dropout: &mut Dropout, form: Form) -> Tensor<2> {
+        self.LayerNorm.forward(dense_of(&self.dense, x, form), Some(residual_nd), dropout, form)
     }
 }
 
@@ -305,11 +297,30 @@ pub struct Transform {
     pub LayerNorm: LayerNorm,
 }
 
-/// GELU by the error function, `x * Phi(x)`, with its exact gradient everywhere: burn 0.22's own backward pass is an
-/// approximation on GPUs (off by up to 9e-4), so there it is composed of operations whose gradients are exact.
-pub fn erf_gelu<const D: usize>(x: Tensor<D>) -> Tensor<D> {
-    if device::is_cpu(&x.device()) {
-        return gelu(x);
+/// Layer normalisation with its epsilon.
+#[derive(Module, Debug)]
+pub struct LayerNorm {
+    /// Scale, `[d]`.
+    pub gamma: Param<Tensor<1>>,
+    /// Shift, `[d]`.
+    pub beta: Param<Tensor<1>>,
+    #[module(skip)]
+    epsilon: f64,
+}
+
+impl LayerNorm {
+    /// Of `dropout(x) + residual`, or of `x` alone.
+    fn forward(&self, x_nd: Tensor<2>, residual_nd: Option<Tensor<2>>, dropout: &mut Dropout, form: Form) -> Tensor<2> {
+        norm_of_sum(x_nd, residual_nd, self.gamma.val(), self.beta.val(), self.epsilon, dropout, form)
     }
-    (x.clone().div_scalar(std::f32::consts::SQRT_2).erf() + 1.0) * x * 0.5
+}
+
+const HAS_BIAS: &str = "BERT's dense layers have a bias";
+
+fn dense_of(linear: &Linear, x: Tensor<2>, form: Form) -> Tensor<2> {
+    dense(x, linear.weight.val(), linear.bias.as_ref().expect(HAS_BIAS).val(), form)
+}
+
+fn gelu_of(linear: &Linear, x: Tensor<2>, form: Form) -> Tensor<2> {
+    dense_gelu(x, linear.weight.val(), linear.bias.as_ref().expect(HAS_BIAS).val(), form)
 }

@@ -11,12 +11,12 @@ use serde_json::{Map, Value, json};
 
 use super::bert::{Bert, BertShape, Pooler};
 use super::config_json;
-use super::dropout::Dropout;
 use super::init::Init;
 use super::inputs::Inputs;
 use super::weights::Weights;
 use crate::error::Result;
 use crate::files::write_text;
+use crate::kernels::Dropout;
 use crate::tokens::Tokenizer;
 
 /// BERT with a pooler and a classifier.

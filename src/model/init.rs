@@ -29,6 +29,10 @@ impl<'a> Init<'a> {
         Embedding { weight: self.normal(name, [rows, width]) }
     }
 
+    pub(super) fn ones(&self, width: usize) -> Param<Tensor<1>> {
+        Param::from_tensor(Tensor::ones([width], self.device))
+    }
+
     pub(super) fn zeros(&self, width: usize) -> Param<Tensor<1>> {
         Param::from_tensor(Tensor::zeros([width], self.device))
     }

@@ -3,10 +3,7 @@
 use burn::tensor::{Device, Int, Tensor, TensorData};
 
 use crate::batch::MaskedBatch;
-
-/// Added to the score of a pair of positions that must not see each other; far below any real score, and finite,
-/// so that a row of padding (which sees nothing) has a softmax.
-const UNSEEN: f32 = -1e9;
+use crate::kernels::{Form, Segments};
 
 /// What a model reads: the input side of a batch, on a device and outside any autodiff graph.
 #[derive(Debug, Clone)]
@@ -17,21 +14,20 @@ pub struct Inputs {
     pub positions_bs: Tensor<2, Int>,
     /// Token types (first or second text of a pair); `None` when all are 0.
     pub types_bs: Option<Tensor<2, Int>>,
-    /// 0 where the query may look at the key, a large negative number elsewhere: `[b, 1, s, s]`.
-    pub attention_bias_b1ss: Tensor<4>,
+    /// Who sees whom.
+    pub segments: Segments,
+    /// The form in which the model's operations run.
+    pub form: Form,
 }
 
 impl Inputs {
     /// Uploads ids, positions and segments, each of `rows * length`, row after row. A position sees the positions of
-    /// its own segment; segment 0 is padding and sees only padding.
+    /// its own segment, which lie next to each other; segment 0 is padding.
     pub fn new(ids: &[i32], positions: &[i32], segments: &[i32], rows: usize, device: &Device) -> Self {
         let length = ids.len() / rows.max(1);
         let upload = |values: &[i32]| Tensor::<2, Int>::from_data(TensorData::new(values.to_vec(), [rows, length]), device);
-        let segments_bs = upload(segments);
-        let same_bss = segments_bs.clone().unsqueeze_dim::<3>(2).equal(segments_bs.unsqueeze_dim::<3>(1));
-        let attention_bias_bss = same_bss.bool_not().float() * UNSEEN;
-        let attention_bias_b1ss = attention_bias_bss.unsqueeze_dim(1);
-        Self { ids_bs: upload(ids), positions_bs: upload(positions), types_bs: None, attention_bias_b1ss }
+        let (ids_bs, positions_bs) = (upload(ids), upload(positions));
+        Self { ids_bs, positions_bs, types_bs: None, segments: Segments::new(segments, length), form: Form::of(device) }
     }
 
     /// The same rows with a token type for each position.
@@ -79,5 +75,12 @@ impl BatchTensors {
             masked: batch.masked,
             tokens: batch.tokens,
         }
+    }
+
+    /// The same, with the model's operations in a form of the caller's choice.
+    #[must_use]
+    pub fn with_form(mut self, form: Form) -> Self {
+        self.inputs.form = form;
+        self
     }
 }

@@ -6,7 +6,6 @@
 mod bert;
 mod classifier;
 mod config_json;
-mod dropout;
 mod huggingface;
 mod init;
 mod inputs;
@@ -16,9 +15,9 @@ mod remap;
 mod weight_files;
 mod weights;
 
-pub use bert::{Bert, BertForMaskedLm, BertShape, erf_gelu};
+pub use crate::kernels::Dropout;
+pub use bert::{Bert, BertForMaskedLm, BertShape};
 pub use classifier::BertClassifier;
-pub use dropout::Dropout;
 pub use huggingface::{Inventory, ModelFolder};
 pub use inputs::{BatchTensors, Inputs};
 pub use remap::remap;

@@ -4,11 +4,14 @@ use burn::module::{Module, ModuleVisitor, Param};
 use burn::optim::GradientsParams;
 use burn::tensor::Tensor;
 
+use crate::device::is_cpu;
+use crate::kernels::sum_of_squares;
+
 /// The 2-norm of all gradients of `model` taken as one vector; not finite when any of them is not. One read-back.
 pub fn global_norm<M: Module>(model: &M, gradients: &GradientsParams) -> f64 {
-    let mut sum = SumOfSquares { gradients, sum: None };
+    let mut sum = SumOfSquares { gradients, on_cpu: 0.0, elsewhere: None };
     model.visit(&mut sum);
-    sum.sum.map_or(0.0, |sum| f64::from(sum.into_scalar::<f32>()).sqrt())
+    (sum.on_cpu + sum.elsewhere.map_or(0.0, |sum| f64::from(sum.into_scalar::<f32>()))).sqrt()
 }
 
 /// Multiplies every gradient of `model` by `factor`.
@@ -20,14 +23,19 @@ pub fn scale<M: Module>(model: &M, gradients: GradientsParams, factor: f64) -> G
 
 struct SumOfSquares<'a> {
     gradients: &'a GradientsParams,
-    sum: Option<Tensor<1>>,
+    on_cpu: f64,
+    elsewhere: Option<Tensor<1>>,
 }
 
 impl ModuleVisitor for SumOfSquares<'_> {
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
         if let Some(gradient) = self.gradients.get::<D>(param.id) {
+            if is_cpu(&gradient.device()) {
+                self.on_cpu += sum_of_squares(&gradient);
+                return;
+            }
             let squares = gradient.square().sum();
-            self.sum = Some(match self.sum.take() {
+            self.elsewhere = Some(match self.elsewhere.take() {
                 Some(sum) => sum + squares,
                 None => squares,
             });

@@ -1,6 +1,6 @@
 //! Update rules over a model's parameters, and clipping by the global norm.
 //!
-//! The arithmetic of Adam and AdamW is burn's, Adadelta's is ours; the decay groups, the state's file and where it is loaded to are ours
+//! The arithmetic of Adam and AdamW is burn's on GPUs and one pass of ours on the CPU, Adadelta's is ours; the decay groups, the state's file and where it is loaded to are ours
 //! (burn 0.22's optimizer loads its state to the default device, which need not exist).
 
 mod adadelta;
@@ -20,7 +20,9 @@ use adadelta::Adadelta;
 pub use clip::{global_norm, scale};
 
 use crate::config::{OptimizerKind, TrainPlan};
+use crate::device::is_cpu;
 use crate::error::{Error, Result};
+use crate::kernels::{AdamStep, adam};
 use crate::model::{HostTensor, ModulePath, Weights, to_host};
 
 /// An update rule and its state for every parameter, by the parameter's name.
@@ -34,24 +36,34 @@ pub struct Optimizer {
 
 #[derive(Clone)]
 enum Rule {
-    Adam(Adam),
-    AdamW(AdamW),
+    Adam(Adam, AdamStep),
+    AdamW(AdamW, AdamStep),
     Adadelta(Adadelta),
 }
 
 impl Rule {
     fn new(plan: &TrainPlan, weight_decay: f64) -> Self {
         let (beta1, beta2, epsilon) = (plan.beta1 as f32, plan.beta2 as f32, plan.epsilon as f32);
+        let numbers = AdamStep {
+            lr: 0.0,
+            beta1: plan.beta1,
+            beta2: plan.beta2,
+            epsilon: plan.epsilon,
+            coupled_decay: 0.0,
+            decoupled_decay: 0.0,
+            time: 0,
+        };
         match plan.optimizer {
             OptimizerKind::Adam => {
                 let decay = (weight_decay > 0.0).then(|| WeightDecayConfig::new(weight_decay as f32));
                 let config =
                     AdamConfig::new().with_beta_1(beta1).with_beta_2(beta2).with_epsilon(epsilon).with_weight_decay(decay);
-                Rule::Adam(config.build())
+                Rule::Adam(config.build(), AdamStep { coupled_decay: weight_decay, ..numbers })
             }
             OptimizerKind::AdamW => {
                 let config = AdamWConfig::new().with_beta_1(beta1).with_beta_2(beta2).with_epsilon(epsilon);
-                Rule::AdamW(config.with_weight_decay(weight_decay as f32).build())
+                let numbers = AdamStep { decoupled_decay: weight_decay, ..numbers };
+                Rule::AdamW(config.with_weight_decay(weight_decay as f32).build(), numbers)
             }
             OptimizerKind::AdadeltaKeras | OptimizerKind::AdadeltaPyTorch => {
                 let rho = if plan.optimizer == OptimizerKind::AdadeltaKeras { 0.95 } else { 0.9 };
@@ -69,11 +81,17 @@ impl Rule {
     ) -> (Tensor<D>, Moments<D>) {
         const KEPT: &str = "Adam always returns its state";
         match self {
-            Rule::Adam(rule) => {
+            Rule::Adam(_, numbers) | Rule::AdamW(_, numbers) if is_cpu(&value.device()) => {
+                let moments = moments.unwrap_or_else(|| Moments::new(0, value.zeros_like(), value.zeros_like()));
+                let step = AdamStep { lr, time: moments.time + 1, ..*numbers };
+                let (value, [first, second]) = adam(&value, &gradient, [moments.moment_1, moments.moment_2], &step);
+                (value, Moments::new(step.time, first, second))
+            }
+            Rule::Adam(rule, _) => {
                 let (value, state) = rule.step(lr, value, gradient, moments.map(AdamState::new));
                 (value, state.expect(KEPT).momentum)
             }
-            Rule::AdamW(rule) => {
+            Rule::AdamW(rule, _) => {
                 let (value, state) = rule.step(lr, value, gradient, moments.map(AdamWState::new));
                 (value, state.expect(KEPT).momentum)
             }
@@ -84,7 +102,7 @@ impl Rule {
     /// Names of the state's parts in its file, as PyTorch calls them.
     fn parts(&self) -> [&'static str; 3] {
         match self {
-            Rule::Adam(_) | Rule::AdamW(_) => ["exp_avg", "exp_avg_sq", "step"],
+            Rule::Adam(..) | Rule::AdamW(..) => ["exp_avg", "exp_avg_sq", "step"],
             Rule::Adadelta(_) => ["square_avg", "acc_delta", "step"],
         }
     }

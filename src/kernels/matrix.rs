@@ -1,0 +1,95 @@
+//! Matrices over slices of host memory, and their products.
+
+use rayon::prelude::*;
+
+/// A matrix over a slice, with any strides.
+#[derive(Clone, Copy)]
+pub(super) struct Matrix<'a> {
+    data: &'a [f32],
+    rows: usize,
+    columns: usize,
+    row_stride: usize,
+    column_stride: usize,
+}
+
+impl<'a> Matrix<'a> {
+    /// Row after row of `columns`.
+    pub fn new(data: &'a [f32], columns: usize) -> Self {
+        let rows = data.len() / columns.max(1);
+        assert_eq!(rows * columns, data.len(), "whole rows");
+        Self { data, rows, columns, row_stride: columns, column_stride: 1 }
+    }
+
+    /// `rows` rows of `columns`, the first at the start of `data`, each `row_stride` after the last.
+    pub fn strided(data: &'a [f32], rows: usize, columns: usize, row_stride: usize) -> Self {
+        assert!(rows == 0 || (rows - 1) * row_stride + columns <= data.len(), "a matrix lies within its slice");
+        Self { data, rows, columns, row_stride, column_stride: 1 }
+    }
+
+    pub fn transposed(self) -> Self {
+        Self { rows: self.columns, columns: self.rows, row_stride: self.column_stride, column_stride: self.row_stride, ..self }
+    }
+}
+
+/// Who multiplies.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Threads {
+    One,
+    All,
+}
+
+/// `out = factor * a b`, or `out += factor * a b`; rows of `out` are `row_stride` apart.
+pub(super) fn product(out: &mut [f32], row_stride: usize, add: bool, factor: f32, a: Matrix, b: Matrix, threads: Threads) {
+    assert!(a.columns == b.rows && row_stride >= b.columns, "shapes of a product");
+    assert!(a.rows == 0 || (a.rows - 1) * row_stride + b.columns <= out.len(), "a product lies within its slice");
+    let parallelism = if threads == Threads::All { gemm::Parallelism::Rayon(0) } else { gemm::Parallelism::None };
+    // SAFETY: a `Matrix` lies within its slice, transposed or not, and the product within `out`, as just asserted.
+    unsafe {
+        gemm::gemm(
+            a.rows,
+            b.columns,
+            a.columns,
+            out.as_mut_ptr(),
+            1,
+            row_stride as isize,
+            add,
+            a.data.as_ptr(),
+            a.column_stride as isize,
+            a.row_stride as isize,
+            b.data.as_ptr(),
+            b.column_stride as isize,
+            b.row_stride as isize,
+            1.0,
+            factor,
+            false,
+            false,
+            false,
+            parallelism,
+        );
+    }
+}
+
+/// `out += a b` on all threads, `out` row after row.
+pub(super) fn add_product(out: &mut [f32], a: Matrix, b: Matrix) {
+    assert_eq!(out.len(), a.rows * b.columns, "shapes of a product");
+    product(out, b.columns, true, 1.0, a, b, Threads::All);
+}
+
+/// `a b` on all threads.
+pub(super) fn multiply(a: Matrix, b: Matrix) -> Vec<f32> {
+    let mut out = vec![0.0; a.rows * b.columns];
+    product(&mut out, b.columns, false, 1.0, a, b, Threads::All);
+    out
+}
+
+/// Adds the sums of the columns of `x_nf` to `sums_f`.
+pub(super) fn add_columns(sums_f: &mut [f32], x_nf: &[f32]) {
+    const COLUMNS: usize = 4096;
+    let f = sums_f.len();
+    let columns = COLUMNS.min(f.div_ceil(rayon::current_num_threads()).next_multiple_of(16));
+    sums_f.par_chunks_mut(columns).enumerate().for_each(|(block, sums)| {
+        for row_f in x_nf.chunks(f) {
+            sums.iter_mut().zip(&row_f[block * columns..]).for_each(|(sum, x)| *sum += x);
+        }
+    });
+}

@@ -1,0 +1,87 @@
+//! What a step does to every parameter, on the CPU: one pass over memory, on all threads.
+
+use burn::backend::Flex;
+use burn::tensor::{Device, Tensor, TensorData};
+use rayon::prelude::*;
+
+use super::host::{HostTensor, host, slice};
+use super::vector::on_vectors;
+
+/// Elements that a thread takes at a time; sums are added up by such parts, whoever took them.
+const PART: usize = 32 << 10;
+
+/// One step of Adam (Kingma and Ba 2015) or AdamW (Loshchilov and Hutter 2019), numbers as in their papers.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct AdamStep {
+    /// Learning rate.
+    pub lr: f64,
+    /// Decay of the mean.
+    pub beta1: f64,
+    /// Decay of the mean of squares.
+    pub beta2: f64,
+    /// Added to the root.
+    pub epsilon: f64,
+    /// Times the value, joins the gradient (Adam).
+    pub coupled_decay: f64,
+    /// Times the rate and the value, is taken off the value (AdamW).
+    pub decoupled_decay: f64,
+    /// This step's number, from 1.
+    pub time: usize,
+}
+
+/// The new value; the two moments, zeros before the first step, move in place.
+pub(crate) fn adam<const D: usize>(
+    value: &Tensor<D>,
+    gradient: &Tensor<D>,
+    moments: [Tensor<D>; 2],
+    step: &AdamStep,
+) -> (Tensor<D>, [Tensor<D>; 2]) {
+    let (shape, value, gradient) = (value.dims(), host(value), host(gradient));
+    let [mut first, mut second] = moments.map(|moment| moment.try_into_primitive::<Flex>().expect("a tensor of the CPU backend"));
+    let time = step.time as f64;
+    let (unbias1, unbias2) = (1.0 / (1.0 - step.beta1.powf(time)), 1.0 / (1.0 - step.beta2.powf(time)));
+    let [lr, beta1, beta2, epsilon, coupled] =
+        [step.lr * unbias1, step.beta1, step.beta2, step.epsilon, step.coupled_decay].map(|x| x as f32);
+    let (unbias2, kept) = (unbias2.sqrt() as f32, (1.0 - step.lr * step.decoupled_decay) as f32);
+    let mut out = vec![0.0f32; slice(&value).len()];
+    let parts = out.par_chunks_mut(PART).zip(slice(&value).par_chunks(PART)).zip(slice(&gradient).par_chunks(PART));
+    let moments = storage(&mut first).par_chunks_mut(PART).zip(storage(&mut second).par_chunks_mut(PART));
+    parts.zip(moments).for_each(|(((out, value), gradient), (first, second))| {
+        on_vectors(|| {
+            for ((((out, value), gradient), first), second) in out.iter_mut().zip(value).zip(gradient).zip(first).zip(second) {
+                let gradient = gradient + coupled * value;
+                *first = beta1 * *first + (1.0 - beta1) * gradient;
+                *second = beta2 * *second + (1.0 - beta2) * gradient * gradient;
+                *out = kept * value - lr * *first / (second.sqrt() * unbias2 + epsilon);
+            }
+        });
+    });
+    let out = Tensor::from_data(TensorData::new(out, shape), &Device::flex());
+    (out, [first, second].map(Tensor::from_primitive::<Flex>))
+}
+
+/// The values of a moment, to be changed.
+fn storage(moment: &mut HostTensor) -> &mut [f32] {
+    if !moment.is_contiguous() {
+        *moment = moment.to_contiguous();
+    }
+    moment.storage_mut::<f32>()
+}
+
+/// The sum of the squares of all elements.
+pub(crate) fn sum_of_squares<const D: usize>(x: &Tensor<D>) -> f64 {
+    const LANES: usize = 16;
+    let part = |part: &[f32]| {
+        on_vectors(|| {
+            let mut lanes = [0.0f64; LANES];
+            for chunk in part.chunks(LANES) {
+                for (lane, &x) in lanes.iter_mut().zip(chunk) {
+                    *lane += f64::from(x) * f64::from(x);
+                }
+            }
+            lanes.iter().sum::<f64>()
+        })
+    };
+    let sums: Vec<f64> = slice(&host(x)).par_chunks(PART).map(part).collect();
+    sums.iter().sum()
+}
