@@ -4,6 +4,7 @@ mod batch;
 mod cli;
 mod close;
 mod common;
+mod cotrain;
 mod curve;
 mod finetune;
 mod folders;

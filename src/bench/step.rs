@@ -9,7 +9,6 @@ use crate::kernels::Form;
 use crate::kernels::dwt_loss::spread;
 use crate::methods::{Dwt, MaskedLm, ModelTeacher};
 use crate::model::BertShape;
-use crate::optim::Optimizer;
 use crate::tokens::{Shards, Tokenizer};
 use crate::train::{FitOptions, Flow, Learner, find_facts, fit};
 
@@ -81,12 +80,8 @@ fn second_step(size: StepSize, shards: &Shards, plan: &Plan, device: &Device, fo
     let shape = |layers| BertShape::new(size.vocab, size.hidden, layers, size.hidden / 64, LENGTH);
     let teacher = ModelTeacher::new(shape(2).init(2, 0.02, &device.handle));
     let method = Dwt::new(data, plan.distill.clone(), plan.train.steps, Box::new(teacher)).with_form(form);
-    let student = Learner {
-        name: "student".to_owned(),
-        model: shape(size.layers).init(1, 0.02, &device.handle.clone().autodiff()),
-        optimizer: Optimizer::new(&plan.train),
-    };
-    let fit_options = FitOptions { train: &plan.train, micro_batch: size.batch, dropout: 0.1, seed: 1, done: 0 };
+    let student = Learner::new(shape(size.layers).init(1, 0.02, &device.handle.clone().autodiff()), &plan.train, 0.1, 1);
+    let fit_options = FitOptions { train: &plan.train, micro_batch: size.batch, done: 0 };
     let mut speed = 0.0;
     fit(&method, vec![student], &fit_options, |record, _| {
         speed = record.tokens_per_s;

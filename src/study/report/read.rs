@@ -100,7 +100,7 @@ fn read_run(dir: &Path) -> Result<Run> {
         info: read_text(&dir.join("run.json"))?,
         steps,
         summary: read_json(&dir.join("summary.json"))?,
-        finetuned: read_checkpoint_scores(dir)?,
+        finetuned: read_checkpoint_scores(dir, None)?,
     })
 }
 
