@@ -5,6 +5,7 @@ mod cli;
 mod close;
 mod common;
 mod cotrain;
+mod cotrain_cli;
 mod curve;
 mod finetune;
 mod folders;

@@ -86,7 +86,8 @@ fn identical_models_agree_and_have_no_soft_loss_and_no_soft_gradient() {
     let twins = ["method=cotrain", "model.dropout=0.1", "models.a.layers=2", "models.b.layers=2"];
     for positions in ["masked", "all"] {
         let run_dir = dir.path().join(positions);
-        run(&plan(&shards, &[&twins[..], &[&format!("distill.positions={positions}")]].concat()), &shards, &run_dir);
+        let where_soft = format!("distill.positions={positions}");
+        run(&plan(&shards, &[&twins[..], &[&where_soft]].concat()), &shards, &run_dir);
         for record in steps(&run_dir) {
             for own in &record.models {
                 let soft = own.loss_soft().unwrap();
@@ -96,7 +97,7 @@ fn identical_models_agree_and_have_no_soft_loss_and_no_soft_gradient() {
             assert!(record.agreement.values().all(|share| *share == 1.0));
         }
         // The hard loss off: what is left is the gradient of the soft loss.
-        let soft_alone = [&twins[..], &["distill.hard=0", "train.steps=1", &format!("distill.positions={positions}")]].concat();
+        let soft_alone = [&twins[..], &["distill.hard=0", "train.steps=1", &where_soft]].concat();
         let soft_dir = dir.path().join(format!("soft-{positions}"));
         run(&plan(&shards, &soft_alone), &shards, &soft_dir);
         let norm = steps(&soft_dir)[0].grad_norm;

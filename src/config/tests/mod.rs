@@ -5,6 +5,7 @@ use insta::assert_snapshot;
 use super::*;
 
 mod mistakes;
+mod models;
 
 fn data() -> DataFacts {
     DataFacts {
