@@ -7,7 +7,6 @@ use upstill::config::{Rows, RunFile};
 use upstill::device::Device;
 use upstill::methods::{Dwt, MaskedLm, Teacher, TeacherSignal};
 use upstill::model::{BertShape, Inputs};
-use upstill::optim::Optimizer;
 use upstill::train::{FitOptions, Flow, Learner, fit, plan_run};
 
 /// Predicts every masked word by its frequency.
@@ -39,12 +38,8 @@ fn main() -> upstill::Result<()> {
     let method = Dwt::new(data, plan.distill.clone(), plan.train.steps, Box::new(teacher));
 
     let shape = BertShape::new(shards.tokenizer().vocab_size(), 64, 2, 4, 64);
-    let student = Learner {
-        name: "student".into(),
-        model: shape.init(1, 0.02, &device.autodiff()),
-        optimizer: Optimizer::new(&plan.train),
-    };
-    let fit_options = FitOptions { train: &plan.train, micro_batch: 16, dropout: 0.0, seed: 1, done: 0 };
+    let student = Learner::new(shape.init(1, 0.02, &device.autodiff()), &plan.train, 0.0, 1);
+    let fit_options = FitOptions { train: &plan.train, micro_batch: 16, done: 0 };
     fit(&method, vec![student], &fit_options, |record, _| {
         println!("step {:>2}  hard {:.3}  soft {:.3}", record.step, record.loss_hard, record.loss_soft.unwrap_or(0.0));
         Ok(Flow::Continue)

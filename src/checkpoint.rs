@@ -1,7 +1,7 @@
 //! Checkpoints: whole folders with checksums, from which a run goes on exactly.
 //!
-//! `checkpoints/step-0001000/` holds, for every model NAME being trained, `NAME/` (a Hugging Face folder) and
-//! `NAME.optimizer.safetensors`, and `state.json`: the step, the plan's hash, the held-out loss, and blake3 of every file.
+//! `checkpoints/step-0001000/` holds `model/` (a Hugging Face folder) and `model.optimizer.safetensors`, or, for every NAME of
+//! several models, `model/NAME/` and `model/NAME.optimizer.safetensors`; and `state.json`: the step, the plan's hash, the held-out loss, and blake3 of every file.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -22,7 +22,7 @@ pub struct State {
     pub step: u64,
     /// Hash of the plan it belongs to.
     pub plan_hash: String,
-    /// Held-out loss in nats a masked token, when it was evaluated at this step.
+    /// Held-out loss in nats a masked token (of several models, their mean), when it was evaluated at this step.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub held_out_loss: Option<f64>,
     /// blake3 of every other file, by its path within the folder.

@@ -4,6 +4,8 @@ mod batch;
 mod cli;
 mod close;
 mod common;
+mod cotrain;
+mod cotrain_cli;
 mod curve;
 mod finetune;
 mod folders;

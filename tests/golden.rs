@@ -1,5 +1,7 @@
-//! upstill's numbers are those of PyTorch and `transformers`: goldens by tests/golden/make.py and tests/golden/finetune.py.
+//! upstill's numbers are those of PyTorch and `transformers`: goldens by tests/golden/make.py, tests/golden/finetune.py
+//! and tests/golden/cotrain.py.
 
+mod together;
 mod training;
 mod tuning;
 

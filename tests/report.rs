@@ -58,6 +58,8 @@ impl Fake {
             tokens_per_s: if self.soft.is_some() { 9_800.0 } else { 14_200.0 } + 600.0 * noise(seed + 7, step),
             mfu: None,
             held_out_loss: held_out,
+            models: Vec::new(),
+            agreement: BTreeMap::new(),
         }
     }
 
@@ -89,6 +91,8 @@ impl Fake {
                 tokens_per_s: 1e4,
                 seconds: 83.0,
                 run: dir.display().to_string(),
+                models: Vec::new(),
+                agreement: BTreeMap::new(),
             };
             fs::write(dir.join("summary.json"), serde_json::to_string(&summary).unwrap()).unwrap();
         }

@@ -14,7 +14,6 @@ use crate::kernels::Form;
 use crate::kernels::dwt_loss::spread;
 use crate::methods::{Dwt, MaskedLm, ModelTeacher};
 use crate::model::{BertForMaskedLm, BertShape};
-use crate::optim::Optimizer;
 use crate::tokens::{Shards, Tokenizer};
 use crate::train::{FitOptions, Flow, Learner, find_facts, fit};
 
@@ -241,11 +240,12 @@ impl StepBench {
         Runner {
             form,
             method: Dwt::new(self.data.clone(), self.plan.distill.clone(), steps, Box::new(teacher)).with_form(form),
-            student: vec![Learner {
-                name: "student".to_owned(),
-                model: self.shape(self.size.layers).init(1, 0.02, &self.device.handle.clone().autodiff()),
-                optimizer: Optimizer::new(&self.plan.train),
-            }],
+            student: vec![Learner::new(
+                self.shape(self.size.layers).init(1, 0.02, &self.device.handle.clone().autodiff()),
+                &self.plan.train,
+                0.1,
+                1,
+            )],
             taken: Vec::new(),
         }
     }
@@ -253,7 +253,7 @@ impl StepBench {
     /// One step of training; the batches of all steps are alike.
     fn step(&self, runner: &mut Runner, step: u64) -> Result<Taken> {
         let train = &self.plan.train;
-        let options = FitOptions { train, micro_batch: self.size.batch, dropout: 0.1, seed: 1, done: step };
+        let options = FitOptions { train, micro_batch: self.size.batch, done: step };
         let mut seconds = 0.0;
         let student = std::mem::take(&mut runner.student);
         let mut result = Ok(Vec::new());

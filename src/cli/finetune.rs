@@ -15,7 +15,7 @@ use crate::study::scores::{GlueScores, TaskScores};
 use crate::tasks::{
     Files, Metric, TableSpec, Task, glue_folder, glue_name, glue_names, glue_task, pocket_names, pocket_task, table_task,
 };
-use crate::train::{CHECKPOINT_SCORES, FinetuneOptions, Finetuning, Pretrained};
+use crate::train::{FinetuneOptions, Finetuning, Pretrained, checkpoint_scores_folder, model_folder, model_of_run};
 
 #[derive(clap::Args)]
 #[command(after_help = "\
@@ -90,7 +90,7 @@ pub struct Args {
     /// Keep scores, predictions of test files, and the best seed's model in this folder
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
-    /// Fine-tune each checkpoint of the run MODEL, for `upstill report` to draw; into MODEL/finetune unless --out is given
+    /// Fine-tune each checkpoint of the run MODEL, for `upstill report` to draw; into the run's finetune/ unless --out is given
     #[arg(long)]
     every_checkpoint: bool,
     #[command(flatten)]
@@ -172,16 +172,17 @@ fn models(args: &Args) -> Result<Vec<(u64, ModelFolder, Option<PathBuf>)>> {
     if !args.every_checkpoint {
         return Ok(vec![(0, ModelFolder::open(&args.model)?, args.out.clone())]);
     }
-    let out = args.out.clone().unwrap_or_else(|| args.model.join(CHECKPOINT_SCORES));
-    let checkpoints = Checkpoints::of_run(&args.model).list()?;
+    let (run, name) = model_of_run(&args.model).map_or((args.model.clone(), None), |(run, name)| (run, Some(name)));
+    let out = args.out.clone().unwrap_or_else(|| checkpoint_scores_folder(&run, name.as_deref()));
+    let checkpoints = Checkpoints::of_run(&run).list()?;
     if checkpoints.is_empty() {
         return Err(Error::new("there are no checkpoints")
             .at(args.model.display())
             .help("--every-checkpoint takes a run directory; `train.keep_checkpoints` says how many a run keeps"));
     }
     let model = |path: &PathBuf| {
-        let name = path.file_name().unwrap_or_default();
-        Ok((step_of(path).unwrap_or(0), ModelFolder::open(path)?, Some(out.join(name))))
+        let model = name.as_deref().map_or(path.clone(), |name| path.join(model_folder(name)));
+        Ok((step_of(path).unwrap_or(0), ModelFolder::open(&model)?, Some(out.join(path.file_name().unwrap_or_default()))))
     };
     checkpoints.iter().map(model).collect()
 }

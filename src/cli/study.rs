@@ -21,15 +21,16 @@ use crate::train::open_shards;
 Examples:
   upstill study                          the paper's question in miniature, in minutes
   upstill study --size full              the paper's whole grid, in hours
+  upstill study cotrain                  do two models that teach each other get better?
   upstill study my-study.toml --out runs/mine
 
 The same command again finds what is done and goes on with the rest.")]
 pub struct Args {
-    /// A study file; the pocket language's study unless given
+    /// A study file; or `dwt` or `cotrain`, the studies on the pocket language, of which the first is run unless given
     study_file: Option<PathBuf>,
-    /// How much of the paper's grid
-    #[arg(long, value_enum, default_value = "small", conflicts_with = "study_file")]
-    size: Size,
+    /// How much of a study on the pocket language; small unless given
+    #[arg(long, value_enum)]
+    size: Option<Size>,
     /// The study's folder; runs/study-SIZE or runs/NAME unless given
     #[arg(long)]
     out: Option<PathBuf>,
@@ -46,10 +47,7 @@ pub struct Args {
 pub fn run(args: Args) -> Result<()> {
     let started = Instant::now();
     let device = args.device.choose("auto")?;
-    let (spec, name) = match &args.study_file {
-        Some(path) => (StudySpec::load(path)?, path.file_stem().unwrap_or_default().to_string_lossy().into_owned()),
-        None => (StudySpec::pocket(args.size), format!("study-{:?}", args.size).to_lowercase()),
-    };
+    let (spec, name) = spec(args.study_file.as_deref(), args.size)?;
     let dir = args.out.unwrap_or_else(|| Path::new("runs").join(name));
     let tasks = spec.tasks.iter().map(|name| find_task(name)).collect::<Result<Vec<_>>>()?;
     claim(&dir, &spec)?;
@@ -85,6 +83,19 @@ pub fn run(args: Args) -> Result<()> {
     println!("{}", terminal_table(&study));
     println!("report: {}", report.display());
     Ok(())
+}
+
+/// The study, and what its folder is called unless `--out` says.
+fn spec(wanted: Option<&Path>, size: Option<Size>) -> Result<(StudySpec, String)> {
+    let pocket = size.unwrap_or(Size::Small);
+    match wanted.map(|path| (path, path.to_str())) {
+        None | Some((_, Some("dwt"))) => Ok((StudySpec::pocket(pocket), format!("study-{pocket:?}").to_lowercase())),
+        Some((_, Some("cotrain"))) => Ok((StudySpec::cotrain(pocket), format!("study-cotrain-{pocket:?}").to_lowercase())),
+        Some((path, _)) if size.is_some() => Err(Error::new("--size is for the studies on the pocket language, dwt and cotrain")
+            .at(path.display())
+            .help("a study file says its own sizes")),
+        Some((path, _)) => Ok((StudySpec::load(path)?, path.file_stem().unwrap_or_default().to_string_lossy().into_owned())),
+    }
 }
 
 fn find_task(name: &str) -> Result<Task> {

@@ -1,5 +1,6 @@
 //! What can't be, in a plan: each check adds to one list, so that all is said at once.
 
+use super::check_models;
 use super::estimate::bytes_text;
 use super::facts::{Facts, TeacherFacts};
 use super::mistakes::Mistakes;
@@ -17,7 +18,14 @@ const MOST_STEPS: u64 = 1 << 53;
 pub(super) fn check(file: &RunFile, plan: &Plan, facts: &Facts) -> Mistakes {
     let mut out = file.mistakes.clone();
     method(file, plan, &mut out);
-    model(file, plan, &mut out);
+    match file.method() {
+        Some(Method::Cotrain) => check_models::models(file, plan, &mut out),
+        method => {
+            shape(file, "model.", &plan.model, &mut out);
+            method.into_iter().for_each(|method| check_models::refuse(file, method, &mut out));
+        }
+    }
+    initial_weights(plan, &mut out);
     data(file, plan, facts, &mut out);
     distill(plan, &mut out);
     train(file, plan, &mut out);
@@ -57,33 +65,48 @@ fn method(file: &RunFile, plan: &Plan, out: &mut Mistakes) {
                 }
             }
         }
-        Some(Method::Dwt) => {}
+        Some(Method::Dwt | Method::Cotrain) => {}
         Some(other) => out.add("method", format!("\"{other}\" is not in this version"), "write \"dwt\" or \"standalone\""),
     }
 }
 
-fn model(file: &RunFile, plan: &Plan, out: &mut Mistakes) {
-    let ModelPlan { layers, hidden, heads, intermediate, max_positions, .. } = plan.model;
-    for (key, value) in [
-        ("model.layers", layers),
-        ("model.hidden", hidden),
-        ("model.heads", heads),
-        ("model.intermediate", intermediate),
-        ("model.max_positions", max_positions),
+/// The sizes of a model whose keys begin with `prefix`. What it doesn't say itself is as in `[model]`.
+pub(super) fn shape(file: &RunFile, prefix: &str, model: &ModelPlan, out: &mut Mistakes) {
+    let ModelPlan { layers, hidden, heads, intermediate, max_positions, .. } = *model;
+    let key_of = |leaf: &str| {
+        let (own, shared) = (format!("{prefix}{leaf}"), format!("model.{leaf}"));
+        if !file.has_written(&own) && file.has_written(&shared) { shared } else { own }
+    };
+    for (leaf, value) in [
+        ("layers", layers),
+        ("hidden", hidden),
+        ("heads", heads),
+        ("intermediate", intermediate),
+        ("max_positions", max_positions),
     ] {
+        let key = key_of(leaf);
+        // What [model] has wrong is said once, however many models share it.
+        if out.names(&key) {
+            continue;
+        }
         // A rule's 0 follows from another key's.
-        if value == 0 && file.has_written(key) {
-            out.add(key, "is 0", "write 1 or more");
+        if value == 0 && file.has_written(&key) {
+            out.add(&key, "is 0", "write 1 or more");
         }
         if value > 1 << 24 {
-            out.add(key, format!("is {value}"), "write at most 16777216");
+            out.add(&key, format!("is {value}"), "write at most 16777216");
         }
     }
     if heads > 0 && !hidden.is_multiple_of(heads) {
-        let what = format!("{heads} heads do not divide the width, model.hidden = {hidden}");
-        out.add("model.heads", what, heads_that_fit(hidden));
+        let what = format!("{heads} heads do not divide the width, {} = {hidden}", key_of("hidden"));
+        out.add(&format!("{prefix}heads"), what, heads_that_fit(hidden));
     }
-    share(out, "model.dropout", plan.model.dropout, 0.0);
+}
+
+fn initial_weights(plan: &Plan, out: &mut Mistakes) {
+    if plan.models.is_empty() {
+        share(out, "model.dropout", plan.model.dropout, 0.0);
+    }
     if plan.model.initializer_range <= 0.0 {
         out.add(
             "model.initializer_range",
@@ -132,25 +155,30 @@ fn data(file: &RunFile, plan: &Plan, facts: &Facts, out: &mut Mistakes) {
 
 fn distill(plan: &Plan, out: &mut Mistakes) {
     let DistillPlan { hard, soft, temperature, label_smoothing, .. } = &plan.distill;
-    for (key, weight) in [("distill.hard", hard), ("distill.soft", soft)] {
-        if weight.bounds().0 < 0.0 {
-            out.add(key, format!("a weight of {} is negative", number(weight.bounds().0)), "write weights of 0 or more");
-        }
-    }
+    negative_weight(out, "distill.hard", hard);
+    negative_weight(out, "distill.soft", soft);
     let zero = |weight: &Schedule| weight.as_constant() == Some(0.0);
-    if zero(hard) && zero(soft) {
+    if zero(hard) && zero(soft) && plan.method != Method::Cotrain {
         out.add("distill.hard", "no weight is ever above 0: there is nothing to learn", "write hard = 1.0");
     }
-    if temperature.bounds().0 <= 0.0 {
-        out.add(
-            "distill.temperature",
-            format!("reaches {}", number(temperature.bounds().0)),
-            "write temperatures above 0, such as 2.0",
-        );
-    }
+    positive_temperature(out, "distill.temperature", temperature);
     share(out, "distill.label_smoothing", *label_smoothing, 0.0);
     if plan.distill.start == Start::Remap && plan.teacher.as_ref().is_some_and(|teacher| teacher.from == UNIFORM) {
         out.add("distill.start", "the uniform teacher has no layers to start from", "write start = \"fresh\"");
+    }
+}
+
+pub(super) fn negative_weight(out: &mut Mistakes, key: &str, weight: &Schedule) {
+    let low = weight.bounds().0;
+    if low < 0.0 {
+        out.add(key, format!("a weight of {} is negative", number(low)), "write weights of 0 or more");
+    }
+}
+
+pub(super) fn positive_temperature(out: &mut Mistakes, key: &str, temperature: &Schedule) {
+    let low = temperature.bounds().0;
+    if low <= 0.0 {
+        out.add(key, format!("reaches {}", number(low)), "write temperatures above 0, such as 2.0");
     }
 }
 
@@ -241,7 +269,7 @@ fn teacher(plan: &Plan, found: &TeacherFacts, facts: &Facts, out: &mut Mistakes)
     {
         vocabulary(found, data.vocab_size, out);
     }
-    if plan.distill.start == Start::Remap {
+    if plan.distill.start == Start::Remap && plan.method == Method::Dwt {
         remap(&plan.model, found, out);
     }
 }
@@ -301,7 +329,7 @@ fn memory(plan: &Plan, known: Option<u64>, out: &mut Mistakes) {
 }
 
 /// A number from `from` to 1, 1 excluded.
-fn share(out: &mut Mistakes, key: &str, value: f64, from: f64) {
+pub(super) fn share(out: &mut Mistakes, key: &str, value: f64, from: f64) {
     if !(from..1.0).contains(&value) {
         out.add(key, format!("is {}", number(value)), format!("write a number from {} to below 1", number(from)));
     }

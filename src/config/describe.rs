@@ -1,6 +1,6 @@
 //! A plan in words: what `upstill plan` prints, and what a report notes.
 
-use super::estimate::{Speed, bytes_text};
+use super::estimate::{Speed, bytes_text, parameters};
 use super::plan::*;
 use super::schedule::number;
 
@@ -9,7 +9,10 @@ impl Plan {
     pub fn describe(&self, speed: Option<Speed>) -> String {
         let mut lines = vec![format!("{}, plan {}", self.headline(), self.hash())];
         let mut add = |name: &str, text: String| lines.push(format!("  {name:<10} {text}"));
-        add("student", self.student_text());
+        match &self.models[..] {
+            [] => add("student", self.student_text()),
+            models => models.iter().for_each(|model| add(&model.name, self.learner_text(model))),
+        }
         if self.teacher.is_some() {
             add("teacher", self.teacher_text());
         }
@@ -35,6 +38,9 @@ impl Plan {
 
     /// What was chosen here or in the run file, and not by the paper; a line each.
     pub fn notes(&self) -> Vec<String> {
+        if !self.models.is_empty() {
+            return self.cotrain_notes();
+        }
         let mut notes = self.teacher.as_ref().map_or_else(Vec::new, |teacher| self.distillation_notes(teacher));
         let TrainPlan { beta1, beta2, epsilon, clip, weight_decay, .. } = self.train;
         let (beta1, beta2, epsilon) = (number(beta1), number(beta2), number(epsilon));
@@ -96,6 +102,9 @@ impl Plan {
     }
 
     fn headline(&self) -> String {
+        if !self.models.is_empty() {
+            return format!("{}: {} train together", self.method, plural(self.models.len(), "model"));
+        }
         let student = format!("a {}-layer student", self.model.layers);
         match &self.teacher {
             None => format!("{}: {student} learns alone", self.method),
@@ -107,27 +116,20 @@ impl Plan {
     }
 
     fn student_text(&self) -> String {
-        let (ModelPlan { layers, hidden, heads, intermediate, dropout, .. }, parameters) = (&self.model, self.estimate().student);
-        format!(
-            "{}, width {hidden}, {}, feed-forward {intermediate}, dropout {}; {}parameters, {}without the head",
-            plural(*layers, "layer"),
-            plural(*heads, "head"),
-            number(*dropout),
-            count(parameters.total as f64),
-            count(parameters.without_head as f64)
-        )
+        shape_text(&self.model)
     }
 
     fn teacher_text(&self) -> String {
         let Some(teacher) = &self.teacher else { return "none".into() };
         match (&teacher.model, self.teacher_ratio()) {
             (Some(model), Some(ratio)) => format!(
-                "{}: {}, width {}, {}; {}parameters, {ratio:.2}x the student's size (without heads)",
+                "{}: {}, width {}, {}; {}parameters, {ratio:.2}x the {}'s size (without heads)",
                 teacher.from,
                 plural(model.layers, "layer"),
                 model.hidden,
                 plural(model.heads, "head"),
-                count(model.parameters as f64)
+                count(model.parameters as f64),
+                self.models.first().map_or("student", |largest| &largest.name),
             ),
             _ => "the uniform distribution".into(),
         }
@@ -162,6 +164,9 @@ impl Plan {
 
     fn loss_text(&self) -> String {
         let DistillPlan { hard, soft, temperature, tau_squared, positions, label_smoothing, .. } = &self.distill;
+        if !self.models.is_empty() {
+            return self.shared_loss_text();
+        }
         let mut text = format!("hard {hard}");
         if *label_smoothing > 0.0 {
             text += &format!(" (smoothed by {})", number(*label_smoothing));
@@ -199,7 +204,8 @@ impl Plan {
 
     fn memory_text(&self) -> String {
         let memory = self.estimate().memory;
-        let mut parts = vec![("student and optimizer", memory.student)];
+        let owner = if self.models.is_empty() { "student and optimizer" } else { "models and optimizers" };
+        let mut parts = vec![(owner, memory.student)];
         parts.extend((memory.teacher > 0).then_some(("teacher", memory.teacher)));
         parts.extend([("activations", memory.activations), ("logits", memory.logits)]);
         let parts: Vec<_> = parts.into_iter().map(|(name, bytes)| format!("{name} {}", bytes_text(bytes))).collect();
@@ -209,9 +215,13 @@ impl Plan {
     fn work_text(&self, speed: Option<Speed>) -> String {
         let estimate = self.estimate();
         let run = |flops: f64| format!("{}FLOP", scaled(flops * estimate.steps as f64, &["", "k", "M", "G", "T", "P", "E", "Z"]));
-        let mut text = format!("{}: student {}", run(estimate.computed.total()), run(estimate.computed.student));
-        if estimate.teacher.is_some() {
-            text += &format!(", teacher {}", run(estimate.computed.teacher));
+        let (ours, others) = match self.models.is_empty() {
+            true => ("student", "teacher"),
+            false => ("models", "what they take from each other"),
+        };
+        let mut text = format!("{}: {ours} {}", run(estimate.computed.total()), run(estimate.computed.student));
+        if estimate.computed.teacher > 0.0 {
+            text += &format!(", {others} {}", run(estimate.computed.teacher));
         }
         if let Some(speed) = speed {
             let at = match speed {
@@ -224,7 +234,20 @@ impl Plan {
     }
 }
 
-fn positions_text(positions: Positions) -> &'static str {
+pub(super) fn shape_text(model: &ModelPlan) -> String {
+    let ModelPlan { layers, hidden, heads, intermediate, dropout, .. } = model;
+    let parameters = parameters(model);
+    format!(
+        "{}, width {hidden}, {}, feed-forward {intermediate}, dropout {}; {}parameters, {}without the head",
+        plural(*layers, "layer"),
+        plural(*heads, "head"),
+        number(*dropout),
+        count(parameters.total as f64),
+        count(parameters.without_head as f64)
+    )
+}
+
+pub(super) fn positions_text(positions: Positions) -> &'static str {
     match positions {
         Positions::Masked => "masked positions",
         Positions::All => "all real tokens",
@@ -244,12 +267,12 @@ pub(super) fn scaled(value: f64, prefixes: &[&str]) -> String {
 }
 
 /// A count in words: `67.0 million `, ready for its noun.
-fn count(value: f64) -> String {
+pub(super) fn count(value: f64) -> String {
     let text = scaled(value, &["", "thousand", "million", "billion", "trillion"]);
     format!("{} ", text.trim_end())
 }
 
-fn plural(count: usize, noun: &str) -> String {
+pub(super) fn plural(count: usize, noun: &str) -> String {
     format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
 }
 
@@ -266,7 +289,7 @@ fn grouped(value: u64) -> String {
     out
 }
 
-fn percent(share: f64) -> String {
+pub(super) fn percent(share: f64) -> String {
     format!("{} %", rounded(share * 100.0))
 }
 

@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use super::learner::{LearnerPlan, TEACHER};
 use super::plan::{ModelPlan, Plan, Positions, Precision, TeacherModel};
 
 /// What a plan will cost.
@@ -13,13 +14,15 @@ use super::plan::{ModelPlan, Plan, Positions, Precision, TeacherModel};
 /// **Work** counts multiplications and additions of the matrix products, backward as twice forward:
 /// `6 n N + 12 n L s d + 6 h (d^2 + V d)` for a student step over n positions, where `N = L (4 d^2 + 2 d i)`, s is how many positions
 /// attend to each other, and h is the number of rows the head runs on: the masked ones, or every one for `positions = "all"`. The
-/// teacher's forward is a third of that with its own sizes, counted apart.
+/// teacher's forward is a third of that with its own sizes, counted apart. Of several models that train together each has such a
+/// step, and for each direction `2 h V d` more to multiply out what the model learns from; for each direction of a model
+/// after its first, also `6 h V d` to multiply out and differentiate its own logits again.
 ///
 /// **Memory** is an estimate too: 16 bytes a student parameter (weight, gradient, two moments), 4 a teacher's, and for each position
 /// of a micro-batch `12 d + 3 i + 3 heads s` kept values a layer, and six logit rows for each head row.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Estimate {
-    /// Parameters of the student, and without its head.
+    /// Parameters of the student (of several models, of the first), and without its head.
     pub student: Parameters,
     /// Of the teacher, when it is a model.
     pub teacher: Option<Parameters>,
@@ -49,16 +52,16 @@ pub struct Parameters {
 /// FLOPs of one step.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Work {
-    /// The student's forward and backward pass.
+    /// Forward and backward pass of the student, or of all models that train.
     pub student: f64,
-    /// The teacher's forward pass.
+    /// The teacher's forward pass; of models that train together, also what directions take.
     pub teacher: f64,
 }
 
 /// Bytes, by what they hold.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Memory {
-    /// The student's weights, gradients and moments.
+    /// Weights, gradients and moments of the student, or of all models that train.
     pub student: u64,
     /// The teacher's weights.
     pub teacher: u64,
@@ -97,10 +100,14 @@ impl Plan {
         let teacher = teacher_model.map(|model| Sizes::teacher(model, self.model.vocab_size));
         let (real, length) = (rows * data.tokens_per_row, data.length as f64);
         let sentence = (data.tokens as f64 / data.sentences.max(1) as f64 + 2.0).min(length);
+        let learners = self.learners();
         let work = |positions: f64, masked: f64, attended: f64| {
             let head_rows = if self.distill.positions == Positions::All { positions } else { masked };
             let forward = |sizes: Sizes| sizes.forward(positions, attended, head_rows);
-            Work { student: 3.0 * forward(student), teacher: teacher.map_or(0.0, forward) }
+            Work {
+                student: learners.iter().map(|learner| 3.0 * forward(Sizes::student(&learner.shape))).sum(),
+                teacher: teacher.map_or(0.0, forward) + head_rows * self.directions(&learners),
+            }
         };
         Estimate {
             student: student.parameters(),
@@ -110,24 +117,47 @@ impl Plan {
             useful: work(real, real * data.mask_rate, sentence),
             computed: work(rows * length, rows * data.slots as f64, length),
             steps: self.train.steps,
-            memory: self.memory(student.parameters(), teacher_model.map_or(0, |model| model.parameters)),
+            memory: self.memory(&learners, teacher_model.map_or(0, |model| model.parameters)),
         }
     }
 
-    fn memory(&self, student: Parameters, teacher: u64) -> Memory {
+    /// FLOPs a head row of what models take from each other; see [`Estimate`]. The teacher's own forward has its head once.
+    fn directions(&self, learners: &[LearnerPlan]) -> f64 {
+        let product = |hidden: usize| 2.0 * self.model.vocab_size as f64 * hidden as f64;
+        let taught = self.teacher.as_ref().and_then(|teacher| teacher.model.as_ref()).map_or(0, |model| model.hidden);
+        let width = |name: &str| match learners.iter().find(|learner| learner.name == name) {
+            Some(learner) => learner.shape.hidden,
+            None => taught,
+        };
+        let of_learner = |learner: &LearnerPlan| {
+            let heard: f64 = learner.from.iter().map(|source| product(width(&source.name))).sum();
+            heard + 3.0 * product(learner.shape.hidden) * learner.from.len().saturating_sub(1) as f64
+        };
+        let asks_teacher = learners.iter().flat_map(|learner| &learner.from).any(|source| source.name == TEACHER);
+        learners.iter().map(of_learner).sum::<f64>() - if asks_teacher { product(taught) } else { 0.0 }
+    }
+
+    fn memory(&self, learners: &[LearnerPlan], teacher: u64) -> Memory {
         let value = if self.runtime.precision == Precision::F32 { 4.0 } else { 2.0 };
         let (rows, length) = (self.runtime.micro_batch as f64, self.data.length as f64);
-        let ModelPlan { layers, hidden, heads, intermediate, vocab_size, .. } = self.model;
-        let kept = 12.0 * hidden as f64 + 3.0 * intermediate as f64 + 3.0 * heads as f64 * length;
         let slots = if self.distill.positions == Positions::All { length } else { self.data.slots as f64 };
-        let logit_rows = if self.teacher.is_some() { 6.0 } else { 3.0 };
-        Memory {
-            student: student.total.saturating_mul(16),
-            teacher: teacher.saturating_mul(4),
-            activations: (rows * length * layers as f64 * kept * value) as u64,
-            logits: (rows * slots * vocab_size as f64 * 4.0 * logit_rows) as u64,
+        let mut memory = Memory { student: 0, teacher: teacher.saturating_mul(4), activations: 0, logits: 0 };
+        for learner in learners {
+            let ModelPlan { layers, hidden, heads, intermediate, vocab_size, .. } = learner.shape;
+            let kept = 12.0 * hidden as f64 + 3.0 * intermediate as f64 + 3.0 * heads as f64 * length;
+            let logit_rows = if self.teacher.is_some() || !learner.from.is_empty() { 6.0 } else { 3.0 };
+            let add = |sum: &mut u64, bytes: u64| *sum = sum.saturating_add(bytes);
+            add(&mut memory.student, parameters(&learner.shape).total.saturating_mul(16));
+            add(&mut memory.activations, (rows * length * layers as f64 * kept * value) as u64);
+            add(&mut memory.logits, (rows * slots * vocab_size as f64 * 4.0 * logit_rows) as u64);
         }
+        memory
     }
+}
+
+/// Numbers of parameters of a model of these dimensions.
+pub(super) fn parameters(model: &ModelPlan) -> Parameters {
+    Sizes::student(model).parameters()
 }
 
 impl Sizes {

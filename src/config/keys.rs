@@ -10,7 +10,7 @@ use super::{Method, OptimizerKind, Positions, Precision, Rows, Schedule, Start};
 /// A key of a run file.
 #[derive(Debug, Clone, Copy)]
 pub struct Key {
-    /// Section and name: `distill.soft`.
+    /// Section and name: `distill.soft`. A part in capitals stands for any name: `models.NAME.layers`.
     pub path: &'static str,
     /// What may be written.
     pub kind: Kind,
@@ -108,11 +108,53 @@ pub const KEYS: &[Key] = &[
     key("runtime.precision", Word(Precision::WORDS), Is("\"f32\""), "number format of the forward and backward pass"),
     key("runtime.micro_batch", Whole, Rule("batch"), "rows at once on one device"),
     key("runtime.threads", Whole, Is("0"), "CPU threads; 0 takes all"),
+    key("models.NAME.layers", Whole, Rule("model.layers"), "encoder layers of one of the models of a cotrain run"),
+    key("models.NAME.hidden", Whole, Rule("model.hidden"), "its width"),
+    key("models.NAME.heads", Whole, Rule("model.heads"), "its attention heads"),
+    key("models.NAME.intermediate", Whole, Rule("model.intermediate"), "width of its feed-forward layer"),
+    key("models.NAME.dropout", Number, Rule("model.dropout"), "its dropout probability"),
+    key("models.NAME.seed", Whole, Rule("seed"), "decides its initial weights and its dropout"),
+    key("models.NAME.hard", Kind::Schedule, Rule("distill.hard"), "weight of its hard loss"),
+    key("models.NAME.lr", Kind::Schedule, Rule("train.lr"), "its learning rate"),
+    key("models.NAME.optimizer", Word(OptimizerKind::WORDS), Rule("train.optimizer"), "its update rule"),
+    key("models.NAME.weight_decay", Number, Rule("train.weight_decay"), "its weight decay"),
+    key("models.NAME.clip", Number, Rule("train.clip"), "its largest global gradient norm"),
+    key(
+        "models.NAME.from.OTHER.soft",
+        Kind::Schedule,
+        Rule("distill.soft"),
+        "weight of what it learns from another model, or from `teacher`; 0 drops it",
+    ),
+    key("models.NAME.from.OTHER.temperature", Kind::Schedule, Rule("distill.temperature"), "temperature of that soft loss"),
 ];
 
 /// The key of this name.
 pub(super) fn find(path: &str) -> Option<&'static Key> {
-    KEYS.iter().find(|key| key.path == path)
+    KEYS.iter().find(|key| key.path.split('.').count() == path.split('.').count() && begins(key.path, path))
+}
+
+/// Whether keys stand below this path: `model`, `models`, `models.large.from`.
+pub(super) fn is_section(path: &str) -> bool {
+    KEYS.iter().any(|key| key.path.split('.').count() > path.split('.').count() && begins(key.path, path))
+}
+
+/// Whether a key begins with the parts of a path, names standing for the key's capitals.
+fn begins(key: &str, path: &str) -> bool {
+    key.split('.').zip(path.split('.')).all(|(key, part)| key == part || is_any(key) && !part.is_empty())
+        && key.split('.').count() >= path.split('.').count()
+}
+
+/// Whether a part of a key stands for any name.
+fn is_any(part: &str) -> bool {
+    part.starts_with(|c: char| c.is_ascii_uppercase())
+}
+
+/// A key with a path's names in the place of its capitals, when they have equally many parts.
+fn named_as(key: &str, path: &str) -> Option<String> {
+    (key.split('.').count() == path.split('.').count()).then(|| {
+        let parts = key.split('.').zip(path.split('.')).map(|(key, part)| if is_any(key) { part } else { key });
+        parts.collect::<Vec<_>>().join(".")
+    })
 }
 
 /// Section and name of a path; the section of a top-level key is empty.
@@ -122,20 +164,30 @@ pub(super) fn split(path: &str) -> (&str, &str) {
 
 /// Names of a section's keys, in order.
 pub(super) fn section(name: &str) -> Vec<&'static str> {
-    KEYS.iter().map(|key| split(key.path)).filter(|(section, _)| *section == name).map(|(_, leaf)| leaf).collect()
+    let within = |section: &str| named_as(section, name).is_some_and(|section| section == name);
+    KEYS.iter().map(|key| split(key.path)).filter(|(section, _)| within(section)).map(|(_, leaf)| leaf).collect()
 }
 
 /// The name that was probably meant: within the section first, then the same name elsewhere, then anywhere alike.
-pub(super) fn nearest(path: &str) -> Option<&'static str> {
+pub(super) fn nearest(path: &str) -> Option<String> {
     let (section, leaf) = split(path);
     let alike = |a: &str, b: &str| strsim::normalized_damerau_levenshtein(a, b);
-    let best = |keys: &mut dyn Iterator<Item = (&'static str, f64)>| {
+    let best = |keys: &mut dyn Iterator<Item = (String, f64)>| {
         keys.filter(|(_, score)| *score >= 0.6).max_by(|a, b| a.1.total_cmp(&b.1)).map(|(path, _)| path)
     };
-    let paths = || KEYS.iter().map(|key| key.path);
-    best(&mut paths().filter(|path| split(path).0 == section).map(|path| (path, alike(split(path).1, leaf))))
+    // A key of one of several models is meant only by a path of as many parts.
+    let (of_models, plain): (Vec<&str>, Vec<&str>) =
+        KEYS.iter().map(|key| key.path).partition(|path| path.split('.').any(is_any));
+    let paths = || {
+        of_models
+            .iter()
+            .filter_map(|key| named_as(key, path))
+            .chain(plain.iter().map(|&key| key.to_owned()))
+            .filter(|key| key != path)
+    };
+    best(&mut paths().filter(|path| split(path).0 == section).map(|path| (path.clone(), alike(split(&path).1, leaf))))
         .or_else(|| paths().find(|path| split(path).1 == leaf))
-        .or_else(|| best(&mut paths().map(|known| (known, alike(known, path)))))
+        .or_else(|| best(&mut paths().map(|known| (known.clone(), alike(&known, path)))))
 }
 
 impl Kind {
@@ -200,7 +252,8 @@ pub fn reference() -> String {
     for key in KEYS {
         let (section, leaf) = split(key.path);
         if section != last_section {
-            let _ = writeln!(out, "\n[{section}]");
+            // A section of capitals is a pattern, not a section of its own.
+            let _ = writeln!(out, "\n{}[{section}]", if section.split('.').any(is_any) { "# " } else { "" });
             last_section = section;
         }
         let line = match key.default {
@@ -227,10 +280,26 @@ mod tests {
 
     #[test]
     fn nearest_looks_in_the_section_first() {
-        assert_eq!(nearest("distill.temprature"), Some("distill.temperature"));
-        assert_eq!(nearest("model.batch"), Some("train.batch"));
-        assert_eq!(nearest("layers"), Some("model.layers"));
-        assert_eq!(nearest("distil.soft"), Some("distill.soft"));
+        for (written, meant) in [
+            ("distill.temprature", "distill.temperature"),
+            ("model.batch", "train.batch"),
+            ("layers", "model.layers"),
+            ("distil.soft", "distill.soft"),
+            ("models.large.layer", "models.large.layers"),
+            ("model.large.hidden", "models.large.hidden"),
+            ("models.large.form.small.soft", "models.large.from.small.soft"),
+        ] {
+            assert_eq!(nearest(written).as_deref(), Some(meant));
+        }
         assert_eq!(nearest("train.xyzzy"), None);
+    }
+
+    #[test]
+    fn capitals_stand_for_any_name() {
+        assert_eq!(find("models.large.from.small.soft").unwrap().path, "models.NAME.from.OTHER.soft");
+        assert!(find("models.large.from.small").is_none() && find("models..layers").is_none());
+        assert!(is_section("models") && is_section("models.a.from.b") && is_section("train"));
+        assert!(!is_section("train.lr") && !is_section("models.a.layers") && !is_section("modelz"));
+        assert_eq!(section("models.a.from.b"), ["soft", "temperature"]);
     }
 }

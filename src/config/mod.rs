@@ -7,10 +7,13 @@
 //! mistake, of the file and against the facts, is said in one message.
 
 mod check;
+mod check_models;
 mod describe;
+mod describe_models;
 mod estimate;
 mod facts;
 mod keys;
+mod learner;
 mod mistakes;
 mod plan;
 mod resolve;
@@ -23,6 +26,7 @@ use check::MIN_LENGTH;
 pub use estimate::{Estimate, Memory, Parameters, Speed, Work};
 pub use facts::{DataFacts, Facts, TeacherFacts, Wanted};
 pub use keys::{Fallback, KEYS, Key, Kind, reference};
+pub use learner::{LearnerPlan, MODEL, SourcePlan, TEACHER};
 pub use plan::{
     DataPlan, DistillPlan, Method, ModelPlan, OptimizerKind, Plan, Positions, Precision, Rows, RuntimePlan, Start, TeacherModel,
     TeacherPlan, TrainPlan, UNIFORM,

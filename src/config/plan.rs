@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::Schedule;
+use super::{LearnerPlan, Schedule};
 use crate::error::{Error, IoContext, Result};
 use crate::files::write_text;
 
@@ -19,11 +19,14 @@ pub struct Plan {
     pub method: Method,
     /// Decides initial weights, order, masks and dropout.
     pub seed: u64,
-    /// The student.
+    /// The student; of several models that train together, the largest.
     pub model: ModelPlan,
     /// Whose predictions are the soft targets; `None` for a standalone run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub teacher: Option<TeacherPlan>,
+    /// The models of a co-training run, the largest first; none of other methods.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub models: Vec<LearnerPlan>,
     /// The text and its rows.
     pub data: DataPlan,
     /// The loss: weights, temperature, positions, start. A standalone run has `soft = 0`.

@@ -2,6 +2,7 @@
 
 use super::check::check;
 use super::facts::{DataFacts, Facts, TeacherFacts};
+use super::learner::models;
 use super::plan::*;
 use super::{RunFile, Schedule};
 use crate::error::Result;
@@ -26,12 +27,19 @@ fn draft(file: &RunFile, facts: &Facts) -> Plan {
     let data = data(file, facts.data.as_ref().ok());
     let model = model(file, facts.data.as_ref().map_or(0, |data| data.vocab_size));
     let train = train(file, data.rows_per_epoch);
+    let teacher = teacher(file, method, facts.teacher.as_ref().and_then(|found| found.as_ref().ok()));
+    let distill = distill(file, method);
+    let models = match method {
+        Method::Cotrain => models(file, &model, &distill, &train, teacher.is_some()),
+        _ => Vec::new(),
+    };
     Plan {
         method,
         seed: file.whole("seed"),
-        model,
-        teacher: teacher(file, method, facts.teacher.as_ref().and_then(|found| found.as_ref().ok())),
-        distill: distill(file, method),
+        model: models.first().map_or(model, |largest| largest.shape.clone()),
+        teacher,
+        models,
+        distill,
         runtime: RuntimePlan {
             device: file.text("runtime.device").unwrap_or_default(),
             precision: file.word("runtime.precision", Precision::from_word, Precision::F32),

@@ -1,6 +1,6 @@
 //! What was written: a run file, its preset, and what the command line sets over it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use toml::{Table, Value};
@@ -25,8 +25,10 @@ const PRESETS: &[(&str, &str)] = &[
 #[derive(Debug, Clone, PartialEq)]
 pub struct RunFile {
     place: String,
-    written: BTreeMap<&'static str, Setting>,
-    preset: BTreeMap<&'static str, Setting>,
+    written: BTreeMap<String, Setting>,
+    preset: BTreeMap<String, Setting>,
+    /// The names of `[models.NAME]`.
+    models: BTreeSet<String>,
     pub(super) mistakes: Mistakes,
 }
 
@@ -67,18 +69,45 @@ impl RunFile {
         let mut file = RunFile::empty(place);
         for (name, value) in &table {
             match value {
-                Value::Table(section) if keys::find(name).is_none() && !section.is_empty() => {
-                    section.iter().for_each(|(leaf, value)| file.put(&format!("{name}.{leaf}"), value));
-                }
-                Value::Table(_) if !keys::section(name).is_empty() => {}
+                // The keys of an unknown section are complained about one by one.
+                Value::Table(section) if keys::find(name).is_none() && !section.is_empty() => file.take(name, section),
+                Value::Table(_) if keys::is_section(name) => {}
                 _ => file.put(name, value),
             }
         }
         Ok(file)
     }
 
+    /// A section, and those within it.
+    fn take(&mut self, name: &str, section: &Table) {
+        for (leaf, value) in section {
+            let path = format!("{name}.{leaf}");
+            match value {
+                Value::Table(inner) if keys::is_section(&path) => {
+                    self.note_model(&path);
+                    self.take(&path, inner);
+                }
+                _ => self.put(&path, value),
+            }
+        }
+    }
+
+    /// Remembers the name of the model that a path is about, if it is about one.
+    fn note_model(&mut self, path: &str) {
+        let mut parts = path.split('.');
+        if let (Some("models"), Some(name)) = (parts.next(), parts.next()) {
+            self.models.insert(name.to_owned());
+        }
+    }
+
     fn empty(place: &str) -> Self {
-        RunFile { place: place.into(), written: BTreeMap::new(), preset: BTreeMap::new(), mistakes: Mistakes::default() }
+        RunFile {
+            place: place.into(),
+            written: BTreeMap::new(),
+            preset: BTreeMap::new(),
+            models: BTreeSet::new(),
+            mistakes: Mistakes::default(),
+        }
     }
 
     /// Sets a key over what the file says: `distill.soft=4 -> 1 linear`. Text needs no quotes here. The last one counts, and of
@@ -142,28 +171,40 @@ impl RunFile {
         self.written.contains_key(path)
     }
 
+    /// Every key that the file (or `--set`) has.
+    pub(super) fn written_paths(&self) -> impl Iterator<Item = &str> {
+        self.written.keys().map(String::as_str)
+    }
+
+    /// The names of `[models.NAME]`, in their order.
+    pub(super) fn models(&self) -> impl Iterator<Item = &str> {
+        self.models.iter().map(String::as_str)
+    }
+
     pub(super) fn method(&self) -> Option<Method> {
         self.text("method").and_then(|word| Method::from_word(&word))
     }
 
     fn put(&mut self, path: &str, value: &Value) {
         let Some(key) = keys::find(path) else { return self.unknown(path) };
+        self.note_model(path);
         match key.kind.read(value) {
             Ok(Setting::Text(name)) if key.path == "preset" => {
                 if let Err((what, fix)) = self.take_preset(&name) {
                     self.mistakes.add("preset", what, fix);
                 }
             }
-            Ok(setting) => drop(self.written.insert(key.path, setting)),
-            Err(what) => self.mistakes.add(key.path, what, format!("write {}", key.kind.wanted())),
+            Ok(setting) => drop(self.written.insert(path.to_owned(), setting)),
+            Err(what) => self.mistakes.add(path, what, format!("write {}", key.kind.wanted())),
         }
     }
 
     fn unknown(&mut self, path: &str) {
         let (section, _) = keys::split(path);
-        let known = keys::section(if section.is_empty() { path } else { section });
-        let is_section = section.is_empty() && !known.is_empty();
+        let is_section = keys::is_section(path);
+        let known = keys::section(if is_section || section.is_empty() { path } else { section });
         let fix = match keys::nearest(path) {
+            _ if is_section && known.is_empty() => format!("write the sections [{path}.NAME], one for each"),
             _ if is_section => format!("write [{path}] on a line of its own, then its keys: {}", known.join(", ")),
             Some(near) => format!("did you mean `{near}`?"),
             None if known.is_empty() => format!("the sections are: {}", sections().join(", ")),
@@ -218,8 +259,12 @@ impl RunFile {
         matches!(self.get(path), Some(Setting::Flag(true)))
     }
 
+    pub(super) fn try_schedule(&self, path: &str) -> Option<Schedule> {
+        if let Some(Setting::Schedule(schedule)) = self.get(path) { Some(schedule) } else { None }
+    }
+
     pub(super) fn schedule(&self, path: &str) -> Schedule {
-        if let Some(Setting::Schedule(schedule)) = self.get(path) { schedule } else { Schedule::constant(0.0) }
+        self.try_schedule(path).unwrap_or_else(|| Schedule::constant(0.0))
     }
 }
 

@@ -72,7 +72,7 @@ impl Console {
             bar.set_prefix(name.to_owned());
             bar.set_position(done);
         }
-        Progress { console: self.clone(), name: name.into(), bar, pace: Pace::new(steps), printed: None, held_out_loss: None }
+        Progress { console: self.clone(), name: name.into(), bar, pace: Pace::new(steps), printed: None, held_out: None }
     }
 
     /// A line of text, above the bars.
@@ -122,14 +122,16 @@ pub struct Progress {
     bar: Option<ProgressBar>,
     pace: Pace,
     printed: Option<Instant>,
-    held_out_loss: Option<f64>,
+    held_out: Option<StepRecord>,
 }
 
 impl Progress {
     /// Shows a step.
     pub fn show(&mut self, record: &StepRecord) {
         let now = Instant::now();
-        self.held_out_loss = record.held_out_loss.or(self.held_out_loss);
+        if record.held_out_loss.is_some() {
+            self.held_out = Some(record.clone());
+        }
         self.pace.count(record.step + 1, now);
         if let Some((_, cells)) = &self.console.0.study {
             lock(cells).under_way(&self.name, self.pace.share());
@@ -138,7 +140,7 @@ impl Progress {
             return;
         }
         self.printed = Some(now);
-        let status = status(record, self.held_out_loss, self.pace.left());
+        let status = status(record, self.held_out.as_ref(), self.pace.left());
         match &self.bar {
             Some(bar) => {
                 bar.set_position(record.step + 1);
@@ -230,19 +232,36 @@ impl Cells {
     }
 }
 
-fn status(record: &StepRecord, held_out_loss: Option<f64>, left: Option<Duration>) -> String {
-    let mut text = format!("loss {:.3}", record.loss);
-    if let Some(soft) = record.loss_soft {
-        let _ = write!(text, " (hard {:.3}, soft {soft:.3})", record.loss_hard);
-    }
+/// `held_out` is the last step that was scored.
+fn status(record: &StepRecord, held_out: Option<&StepRecord>, left: Option<Duration>) -> String {
+    let mut text = match &record.models[..] {
+        [] => format!("loss {}", loss(record.loss, record.loss_hard, record.loss_soft)),
+        models => {
+            let each = models.iter().map(|own| format!("{} {}", own.name, loss(own.loss, own.loss_hard, own.loss_soft())));
+            each.collect::<Vec<_>>().join(", ")
+        }
+    };
     let _ = write!(text, " · {} tokens/s", thousands(record.tokens_per_s));
-    if let Some(loss) = held_out_loss {
-        let _ = write!(text, " · held-out {loss:.3}");
+    if let Some(scored) = held_out {
+        let each = scored.models.iter().map(|own| own.held_out_loss);
+        let losses: Vec<String> = if scored.models.is_empty() { vec![scored.held_out_loss] } else { each.collect() }
+            .into_iter()
+            .flatten()
+            .map(|loss| format!("{loss:.3}"))
+            .collect();
+        let _ = write!(text, " · held-out {}", losses.join(" and "));
     }
     if let Some(left) = left {
         let _ = write!(text, " · {} left", clock(left));
     }
     text
+}
+
+fn loss(total: f64, hard: f64, soft: Option<f64>) -> String {
+    match soft {
+        Some(soft) => format!("{total:.3} (hard {hard:.3}, soft {soft:.3})"),
+        None => format!("{total:.3}"),
+    }
 }
 
 fn thousands(value: f64) -> String {
@@ -283,7 +302,8 @@ mod tests {
 
     #[test]
     fn a_step_reads_as_one_line() {
-        let with_teacher = status(&record(9), Some(4.125), Some(Duration::from_secs(83)));
+        let with_teacher =
+            status(&record(9), Some(&StepRecord { held_out_loss: Some(4.125), ..record(8) }), Some(Duration::from_secs(83)));
         insta::assert_snapshot!(with_teacher, @"loss 4.500 (hard 4.000, soft 0.500) · 12.3k tokens/s · held-out 4.125 · 1:23 left");
         let alone = StepRecord { loss_soft: None, tokens_per_s: 950.4, ..record(0) };
         insta::assert_snapshot!(status(&alone, None, None), @"loss 4.500 · 950 tokens/s");

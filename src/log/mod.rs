@@ -23,7 +23,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 pub use console::{Console, Progress, clock};
-pub use record::{StepRecord, Summary};
+pub use record::{ModelRecord, ModelSummary, SoftRecord, StepRecord, Summary};
 pub use steps::{StepWriter, read_steps};
 pub use tensorboard::EventWriter;
 

@@ -4,6 +4,7 @@
 //! protobuf `Event`. TensorBoard 2.21 was seen to read files of this writer (`EventAccumulator`, resume included); the bytes are
 //! held by a golden test.
 
+use std::borrow::Cow;
 use std::fs::{File, OpenOptions};
 use std::io::{BufWriter, ErrorKind, Write};
 use std::path::{Path, PathBuf};
@@ -66,7 +67,7 @@ enum Content<'a> {
     FileVersion,
     /// `SessionLog { status: START }`: the step counter went back to the event's step.
     SessionStart,
-    Scalars(&'a [(&'static str, f64)]),
+    Scalars(&'a [(Cow<'static, str>, f64)]),
 }
 
 /// `Event { 1: wall_time double, 2: step int64, 3: file_version string | 5: summary Summary | 7: session_log SessionLog }`.
@@ -82,7 +83,7 @@ fn event(wall_time: f64, step: u64, content: Content) -> Vec<u8> {
         Content::SessionStart => field(&mut out, 0x3a, &[0x08, 0x01]),
         Content::Scalars(scalars) => {
             let mut summary = Vec::new();
-            scalars.iter().for_each(|&(tag, value)| field(&mut summary, 0x0a, &scalar(tag, value)));
+            scalars.iter().for_each(|(tag, value)| field(&mut summary, 0x0a, &scalar(tag, *value)));
             field(&mut out, 0x2a, &summary);
         }
     }
@@ -141,7 +142,8 @@ mod tests {
     fn the_bytes_are_tensorboards() {
         assert_eq!(hex(&framed(&event(1.5, 0, Content::FileVersion))), GOLDEN_VERSION);
         assert_eq!(hex(&framed(&event(1.5, 50, Content::SessionStart))), GOLDEN_SESSION);
-        assert_eq!(hex(&framed(&event(1.5, 300, Content::Scalars(&[("loss/hard", 4.25), ("train/lr", 5e-4)])))), GOLDEN_SCALARS);
+        let scalars = [("loss/hard".into(), 4.25), ("train/lr".into(), 5e-4)];
+        assert_eq!(hex(&framed(&event(1.5, 300, Content::Scalars(&scalars)))), GOLDEN_SCALARS);
     }
 
     const GOLDEN_VERSION: &str = "1800000000000000a37f4b2209000000000000f83f1a0d627261696e2e4576656e743a322a28646c";

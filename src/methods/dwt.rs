@@ -1,15 +1,12 @@
 //! Distillation from a weak teacher (Lee et al. 2023), and, without a teacher, masked language modelling alone.
 
-use burn::tensor::Tensor;
-
-use super::masked_lm::MaskedLm;
+use super::masked_lm::{MaskedLm, Objective};
 use super::teacher::Teacher;
-use super::{BatchSize, Method, Settings};
+use super::{BatchSize, HeldOut, Method, ModelLoss, Settings, SoftSettings, TEACHER};
 use crate::batch::MaskedBatch;
-use crate::config::{DistillPlan, Positions};
+use crate::config::DistillPlan;
 use crate::error::Result;
-use crate::kernels::{DwtLoss, Form, Targets};
-use crate::loss::{StepLoss, dwt_loss};
+use crate::kernels::Form;
 use crate::model::{BatchTensors, BertForMaskedLm, Dropout};
 
 /// Equation 3: the student minimises `alpha_h * H + alpha_s * S`. A step whose `alpha_s` is 0 does not ask the teacher, and
@@ -39,48 +36,6 @@ impl Dwt {
     pub fn with_form(self, form: Form) -> Self {
         Self { form, ..self }
     }
-
-    fn student_loss(
-        &self,
-        student: &BertForMaskedLm,
-        batch: &BatchTensors,
-        at: &Settings,
-        whole: BatchSize,
-        dropout: &mut Dropout,
-    ) -> StepLoss {
-        let hidden_nd = student.bert.hidden(&batch.inputs, dropout);
-        let masked = Targets { labels_m: batch.labels_n.clone(), weights_m: batch.weights_n.clone(), count: whole.targets };
-        let masked_logits = student.head(hidden_nd.clone().select(0, batch.slots_n.clone()), self.form);
-        let hard = DwtLoss::hard(at.alpha_hard, self.distill.label_smoothing);
-        let (alpha_soft, temperature) = (at.alpha_soft.unwrap_or(0.0), at.temperature.unwrap_or(1.0));
-        let Some(teacher) = self.teacher.as_ref().filter(|_| alpha_soft != 0.0) else {
-            return dwt_loss(masked_logits, None, &masked, &hard, self.form);
-        };
-        let both = DwtLoss { alpha_soft: Some(alpha_soft), temperature, tau_squared: self.distill.tau_squared, ..hard };
-        match self.distill.positions {
-            Positions::Masked => {
-                let signal = teacher.signal(&batch.inputs, batch.slots_n.clone());
-                dwt_loss(masked_logits, Some(signal.logits()), &masked, &both, self.form)
-            }
-            Positions::All => {
-                let everywhere_n = Tensor::arange(0..batch.real_bs.dims()[0] as i64, &batch.real_bs.device());
-                let real = Targets {
-                    labels_m: Tensor::zeros_like(&everywhere_n), // the soft loss has none
-                    weights_m: batch.real_bs.clone(),
-                    count: whole.tokens,
-                };
-                let signal = teacher.signal(&batch.inputs, everywhere_n).logits();
-                let soft = DwtLoss { alpha_hard: None, ..both };
-                dwt_loss(masked_logits, None, &masked, &hard, self.form).plus(dwt_loss(
-                    student.head(hidden_nd, self.form),
-                    Some(signal),
-                    &real,
-                    &soft,
-                    self.form,
-                ))
-            }
-        }
-    }
 }
 
 impl Method for Dwt {
@@ -99,28 +54,37 @@ impl Method for Dwt {
         MaskedLm::size(batch)
     }
 
-    fn settings(&self, step: u64) -> Settings {
-        let distills = self.teacher.is_some();
-        Settings {
-            alpha_hard: self.distill.hard.at(step, self.steps),
-            alpha_soft: distills.then(|| self.distill.soft.at(step, self.steps)),
-            temperature: distills.then(|| self.distill.temperature.at(step, self.steps)),
-        }
+    fn settings(&self, step: u64) -> Vec<Settings> {
+        let DistillPlan { hard, soft, temperature, .. } = &self.distill;
+        let from_teacher = self.teacher.iter().map(|_| SoftSettings {
+            from: TEACHER.to_owned(),
+            alpha: soft.at(step, self.steps),
+            temperature: temperature.at(step, self.steps),
+        });
+        vec![Settings { alpha_hard: hard.at(step, self.steps), soft: from_teacher.collect() }]
     }
 
     fn losses(
         &self,
         models: &[&BertForMaskedLm],
         batch: &MaskedBatch,
-        at: &Settings,
+        at: &[Settings],
         whole: BatchSize,
-        dropout: &mut Dropout,
-    ) -> Vec<StepLoss> {
+        dropout: &mut [Dropout],
+    ) -> Vec<ModelLoss> {
         let batch = BatchTensors::new(batch, &self.data.device).with_form(self.form);
-        models.iter().map(|student| self.student_loss(student, &batch, at, whole, dropout)).collect()
+        let objective = Objective { distill: &self.distill, batch: &batch, whole, form: self.form };
+        let student_loss = |((student, at), dropout): ((&&BertForMaskedLm, &Settings), &mut Dropout)| {
+            let pass = objective.pass(student, dropout);
+            let asked = |soft: &SoftSettings| self.teacher.as_deref().filter(|_| soft.alpha != 0.0);
+            let signals: Vec<_> = at.soft.iter().map(|soft| Some(objective.ask(asked(soft)?))).collect();
+            objective.loss(student, &pass, at, &signals)
+        };
+        models.iter().zip(at).zip(dropout).map(student_loss).collect()
     }
 
-    fn held_out(&self, models: &[&BertForMaskedLm]) -> Result<Vec<f64>> {
-        models.iter().map(|model| self.data.held_out_loss(model)).collect()
+    fn held_out(&self, models: &[&BertForMaskedLm]) -> Result<HeldOut> {
+        let scores = self.data.score(models, None)?.scores;
+        Ok(scores.iter().map(|score| score.held_out_loss).collect::<Vec<_>>().into())
     }
 }

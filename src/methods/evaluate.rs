@@ -26,6 +26,15 @@ pub struct Evaluation {
     pub teacher_agreement: Option<f64>,
 }
 
+/// Several models' scores on the same rows.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Together {
+    /// Each model's.
+    pub scores: Vec<Evaluation>,
+    /// Share of masked tokens where two models' most likely candidates are the same: (first, second, share).
+    pub agreement: Vec<(usize, usize, f64)>,
+}
+
 /// Scores `model`, on a device without autodiff, on the first `rows` rows.
 ///
 /// # Errors
@@ -37,8 +46,25 @@ pub fn evaluate(
     teacher: Option<&dyn Teacher>,
     device: &Device,
 ) -> Result<Evaluation> {
+    Ok(evaluate_together(&[model], held_out, rows, teacher, device)?.scores.swap_remove(0))
+}
+
+/// Scores `models`, on a device without autodiff, on the first `rows` rows; each makes one pass over them.
+///
+/// # Errors
+/// When nothing is masked there.
+pub fn evaluate_together(
+    models: &[&BertForMaskedLm],
+    held_out: &Batches,
+    rows: usize,
+    teacher: Option<&dyn Teacher>,
+    device: &Device,
+) -> Result<Together> {
     let form = Form::of(device);
-    let (mut loss, mut right, mut agreeing, mut masked) = (0.0, 0.0, 0.0, 0);
+    let mut tallies = vec![Tally::default(); models.len()];
+    let pairs: Vec<(usize, usize)> = (0..models.len()).flat_map(|a| (a + 1..models.len()).map(move |b| (a, b))).collect();
+    let mut together = vec![0.0; pairs.len()];
+    let mut masked = 0;
     let mut rows_left = rows.min(held_out.rows_per_epoch());
     for step in 0..held_out.steps_per_epoch() as u64 {
         if rows_left == 0 {
@@ -51,17 +77,24 @@ pub fn evaluate(
             continue;
         }
         let batch = BatchTensors::new(&host, device);
-        let logits_nv = model.logits(&batch.inputs, batch.slots_n.clone(), &mut Dropout::off());
-        let best_n = best(logits_nv.clone());
         let count = |same_n: Tensor<1>| f64::from((same_n * batch.weights_n.clone()).sum().into_scalar::<f32>());
-        right += count(best_n.clone().equal(batch.labels_n.clone()).float());
-        if let Some(teacher) = teacher {
-            let signal = teacher.signal(&batch.inputs, batch.slots_n.clone());
-            agreeing += count(best_n.equal(best(signal.logits().whole())).float());
+        let taught = teacher.map(|teacher| best(teacher.signal(&batch.inputs, batch.slots_n.clone()).logits().whole()));
+        let mut candidates = Vec::new();
+        for (model, tally) in models.iter().zip(&mut tallies) {
+            let logits_nv = model.logits(&batch.inputs, batch.slots_n.clone(), &mut Dropout::off());
+            let best_n = best(logits_nv.clone());
+            tally.right += count(best_n.clone().equal(batch.labels_n.clone()).float());
+            if let Some(taught_n) = &taught {
+                tally.agreeing += count(best_n.clone().equal(taught_n.clone()).float());
+            }
+            let targets = Targets { labels_m: batch.labels_n.clone(), weights_m: batch.weights_n.clone(), count: 1 };
+            let hard = dwt_loss(logits_nv.into(), None, &targets, &DwtLoss::hard(1.0, 0.0), form).hard;
+            tally.loss += f64::from(hard.into_scalar::<f32>());
+            candidates.push(best_n);
         }
-        let targets = Targets { labels_m: batch.labels_n, weights_m: batch.weights_n, count: 1 };
-        let hard = dwt_loss(logits_nv.into(), None, &targets, &DwtLoss::hard(1.0, 0.0), form).hard;
-        loss += f64::from(hard.into_scalar::<f32>());
+        for (&(a, b), same) in pairs.iter().zip(&mut together) {
+            *same += count(candidates[a].clone().equal(candidates[b].clone()).float());
+        }
         masked += host.masked;
     }
     if masked == 0 {
@@ -69,13 +102,23 @@ pub fn evaluate(
             .help("hold out a larger share when building the data (--held-out)"));
     }
     let n = masked as f64;
-    Ok(Evaluation {
-        held_out_loss: loss / n,
-        perplexity: (loss / n).exp(),
-        masked_accuracy: right / n,
+    let score = |tally: &Tally| Evaluation {
+        held_out_loss: tally.loss / n,
+        perplexity: (tally.loss / n).exp(),
+        masked_accuracy: tally.right / n,
         masked_tokens: masked as u64,
-        teacher_agreement: teacher.map(|_| agreeing / n),
-    })
+        teacher_agreement: teacher.map(|_| tally.agreeing / n),
+    };
+    let agreement = pairs.iter().zip(together).map(|(&(a, b), same)| (a, b, same / n)).collect();
+    Ok(Together { scores: tallies.iter().map(score).collect(), agreement })
+}
+
+/// Sums over masked tokens.
+#[derive(Clone, Default)]
+struct Tally {
+    loss: f64,
+    right: f64,
+    agreeing: f64,
 }
 
 fn best(logits_nv: Tensor<2>) -> Tensor<1, Int> {

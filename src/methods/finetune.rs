@@ -6,10 +6,10 @@ use burn::tensor::{Device, Int, Tensor, TensorData};
 
 use rayon::prelude::*;
 
-use super::{BatchSize, Method, Settings};
+use super::{BatchSize, HeldOut, Method, ModelLoss, Settings};
 use crate::batch::Order;
 use crate::error::Result;
-use crate::loss::{StepLoss, hard_loss};
+use crate::loss::hard_loss;
 use crate::model::{BertClassifier, Dropout, Inputs};
 use crate::tasks::{Example, Kind, Outputs, Split, Task};
 use crate::tokens::Tokenizer;
@@ -153,26 +153,26 @@ impl Method for Finetune<'_> {
         BatchSize { targets: batch.len(), tokens: batch.iter().map(|row| row.ids.len()).sum() }
     }
 
-    fn settings(&self, _step: u64) -> Settings {
-        Settings { alpha_hard: 1.0, alpha_soft: None, temperature: None }
+    fn settings(&self, _step: u64) -> Vec<Settings> {
+        vec![Settings::hard(1.0)]
     }
 
     fn losses(
         &self,
         models: &[&BertClassifier],
         batch: &EncodedBatch,
-        _at: &Settings,
+        _at: &[Settings],
         whole: BatchSize,
-        dropout: &mut Dropout,
-    ) -> Vec<StepLoss> {
-        let loss = |model: &&BertClassifier| {
+        dropout: &mut [Dropout],
+    ) -> Vec<ModelLoss> {
+        let loss = |(model, dropout): (&&BertClassifier, &mut Dropout)| {
             let hard = self.loss(model, batch, whole, dropout);
-            StepLoss { total: hard.clone(), hard, soft: None }
+            ModelLoss { total: hard.clone(), hard, soft: Vec::new() }
         };
-        models.iter().map(loss).collect()
+        models.iter().zip(dropout).map(loss).collect()
     }
 
-    fn held_out(&self, models: &[&BertClassifier]) -> Result<Vec<f64>> {
+    fn held_out(&self, models: &[&BertClassifier]) -> Result<HeldOut> {
         let rows = self.task.dev.iter().map(Vec::len).sum();
         let whole = BatchSize { targets: rows, tokens: 0 };
         let loss = |model: &&BertClassifier| {
@@ -180,7 +180,7 @@ impl Method for Finetune<'_> {
             let parts = self.task.dev.iter().flat_map(|split| split.chunks(self.batch));
             parts.map(|part| f64::from(self.loss(&model, part, whole, &mut Dropout::off()).into_scalar::<f32>())).sum()
         };
-        Ok(models.iter().map(loss).collect())
+        Ok(models.iter().map(loss).collect::<Vec<_>>().into())
     }
 }
 

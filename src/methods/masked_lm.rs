@@ -1,13 +1,17 @@
-//! What the masked-language-model methods share: their batches, and their evaluation.
+//! What the masked-language-model methods share: their batches, what a model minimises on one, and their evaluation.
 
 use burn::module::Module;
-use burn::tensor::Device;
+use burn::tensor::{Device, Int, Tensor};
 
-use super::BatchSize;
-use super::evaluate::evaluate;
+use super::evaluate::{Together, evaluate_together};
+use super::teacher::{Teacher, TeacherSignal};
+use super::{BatchSize, ModelLoss, Settings, SoftSettings};
 use crate::batch::{Batches, MaskedBatch};
+use crate::config::{DistillPlan, Positions};
 use crate::error::Result;
-use crate::model::BertForMaskedLm;
+use crate::kernels::{DwtLoss, Form, Logits, Targets};
+use crate::loss::dwt_loss;
+use crate::model::{BatchTensors, BertForMaskedLm, Dropout};
 
 /// Batches of masked rows to train on and to be scored on, and where to put them.
 #[derive(Clone)]
@@ -32,7 +36,115 @@ impl MaskedLm {
         BatchSize { targets: batch.masked, tokens: batch.tokens }
     }
 
-    pub(super) fn held_out_loss(&self, model: &BertForMaskedLm) -> Result<f64> {
-        Ok(evaluate(&model.valid(), &self.held_out, self.evaluate_rows, None, &self.device)?.held_out_loss)
+    /// Scores all models on the same rows.
+    pub(super) fn score(&self, models: &[&BertForMaskedLm], teacher: Option<&dyn Teacher>) -> Result<Together> {
+        let models: Vec<BertForMaskedLm> = models.iter().map(|model| model.valid()).collect();
+        let models: Vec<&BertForMaskedLm> = models.iter().collect();
+        evaluate_together(&models, &self.held_out, self.evaluate_rows, teacher, &self.device)
+    }
+}
+
+/// What a masked language model minimises on a batch: its hard loss at the masked slots, and a soft loss from each whose
+/// predictions it learns from.
+pub(super) struct Objective<'a> {
+    pub distill: &'a DistillPlan,
+    pub batch: &'a BatchTensors,
+    pub whole: BatchSize,
+    pub form: Form,
+}
+
+/// One model's forward pass over a batch: what its own losses and its partners' are made of.
+pub(super) struct Pass {
+    /// Hidden states at every position.
+    hidden_nd: Tensor<2>,
+    /// Logits at the masked slots.
+    masked: Logits,
+}
+
+impl Objective<'_> {
+    pub fn pass(&self, model: &BertForMaskedLm, dropout: &mut Dropout) -> Pass {
+        let hidden_nd = model.bert.hidden(&self.batch.inputs, dropout);
+        let masked = model.head(hidden_nd.clone().select(0, self.batch.slots_n.clone()), self.form);
+        Pass { hidden_nd, masked }
+    }
+
+    /// A teacher's logits where soft losses are taken.
+    pub fn ask(&self, teacher: &dyn Teacher) -> Logits {
+        let at_n = match self.distill.positions {
+            Positions::Masked => self.batch.slots_n.clone(),
+            Positions::All => self.everywhere_n(),
+        };
+        teacher.signal(&self.batch.inputs, at_n).logits()
+    }
+
+    /// The logits of a model that is being trained itself, of the pass it trains on, as another's targets: cut off from its
+    /// graph.
+    pub fn overhear(&self, model: &BertForMaskedLm, pass: &Pass) -> Logits {
+        TeacherSignal::new(self.answers(model, pass)).logits()
+    }
+
+    /// The loss of the model that made this pass, with the `signals` of `at.soft` in its order. A signal whose weight is 0 is
+    /// not read; without any, this is masked language modelling to the bit.
+    pub fn loss(&self, model: &BertForMaskedLm, pass: &Pass, at: &Settings, signals: &[Option<Logits>]) -> ModelLoss {
+        let (batch, whole) = (self.batch, self.whole);
+        let masked = Targets { labels_m: batch.labels_n.clone(), weights_m: batch.weights_n.clone(), count: whole.targets };
+        let hard = DwtLoss::hard(at.alpha_hard, self.distill.label_smoothing);
+        let with_soft = |loss: DwtLoss, soft: &SoftSettings| DwtLoss {
+            alpha_soft: Some(soft.alpha),
+            temperature: soft.temperature,
+            tau_squared: self.distill.tau_squared,
+            ..loss
+        };
+        let mut left: Vec<(usize, &SoftSettings, Logits)> = Vec::new();
+        for (place, (soft, signal)) in at.soft.iter().zip(signals).enumerate().filter(|(_, (soft, _))| soft.alpha != 0.0) {
+            left.extend(signal.clone().map(|signal| (place, soft, signal)));
+        }
+        left.reverse();
+        // The first signal at masked slots goes with the hard loss: one pass over the vocabulary for both.
+        let together = if self.distill.positions == Positions::Masked { left.pop() } else { None };
+        let mut softs: Vec<Option<Tensor<1>>> = vec![None; at.soft.len()];
+        let first = match &together {
+            Some((_, soft, signal)) => {
+                dwt_loss(pass.masked.clone(), Some(signal.clone()), &masked, &with_soft(hard, soft), self.form)
+            }
+            None => dwt_loss(pass.masked.clone(), None, &masked, &hard, self.form),
+        };
+        if let Some((place, ..)) = together {
+            softs[place] = first.soft;
+        }
+        let mut total = first.total;
+        if !left.is_empty() {
+            let (answers, targets) = (self.answers(model, pass), self.soft_targets(masked));
+            while let Some((place, soft, signal)) = left.pop() {
+                let loss = with_soft(DwtLoss { alpha_hard: None, ..hard }, soft);
+                let more = dwt_loss(answers.clone(), Some(signal), &targets, &loss, self.form);
+                total = total + more.total;
+                softs[place] = more.soft;
+            }
+        }
+        ModelLoss { total, hard: first.hard, soft: softs }
+    }
+
+    /// A model's logits where soft losses are taken.
+    fn answers(&self, model: &BertForMaskedLm, pass: &Pass) -> Logits {
+        match self.distill.positions {
+            Positions::Masked => pass.masked.clone(),
+            Positions::All => model.head(pass.hidden_nd.clone(), self.form),
+        }
+    }
+
+    fn soft_targets(&self, masked: Targets) -> Targets {
+        match self.distill.positions {
+            Positions::Masked => masked,
+            Positions::All => Targets {
+                labels_m: self.everywhere_n().zeros_like(), // the soft loss has none
+                weights_m: self.batch.real_bs.clone(),
+                count: self.whole.tokens,
+            },
+        }
+    }
+
+    fn everywhere_n(&self) -> Tensor<1, Int> {
+        Tensor::arange(0..self.batch.real_bs.dims()[0] as i64, &self.batch.real_bs.device())
     }
 }

@@ -1,5 +1,6 @@
 //! Training methods: what each model minimises on a batch. One file a method; the loop is in [`crate::train`].
 
+mod cotrain;
 mod dwt;
 mod evaluate;
 mod fill;
@@ -8,10 +9,14 @@ mod logits;
 mod masked_lm;
 mod teacher;
 
-use burn::module::Module;
+use std::collections::BTreeMap;
 
+use burn::module::Module;
+use burn::tensor::Tensor;
+
+pub use cotrain::Cotrain;
 pub use dwt::{Dwt, standalone};
-pub use evaluate::{Evaluation, evaluate};
+pub use evaluate::{Evaluation, Together, evaluate, evaluate_together};
 pub use fill::{Candidate, fill_mask};
 pub use finetune::{EncodedBatch, EncodedTask, Finetune};
 pub use logits::{SentenceLogits, sentence_logits};
@@ -19,7 +24,6 @@ pub use masked_lm::MaskedLm;
 pub use teacher::{ModelTeacher, Teacher, TeacherSignal, UniformTeacher};
 
 use crate::error::Result;
-use crate::loss::StepLoss;
 use crate::model::Dropout;
 
 /// A training method over models of one kind.
@@ -38,25 +42,26 @@ pub trait Method {
     /// What a batch counts.
     fn size(&self, batch: &Self::Batch) -> BatchSize;
 
-    /// The weights and the temperature at a step.
-    fn settings(&self, step: u64) -> Settings;
+    /// Each model's weights and temperatures at a step.
+    fn settings(&self, step: u64) -> Vec<Settings>;
 
     /// What each model minimises on (a part of) a batch: the share of the whole step's loss that falls on it, when `whole`
-    /// is the whole step's size.
+    /// is the whole step's size. Each model has its own settings and draws its own dropout; no loss has a gradient with respect
+    /// to another model.
     fn losses(
         &self,
         models: &[&Self::Model],
         batch: &Self::Batch,
-        at: &Settings,
+        at: &[Settings],
         whole: BatchSize,
-        dropout: &mut Dropout,
-    ) -> Vec<StepLoss>;
+        dropout: &mut [Dropout],
+    ) -> Vec<ModelLoss>;
 
-    /// Each model's held-out loss, in nats a masked token.
+    /// The models' scores on held-out data.
     ///
     /// # Errors
     /// When there is nothing to evaluate on.
-    fn held_out(&self, models: &[&Self::Model]) -> Result<Vec<f64>>;
+    fn held_out(&self, models: &[&Self::Model]) -> Result<HeldOut>;
 }
 
 /// What a batch counts; sums over its parts.
@@ -68,13 +73,58 @@ pub struct BatchSize {
     pub tokens: usize,
 }
 
-/// The loss weights and the temperature at one step (equation 3's alphas and tau).
-#[derive(Debug, Clone, Copy, PartialEq)]
+/// One model's loss weights and temperatures at one step (equation 3's alphas and tau).
+#[derive(Debug, Clone, PartialEq)]
 pub struct Settings {
     /// Weight of the hard loss.
     pub alpha_hard: f64,
-    /// Weight of the soft loss; `None` for methods without one.
-    pub alpha_soft: Option<f64>,
-    /// Temperature of the soft loss.
-    pub temperature: Option<f64>,
+    /// Its soft losses, one for each that it learns from; none for methods without one.
+    pub soft: Vec<SoftSettings>,
+}
+
+/// A soft loss at one step.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SoftSettings {
+    /// Whose predictions are the targets: [`TEACHER`], or another model of the run.
+    pub from: String,
+    /// Its weight.
+    pub alpha: f64,
+    /// Temperature of both distributions.
+    pub temperature: f64,
+}
+
+/// What the one teacher that isn't trained is called among those that a model learns from.
+pub const TEACHER: &str = crate::config::TEACHER;
+
+impl Settings {
+    /// Of a model that has a hard loss and learns from nobody.
+    pub fn hard(alpha_hard: f64) -> Self {
+        Self { alpha_hard, soft: Vec::new() }
+    }
+}
+
+/// What one model minimises on one micro-batch.
+#[derive(Debug, Clone)]
+pub struct ModelLoss {
+    /// What is differentiated: the weighted sum, `[1]`.
+    pub total: Tensor<1>,
+    /// Equation 1, unweighted, `[1]`.
+    pub hard: Tensor<1>,
+    /// Equation 2, unweighted and without tau^2, `[1]`, in the order of [`Settings::soft`]; `None` where the weight is 0.
+    pub soft: Vec<Option<Tensor<1>>>,
+}
+
+/// Scores on held-out data.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct HeldOut {
+    /// Each model's loss, in nats a masked token.
+    pub losses: Vec<f64>,
+    /// Of several models: the share of masked tokens where two have the same most likely candidate, by their names, `a/b`.
+    pub agreement: BTreeMap<String, f64>,
+}
+
+impl From<Vec<f64>> for HeldOut {
+    fn from(losses: Vec<f64>) -> Self {
+        Self { losses, agreement: BTreeMap::new() }
+    }
 }

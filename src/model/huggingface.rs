@@ -65,6 +65,13 @@ impl ModelFolder {
         let folder = if path.join("config.json").exists() { path.to_owned() } else { inside };
         let config = folder.join("config.json");
         if !config.exists() {
+            for place in [path, &folder] {
+                let names = models_within(place);
+                if let [first, ..] = &names[..] {
+                    return Err(Error::new(format!("there are several models in {}: {}", place.display(), names.join(", ")))
+                        .help(format!("name one of them: {}", place.join(first).display())));
+                }
+            }
             return Err(Error::new(format!("there is no model in {}", path.display())).help(
                 "give a run directory that has finished, a checkpoint, or a folder with config.json and model.safetensors",
             ));
@@ -185,6 +192,15 @@ impl ModelFolder {
         write_text(&folder.join("tokenizer_config.json"), &(pretty(&settings) + "\n"))?;
         Weights::of(model).write(&folder.join("model.safetensors"))
     }
+}
+
+/// The names of the models in a folder that is none itself, as training several at once leaves them.
+fn models_within(folder: &Path) -> Vec<String> {
+    let Ok(entries) = std::fs::read_dir(folder) else { return Vec::new() };
+    let inside = entries.flatten().map(|entry| entry.path()).filter(|path| path.join("config.json").exists());
+    let mut names: Vec<String> = inside.filter_map(|path| Some(path.file_name()?.to_str()?.to_owned())).collect();
+    names.sort();
+    names
 }
 
 fn pretty(value: &Value) -> String {

@@ -6,6 +6,7 @@ pub mod results;
 pub mod scores;
 pub mod statistics;
 
+mod cotrain;
 mod runner;
 mod spec;
 

@@ -68,6 +68,18 @@ pub struct Arm {
     /// Wall time, mean over the runs.
     #[serde(default)]
     pub seconds: Option<f64>,
+    /// Which of the several models that a run of this arm trains together; none of an arm that trains one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
+    /// The arm that this one is compared with; where no arm of the study names one, the baseline.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub against: Option<String>,
+    /// FLOPs of a run: of all models that it trains, and of what they learn from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub flops: Option<f64>,
+    /// The same with the training of its teacher, where the study trained it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub flops_with_teacher: Option<f64>,
     /// Whether this arm trains a teacher of others: shown, but not ranked.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub is_teacher: bool,
@@ -150,10 +162,24 @@ impl Study {
         (scored.len() > 1).then_some(lowest.0)
     }
 
-    /// What `arm`'s held-out loss is above the baseline's (below: negative).
+    /// What `arm` is compared with: the arm it names, or, where none names one, the baseline.
+    pub fn reference(&self, arm: &Arm) -> Option<&Arm> {
+        let found = match &arm.against {
+            Some(name) => self.arms.iter().find(|other| other.name == *name),
+            None if self.has_references() => None,
+            None => self.baseline(),
+        };
+        found.filter(|reference| reference.name != arm.name)
+    }
+
+    /// Whether arms name what they are compared with.
+    pub fn has_references(&self) -> bool {
+        self.arms.iter().any(|arm| arm.against.is_some())
+    }
+
+    /// What `arm`'s held-out loss is above its reference's (below: negative).
     pub fn difference(&self, arm: &Arm) -> Option<Difference> {
-        let baseline = self.baseline().filter(|baseline| baseline.name != arm.name)?;
-        statistics::difference(&arm.losses(), &baseline.losses())
+        statistics::difference(&arm.losses(), &self.reference(arm)?.losses())
     }
 
     /// Every task that some arm was scored on, in order.
@@ -193,6 +219,19 @@ mod tests {
         let found = study.difference(&study.arms[2]).unwrap();
         assert!((found.mean + 0.15).abs() < 1e-12 && found.paired, "{found:?}");
         assert_eq!(study.difference(&study.arms[1]), None);
+    }
+
+    #[test]
+    fn an_arm_is_compared_with_the_one_it_names() {
+        let against = |arm: Arm, name: &str| Arm { against: Some(name.into()), ..arm };
+        let arms = vec![
+            arm("large alone", "standalone", &[4.0, 4.2]),
+            arm("small alone", "standalone", &[5.0, 5.2]),
+            against(arm("mutual: small", "cotrain", &[4.9, 5.0]), "small alone"),
+        ];
+        let study = Study { arms, ..Study::default() };
+        assert!((study.difference(&study.arms[2]).unwrap().mean + 0.15).abs() < 1e-12);
+        assert_eq!(study.difference(&study.arms[1]), None, "nobody said what it is compared with");
     }
 
     #[test]

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::results::{Arm, SeedResult};
 use super::spec::{ArmSpec, StudySpec};
-use crate::config::{Plan, RunFile};
+use crate::config::{LearnerPlan, MODEL, Plan, RunFile, SourcePlan};
 use crate::device::Device;
 use crate::error::{Error, IoContext, Result};
 use crate::files::write_text;
@@ -17,7 +17,7 @@ use crate::log::{Console, Summary};
 use crate::model::ModelFolder;
 use crate::tasks::Task;
 use crate::tokens::Shards;
-use crate::train::{FinetuneOptions, Finetuning, Pretrained, RunOptions, find_facts, interrupted, train_run};
+use crate::train::{FinetuneOptions, Finetuning, Pretrained, RunOptions, find_facts, interrupted, model_folder, train_run};
 
 /// How a study is carried out; nothing of it changes results beyond rounding.
 pub struct StudyOptions<'a> {
@@ -43,8 +43,8 @@ struct Cell {
 /// A finished cell.
 struct CellResult {
     summary: Summary,
-    scores: BTreeMap<String, f64>,
-    parameters: u64,
+    /// By the name of the model.
+    scores: BTreeMap<String, BTreeMap<String, f64>>,
 }
 
 /// Trains teachers, then students, then scores them; gives the arms, teachers first.
@@ -60,15 +60,42 @@ pub fn run_cells(spec: &StudySpec, shards: &Shards, tasks: &[Task], options: &St
     let results = run_all(&teacher_cells, shards, tasks, spec, options)?;
     let teacher_dirs: BTreeMap<&str, &Path> =
         teacher_cells.iter().rev().map(|cell| (spec.teachers[cell.arm].name.as_str(), cell.dir.as_path())).collect();
-    arms.extend(gather(&spec.teachers, &teacher_cells, &results, options.dir).map(|arm| Arm { is_teacher: true, ..arm }));
+    let teachers = gather(&spec.teachers, &teacher_cells, &results, options.dir);
+    arms.extend(teachers.into_iter().map(|arm| Arm { is_teacher: true, ..arm }));
 
-    let student_cells = cells(&spec.arms, &spec.seeds, options.dir, |arm, seed| {
+    let with_teacher = |arm: &ArmSpec, seed: u64| {
         let teacher = arm.teacher.as_ref().map(|name| teacher_dirs.get(name.as_str()).copied().unwrap_or(Path::new(name)));
         plan_of(arm, seed, teacher)
+    };
+    let student_cells = cells(&spec.arms, &spec.seeds, options.dir, |arm, seed| {
+        let Some(name) = &arm.flops_of else { return with_teacher(arm, seed) };
+        let other = spec.arms.iter().find(|other| other.name == *name).unwrap_or(arm);
+        let own = with_teacher(arm, seed)?.estimate().computed.total();
+        let steps = (flops(&with_teacher(other, seed)?) / own.max(1.0)).round().max(1.0) as u64;
+        let mut longer = arm.clone();
+        longer.set.push(format!("train.steps={steps}"));
+        with_teacher(&longer, seed)
     })?;
     let results = run_all(&student_cells, shards, tasks, spec, options)?;
-    arms.extend(gather(&spec.arms, &student_cells, &results, options.dir));
+    for arm in gather(&spec.arms, &student_cells, &results, options.dir) {
+        let teacher = arm.teacher.as_ref().and_then(|name| arms.iter().find(|other| other.is_teacher && other.name == *name));
+        let in_all = teacher.and_then(|teacher| Some(teacher.flops? + arm.flops?));
+        arms.push(Arm { flops_with_teacher: in_all, ..arm });
+    }
     Ok(arms)
+}
+
+/// What a run costs.
+fn flops(plan: &Plan) -> f64 {
+    plan.estimate().computed.total() * plan.train.steps as f64
+}
+
+/// The models of a run that a study shows: of several, those that learn from another, for one that doesn't is as it would be
+/// alone; when none does, all.
+fn shown(plan: &Plan) -> Vec<LearnerPlan> {
+    let all = plan.learners();
+    let learn: Vec<LearnerPlan> = all.iter().filter(|own| !own.from.is_empty()).cloned().collect();
+    if learn.is_empty() { all } else { learn }
 }
 
 /// Cells of a study: teachers and students.
@@ -141,21 +168,22 @@ fn run_cell(cell: &Cell, shards: &Shards, tasks: &[Task], spec: &StudySpec, opti
     let found = cell.dir.join("summary.json").exists();
     let run = RunOptions { dir: &cell.dir, resume: true, name: &cell.name, console: options.console, device: options.device };
     let summary = train_run(&cell.plan, shards, &run)?;
-    let scores = score(cell, tasks, spec, options.device)?;
+    let scored = |own: LearnerPlan| Ok((own.name.clone(), score(cell, &own.name, tasks, spec, options.device)?));
+    let scores = shown(&cell.plan).into_iter().map(scored).collect::<Result<_>>()?;
     options.console.cell_done(&cell.name, found);
-    Ok(CellResult { summary, scores, parameters: cell.plan.estimate().student.total })
+    Ok(CellResult { summary, scores })
 }
 
-/// `scores.json` of a cell: fine-tuned scores, and the settings they were made with.
+/// `scores.json` of a cell, or `scores-NAME.json` for each of several models: fine-tuned scores, and the settings they were made with.
 #[derive(Serialize, Deserialize)]
 struct Scores {
     settings: String,
     scores: BTreeMap<String, f64>,
 }
 
-/// Fine-tunes a cell's model on each task, and keeps the main scores beside it.
-fn score(cell: &Cell, tasks: &[Task], spec: &StudySpec, device: &Device) -> Result<BTreeMap<String, f64>> {
-    let path = cell.dir.join("scores.json");
+/// Fine-tunes one of a cell's models on each task, and keeps the main scores beside it.
+fn score(cell: &Cell, model: &str, tasks: &[Task], spec: &StudySpec, device: &Device) -> Result<BTreeMap<String, f64>> {
+    let path = cell.dir.join(if model == MODEL { "scores.json".to_owned() } else { format!("scores-{model}.json") });
     let names: Vec<&str> = tasks.iter().map(|task| task.name.as_str()).collect();
     let settings = format!("lr {}, {} epochs, tasks {}", spec.finetune_lr, spec.finetune_epochs, names.join(" "));
     if let Ok(text) = std::fs::read_to_string(&path)
@@ -164,7 +192,7 @@ fn score(cell: &Cell, tasks: &[Task], spec: &StudySpec, device: &Device) -> Resu
     {
         return Ok(there.scores);
     }
-    let pretrained = Pretrained::read(&ModelFolder::open(&cell.dir)?)?;
+    let pretrained = Pretrained::read(&ModelFolder::open(&cell.dir.join(model_folder(model)))?)?;
     let finetune_options = FinetuneOptions {
         lr: spec.finetune_lr,
         epochs: spec.finetune_epochs,
@@ -187,36 +215,46 @@ fn score(cell: &Cell, tasks: &[Task], spec: &StudySpec, device: &Device) -> Resu
     Ok(scores)
 }
 
-fn gather<'a>(
-    arms: &'a [ArmSpec],
-    cells: &'a [Cell],
-    results: &'a [CellResult],
-    dir: &'a Path,
-) -> impl Iterator<Item = Arm> + 'a {
-    arms.iter().enumerate().map(move |(index, spec)| {
+/// The arms' results, one entry for each model that is shown.
+fn gather(arms: &[ArmSpec], cells: &[Cell], results: &[CellResult], dir: &Path) -> Vec<Arm> {
+    let mut out = Vec::new();
+    for (index, spec) in arms.iter().enumerate() {
         let mine: Vec<(&Cell, &CellResult)> = cells.iter().zip(results).filter(|(cell, _)| cell.arm == index).collect();
-        let plan = &mine[0].0.plan;
-        let distills = plan.teacher.is_some();
-        let runs = mine.iter().map(|(cell, result)| SeedResult {
-            path: cell.dir.strip_prefix(dir).unwrap_or(&cell.dir).to_owned(),
-            seed: cell.seed,
-            held_out_loss: result.summary.held_out_loss,
-            scores: result.scores.clone(),
-        });
-        let mut arm = Arm {
-            name: spec.name.clone(),
-            method: plan.method.to_string(),
-            teacher: spec.teacher.clone(),
-            soft: distills.then(|| plan.distill.soft.to_string()),
-            start: Some(plan.distill.start.to_string()),
-            parameters: Some(mine[0].1.parameters),
-            seconds: super::statistics::mean(&mine.iter().map(|(_, result)| result.summary.seconds).collect::<Vec<_>>()),
-            runs: runs.collect(),
-            ..Arm::default()
-        };
-        arm.summarise();
-        arm
-    })
+        out.extend(shown(&mine[0].0.plan).iter().map(|own| arm(spec, own, &mine, dir)));
+    }
+    out
+}
+
+fn arm(spec: &ArmSpec, own: &LearnerPlan, mine: &[(&Cell, &CellResult)], dir: &Path) -> Arm {
+    let plan = &mine[0].0.plan;
+    let model = (!plan.models.is_empty()).then(|| own.name.clone());
+    let runs = mine.iter().map(|(cell, result)| SeedResult {
+        path: cell.dir.strip_prefix(dir).unwrap_or(&cell.dir).to_owned(),
+        seed: cell.seed,
+        held_out_loss: result.summary.held_out_loss_of(model.as_deref()),
+        scores: result.scores.get(&own.name).cloned().unwrap_or_default(),
+    });
+    let of_sources = |text: fn(&SourcePlan) -> String| own.from.iter().map(text).collect::<Vec<_>>().join(", ");
+    let learns = !own.from.is_empty();
+    let mut arm = Arm {
+        name: model.as_ref().map_or(spec.name.clone(), |model| format!("{}: {model}", spec.name)),
+        method: plan.method.to_string(),
+        teacher: if learns { Some(of_sources(|from| from.name.clone())) } else { spec.teacher.clone() },
+        soft: match learns {
+            true => Some(of_sources(|from| from.soft.to_string())),
+            false => plan.teacher.as_ref().map(|_| plan.distill.soft.to_string()),
+        },
+        start: Some(plan.distill.start.to_string()),
+        parameters: Some(own.parameters().total),
+        seconds: super::statistics::mean(&mine.iter().map(|(_, result)| result.summary.seconds).collect::<Vec<_>>()),
+        flops: Some(flops(plan)),
+        against: spec.against.get(&own.name).cloned(),
+        runs: runs.collect(),
+        model: model.clone(),
+        ..Arm::default()
+    };
+    arm.summarise();
+    arm
 }
 
 /// Makes the study's folder with its spec, or checks that the one there is this study's.

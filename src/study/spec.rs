@@ -1,5 +1,6 @@
 //! What a study runs: teachers, arms and seeds over one base run file.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -66,7 +67,7 @@ pub struct StudySpec {
 }
 
 /// A way of training: what it sets over the base.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ArmSpec {
     /// What it is called.
@@ -77,9 +78,15 @@ pub struct ArmSpec {
     /// `key=value` over the base.
     #[serde(default)]
     pub set: Vec<String>,
+    /// It is given as many steps as cost the FLOPs of a run of this arm.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub flops_of: Option<String>,
+    /// The arms that its models are compared with, by the models' names; the one model of most methods is called `model`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub against: BTreeMap<String, String>,
 }
 
-fn one_seed() -> Vec<u64> {
+pub(super) fn one_seed() -> Vec<u64> {
     vec![1]
 }
 
@@ -129,6 +136,13 @@ impl StudySpec {
         if self.seeds.is_empty() || self.teacher_seeds.is_empty() || self.arms.is_empty() {
             return Err(Error::new("a study needs at least one seed, one teacher seed and one arm"));
         }
+        let known = |name: &String| self.arms.iter().any(|arm| arm.name == *name);
+        for arm in self.teachers.iter().chain(&self.arms) {
+            if let Some(unknown) = arm.against.values().chain(&arm.flops_of).find(|name| !known(name)) {
+                return Err(Error::new(format!("the arm {:?} names {unknown:?}, which is none of the arms", arm.name))
+                    .help("`against` and `flops_of` take the name of an arm"));
+            }
+        }
         if let Some(baseline) = self.baseline.as_ref().filter(|baseline| !self.arms.iter().any(|arm| arm.name == **baseline)) {
             return Err(Error::new(format!("the baseline {baseline:?} is none of the arms")));
         }
@@ -162,10 +176,10 @@ impl StudySpec {
         let teacher_name = |layers: usize| format!("teacher, {layers} layer{}", if layers == 1 { "" } else { "s" });
         let teachers = teacher_layers.iter().map(|&layers| ArmSpec {
             name: teacher_name(layers),
-            teacher: None,
             set: vec!["preset=standalone".into(), format!("model.layers={layers}")],
+            ..ArmSpec::default()
         });
-        let mut arms = vec![ArmSpec { name: "stand-alone".into(), teacher: None, set: vec!["preset=standalone".into()] }];
+        let mut arms = vec![ArmSpec { name: "stand-alone".into(), set: vec!["preset=standalone".into()], ..ArmSpec::default() }];
         let presets = [("soft 1", "dwt-normal"), ("soft 4", "dwt-strong"), ("soft 4 -> 1", "dwt-decay")];
         for &layers in teacher_layers {
             for (name, preset) in if size == Size::Tiny { &presets[..1] } else { &presets[..] } {
@@ -177,6 +191,7 @@ impl StudySpec {
                         name: format!("{name}{of}{remapped}"),
                         teacher: Some(teacher_name(layers)),
                         set: vec![format!("preset={preset}"), format!("distill.start={start}")],
+                        ..ArmSpec::default()
                     });
                 }
             }
@@ -190,6 +205,7 @@ impl StudySpec {
                 name: name.into(),
                 teacher,
                 set: vec![format!("preset={preset}")],
+                ..ArmSpec::default()
             }));
         }
         let tasks = match size {

@@ -6,13 +6,14 @@ use std::path::{Path, PathBuf};
 
 use super::run::finished;
 use super::seeds::read_checkpoint_scores;
-use crate::config::Plan;
+use crate::config::{LearnerPlan, Plan};
 use crate::error::Result;
 use crate::model::ModelFolder;
 
 /// The folder of the run that a model belongs to: beside it, or above its checkpoint.
 pub fn run_of(model: &Path) -> Option<PathBuf> {
-    model.ancestors().take(4).find(|folder| folder.join("plan.toml").is_file()).map(Path::to_owned)
+    // A checkpoint's model of several lies deepest: RUN/checkpoints/STEP/model/NAME.
+    model.ancestors().take(5).find(|folder| folder.join("plan.toml").is_file()).map(Path::to_owned)
 }
 
 /// A `README.md` with the front matter that model hubs read.
@@ -43,11 +44,13 @@ pub fn model_card(folder: &ModelFolder) -> Result<String> {
         return Ok(out);
     };
     let plan = Plan::load(&run.join("plan.toml"))?;
+    let several = one_of_several(&plan, folder);
     let _ = write!(
         out,
-        "\n## Training\n\n| | |\n|---|---|\n| method | {} |\n| teacher | {} |\n| text | {} sentences, {} tokens (`{}`) |\n\
+        "\n## Training\n\n| | |\n|---|---|\n| method | {} |\n{}| teacher | {} |\n| text | {} sentences, {} tokens (`{}`) |\n\
          | steps | {} of {} rows of {} tokens |\n| learning rate | {} |\n| seed | {} |\n",
         plan.method,
+        several.map_or(String::new(), partners),
         teacher(&plan),
         plan.data.sentences,
         plan.data.tokens,
@@ -55,10 +58,10 @@ pub fn model_card(folder: &ModelFolder) -> Result<String> {
         plan.train.steps,
         plan.train.batch,
         plan.data.length,
-        plan.train.lr,
-        plan.seed,
+        several.map_or(&plan.train.lr, |own| &own.lr),
+        several.map_or(plan.seed, |own| own.seed),
     );
-    out += &scores(folder, &run)?;
+    out += &scores(folder, &run, several.map(|own| own.name.as_str()))?;
     let mut public = plan.clone();
     public.data.shards = name_of(&plan.data.shards);
     if let Some(teacher) = &mut public.teacher {
@@ -69,12 +72,12 @@ pub fn model_card(folder: &ModelFolder) -> Result<String> {
 }
 
 /// What the run says of this very model: its held-out loss, and its scores as a starting point of fine-tuning.
-fn scores(folder: &ModelFolder, run: &Path) -> Result<String> {
+fn scores(folder: &ModelFolder, run: &Path, model: Option<&str>) -> Result<String> {
     let mut out = String::new();
     // A checkpoint is not what the run's summary speaks of.
     if !folder.path.components().any(|part| part.as_os_str() == "checkpoints")
         && let Some(summary) = finished(run)?
-        && let Some(loss) = summary.held_out_loss
+        && let Some(loss) = summary.held_out_loss_of(model)
     {
         let perplexity = loss.exp();
         let _ = writeln!(
@@ -85,7 +88,7 @@ fn scores(folder: &ModelFolder, run: &Path) -> Result<String> {
     }
     let mut by_metric: BTreeMap<(String, String), Vec<f64>> = BTreeMap::new();
     let weights = folder.tensors()?.hash();
-    for (_, found) in read_checkpoint_scores(run)?.into_iter().filter(|(_, found)| found.settings.model == weights) {
+    for (_, found) in read_checkpoint_scores(run, model)?.into_iter().filter(|(_, found)| found.settings.model == weights) {
         for (metric, score) in found.scores {
             by_metric.entry((found.task.clone(), metric)).or_default().push(score);
         }
@@ -98,6 +101,21 @@ fn scores(folder: &ModelFolder, run: &Path) -> Result<String> {
         let _ = writeln!(out, "| {task} | {metric} | {mean:.4} | {} |", values.len());
     }
     Ok(if out.is_empty() { out } else { format!("\n## Scores\n\n{out}") })
+}
+
+/// The plan of a model that was trained together with others: its folder has its name.
+fn one_of_several<'a>(plan: &'a Plan, folder: &ModelFolder) -> Option<&'a LearnerPlan> {
+    let name = folder.path.file_name()?.to_str()?;
+    plan.models.iter().find(|own| own.name == name)
+}
+
+fn partners(own: &LearnerPlan) -> String {
+    let soft: Vec<String> = own
+        .from
+        .iter()
+        .map(|from| format!("{} (soft weight {}, temperature {})", from.name, from.soft, from.temperature))
+        .collect();
+    format!("| trained as | {}, learning from {} |\n", own.name, if soft.is_empty() { "nobody".into() } else { soft.join(", ") })
 }
 
 fn teacher(plan: &Plan) -> String {

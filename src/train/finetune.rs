@@ -11,7 +11,6 @@ use crate::error::{Error, Result};
 use crate::log::Console;
 use crate::methods::{EncodedTask, Finetune};
 use crate::model::{BertClassifier, BertShape, ModelFolder, Weights};
-use crate::optim::Optimizer;
 use crate::tasks::{Outputs, Task};
 use crate::tokens::Tokenizer;
 
@@ -145,8 +144,8 @@ impl<'a> Finetuning<'a> {
         let tracked = self.device.handle.clone().autodiff();
         let (weights, shape) = (&self.pretrained.weights, &self.pretrained.shape);
         let model = BertClassifier::start_from(weights, shape, self.task.kind.outputs(), seed, &tracked)?;
-        let learner = Learner { name: "classifier".to_owned(), model, optimizer: Optimizer::new(&train) };
-        let fit_options = FitOptions { train: &train, micro_batch: options.batch, dropout: options.dropout, seed, done: 0 };
+        let learner = Learner::new(model, &train, options.dropout, seed);
+        let fit_options = FitOptions { train: &train, micro_batch: options.batch, done: 0 };
         let mut progress = self.console.run(&format!("{} #{seed}", self.task.name), steps, 0);
         let mut best = Best::default();
         let trained = fit(&method, vec![learner], &fit_options, |record, learners| {

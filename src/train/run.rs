@@ -6,17 +6,15 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
+use super::learners::{learners, method, model_folder, optimizer_file, restored};
 use super::{FitOptions, Flow, Learner, fit, interrupted};
-use crate::batch::{BatchOptions, Batches, Masking, Split};
 use crate::checkpoint::{Checkpoints, LastWhole, State};
-use crate::config::{Method as MethodName, Plan, Start};
+use crate::config::{MODEL, Plan};
 use crate::device::Device;
 use crate::error::{Error, IoContext, Result};
-use crate::files::write_text;
-use crate::log::{Console, RunLog, StepRecord, Summary};
-use crate::methods::{Dwt, MaskedLm, ModelTeacher, Teacher, UniformTeacher, standalone};
-use crate::model::{BertForMaskedLm, BertShape, ModelFolder, Weights, remap};
-use crate::optim::Optimizer;
+use crate::files::{write_folder, write_text};
+use crate::log::{Console, ModelRecord, ModelSummary, RunLog, StepRecord, Summary};
+use crate::model::{BertForMaskedLm, ModelFolder};
 use crate::tokens::Shards;
 
 /// How a run is carried out; nothing of it changes results.
@@ -87,12 +85,10 @@ fn train_here(plan: &Plan, shards: &Shards, options: &RunOptions) -> Result<Summ
 
     let plain = options.device.handle.clone();
     let tracked = plain.clone().autodiff();
-    let mut student = student(plan, &tracked)?;
-    let mut optimizer = Optimizer::new(&plan.train);
+    let mut learners = learners(plan, &tracked)?;
     let mut done = 0;
     if let Some((path, state)) = &last {
-        student = load_model(path, student)?;
-        optimizer.load_state(&student, &Weights::read(&path.join(format!("{STUDENT}.optimizer.safetensors")))?)?;
+        learners = restored(learners, path)?;
         done = state.step;
     }
     let mut info = read_info(dir, plan)?;
@@ -124,15 +120,8 @@ fn train_here(plan: &Plan, shards: &Shards, options: &RunOptions) -> Result<Summ
         stopped: false,
     };
     let method = method(plan, shards, &plain)?;
-    let fit_options = FitOptions {
-        train: &plan.train,
-        micro_batch: plan.runtime.micro_batch.min(plan.train.batch).max(1),
-        dropout: plan.model.dropout,
-        seed: plan.seed,
-        done,
-    };
-    let learner = Learner { name: STUDENT.to_owned(), model: student, optimizer };
-    let trained = fit(&method, vec![learner], &fit_options, |record, learners| keeper.observe(record, learners));
+    let fit_options = FitOptions { train: &plan.train, micro_batch: plan.runtime.micro_batch.min(plan.train.batch).max(1), done };
+    let trained = fit(method.as_ref(), learners, &fit_options, |record, learners| keeper.observe(record, learners));
 
     let Keeper { log, started, session_tokens, last, stopped, .. } = keeper;
     let session = info.sessions.last_mut().expect("pushed above");
@@ -154,14 +143,22 @@ fn train_here(plan: &Plan, shards: &Shards, options: &RunOptions) -> Result<Summ
             .at(dir.display())
             .help("the same command with --resume goes on exactly"));
     }
-    let summary = finish(dir, plan, shards, &trained[0].model, last.as_ref(), &info)?;
-    let held_out = summary.held_out_loss.map_or(String::new(), |loss| format!("held-out loss {loss:.4}, "));
+    let summary = finish(dir, plan, shards, &trained, last.as_ref(), &info)?;
+    let held_out = held_out_text(&summary);
     log.finish(&format!("done: {held_out}{:.0} tokens/s", summary.tokens_per_s))?;
     Ok(summary)
 }
 
-/// The name of the one model that the masked-language-model methods train: its folder in the run and in checkpoints.
-const STUDENT: &str = "model";
+/// `held-out loss 3.9120, `, or one for each of several models.
+fn held_out_text(summary: &Summary) -> String {
+    let each = |own: &ModelSummary| Some(format!("{} {:.4}", own.name, own.held_out_loss?));
+    let several: Vec<String> = summary.models.iter().filter_map(each).collect();
+    match summary.held_out_loss {
+        Some(_) if !several.is_empty() => format!("held-out losses {}, ", several.join(", ")),
+        Some(loss) => format!("held-out loss {loss:.4}, "),
+        None => String::new(),
+    }
+}
 
 /// Makes the run's directory with its plan, or checks that the one there is this plan's.
 fn claim(dir: &Path, plan: &Plan, resume: bool) -> Result<()> {
@@ -242,65 +239,6 @@ fn write_info(dir: &Path, info: &RunInfo) -> Result<()> {
     write_text(&dir.join("run.json"), &text)
 }
 
-/// The student before step 1: drawn from the seed, or the teacher's weights remapped.
-pub(super) fn student(plan: &Plan, device: &burn::tensor::Device) -> Result<BertForMaskedLm> {
-    let shape = student_shape(plan);
-    let fresh = shape.init(plan.seed, plan.model.initializer_range, device);
-    match (&plan.teacher, plan.distill.start) {
-        (Some(teacher), Start::Remap) => {
-            let teacher = ModelFolder::open(Path::new(&teacher.from))?;
-            remap(&teacher.weights()?, &teacher.shape, &shape)?.load_into(fresh)
-        }
-        _ => Ok(fresh),
-    }
-}
-
-fn student_shape(plan: &Plan) -> BertShape {
-    let model = &plan.model;
-    BertShape {
-        vocab_size: model.vocab_size,
-        hidden: model.hidden,
-        layers: model.layers,
-        heads: model.heads,
-        intermediate: model.intermediate,
-        max_positions: model.max_positions,
-        token_types: model.token_types,
-        norm_epsilon: 1e-12,
-    }
-}
-
-pub(super) fn method(plan: &Plan, shards: &Shards, device: &burn::tensor::Device) -> Result<Dwt> {
-    let data = masked_lm(plan, shards, device)?;
-    let (distill, steps) = (plan.distill.clone(), plan.train.steps);
-    let teacher: Box<dyn Teacher> = match (plan.method, &plan.teacher) {
-        (MethodName::Dwt, Some(teacher)) => match &teacher.model {
-            Some(_) => Box::new(ModelTeacher::new(ModelFolder::open(Path::new(&teacher.from))?.load(device)?)),
-            None => Box::new(UniformTeacher { vocab_size: plan.model.vocab_size }),
-        },
-        _ => return Ok(standalone(data, distill, steps)),
-    };
-    Ok(Dwt::new(data, distill, steps, teacher))
-}
-
-/// The batches of a plan.
-fn masked_lm(plan: &Plan, shards: &Shards, device: &burn::tensor::Device) -> Result<MaskedLm> {
-    let masking = Masking { rate: plan.data.mask_rate, whole_word: plan.data.whole_word, rarity: plan.data.rarity };
-    let options =
-        BatchOptions { layout: plan.data.rows, length: plan.data.length, batch: plan.train.batch, seed: plan.seed, masking };
-    // Held-out rows come in small batches that fit wherever training fits; how they are batched changes nothing.
-    let held_out = BatchOptions { batch: plan.runtime.micro_batch.min(plan.train.batch).max(1), ..options };
-    Ok(MaskedLm {
-        train: Batches::new(shards, Split::Train, options)?,
-        held_out: Batches::new(shards, Split::HeldOut, held_out)?,
-        evaluate_rows: plan.train.evaluate_rows,
-        device: device.clone(),
-    })
-}
-
-fn load_model(checkpoint: &Path, model: BertForMaskedLm) -> Result<BertForMaskedLm> {
-    Weights::read(&checkpoint.join(STUDENT).join("model.safetensors"))?.load_into(model)
-}
-
 /// The record of the step before the one that comes next.
 fn last_record(last: &Option<(PathBuf, State)>, dir: &Path) -> Result<Option<StepRecord>> {
     let Some((_, state)) = last else { return Ok(None) };
@@ -332,33 +270,52 @@ impl Keeper<'_> {
         let due = done == train.steps || done.is_multiple_of(train.checkpoint_every);
         if due || self.stopped {
             self.log.flush()?;
-            self.checkpoints.save(done, &self.plan_hash, record.held_out_loss, |inside| self.write_models(inside, learners))?;
+            self.checkpoints
+                .save(done, &self.plan_hash, scored(record), |inside| write_checkpoint(inside, learners, self.shards))?;
             self.checkpoints.prune(train.keep_checkpoints)?;
         }
         Ok(if self.stopped { Flow::Stop } else { Flow::Continue })
     }
+}
 
-    fn write_models(&self, folder: &Path, learners: &[Learner<BertForMaskedLm>]) -> Result<()> {
-        for learner in learners {
-            let model = folder.join(&learner.name);
-            fs::create_dir_all(&model).doing("create", &model)?;
-            ModelFolder::write_into(&model, &learner.model, self.shards.tokenizer())?;
-            let state = learner.optimizer.state(&learner.model);
-            state.write(&folder.join(format!("{}.optimizer.safetensors", learner.name)))?;
-        }
-        Ok(())
+/// What a checkpoint is ranked by: the models' mean held-out loss.
+fn scored(record: &StepRecord) -> Option<f64> {
+    let losses: Vec<f64> = record.models.iter().filter_map(|own| own.held_out_loss).collect();
+    match losses.is_empty() {
+        true => record.held_out_loss,
+        false => Some(losses.iter().sum::<f64>() / losses.len() as f64),
     }
 }
 
+fn write_checkpoint(folder: &Path, learners: &[Learner<BertForMaskedLm>], shards: &Shards) -> Result<()> {
+    for learner in learners {
+        write_model(&folder.join(model_folder(&learner.name)), learner, shards)?;
+        learner.optimizer.state(&learner.model).write(&folder.join(optimizer_file(&learner.name)))?;
+    }
+    Ok(())
+}
+
+fn write_model(path: &Path, learner: &Learner<BertForMaskedLm>, shards: &Shards) -> Result<()> {
+    fs::create_dir_all(path).doing("create", path)?;
+    ModelFolder::write_into(path, &learner.model, shards.tokenizer())
+}
+
+/// Writes the trained models, all of them or none, and then what the run came to.
 fn finish(
     dir: &Path,
     plan: &Plan,
     shards: &Shards,
-    model: &BertForMaskedLm,
+    trained: &[Learner<BertForMaskedLm>],
     last: Option<&StepRecord>,
     info: &RunInfo,
 ) -> Result<Summary> {
-    ModelFolder::write(&dir.join(STUDENT), model, shards.tokenizer())?;
+    write_folder(&dir.join(MODEL), |inside| {
+        trained.iter().try_for_each(|learner| match learner.name == MODEL {
+            true => write_model(inside, learner, shards),
+            false => write_model(&inside.join(&learner.name), learner, shards),
+        })
+    })?;
+    let of = |own: &ModelRecord| ModelSummary { name: own.name.clone(), held_out_loss: own.held_out_loss, loss: own.loss };
     let (seconds, tokens) =
         info.sessions.iter().fold((0.0, 0.0), |(s, t), session| (s + session.seconds, t + session.tokens as f64));
     let summary = Summary {
@@ -368,6 +325,8 @@ fn finish(
         tokens_per_s: tokens / f64::max(seconds, 1e-9),
         seconds,
         run: dir.display().to_string(),
+        models: last.map_or_else(Vec::new, |record| record.models.iter().map(of).collect()),
+        agreement: last.map_or_else(Default::default, |record| record.agreement.clone()),
     };
     let text = serde_json::to_string_pretty(&summary).expect("a summary in memory can be written") + "\n";
     write_text(&dir.join("summary.json"), &text)?;

@@ -129,16 +129,20 @@ fn read_scores(folder: &Path) -> Result<Option<SeedScores>> {
     })
 }
 
-/// Where `--every-checkpoint` keeps the scores of a run's checkpoints: `step-0001000/TASK/seed-1/scores.json` below.
-pub const CHECKPOINT_SCORES: &str = "finetune";
+/// Where `--every-checkpoint` keeps the scores of a run's checkpoints: `step-0001000/TASK/seed-1/scores.json` below. Each of
+/// several models has a folder of its name there.
+pub fn checkpoint_scores_folder(run: &Path, model: Option<&str>) -> PathBuf {
+    let folder = run.join("finetune");
+    model.map_or(folder.clone(), |name| folder.join(name))
+}
 
-/// The scores of a run's checkpoints, with their steps; none where none were made.
+/// The scores of a run's checkpoints (of one of its models, when it has several), with their steps; none where none were made.
 ///
 /// # Errors
 /// When a file can't be read.
-pub fn read_checkpoint_scores(run: &Path) -> Result<Vec<(u64, SeedScores)>> {
+pub fn read_checkpoint_scores(run: &Path, model: Option<&str>) -> Result<Vec<(u64, SeedScores)>> {
     let mut found = Vec::new();
-    for checkpoint in folders(&run.join(CHECKPOINT_SCORES))? {
+    for checkpoint in folders(&checkpoint_scores_folder(run, model))? {
         let Some(step) = step_of(&checkpoint) else { continue };
         for task in folders(&checkpoint)? {
             for seed in folders(&task)? {

@@ -2,11 +2,10 @@
 
 use std::time::Instant;
 
-use super::run::{method, student};
+use super::learners::{learners, method};
 use crate::config::{Plan, Speed};
 use crate::device::Device;
 use crate::error::Result;
-use crate::methods::Method;
 use crate::model::Dropout;
 use crate::tokens::Shards;
 
@@ -24,18 +23,21 @@ pub fn trial_speed(plan: &Plan, shards: &Shards, device: &Device) -> Result<Spee
     let rows =
         ((plan.train.batch as f64 * FLOPS / step_flops) as usize).clamp(1, plan.runtime.micro_batch.min(plan.train.batch).max(1));
     let method = method(plan, shards, &device.handle)?;
-    let student = student(plan, &device.handle.clone().autodiff())?;
+    let learners = learners(plan, &device.handle.clone().autodiff())?;
+    let models: Vec<_> = learners.iter().map(|learner| &learner.model).collect();
     let at = method.settings(0);
     let mut tokens_per_s = 0.0;
     for batch in method.batches(0, 2) {
         let part = method.split(&batch, rows).swap_remove(0);
         let size = method.size(&part);
         let started = Instant::now();
-        let loss = method.losses(&[&student], &part, &at, size, &mut Dropout::new(plan.model.dropout, 0)).swap_remove(0);
-        let gradients = loss.total.backward();
-        // Reading one gradient back waits for all of the backward pass.
-        let words = student.bert.embeddings.word_embeddings.weight.val().grad(&gradients);
-        let _ = words.map(|words| words.sum().into_scalar::<f32>());
+        let mut dropout: Vec<Dropout> = learners.iter().map(|learner| Dropout::new(learner.dropout, 0)).collect();
+        for (model, loss) in models.iter().zip(method.losses(&models, &part, &at, size, &mut dropout)) {
+            let gradients = loss.total.backward();
+            // Reading one gradient back waits for all of the backward pass.
+            let words = model.bert.embeddings.word_embeddings.weight.val().grad(&gradients);
+            let _ = words.map(|words| words.sum().into_scalar::<f32>());
+        }
         tokens_per_s = size.tokens as f64 / started.elapsed().as_secs_f64().max(1e-9);
     }
     Ok(Speed::Tokens(tokens_per_s))

@@ -6,10 +6,8 @@ use burn::tensor::{Device, Tensor};
 use serde::Deserialize;
 use upstill::batch::{BatchOptions, Batches, MaskedBatch, Masking, Split};
 use upstill::config::{DistillPlan, OptimizerKind, Positions, Rows, Schedule, Start, TrainPlan};
-use upstill::loss::StepLoss;
-use upstill::methods::{BatchSize, Dwt, MaskedLm, Method, ModelTeacher, Settings};
+use upstill::methods::{BatchSize, Dwt, HeldOut, MaskedLm, Method, ModelLoss, ModelTeacher, Settings};
 use upstill::model::{BertForMaskedLm, BertShape, Dropout, Weights};
-use upstill::optim::Optimizer;
 use upstill::tokens::{SPECIAL_TOKENS, Shards, Tokenizer};
 use upstill::train::{FitOptions, Flow, Learner, fit};
 
@@ -27,7 +25,7 @@ struct Distillation {
 }
 
 #[derive(Deserialize)]
-struct BatchCase {
+pub(super) struct BatchCase {
     rows: usize,
     length: usize,
     slots: usize,
@@ -40,7 +38,7 @@ struct BatchCase {
 }
 
 impl BatchCase {
-    fn batch(self) -> MaskedBatch {
+    pub fn batch(self) -> MaskedBatch {
         MaskedBatch {
             rows: self.rows,
             length: self.length,
@@ -82,21 +80,25 @@ struct RunCase {
     rates: Vec<f64>,
 }
 
-/// Distillation of the golden teacher. Its own data is a stand-in: the batches are the golden ones.
+/// Distillation of the golden teacher.
 fn dwt(teacher: &BertShape, distill: DistillPlan, steps: u64, device: &Device) -> Dwt {
-    let words = (SPECIAL_TOKENS.len()..teacher.vocab_size).map(|id| format!("w{id}"));
+    let data = stand_in(teacher.vocab_size, device);
+    Dwt::new(data, distill, steps, Box::new(ModelTeacher::new(model("teacher", teacher, device))))
+}
+
+/// Data that a method must have and these tests don't use: the batches are the golden ones.
+pub(super) fn stand_in(vocab_size: usize, device: &Device) -> MaskedLm {
+    let words = (SPECIAL_TOKENS.len()..vocab_size).map(|id| format!("w{id}"));
     let vocab = SPECIAL_TOKENS.iter().map(|&token| token.to_owned()).chain(words).collect();
     let shards = Shards::from_sentences(Tokenizer::from_vocab(vocab).unwrap(), vec![vec![5, 6, 7]], vec![vec![8, 9]]);
     let masking = Masking { rate: 0.15, whole_word: false, rarity: 0.0 };
     let options = BatchOptions { layout: Rows::Sentence, length: 10, batch: 1, seed: 1, masking };
     let batches = |split| Batches::new(&shards, split, options).unwrap();
-    let data =
-        MaskedLm { train: batches(Split::Train), held_out: batches(Split::HeldOut), evaluate_rows: 1, device: device.clone() };
-    Dwt::new(data, distill, steps, Box::new(ModelTeacher::new(model("teacher", teacher, device))))
+    MaskedLm { train: batches(Split::Train), held_out: batches(Split::HeldOut), evaluate_rows: 1, device: device.clone() }
 }
 
 /// Equation 3 with alpha_h = 1.
-fn distill(alpha_soft: f64, tau: f64) -> DistillPlan {
+pub(super) fn distill(alpha_soft: f64, tau: f64) -> DistillPlan {
     DistillPlan {
         hard: 1.0.into(),
         soft: alpha_soft.into(),
@@ -109,7 +111,7 @@ fn distill(alpha_soft: f64, tau: f64) -> DistillPlan {
 }
 
 /// Puts each parameter's gradient in the parameter's place, where [`Weights::of`] reads it by name.
-struct GradientInPlace(GradientsParams);
+pub(super) struct GradientInPlace(pub GradientsParams);
 
 impl ModuleMapper for GradientInPlace {
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
@@ -155,9 +157,10 @@ fn gradients_on(device: &Device, loss_kind: Kind, gradient_kind: Kind) {
         };
         let method = dwt(&teacher, plan, 1, device);
         let student = model("student", &student, &device.clone().autodiff());
-        let loss = method.losses(&[&student], &batch, &method.settings(0), method.size(&batch), &mut Dropout::off()).remove(0);
-        let StepLoss { total, hard, soft } = loss;
-        let found = [total.clone(), hard, soft.unwrap()].map(|loss| loss.into_scalar::<f32>());
+        let (at, whole) = (method.settings(0), method.size(&batch));
+        let loss = method.losses(&[&student], &batch, &at, whole, &mut [Dropout::off()]).remove(0);
+        let ModelLoss { total, hard, mut soft } = loss;
+        let found = [total.clone(), hard, soft.remove(0).unwrap()].map(|loss| loss.into_scalar::<f32>());
         eprintln!("{}: total, hard and soft loss", case.name);
         close(&found, &[case.total, case.hard, case.soft], loss_kind);
 
@@ -168,12 +171,12 @@ fn gradients_on(device: &Device, loss_kind: Kind, gradient_kind: Kind) {
 }
 
 /// A method on batches that are given, over and over.
-struct Fixed {
-    method: Dwt,
-    batches: Vec<MaskedBatch>,
+pub(super) struct Fixed<M> {
+    pub method: M,
+    pub batches: Vec<MaskedBatch>,
 }
 
-impl Method for Fixed {
+impl<M: Method<Model = BertForMaskedLm, Batch = MaskedBatch>> Method for Fixed<M> {
     type Model = BertForMaskedLm;
     type Batch = MaskedBatch;
 
@@ -189,7 +192,7 @@ impl Method for Fixed {
         self.method.size(batch)
     }
 
-    fn settings(&self, step: u64) -> Settings {
+    fn settings(&self, step: u64) -> Vec<Settings> {
         self.method.settings(step)
     }
 
@@ -197,15 +200,15 @@ impl Method for Fixed {
         &self,
         models: &[&BertForMaskedLm],
         batch: &MaskedBatch,
-        at: &Settings,
+        at: &[Settings],
         whole: BatchSize,
-        dropout: &mut Dropout,
-    ) -> Vec<StepLoss> {
+        dropout: &mut [Dropout],
+    ) -> Vec<ModelLoss> {
         self.method.losses(models, batch, at, whole, dropout)
     }
 
-    fn held_out(&self, models: &[&BertForMaskedLm]) -> upstill::Result<Vec<f64>> {
-        Ok(vec![0.0; models.len()])
+    fn held_out(&self, models: &[&BertForMaskedLm]) -> upstill::Result<HeldOut> {
+        Ok(vec![0.0; models.len()].into())
     }
 }
 
@@ -241,12 +244,8 @@ fn twenty_steps_of_each_optimizer_are_pytorchs() {
         for micro_batch in [train.batch, 3] {
             let method =
                 Fixed { method: dwt(&teacher, distill(2.0, 2.0), train.steps, &Device::flex()), batches: batches.clone() };
-            let learner = Learner {
-                name: "model".to_owned(),
-                model: model("student", &student, &Device::flex().autodiff()),
-                optimizer: Optimizer::new(&train),
-            };
-            let options = FitOptions { train: &train, micro_batch, dropout: 0.0, seed: 1, done: 0 };
+            let learner = Learner::new(model("student", &student, &Device::flex().autodiff()), &train, 0.0, 1);
+            let options = FitOptions { train: &train, micro_batch, done: 0 };
             let mut records = Vec::new();
             let trained = fit(&method, vec![learner], &options, |record, _| {
                 records.push(record.clone());

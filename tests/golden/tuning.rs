@@ -5,7 +5,6 @@ use serde::Deserialize;
 use upstill::config::{OptimizerKind, TrainPlan};
 use upstill::methods::{EncodedTask, Finetune};
 use upstill::model::{BertClassifier, BertShape, Weights};
-use upstill::optim::Optimizer;
 use upstill::tasks::{Example, Kind as Asks, Label, Metric, Split, Task};
 use upstill::train::{FitOptions, Flow, Learner, fit};
 
@@ -89,8 +88,8 @@ fn twenty_steps_of_fine_tuning_are_those_of_transformers() {
             checkpoint_every: 0,
             keep_checkpoints: 0,
         };
-        let learner = Learner { name: "classifier".to_owned(), model, optimizer: Optimizer::new(&train) };
-        let options = FitOptions { train: &train, micro_batch: batch, dropout: 0.0, seed: 1, done: 0 };
+        let learner = Learner::new(model, &train, 0.0, 1);
+        let options = FitOptions { train: &train, micro_batch: batch, done: 0 };
         let (mut losses, mut norms) = (Vec::new(), Vec::new());
         let trained = fit(&method, vec![learner], &options, |record, _| {
             losses.push(record.loss);

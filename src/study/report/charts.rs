@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::read::{Material, Run};
-use crate::log::StepRecord;
+use crate::log::{ModelRecord, StepRecord};
 use crate::study::figure::{
     Axis, COLOURS, Chart, DotPlot, DotRow, Point, Reference, Series, band_over, dot_plot, ema, line_chart, mean_over, number,
 };
@@ -23,6 +23,7 @@ const LOSSES: Quantity = Quantity { label: LOSS, log: false, from_zero: false, s
 const NORM: Quantity = Quantity { label: "global norm, log scale", log: true, from_zero: false, settle: 0.0 };
 const SPEED: Quantity = Quantity { label: "tokens/s", log: false, from_zero: true, settle: 0.06 };
 const SCORES: Quantity = Quantity { label: "score", log: false, from_zero: false, settle: 0.0 };
+const SHARE: Quantity = Quantity { label: "share", log: false, from_zero: true, settle: 0.0 };
 const SETTING: Quantity = Quantity { label: "", log: false, from_zero: true, settle: 0.0 };
 /// More arms than this are drawn apart, by teacher.
 const TOGETHER: usize = 8;
@@ -67,8 +68,59 @@ pub(super) fn of_results(material: &Material) -> Vec<Figure> {
         };
         figures.extend(dots(material, &arms, (&format!("Score on {task}"), "score"), scores));
     }
+    figures.extend(agreement(&arms));
     figures.extend(by_step(&arms));
     figures
+}
+
+/// How often models that train together have the same most likely candidate; each pair once.
+fn agreement(arms: &[Drawn]) -> Option<Figure> {
+    let pairs = |arm: &Drawn| -> Vec<String> {
+        let found = arm.runs.iter().flat_map(|run| &run.steps).find(|record| !record.agreement.is_empty());
+        found.into_iter().flat_map(|record| record.agreement.keys().cloned()).collect()
+    };
+    let mut seen: Vec<(&std::path::Path, String)> = Vec::new();
+    let mut all = Vec::new();
+    for arm in arms {
+        let run = arm.runs.first().map(|run| run.dir.as_path());
+        for pair in pairs(arm) {
+            let Some(run) = run.filter(|run| !seen.contains(&(*run, pair.clone()))) else { continue };
+            let curves = curves(&arm.runs, |record| record.agreement.get(&pair).copied());
+            let whose = arm.arm.model.as_ref().and_then(|model| arm.arm.name.strip_suffix(&format!(": {model}")));
+            let name = format!("{}: {}", whose.unwrap_or(&arm.arm.name), pair.replace('/', " and "));
+            all.push(Series { name, curve: mean_over(&curves), band: band_over(&curves), ..named(arm) });
+            seen.push((run, pair));
+        }
+    }
+    let caption = "Share of held-out masked tokens where both have the same most likely candidate.";
+    figure(("Agreement between models".into(), caption.into()), SHARE, all, Vec::new())
+}
+
+/// What each model learns from each other one, where some model learns from several.
+fn by_direction(arms: &[Drawn]) -> Vec<Figure> {
+    let sources = |arm: &Drawn| -> Vec<String> {
+        let own = arm.runs.iter().flat_map(|run| &run.steps).find_map(|record| own_record(record, arm.arm.model.as_deref()?));
+        own.map_or_else(Vec::new, |own| own.from.iter().map(|soft| soft.name.clone()).collect())
+    };
+    if arms.iter().all(|arm| sources(arm).len() < 2) {
+        return Vec::new();
+    }
+    let of_arm = |arm: &Drawn| {
+        let (model, from) = (arm.arm.model.clone().unwrap_or_default(), sources(arm));
+        let drawn = |from: &String| {
+            let one = [arm];
+            let what = (format!("Soft loss of {} from {from}", arm.arm.name), "Divergence from it, before its weight");
+            smoothed(what, LOSSES, &one, |record| {
+                own_record(record, &model)?.from.iter().find(|soft| soft.name == *from)?.loss_soft
+            })
+        };
+        from.iter().filter_map(drawn).collect::<Vec<_>>()
+    };
+    arms.iter().flat_map(of_arm).collect()
+}
+
+fn own_record<'a>(record: &'a StepRecord, model: &str) -> Option<&'a ModelRecord> {
+    record.models.iter().find(|own| own.name == model)
 }
 
 /// Scores of fine-tuned checkpoints over pre-training (Lee et al. 2023, figures 3 and 4).
@@ -113,6 +165,7 @@ pub(super) fn of_training(material: &Material) -> Vec<Figure> {
         let soft = (format!("Soft loss{panel}"), "Divergence from the teacher, before its weight");
         figures.extend(smoothed(soft, LOSSES, arms, |r| r.loss_soft));
     }
+    figures.extend(by_direction(&arms));
     figures.extend(scheduled("Weight of the soft loss", &arms, |r| r.alpha_soft));
     if arms.iter().flat_map(|arm| &arm.runs).flat_map(|run| &run.steps).any(|record| record.alpha_hard != 1.0) {
         figures.extend(scheduled("Weight of the hard loss", &arms, |r| Some(r.alpha_hard)));
@@ -188,11 +241,11 @@ fn smoothed(
     (heading, about): (String, &str),
     y: Quantity,
     arms: &[&Drawn],
-    pick: impl Fn(&StepRecord) -> Option<f64> + Copy,
+    pick: impl Fn(&StepRecord) -> Option<f64>,
 ) -> Option<Figure> {
     let mut window_steps: f64 = 0.0;
     let series = arms.iter().map(|arm| {
-        let runs = curves(&arm.runs, pick);
+        let runs = curves(&arm.runs, &pick);
         let raw = mean_over(&runs);
         let window = (raw.len() as f64 / 60.0).max(1.0);
         let smooth: Vec<Vec<Point>> = runs.iter().map(|run| ema(run, window)).collect();

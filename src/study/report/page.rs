@@ -83,10 +83,10 @@ fn finding(study: &Study) -> String {
         table::spread(loss, 3),
         plural(best.seeds, "seed")
     );
-    let Some(baseline) = study.baseline() else { return lowest + "." };
-    if baseline.name == best.name {
+    if study.baseline().is_some_and(|baseline| baseline.name == best.name) {
         return lowest + ". No other student did better.";
     }
+    let Some(baseline) = study.reference(best) else { return lowest + "." };
     let Some(found) = study.difference(best) else {
         return format!("{lowest}. With so few seeds, what it differs by from {} may be chance.", baseline.name);
     };
@@ -122,7 +122,7 @@ fn results(material: &Material) -> String {
     }
     if let Some(baseline) = study.baseline() {
         let shown = study.arms.iter().any(|arm| study.difference(arm).is_some());
-        let name = escape(&baseline.name);
+        let name = if study.has_references() { "the arm named beside it".into() } else { escape(&baseline.name) };
         out += &if shown {
             format!(
                 ". Difference from {name} with its 95 % interval (Student's t, paired where seeds match); p is two-sided and not corrected for the number of arms"

@@ -16,6 +16,8 @@ use crate::train::{SeedScores, read_checkpoint_scores};
 pub struct Run {
     /// The run directory.
     pub dir: PathBuf,
+    /// Which of several models that train together this is the view of.
+    pub model: Option<String>,
     /// Of the plan.
     pub seed: u64,
     /// `plan.toml`, as it stands.
@@ -68,7 +70,11 @@ pub fn read(dirs: &[PathBuf]) -> Result<Vec<Material>> {
         }
     }
     if !loose.is_empty() {
-        materials.push(compare(loose));
+        let views = |run: Run| match &several(&run)[..] {
+            [] => vec![Ok(run)],
+            models => models.iter().map(|model| of_model(run.clone(), Some(model))).collect(),
+        };
+        materials.push(compare(loose.into_iter().flat_map(views).collect::<Result<_>>()?));
     }
     Ok(materials)
 }
@@ -76,8 +82,29 @@ pub fn read(dirs: &[PathBuf]) -> Result<Vec<Material>> {
 fn read_study(dir: &Path) -> Result<Material> {
     let study: Study = read_json(&dir.join("study.json"))?.unwrap_or_default();
     let present = |arm: &Arm| arm.runs.iter().map(|run| dir.join(&run.path)).filter(|path| is_run(path)).collect::<Vec<_>>();
-    let runs = study.arms.iter().map(|arm| present(arm).iter().map(|path| read_run(path)).collect()).collect::<Result<_>>()?;
+    let read = |arm: &Arm| present(arm).iter().map(|path| of_model(read_run(path)?, arm.model.as_deref())).collect();
+    let runs = study.arms.iter().map(read).collect::<Result<_>>()?;
     Ok(Material { study, runs })
+}
+
+/// A run as one of its several models saw it.
+fn of_model(mut run: Run, model: Option<&str>) -> Result<Run> {
+    if let Some(model) = model {
+        run.steps = run.steps.iter().filter_map(|record| record.of(model)).collect();
+        run.finetuned = read_checkpoint_scores(&run.dir, Some(model))?;
+        if let Some(summary) = &mut run.summary {
+            summary.held_out_loss = summary.held_out_loss_of(Some(model));
+        }
+        run.model = Some(model.to_owned());
+    }
+    Ok(run)
+}
+
+/// The models that a run trains together; none when it trains one.
+fn several(run: &Run) -> Vec<String> {
+    let models = run.plan.get("models").and_then(toml::Value::as_array);
+    let name = |model: &toml::Value| Some(model.get("name")?.as_str()?.to_owned());
+    models.into_iter().flatten().filter_map(name).collect()
 }
 
 fn read_run(dir: &Path) -> Result<Run> {
@@ -94,13 +121,14 @@ fn read_run(dir: &Path) -> Result<Run> {
     let seed = plan.get("seed").and_then(toml::Value::as_integer).and_then(|seed| u64::try_from(seed).ok()).unwrap_or(0);
     Ok(Run {
         dir: dir.into(),
+        model: None,
         seed,
         plan_text,
         plan,
         info: read_text(&dir.join("run.json"))?,
         steps,
         summary: read_json(&dir.join("summary.json"))?,
-        finetuned: read_checkpoint_scores(dir)?,
+        finetuned: read_checkpoint_scores(dir, None)?,
     })
 }
 
@@ -144,7 +172,8 @@ fn compare(runs: Vec<Run>) -> Material {
     let mut groups: Vec<(toml::Table, Vec<Run>)> = Vec::new();
     for run in runs {
         let key = without_seed(&run.plan);
-        match groups.iter_mut().find(|(other, _)| !key.is_empty() && *other == key) {
+        let same = |other: &toml::Table, group: &[Run]| !key.is_empty() && *other == key && group[0].model == run.model;
+        match groups.iter_mut().find(|(other, group)| same(other, group)) {
             Some((_, group)) => group.push(run),
             None => groups.push((key, vec![run])),
         }
@@ -176,7 +205,11 @@ fn arm_of(runs: &[Run], teachers: &[String]) -> Arm {
     };
     let has_teacher = first.plan.contains_key("teacher");
     let mut arm = Arm {
-        name: common_name(runs),
+        name: match &first.model {
+            Some(model) => format!("{}: {model}", common_name(runs)),
+            None => common_name(runs),
+        },
+        model: first.model.clone(),
         method: first.plan.get("method").map(plain).unwrap_or_default(),
         teacher: teacher(first).map(|from| last_name(Path::new(&from))),
         soft: at("distill", "soft").filter(|_| has_teacher),
@@ -241,7 +274,8 @@ fn tell_apart(arms: &mut [Arm]) {
     let names: Vec<String> = arms.iter().map(|arm| arm.name.clone()).collect();
     for arm in arms {
         if names.iter().filter(|name| **name == arm.name).count() > 1 {
-            arm.name = arm.runs[0].path.display().to_string();
+            let place = arm.runs[0].path.display().to_string();
+            arm.name = arm.model.as_ref().map_or(place.clone(), |model| format!("{place}: {model}"));
         }
     }
 }
@@ -271,6 +305,16 @@ mod tests {
         assert_eq!(arms, [("small", 1, false), ("dwt", 2, false), ("alone", 1, false)].map(|(n, s, _)| (n, s, n == "small")));
         assert_eq!(found.study.arms[1].soft.as_deref(), Some("4 -> 1 linear"));
         assert_eq!(found.study.arms[1].teacher.as_deref(), Some("small"));
+    }
+
+    #[test]
+    fn a_run_of_several_models_is_an_arm_for_each() {
+        let both = run("runs/both", "seed = 1\nmethod = 'cotrain'\n[[models]]\nname = 'large'\n[[models]]\nname = 'small'");
+        assert_eq!(several(&both), ["large", "small"]);
+        let views = ["large", "small"].map(|model| of_model(both.clone(), Some(model)).unwrap());
+        let found = compare(views.to_vec());
+        let arms: Vec<_> = found.study.arms.iter().map(|arm| (arm.name.as_str(), arm.model.as_deref().unwrap())).collect();
+        assert_eq!(arms, [("both: large", "large"), ("both: small", "small")]);
     }
 
     #[test]

@@ -35,11 +35,19 @@ pub fn terminal_table(study: &Study) -> String {
 
 /// Arm by arm: the held-out loss and its difference from the baseline's.
 pub(super) fn losses(study: &Study) -> Table {
-    let against = study.baseline().map_or_else(String::new, |arm| format!("− {} [95 %]", arm.name));
+    let against = match study.has_references() {
+        true => "− that of … [95 %]".to_owned(),
+        false => study.baseline().map_or_else(String::new, |arm| format!("− {} [95 %]", arm.name)),
+    };
+    let reference = |arm: &Arm| study.reference(arm).filter(|_| study.has_references()).map(|arm| arm.name.clone());
+    // What a run costs matters where it trains several models.
+    let priced = study.arms.iter().any(|arm| arm.model.is_some());
+    let price = move |cost: Option<f64>| cost.filter(|_| priced).map(flops).unwrap_or_default();
     let columns: Vec<Column> = vec![
         ("arm".into(), Box::new(|arm| arm.name.clone())),
         ("held-out loss".into(), Box::new(|arm| arm.held_out_loss.map_or("–".into(), |loss| spread(loss, 3)))),
         (against, Box::new(|arm| study.difference(arm).filter(|_| !arm.is_teacher).map(difference).unwrap_or_default())),
+        ("compared with".into(), Box::new(move |arm| reference(arm).unwrap_or_default())),
         ("p".into(), Box::new(|arm| study.difference(arm).filter(|_| !arm.is_teacher).map(|d| p_value(d.p)).unwrap_or_default())),
         ("seeds".into(), Box::new(|arm| arm.seeds.to_string())),
         ("teacher".into(), Box::new(|arm| arm.teacher.clone().unwrap_or_default())),
@@ -47,6 +55,8 @@ pub(super) fn losses(study: &Study) -> Table {
         ("start".into(), Box::new(|arm| arm.start.clone().unwrap_or_default())),
         ("parameters".into(), Box::new(|arm| arm.parameters.map(|n| count(n as f64)).unwrap_or_default())),
         ("time a run".into(), Box::new(|arm| arm.seconds.map(time).unwrap_or_default())),
+        ("FLOP a run".into(), Box::new(move |arm| price(arm.flops))),
+        ("with its teacher's".into(), Box::new(move |arm| price(arm.flops_with_teacher))),
     ];
     table(study, columns)
 }
@@ -123,7 +133,7 @@ pub(super) fn html(table: &Table, notes: impl Fn(usize) -> String) -> String {
 }
 
 fn is_words(head: &str) -> bool {
-    ["arm", "teacher", "soft weight", "start"].contains(&head)
+    ["arm", "compared with", "teacher", "soft weight", "start"].contains(&head)
 }
 
 pub(super) fn spread(value: MeanSd, decimals: usize) -> String {
@@ -158,6 +168,20 @@ pub(super) fn count(value: f64) -> String {
         v if v >= 1e4 => format!("{:.0} k", v / 1e3),
         v => number(v),
     }
+}
+
+/// `9.51 T`: three digits.
+fn flops(value: f64) -> String {
+    let thousands = ((value.max(1.0).log10() / 3.0) as usize).min(6);
+    let value = value / 1e3f64.powi(thousands as i32);
+    let digits = if value >= 100.0 {
+        0
+    } else if value >= 10.0 {
+        1
+    } else {
+        2
+    };
+    format!("{value:.digits$} {}", ["", "k", "M", "G", "T", "P", "E"][thousands])
 }
 
 pub(super) fn time(seconds: f64) -> String {

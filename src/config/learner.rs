@@ -1,0 +1,158 @@
+//! The models that a run trains: their plans, and how a co-training run file comes to them.
+
+use serde::{Deserialize, Serialize};
+
+use super::estimate::{Parameters, parameters};
+use super::plan::*;
+use super::{RunFile, Schedule};
+
+/// The name of the one model that most methods train.
+pub const MODEL: &str = "model";
+
+/// What the one teacher that isn't trained is called among those that a model learns from.
+pub const TEACHER: &str = "teacher";
+
+/// A model that a run trains: its shape, its loss, its optimizer.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LearnerPlan {
+    /// What it is called in folders, logs and reports.
+    pub name: String,
+    /// Decides its initial weights and its dropout.
+    pub seed: u64,
+    /// Weight of its hard loss.
+    pub hard: Schedule,
+    /// Learning rate.
+    pub lr: Schedule,
+    /// Update rule.
+    pub optimizer: OptimizerKind,
+    /// Added to the root of the second moment.
+    pub epsilon: f64,
+    /// Weight decay; never on biases and layer norms.
+    pub weight_decay: f64,
+    /// Largest global gradient norm; 0 does not clip.
+    pub clip: f64,
+    /// Whom it learns from; a direction whose weight is always 0 is none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub from: Vec<SourcePlan>,
+    /// Its dimensions.
+    pub shape: ModelPlan,
+}
+
+/// Whom a model learns from: another model of the run, or the fixed [`TEACHER`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SourcePlan {
+    /// Whose predictions are the soft targets.
+    pub name: String,
+    /// Weight of this soft loss.
+    pub soft: Schedule,
+    /// Temperature of both softmaxes of this soft loss.
+    pub temperature: Schedule,
+}
+
+impl LearnerPlan {
+    /// Its parameters, and those without its head.
+    pub fn parameters(&self) -> Parameters {
+        parameters(&self.shape)
+    }
+
+    /// The run's training plan with this model's optimizer, rate and clipping.
+    pub fn train(&self, run: &TrainPlan) -> TrainPlan {
+        TrainPlan {
+            lr: self.lr.clone(),
+            optimizer: self.optimizer,
+            epsilon: self.epsilon,
+            weight_decay: self.weight_decay,
+            clip: self.clip,
+            ..run.clone()
+        }
+    }
+}
+
+impl Plan {
+    /// The models that the run trains, in the order of its logs: one called `model`, or the several of a co-training run.
+    pub fn learners(&self) -> Vec<LearnerPlan> {
+        if !self.models.is_empty() {
+            return self.models.clone();
+        }
+        let train = &self.train;
+        vec![LearnerPlan {
+            name: MODEL.to_owned(),
+            seed: self.seed,
+            hard: self.distill.hard.clone(),
+            lr: train.lr.clone(),
+            optimizer: train.optimizer,
+            epsilon: train.epsilon,
+            weight_decay: train.weight_decay,
+            clip: train.clip,
+            from: Vec::new(),
+            shape: self.model.clone(),
+        }]
+    }
+}
+
+/// The models of a co-training run file, the largest first. What a model doesn't say is as in `[model]`, `[train]` and
+/// `[distill]`; unless the file says otherwise it learns from every partner and from the teacher.
+pub(super) fn models(
+    file: &RunFile,
+    shared: &ModelPlan,
+    distill: &DistillPlan,
+    train: &TrainPlan,
+    has_teacher: bool,
+) -> Vec<LearnerPlan> {
+    let mut models: Vec<LearnerPlan> = file.models().map(|name| one(file, name, shared, distill, train)).collect();
+    // By name first, so that equal sizes are in a fixed order.
+    models.sort_by_key(|model| std::cmp::Reverse(model.parameters().total));
+    let mut names: Vec<String> = models.iter().map(|model| model.name.clone()).collect();
+    names.extend(has_teacher.then(|| TEACHER.to_owned()));
+    for model in &mut models {
+        let others = names.iter().filter(|name| **name != model.name);
+        let never = |soft: &Schedule| soft.as_constant() == Some(0.0);
+        model.from = others.map(|from| source(file, &model.name, from, distill)).filter(|source| !never(&source.soft)).collect();
+    }
+    models
+}
+
+fn one(file: &RunFile, name: &str, shared: &ModelPlan, distill: &DistillPlan, train: &TrainPlan) -> LearnerPlan {
+    let key = |leaf: &str| format!("models.{name}.{leaf}");
+    let whole = |leaf: &str| file.try_whole(&key(leaf)).map(|number| number as usize);
+    // The rules of [model] follow this model's own width, not the shared one.
+    let ruled = |leaf: &str, rule: usize| {
+        whole(leaf).or(file.try_whole(&format!("model.{leaf}")).map(|number| number as usize)).unwrap_or(rule)
+    };
+    let number = |leaf: &str, shared: f64| file.try_number(&key(leaf)).unwrap_or(shared);
+    let schedule = |leaf: &str, shared: &Schedule| file.try_schedule(&key(leaf)).unwrap_or_else(|| shared.clone());
+    let hidden = whole("hidden").unwrap_or(shared.hidden);
+    let optimizer = file.word(&key("optimizer"), OptimizerKind::from_word, train.optimizer);
+    LearnerPlan {
+        name: name.to_owned(),
+        seed: file.try_whole(&key("seed")).unwrap_or(file.whole("seed")),
+        hard: schedule("hard", &distill.hard),
+        lr: schedule("lr", &train.lr),
+        optimizer,
+        epsilon: file.try_number("train.epsilon").unwrap_or(optimizer.epsilon()),
+        weight_decay: number("weight_decay", train.weight_decay),
+        clip: number("clip", train.clip),
+        from: Vec::new(),
+        shape: ModelPlan {
+            layers: whole("layers").unwrap_or(shared.layers),
+            hidden,
+            heads: ruled("heads", (hidden / 64).max(1)),
+            intermediate: ruled("intermediate", hidden.saturating_mul(4)),
+            dropout: number("dropout", shared.dropout),
+            ..shared.clone()
+        },
+    }
+}
+
+fn source(file: &RunFile, model: &str, from: &str, distill: &DistillPlan) -> SourcePlan {
+    let schedule = |leaf: &str, shared: &Schedule| {
+        file.try_schedule(&format!("models.{model}.from.{from}.{leaf}")).unwrap_or_else(|| shared.clone())
+    };
+    SourcePlan {
+        name: from.to_owned(),
+        soft: schedule("soft", &distill.soft),
+        temperature: schedule("temperature", &distill.temperature),
+    }
+}

@@ -1,0 +1,115 @@
+//! Models that teach each other while they train (Lee et al. 2023b, "co-training and co-distillation"), with or without a
+//! fixed teacher that all of them learn from too.
+
+use std::collections::BTreeMap;
+
+use super::masked_lm::{MaskedLm, Objective};
+use super::teacher::Teacher;
+use super::{BatchSize, HeldOut, Method, ModelLoss, Settings, SoftSettings, TEACHER};
+use crate::batch::MaskedBatch;
+use crate::config::{DistillPlan, LearnerPlan, SourcePlan};
+use crate::error::Result;
+use crate::kernels::{Form, Logits};
+use crate::model::{BatchTensors, BertForMaskedLm, Dropout};
+
+/// On the same masked batch, model `i` minimises `alpha_h(i) * H + sum over j of alpha_s(j to i) * S(p_j, p_i)`, with p_j cut
+/// off from its graph. Each model makes one forward pass a batch: what it tells its partners is what it trains on, dropout
+/// included. A model that learns from nobody at a step trains as it would alone, to the bit.
+///
+/// Only the abstract of the paper is public to us: that there is one weight and one temperature a direction is chosen here.
+pub struct Cotrain {
+    data: MaskedLm,
+    distill: DistillPlan,
+    models: Vec<LearnerPlan>,
+    steps: u64,
+    teacher: Option<Box<dyn Teacher>>,
+    form: Form,
+}
+
+impl Cotrain {
+    /// The models of a plan, in its order, over `steps` steps. Of `distill` it reads positions, label smoothing and the factor
+    /// of the temperature; weights and temperatures are the models' own.
+    pub fn new(
+        data: MaskedLm,
+        distill: DistillPlan,
+        models: Vec<LearnerPlan>,
+        steps: u64,
+        teacher: Option<Box<dyn Teacher>>,
+    ) -> Self {
+        let form = Form::of(&data.device);
+        Self { data, distill, models, steps, teacher, form }
+    }
+
+    fn soft_settings(&self, source: &SourcePlan, step: u64) -> SoftSettings {
+        SoftSettings {
+            from: source.name.clone(),
+            alpha: source.soft.at(step, self.steps),
+            temperature: source.temperature.at(step, self.steps),
+        }
+    }
+}
+
+impl Method for Cotrain {
+    type Model = BertForMaskedLm;
+    type Batch = MaskedBatch;
+
+    fn batches(&self, from: u64, to: u64) -> Box<dyn Iterator<Item = MaskedBatch> + '_> {
+        self.data.batches(from, to)
+    }
+
+    fn split(&self, batch: &MaskedBatch, rows: usize) -> Vec<MaskedBatch> {
+        batch.split(rows).collect()
+    }
+
+    fn size(&self, batch: &MaskedBatch) -> BatchSize {
+        MaskedLm::size(batch)
+    }
+
+    fn settings(&self, step: u64) -> Vec<Settings> {
+        let of = |plan: &LearnerPlan| Settings {
+            alpha_hard: plan.hard.at(step, self.steps),
+            soft: plan.from.iter().map(|source| self.soft_settings(source, step)).collect(),
+        };
+        self.models.iter().map(of).collect()
+    }
+
+    fn losses(
+        &self,
+        models: &[&BertForMaskedLm],
+        batch: &MaskedBatch,
+        at: &[Settings],
+        whole: BatchSize,
+        dropout: &mut [Dropout],
+    ) -> Vec<ModelLoss> {
+        let batch = BatchTensors::new(batch, &self.data.device).with_form(self.form);
+        let objective = Objective { distill: &self.distill, batch: &batch, whole, form: self.form };
+        let passes: Vec<_> = models.iter().zip(dropout).map(|(model, dropout)| objective.pass(model, dropout)).collect();
+
+        let is_asked = |name: &str| at.iter().flat_map(|at| &at.soft).any(|soft| soft.from == name && soft.alpha != 0.0);
+        let mut signals: BTreeMap<&str, Logits> = BTreeMap::new();
+        for ((plan, model), pass) in self.models.iter().zip(models).zip(&passes).filter(|((plan, _), _)| is_asked(&plan.name)) {
+            signals.insert(&plan.name, objective.overhear(model, pass));
+        }
+        if let Some(teacher) = self.teacher.as_deref().filter(|_| is_asked(TEACHER)) {
+            signals.insert(TEACHER, objective.ask(teacher));
+        }
+
+        let loss = |((model, pass), at): ((&&BertForMaskedLm, _), &Settings)| {
+            let heard: Vec<Option<Logits>> = at.soft.iter().map(|soft| signals.get(soft.from.as_str()).cloned()).collect();
+            objective.loss(model, pass, at, &heard)
+        };
+        models.iter().zip(&passes).zip(at).map(loss).collect()
+    }
+
+    /// Also how often two of the models, and each model and the fixed teacher, agree.
+    fn held_out(&self, models: &[&BertForMaskedLm]) -> Result<HeldOut> {
+        let found = self.data.score(models, self.teacher.as_deref())?;
+        let name = |at: usize| &self.models[at].name;
+        let mut agreement: BTreeMap<String, f64> =
+            found.agreement.iter().map(|&(a, b, share)| (format!("{}/{}", name(a), name(b)), share)).collect();
+        for (at, score) in found.scores.iter().enumerate() {
+            agreement.extend(score.teacher_agreement.map(|share| (format!("{}/{TEACHER}", name(at)), share)));
+        }
+        Ok(HeldOut { losses: found.scores.iter().map(|score| score.held_out_loss).collect(), agreement })
+    }
+}

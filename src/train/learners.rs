@@ -1,0 +1,123 @@
+//! A run's models and its method, from its plan: before step 1, or as a checkpoint has them.
+
+use std::path::{Path, PathBuf};
+
+use burn::tensor::Device;
+
+use super::Learner;
+use crate::batch::{BatchOptions, Batches, MaskedBatch, Masking, Split};
+use crate::config::{LearnerPlan, MODEL, Method as MethodName, ModelPlan, Plan, Start};
+use crate::error::Result;
+use crate::methods::{Cotrain, Dwt, MaskedLm, Method, ModelTeacher, Teacher, UniformTeacher, standalone};
+use crate::model::{BertForMaskedLm, BertShape, ModelFolder, Weights, remap};
+use crate::optim::Optimizer;
+use crate::tokens::Shards;
+
+/// Any method over masked language models.
+pub(super) type MaskedMethod = dyn Method<Model = BertForMaskedLm, Batch = MaskedBatch>;
+
+/// Where a model of this name lies, in its run's folder and in each checkpoint: `model`, or `model/NAME` of several.
+pub fn model_folder(name: &str) -> PathBuf {
+    if name == MODEL { PathBuf::from(MODEL) } else { Path::new(MODEL).join(name) }
+}
+
+/// The run and the name of a model that lies at `RUN/model/NAME`.
+pub fn model_of_run(path: &Path) -> Option<(PathBuf, String)> {
+    let (name, models) = (path.file_name()?.to_str()?, path.parent()?);
+    let run = if models.file_name()? == MODEL { models.parent()? } else { return None };
+    run.join("plan.toml").is_file().then(|| (run.to_owned(), name.to_owned()))
+}
+
+/// Where a model's optimizer has its state in a checkpoint.
+pub(super) fn optimizer_file(name: &str) -> PathBuf {
+    model_folder(name).with_file_name(format!("{name}.optimizer.safetensors"))
+}
+
+/// The plan's models before step 1, each with its own optimizer, rate, clipping and dropout.
+pub(super) fn learners(plan: &Plan, device: &Device) -> Result<Vec<Learner<BertForMaskedLm>>> {
+    let learner = |own: LearnerPlan| {
+        let train = own.train(&plan.train);
+        Ok(Learner {
+            model: initial(plan, &own, device)?,
+            optimizer: Optimizer::new(&train),
+            lr: own.lr,
+            clip: own.clip,
+            dropout: own.shape.dropout,
+            seed: own.seed,
+            name: own.name,
+        })
+    };
+    plan.learners().into_iter().map(learner).collect()
+}
+
+/// The same as a checkpoint has them.
+pub(super) fn restored(learners: Vec<Learner<BertForMaskedLm>>, checkpoint: &Path) -> Result<Vec<Learner<BertForMaskedLm>>> {
+    let restored = |mut learner: Learner<BertForMaskedLm>| {
+        let weights = Weights::read(&checkpoint.join(model_folder(&learner.name)).join("model.safetensors"))?;
+        learner.model = weights.load_into(learner.model)?;
+        let state = Weights::read(&checkpoint.join(optimizer_file(&learner.name)))?;
+        learner.optimizer.load_state(&learner.model, &state)?;
+        Ok(learner)
+    };
+    learners.into_iter().map(restored).collect()
+}
+
+/// A model before step 1: drawn from its seed, or the teacher's weights remapped.
+fn initial(plan: &Plan, own: &LearnerPlan, device: &Device) -> Result<BertForMaskedLm> {
+    let shape = shape(&own.shape);
+    let fresh = shape.init(own.seed, own.shape.initializer_range, device);
+    match (&plan.teacher, plan.distill.start) {
+        (Some(teacher), Start::Remap) => {
+            let teacher = ModelFolder::open(Path::new(&teacher.from))?;
+            remap(&teacher.weights()?, &teacher.shape, &shape)?.load_into(fresh)
+        }
+        _ => Ok(fresh),
+    }
+}
+
+fn shape(model: &ModelPlan) -> BertShape {
+    BertShape {
+        vocab_size: model.vocab_size,
+        hidden: model.hidden,
+        layers: model.layers,
+        heads: model.heads,
+        intermediate: model.intermediate,
+        max_positions: model.max_positions,
+        token_types: model.token_types,
+        norm_epsilon: 1e-12,
+    }
+}
+
+/// The plan's method, on a device without autodiff.
+pub(super) fn method(plan: &Plan, shards: &Shards, device: &Device) -> Result<Box<MaskedMethod>> {
+    let data = masked_lm(plan, shards, device)?;
+    let (distill, steps) = (plan.distill.clone(), plan.train.steps);
+    Ok(match (plan.method, teacher(plan, device)?) {
+        (MethodName::Cotrain, teacher) => Box::new(Cotrain::new(data, distill, plan.models.clone(), steps, teacher)),
+        (MethodName::Dwt, Some(teacher)) => Box::new(Dwt::new(data, distill, steps, teacher)),
+        _ => Box::new(standalone(data, distill, steps)),
+    })
+}
+
+fn teacher(plan: &Plan, device: &Device) -> Result<Option<Box<dyn Teacher>>> {
+    let Some(teacher) = &plan.teacher else { return Ok(None) };
+    Ok(Some(match &teacher.model {
+        Some(_) => Box::new(ModelTeacher::new(ModelFolder::open(Path::new(&teacher.from))?.load(device)?)),
+        None => Box::new(UniformTeacher { vocab_size: plan.model.vocab_size }),
+    }))
+}
+
+/// The batches of a plan.
+fn masked_lm(plan: &Plan, shards: &Shards, device: &Device) -> Result<MaskedLm> {
+    let masking = Masking { rate: plan.data.mask_rate, whole_word: plan.data.whole_word, rarity: plan.data.rarity };
+    let options =
+        BatchOptions { layout: plan.data.rows, length: plan.data.length, batch: plan.train.batch, seed: plan.seed, masking };
+    // Held-out rows come in small batches that fit wherever training fits; how they are batched changes nothing.
+    let held_out = BatchOptions { batch: plan.runtime.micro_batch.min(plan.train.batch).max(1), ..options };
+    Ok(MaskedLm {
+        train: Batches::new(shards, Split::Train, options)?,
+        held_out: Batches::new(shards, Split::HeldOut, held_out)?,
+        evaluate_rows: plan.train.evaluate_rows,
+        device: device.clone(),
+    })
+}
