@@ -223,7 +223,7 @@ fn add_columns(sums_v: &mut [f32], x_cv: &[f32]) {
 
 /// A matrix over a slice.
 #[derive(Clone, Copy)]
-struct Matrix<'a> {
+pub(super) struct Matrix<'a> {
     data: &'a [f32],
     rows: usize,
     columns: usize,
@@ -233,19 +233,24 @@ struct Matrix<'a> {
 
 impl<'a> Matrix<'a> {
     /// Row after row of `columns`.
-    fn new(data: &'a [f32], columns: usize) -> Self {
+    pub(super) fn new(data: &'a [f32], columns: usize) -> Self {
         let rows = data.len() / columns.max(1);
         assert_eq!(rows * columns, data.len(), "whole rows");
         Self { data, rows, columns, row_stride: columns as isize, column_stride: 1 }
     }
 
-    fn transposed(self) -> Self {
+    pub(super) fn transposed(self) -> Self {
         Self { rows: self.columns, columns: self.rows, row_stride: self.column_stride, column_stride: self.row_stride, ..self }
     }
 }
 
 /// `out += a b`, `out` row after row, on all threads.
 fn add_product(out: &mut [f32], a: Matrix, b: Matrix) {
+    add_product_on(gemm::Parallelism::Rayon(0), out, a, b);
+}
+
+/// `out += a b`, `out` row after row.
+pub(super) fn add_product_on(threads: gemm::Parallelism, out: &mut [f32], a: Matrix, b: Matrix) {
     assert!(a.columns == b.rows && out.len() == a.rows * b.columns, "shapes of a product");
     // SAFETY: a `Matrix` covers its slice, transposed or not, and `out` has the product's shape, as just asserted.
     unsafe {
@@ -268,7 +273,7 @@ fn add_product(out: &mut [f32], a: Matrix, b: Matrix) {
             false,
             false,
             false,
-            gemm::Parallelism::Rayon(0),
+            threads,
         );
     }
 }

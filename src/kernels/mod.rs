@@ -10,6 +10,7 @@ mod attach;
 mod cpu;
 #[cfg(feature = "wgpu")]
 mod gpu;
+mod lstm;
 mod row;
 
 /// The definition of the distillation loss, and its cases.
@@ -21,6 +22,7 @@ use burn::tensor::{Device, Int, Tensor};
 use crate::device::is_cpu;
 use crate::error::{Error, Result};
 pub use dwt_loss::DwtLoss;
+pub use lstm::{Direction, bilstm, lstm_composed};
 
 /// Which form of an operation runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

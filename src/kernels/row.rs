@@ -199,7 +199,7 @@ const LOWEST: f32 = -87.3;
 /// e^x for x <= 0, within 2e-7 of itself; 0 below [`LOWEST`]; NaN for NaN. No branches and no tables, so that it is compiled to
 /// vector instructions: x = k ln 2 + r, and the polynomial of Cephes' `expf` (Moshier 1984) for e^r.
 #[inline(always)]
-fn exp(x: f32) -> f32 {
+pub(super) fn exp(x: f32) -> f32 {
     // Adding this rounds to a whole number, which is then in the lowest bits.
     const ROUNDER: f32 = 12_582_912.0;
     // ln 2 in two parts; the first has few bits, so that k times it is exact.

@@ -111,15 +111,8 @@ impl<'a> Finetune<'a> {
     }
 
     fn inputs(&self, batch: &[Encoded]) -> Inputs {
-        let length = batch.iter().map(|row| row.ids.len()).max().unwrap_or(1);
-        let fill = |of: &dyn Fn(&Encoded, usize) -> i32| -> Vec<i32> {
-            batch.iter().flat_map(|row| (0..length).map(move |i| of(row, i))).collect()
-        };
-        let ids = fill(&|row, i| row.ids.get(i).copied().unwrap_or(self.task.pad));
-        let types = fill(&|row, i| row.types.get(i).copied().unwrap_or(0));
-        let positions = fill(&|_, i| i as i32);
-        let segments = fill(&|row, i| i32::from(i < row.ids.len()));
-        Inputs::new(&ids, &positions, &segments, batch.len(), &self.device).with_types(&types)
+        let rows: Vec<(&[i32], &[i32])> = batch.iter().map(|row| (&row.ids[..], &row.types[..])).collect();
+        Inputs::padded(&rows, self.task.pad, &self.device)
     }
 
     fn loss(&self, model: &BertClassifier, batch: &[Encoded], whole: BatchSize, dropout: &mut Dropout) -> Tensor<1> {

@@ -1,7 +1,7 @@
 //! Dropout whose masks are a function of a key, not of a device's generator: the same on every device, and a resumed
 //! run needs no random state.
 
-use burn::tensor::{Tensor, TensorData};
+use burn::tensor::{Device, Tensor, TensorData};
 
 /// Draws the dropout masks of one forward pass. Each use is a new site; the mask of site `i` depends on `(key, i)` only.
 #[derive(Debug, Clone)]
@@ -20,6 +20,16 @@ impl Dropout {
     /// No dropout: evaluation, and every teacher.
     pub fn off() -> Self {
         Self::new(0.0, 0)
+    }
+
+    /// A mask of its own rate, for values that share it (a row's steps, say); none while dropout is off.
+    pub fn mask<const D: usize>(&mut self, rate: f64, shape: [usize; D], device: &Device) -> Option<Tensor<D>> {
+        if self.rate == 0.0 || rate == 0.0 {
+            return None;
+        }
+        let mask = mask(mix(self.key ^ mix(self.site)), rate, shape.iter().product());
+        self.site += 1;
+        Some(Tensor::from_data(TensorData::new(mask, shape), device))
     }
 
     /// Zeroes a random share of `x` and scales the rest up, so that the expectation stays (inverted dropout).
@@ -64,7 +74,6 @@ fn mix(x: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use burn::tensor::Device;
 
     #[test]
     fn a_mask_keeps_the_expectation_and_depends_on_the_key_alone() {

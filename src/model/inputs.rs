@@ -34,6 +34,19 @@ impl Inputs {
         Self { ids_bs: upload(ids), positions_bs: upload(positions), types_bs: None, attention_bias_b1ss }
     }
 
+    /// Rows of ids and token types, padded to the longest of them.
+    pub fn padded(rows: &[(&[i32], &[i32])], pad: i32, device: &Device) -> Self {
+        let length = rows.iter().map(|(ids, _)| ids.len()).max().unwrap_or(1);
+        let fill = |of: &dyn Fn(&(&[i32], &[i32]), usize) -> i32| -> Vec<i32> {
+            rows.iter().flat_map(|row| (0..length).map(move |i| of(row, i))).collect()
+        };
+        let ids = fill(&|(ids, _), i| ids.get(i).copied().unwrap_or(pad));
+        let types = fill(&|(_, types), i| types.get(i).copied().unwrap_or(0));
+        let positions = fill(&|_, i| i as i32);
+        let segments = fill(&|(ids, _), i| i32::from(i < ids.len()));
+        Self::new(&ids, &positions, &segments, rows.len(), device).with_types(&types)
+    }
+
     /// The same rows with a token type for each position.
     #[must_use]
     pub fn with_types(mut self, types: &[i32]) -> Self {
