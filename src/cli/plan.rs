@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use serde_json::json;
 
 use super::{DeviceArg, print_json};
-use crate::config::{RunFile, reference};
+use crate::config::{KEYS, RunFile, TRANSFER_KEYS, reference};
 use crate::error::{Error, Result};
 use crate::train::{plan_run, trial_speed};
 
@@ -32,7 +32,8 @@ pub struct Args {
 
 pub fn run(args: Args) -> Result<()> {
     if args.keys {
-        println!("{}", reference());
+        println!("{}", reference(KEYS));
+        println!("\n# With method = \"transfer\" the keys are these:\n{}", reference(TRANSFER_KEYS));
         return Ok(());
     }
     let path = args.run_file.ok_or_else(|| Error::new("no run file is named"))?;

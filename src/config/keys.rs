@@ -8,7 +8,7 @@ use super::schedule::EXAMPLES;
 use super::{Method, OptimizerKind, Positions, Precision, Rows, Schedule, Start};
 
 /// A key of a run file.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Key {
     /// Section and name: `distill.soft`.
     pub path: &'static str,
@@ -59,7 +59,7 @@ pub(super) enum Setting {
 use Fallback::{Rule, Value as Is};
 use Kind::{Flag, Number, Text, Whole, Word};
 
-const fn key(path: &'static str, kind: Kind, default: Fallback, doc: &'static str) -> Key {
+pub(super) const fn key(path: &'static str, kind: Kind, default: Fallback, doc: &'static str) -> Key {
     Key { path, kind, default, doc }
 }
 
@@ -110,9 +110,9 @@ pub const KEYS: &[Key] = &[
     key("runtime.threads", Whole, Is("0"), "CPU threads; 0 takes all"),
 ];
 
-/// The key of this name.
-pub(super) fn find(path: &str) -> Option<&'static Key> {
-    KEYS.iter().find(|key| key.path == path)
+/// The key of this name in a table.
+pub(super) fn find(table: &'static [Key], path: &str) -> Option<&'static Key> {
+    table.iter().find(|key| key.path == path)
 }
 
 /// Section and name of a path; the section of a top-level key is empty.
@@ -121,18 +121,18 @@ pub(super) fn split(path: &str) -> (&str, &str) {
 }
 
 /// Names of a section's keys, in order.
-pub(super) fn section(name: &str) -> Vec<&'static str> {
-    KEYS.iter().map(|key| split(key.path)).filter(|(section, _)| *section == name).map(|(_, leaf)| leaf).collect()
+pub(super) fn section(table: &'static [Key], name: &str) -> Vec<&'static str> {
+    table.iter().map(|key| split(key.path)).filter(|(section, _)| *section == name).map(|(_, leaf)| leaf).collect()
 }
 
 /// The name that was probably meant: within the section first, then the same name elsewhere, then anywhere alike.
-pub(super) fn nearest(path: &str) -> Option<&'static str> {
+pub(super) fn nearest(table: &'static [Key], path: &str) -> Option<&'static str> {
     let (section, leaf) = split(path);
     let alike = |a: &str, b: &str| strsim::normalized_damerau_levenshtein(a, b);
     let best = |keys: &mut dyn Iterator<Item = (&'static str, f64)>| {
         keys.filter(|(_, score)| *score >= 0.6).max_by(|a, b| a.1.total_cmp(&b.1)).map(|(path, _)| path)
     };
-    let paths = || KEYS.iter().map(|key| key.path);
+    let paths = || table.iter().map(|key| key.path);
     best(&mut paths().filter(|path| split(path).0 == section).map(|path| (path, alike(split(path).1, leaf))))
         .or_else(|| paths().find(|path| split(path).1 == leaf))
         .or_else(|| best(&mut paths().map(|known| (known, alike(known, path)))))
@@ -194,10 +194,10 @@ impl Key {
 }
 
 /// Every key of a run file with its default and meaning, as a run file: defaults that are a rule stand in a comment.
-pub fn reference() -> String {
+pub fn reference(table: &[Key]) -> String {
     let mut out = String::new();
     let mut last_section = "";
-    for key in KEYS {
+    for key in table {
         let (section, leaf) = split(key.path);
         if section != last_section {
             let _ = writeln!(out, "\n[{section}]");
@@ -219,7 +219,7 @@ mod tests {
 
     #[test]
     fn every_default_can_be_written_in_a_run_file() {
-        for key in KEYS {
+        for key in KEYS.iter().chain(crate::config::TRANSFER_KEYS) {
             assert!(matches!(key.default, Rule(_)) || key.default_setting().is_some(), "{}", key.path);
             assert!(!key.doc.is_empty() && !key.doc.ends_with('.'), "{}", key.path);
         }
@@ -227,10 +227,10 @@ mod tests {
 
     #[test]
     fn nearest_looks_in_the_section_first() {
-        assert_eq!(nearest("distill.temprature"), Some("distill.temperature"));
-        assert_eq!(nearest("model.batch"), Some("train.batch"));
-        assert_eq!(nearest("layers"), Some("model.layers"));
-        assert_eq!(nearest("distil.soft"), Some("distill.soft"));
-        assert_eq!(nearest("train.xyzzy"), None);
+        assert_eq!(nearest(KEYS, "distill.temprature"), Some("distill.temperature"));
+        assert_eq!(nearest(KEYS, "model.batch"), Some("train.batch"));
+        assert_eq!(nearest(KEYS, "layers"), Some("model.layers"));
+        assert_eq!(nearest(KEYS, "distil.soft"), Some("distill.soft"));
+        assert_eq!(nearest(KEYS, "train.xyzzy"), None);
     }
 }

@@ -17,8 +17,8 @@ use crate::tokens::Tokenizer;
 /// One example as ids: `[CLS] first [SEP]` or `[CLS] first [SEP] second [SEP]`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Encoded {
-    ids: Vec<i32>,
-    types: Vec<i32>,
+    pub(super) ids: Vec<i32>,
+    pub(super) types: Vec<i32>,
     /// The class, or the score; not a number where it is hidden.
     target: f32,
 }
@@ -177,7 +177,7 @@ impl Method for Finetune<'_> {
     }
 }
 
-fn encode(example: &Example, tokenizer: &Tokenizer, length: usize) -> Result<Encoded> {
+pub(super) fn encode(example: &Example, tokenizer: &Tokenizer, length: usize) -> Result<Encoded> {
     let special = tokenizer.special();
     let mut first = tokenizer.encode(&example.first)?;
     let mut second = example.second.as_ref().map(|text| tokenizer.encode(text)).transpose()?;

@@ -1,5 +1,6 @@
 //! Training methods: what each model minimises on a batch. One file a method; the loop is in [`crate::train`].
 
+mod classify;
 mod dwt;
 mod evaluate;
 mod fill;
@@ -7,9 +8,11 @@ mod finetune;
 mod logits;
 mod masked_lm;
 mod teacher;
+mod transfer;
 
 use burn::module::Module;
 
+pub use classify::{Classified, Representation, TextTokens, classify};
 pub use dwt::{Dwt, standalone};
 pub use evaluate::{Evaluation, evaluate};
 pub use fill::{Candidate, fill_mask};
@@ -17,6 +20,7 @@ pub use finetune::{EncodedBatch, EncodedTask, Finetune};
 pub use logits::{SentenceLogits, sentence_logits};
 pub use masked_lm::MaskedLm;
 pub use teacher::{ModelTeacher, Teacher, TeacherSignal, UniformTeacher};
+pub use transfer::{Head, LabelledRow, PhaseLoss, Transfer, TransferBatch, TransferRow, TransferRows, predict};
 
 use crate::error::Result;
 use crate::loss::StepLoss;
