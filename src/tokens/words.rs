@@ -30,7 +30,8 @@ impl Words {
         Self::new(special.into_iter().chain(counted.into_iter().map(|(word, _)| word).take(most)).collect())
     }
 
-    fn new(words: Vec<String>) -> Self {
+    /// Words by number, the first three the special ones, as [`Words::vocab`] gives them.
+    pub fn new(words: Vec<String>) -> Self {
         let ids = words.iter().enumerate().map(|(id, word)| (word.clone(), id as u32)).collect();
         Self { words, ids }
     }

@@ -6,6 +6,7 @@ mod finetune;
 mod interrupt;
 mod run;
 mod seeds;
+pub mod transfer;
 mod trial;
 
 use std::time::Instant;
