@@ -1,5 +1,6 @@
 //! upstill's numbers are those of PyTorch and `transformers`: goldens by tests/golden/make.py and tests/golden/finetune.py.
 
+mod student;
 mod training;
 mod tuning;
 

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use super::{DeviceArg, print_json};
+use super::{DeviceArg, print_json, study_transfer};
 use crate::config::{Plan, RunFile};
 use crate::device::{Device, DeviceKind};
 use crate::error::{Error, Result};
@@ -22,33 +22,64 @@ Examples:
   upstill study                          the paper's question in miniature, in minutes
   upstill study --size full              the paper's whole grid, in hours
   upstill study my-study.toml --out runs/mine
+  upstill study transfer                 a fine-tuned BERT into a BiLSTM over unlabelled text (the 2019 paper)
+  upstill study transfer --data imdb/ --teacher runs/teacher
 
 The same command again finds what is done and goes on with the rest.")]
 pub struct Args {
-    /// A study file; the pocket language's study unless given
+    /// A study file, or `transfer`; the pocket language's study unless given
     study_file: Option<PathBuf>,
-    /// How much of the paper's grid
-    #[arg(long, value_enum, default_value = "small", conflicts_with = "study_file")]
-    size: Size,
+    /// How much of the paper's grid; small unless given
+    #[arg(long, value_enum)]
+    size: Option<Size>,
     /// The study's folder; runs/study-SIZE or runs/NAME unless given
     #[arg(long)]
-    out: Option<PathBuf>,
+    pub(super) out: Option<PathBuf>,
     /// Runs at the same time; the number of cores on a CPU, 1 on a GPU, unless given
     #[arg(long)]
-    jobs: Option<usize>,
+    pub(super) jobs: Option<usize>,
+    /// With `transfer`: a folder with train.tsv, test.tsv and unsup.txt or the like, in place of the pocket language
+    #[arg(long, value_name = "DIR")]
+    pub(super) data: Option<PathBuf>,
+    /// With `transfer --data`: the teacher, a pre-trained or fine-tuned model's folder
+    #[arg(long, value_name = "MODEL", requires = "data")]
+    pub(super) teacher: Option<PathBuf>,
+    /// With `transfer`: seeds of every arm; 5 unless given
+    #[arg(long)]
+    pub(super) seeds: Option<u64>,
+    /// With `transfer`: override a key of the run file, as in model.hidden=150; may be repeated
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub(super) set: Vec<String>,
     #[command(flatten)]
-    device: DeviceArg,
+    pub(super) device: DeviceArg,
     /// Print the results on standard output for machines
     #[arg(long)]
-    json: bool,
+    pub(super) json: bool,
+}
+
+impl Args {
+    pub(super) fn size(&self) -> Size {
+        self.size.unwrap_or(Size::Small)
+    }
 }
 
 pub fn run(args: Args) -> Result<()> {
+    let is_transfer = args.study_file.as_ref().is_some_and(|name| name.as_os_str() == study_transfer::NAME);
+    if is_transfer {
+        return study_transfer::run(args);
+    }
+    if args.data.is_some() || args.seeds.is_some() || !args.set.is_empty() {
+        return Err(Error::new("--data, --teacher, --seeds and --set are for `upstill study transfer`")
+            .help("of another study they are part of its file"));
+    }
+    if args.size.is_some() && args.study_file.is_some() {
+        return Err(Error::new("--size is for the built-in studies").help("a study file says itself how much is run"));
+    }
     let started = Instant::now();
     let device = args.device.choose("auto")?;
     let (spec, name) = match &args.study_file {
         Some(path) => (StudySpec::load(path)?, path.file_stem().unwrap_or_default().to_string_lossy().into_owned()),
-        None => (StudySpec::pocket(args.size), format!("study-{:?}", args.size).to_lowercase()),
+        None => (StudySpec::pocket(args.size()), format!("study-{:?}", args.size()).to_lowercase()),
     };
     let dir = args.out.unwrap_or_else(|| Path::new("runs").join(name));
     let tasks = spec.tasks.iter().map(|name| find_task(name)).collect::<Result<Vec<_>>>()?;
@@ -94,7 +125,7 @@ fn find_task(name: &str) -> Result<Task> {
 }
 
 /// A CPU run keeps little more than one core busy, so as many run side by side as there are cores.
-fn default_jobs(device: &Device) -> usize {
+pub(super) fn default_jobs(device: &Device) -> usize {
     match device.kind {
         DeviceKind::Cpu => std::thread::available_parallelism().map_or(1, usize::from),
         DeviceKind::Wgpu | DeviceKind::SoftwareGpu => 1,

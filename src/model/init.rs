@@ -29,6 +29,11 @@ impl<'a> Init<'a> {
         Embedding { weight: self.normal(name, [rows, width]) }
     }
 
+    /// These values.
+    pub(super) fn values<const D: usize>(&self, shape: [usize; D], values: Vec<f32>) -> Param<Tensor<D>> {
+        Param::from_tensor(Tensor::from_data(TensorData::new(values, shape), self.device))
+    }
+
     pub(super) fn zeros(&self, width: usize) -> Param<Tensor<1>> {
         Param::from_tensor(Tensor::zeros([width], self.device))
     }
@@ -38,7 +43,7 @@ impl<'a> Init<'a> {
         let mut rng = self.generator(name);
         let mut draw = || ((rng.next_u64() >> 11) as f64 / (1u64 << 53) as f64 * 2.0 - 1.0) * limit;
         let values: Vec<f32> = (0..shape[0] * shape[1]).map(|_| draw() as f32).collect();
-        Param::from_tensor(Tensor::from_data(TensorData::new(values, shape), self.device))
+        self.values(shape, values)
     }
 
     fn generator(&self, name: &str) -> ChaCha8Rng {
@@ -50,7 +55,7 @@ impl<'a> Init<'a> {
     fn normal(&self, name: &str, shape: [usize; 2]) -> Param<Tensor<2>> {
         let mut rng = self.generator(name);
         let values: Vec<f32> = normals(&mut rng).map(|x| (x * self.range) as f32).take(shape[0] * shape[1]).collect();
-        Param::from_tensor(Tensor::from_data(TensorData::new(values, shape), self.device))
+        self.values(shape, values)
     }
 }
 

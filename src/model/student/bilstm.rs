@@ -69,8 +69,8 @@ impl BiLstm {
         let lstm = |name: &str| {
             let weight = |part: &str, from: usize| init.uniform(&format!("bilstm.{name}.{part}"), [from, 4 * shape.hidden], limit);
             let forget: Vec<f32> = (0..4 * shape.hidden).map(|gate| if gate / shape.hidden == 1 { 1.0 } else { 0.0 }).collect();
-            let mut input = Linear { weight: weight("input", shape.words), bias: Some(init.zeros(4 * shape.hidden)) };
-            input.bias = input.bias.map(|bias| bias.map(|zeros| zeros.clone() + Tensor::from_data(TensorData::new(forget, zeros.shape()), &zeros.device())));
+            let bias = init.values([4 * shape.hidden], forget);
+            let input = Linear { weight: weight("input", shape.words), bias: Some(bias) };
             Lstm { input, recurrent: Linear { weight: weight("recurrent", shape.hidden), bias: None } }
         };
         Self {
