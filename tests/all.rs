@@ -17,3 +17,4 @@ mod text;
 mod tidy;
 mod tokens;
 mod train;
+mod transfer;
