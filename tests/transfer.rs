@@ -8,11 +8,15 @@ use std::path::Path;
 use upstill::config::{RunFile, TransferPlan, Vector};
 use upstill::device::Device;
 use upstill::log::Console;
-use upstill::model::{BertClassifier, BertShape, BiLstmShape, EncoderShape, Glove, ModelFolder, Pooling, Student, StudentShape, Weights};
+use upstill::model::{
+    BertClassifier, BertShape, BiLstmShape, EncoderShape, Glove, ModelFolder, Pooling, Student, StudentShape, Weights,
+};
 use upstill::tasks::{Example, Label, Sizes, SplitOptions, Task, TransferTask, Unlabelled, draw_pocket_task, split_for_transfer};
 use upstill::text::pocket::words;
 use upstill::tokens::Tokenizer;
-use upstill::train::transfer::{CHUNK, TransferOptions, TransferSummary, answer, phases, ready_teacher, teacher_outputs, train_transfer};
+use upstill::train::transfer::{
+    CHUNK, TransferOptions, TransferSummary, answer, phases, ready_teacher, teacher_outputs, train_transfer,
+};
 
 fn device() -> Device {
     Device::cpu("test")
@@ -142,7 +146,15 @@ fn each_phase_moves_its_layers_and_no_other() {
         classes: 2,
     };
     let layers = bilstm.init(1, &device().handle).layers();
-    assert_eq!(layers, [vec!["classifier.", "regression."], vec!["projection."], vec!["bilstm.forward.", "bilstm.backward."], vec!["bilstm.words."]]);
+    assert_eq!(
+        layers,
+        [
+            vec!["classifier.", "regression."],
+            vec!["projection."],
+            vec!["bilstm.forward.", "bilstm.backward."],
+            vec!["bilstm.words."]
+        ]
+    );
     let bert = StudentShape { encoder: EncoderShape::Bert(BertShape::new(9, 8, 2, 2, 8)), projection: 0, classes: 2 };
     let of_bert: Vec<String> = bert.init(1, &device().handle).layers().concat();
     assert_eq!(of_bert, ["classifier.", "regression.", "bert.encoder.layer.1.", "bert.encoder.layer.0.", "bert.embeddings."]);
@@ -165,18 +177,12 @@ fn each_phase_moves_its_layers_and_no_other() {
     let tracked = device().handle.autodiff();
     let mut student: Student = bilstm.init(1, &tracked);
     for phase in &steps {
-        let method = Transfer {
-            train: &rows,
-            validation: &rows,
-            loss: phase.loss,
-            batch: 8,
-            seed: 1,
-            pad: 0,
-            device: device().handle,
-        };
+        let method =
+            Transfer { train: &rows, validation: &rows, loss: phase.loss, batch: 8, seed: 1, pad: 0, device: device().handle };
         let train = train_plan();
         let before = Weights::of(&student);
-        let learner = Learner { name: "model".into(), model: student.with_unfrozen(phase.unfrozen), optimizer: Optimizer::new(&train) };
+        let learner =
+            Learner { name: "model".into(), model: student.with_unfrozen(phase.unfrozen), optimizer: Optimizer::new(&train) };
         let options = FitOptions { train: &train, micro_batch: 8, dropout: 0.0, seed: 1, done: 0 };
         student = fit(&method, vec![learner], &options, |_, _| Ok(Flow::Continue)).unwrap().remove(0).model;
         let after = Weights::of(&student);
@@ -216,7 +222,8 @@ fn an_interrupted_cache_goes_on_where_it_was() {
     let plan = plan(&teacher(dir.path()), &[]);
     let (device, console) = (device(), Console::silent());
     let teacher = ready_teacher(&plan, plan.teacher.as_ref().unwrap(), &task, dir.path(), &device, &console).unwrap();
-    let texts: Vec<Example> = (0..3 * CHUNK + 5).map(|at| Unlabelled { first: format!("text {at}"), second: None }.hidden()).collect();
+    let texts: Vec<Example> =
+        (0..3 * CHUNK + 5).map(|at| Unlabelled { first: format!("text {at}"), second: None }.hidden()).collect();
     let ask = |texts: &[Example], stop: &dyn Fn() -> bool| {
         teacher_outputs(&teacher, texts, 24, Vector::Pooled, dir.path(), &device, stop)
     };
@@ -246,7 +253,12 @@ fn a_finished_run_is_found_and_its_student_answers() {
     let dir = tempfile::tempdir().unwrap();
     let from = teacher(dir.path());
     let task = divided(&pocket(0));
-    for set in [&["distill.targets=hard"][..], &["model.tokens=words", "model.states=last"], &["model.encoder=bert", "model.hidden=16", "model.layers=1"], &["model.padding=seen", "distill.alpha=0"]] {
+    for set in [
+        &["distill.targets=hard"][..],
+        &["model.tokens=words", "model.states=last"],
+        &["model.encoder=bert", "model.hidden=16", "model.layers=1"],
+        &["model.padding=seen", "distill.alpha=0"],
+    ] {
         let plan = plan(&from, set);
         let run = dir.path().join(set.join("-"));
         let summary = train(&plan, &task, &run, dir.path()).unwrap();
@@ -298,7 +310,8 @@ fn word_vectors_are_read_and_broken_lines_named() {
     };
     let good = read("3 2\ncat 1 2\ndog 3 4\na b 5 6\ncat 7 8\n", 2).unwrap();
     assert_eq!(good.len(), 2);
-    let shape = BiLstmShape { vocab_size: 4, words: 2, hidden: 2, pooling: Pooling::Max, input_dropout: 0.0, recurrent_dropout: 0.0 };
+    let shape =
+        BiLstmShape { vocab_size: 4, words: 2, hidden: 2, pooling: Pooling::Max, input_dropout: 0.0, recurrent_dropout: 0.0 };
     let shape = StudentShape { encoder: EncoderShape::BiLstm(shape), projection: 0, classes: 2 };
     let before = shape.init(1, &device().handle);
     let drawn = Weights::of(&before).get("bilstm.words.weight").unwrap().values.clone();
@@ -313,6 +326,7 @@ fn word_vectors_are_read_and_broken_lines_named() {
 }
 
 fn wider() -> Student {
-    let shape = BiLstmShape { vocab_size: 4, words: 3, hidden: 2, pooling: Pooling::Max, input_dropout: 0.0, recurrent_dropout: 0.0 };
+    let shape =
+        BiLstmShape { vocab_size: 4, words: 3, hidden: 2, pooling: Pooling::Max, input_dropout: 0.0, recurrent_dropout: 0.0 };
     StudentShape { encoder: EncoderShape::BiLstm(shape), projection: 0, classes: 2 }.init(1, &device().handle)
 }

@@ -39,6 +39,14 @@ pub fn run(args: Args) -> Result<()> {
     let path = args.run_file.ok_or_else(|| Error::new("no run file is named"))?;
     let mut file = RunFile::load(&path)?;
     args.set.iter().for_each(|assignment| file.set(assignment));
+    if file.is_transfer() {
+        let plan = file.resolve_transfer()?;
+        match args.json {
+            true => print_json(&json!({"plan": plan})),
+            false => println!("{}", plan.to_toml()),
+        }
+        return Ok(());
+    }
     let (plan, shards) = plan_run(&file)?;
     let speed = match args.no_time {
         true => None,

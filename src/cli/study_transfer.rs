@@ -28,7 +28,13 @@ pub(super) fn run(args: Args) -> Result<()> {
             for (folder, text) in &teachers {
                 let (plan, shards) = plan_run(&RunFile::parse(text, "the pocket teacher")?)?;
                 let console = Console::stderr();
-                let options = RunOptions { dir: folder, resume: true, name: "pre-training the teacher", console: &console, device: &device };
+                let options = RunOptions {
+                    dir: folder,
+                    resume: true,
+                    name: "pre-training the teacher",
+                    console: &console,
+                    device: &device,
+                };
                 train_run(&plan, &shards, &options)?;
             }
             let larger = teachers.get(1).map(|(folder, _)| folder.display().to_string());
@@ -103,11 +109,15 @@ fn of_files(args: &Args, data: &Path) -> Result<TransferStudySpec> {
 /// The first file whose name begins so, tables before text.
 fn find(folder: &Path, beginnings: &[&str]) -> Result<Option<PathBuf>> {
     let entries = std::fs::read_dir(folder).map_err(|error| Error::io("read", folder, &error))?;
-    let mut names: Vec<String> = entries.filter_map(|entry| Some(entry.ok()?.file_name().to_string_lossy().into_owned())).collect();
+    let mut names: Vec<String> =
+        entries.filter_map(|entry| Some(entry.ok()?.file_name().to_string_lossy().into_owned())).collect();
     names.sort();
     let is_wanted = |name: &String| beginnings.iter().any(|beginning| name.starts_with(beginning));
     let known = [".tsv", ".csv", ".jsonl", ".parquet", ".txt"];
-    Ok(known.iter().find_map(|ending| names.iter().find(|name| is_wanted(name) && name.contains(ending))).map(|name| folder.join(name)))
+    Ok(known
+        .iter()
+        .find_map(|ending| names.iter().find(|name| is_wanted(name) && name.contains(ending)))
+        .map(|name| folder.join(name)))
 }
 
 /// A run file with `--set` over it, each setting in its section.

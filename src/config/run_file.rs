@@ -83,7 +83,13 @@ impl RunFile {
     }
 
     fn empty(place: &str) -> Self {
-        RunFile { place: place.into(), keys: KEYS, written: BTreeMap::new(), preset: BTreeMap::new(), mistakes: Mistakes::default() }
+        RunFile {
+            place: place.into(),
+            keys: KEYS,
+            written: BTreeMap::new(),
+            preset: BTreeMap::new(),
+            mistakes: Mistakes::default(),
+        }
     }
 
     /// Sets a key over what the file says: `distill.soft=4 -> 1 linear`. Text needs no quotes here. The last one counts, and of

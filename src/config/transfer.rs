@@ -269,12 +269,22 @@ pub const TRANSFER_KEYS: &[Key] = &[
     key("model.from", Kind::Text, Rule("none"), "a pre-trained BERT to start the student from"),
     key("model.glove", Kind::Text, Rule("none"), "word vectors: a GloVe text file of model.words numbers a line"),
     key("model.states", Kind::Word(States::WORDS), Is("\"max\""), "how the states of all steps become one vector"),
-    key("model.padding", Kind::Word(Padding::WORDS), Is("\"left-out\""), "whether the BiLSTM reads padding (the authors' code does)"),
+    key(
+        "model.padding",
+        Kind::Word(Padding::WORDS),
+        Is("\"left-out\""),
+        "whether the BiLSTM reads padding (the authors' code does)",
+    ),
     key("model.projection", Kind::Whole, Rule("the teacher's width"), "width of the projection; 0 leaves it out"),
     key("model.dropout", Kind::Number, Is("0.4"), "dropout after every layer; 0 switches all dropout off"),
     key("model.input_dropout", Kind::Number, Is("0.2"), "dropout of what the LSTMs read"),
     key("model.recurrent_dropout", Kind::Number, Is("0.2"), "dropout of their states"),
-    key("teacher.from", Kind::Text, Rule("none"), "a fine-tuned classifier, or a pre-trained model to fine-tune on the labelled rows"),
+    key(
+        "teacher.from",
+        Kind::Text,
+        Rule("none"),
+        "a fine-tuned classifier, or a pre-trained model to fine-tune on the labelled rows",
+    ),
     key("teacher.representation", Kind::Word(Vector::WORDS), Is("\"pooled\""), "the vector that the student comes close to"),
     key("teacher.lr", Kind::Number, Is("2e-5"), "rate of fine-tuning"),
     key("teacher.epochs", Kind::Number, Is("3.0"), "passes of fine-tuning"),
@@ -282,11 +292,21 @@ pub const TRANSFER_KEYS: &[Key] = &[
     key("data.task", Kind::Text, Rule("required"), "a pocket task, or what the files' task is called"),
     key("data.train", Kind::Text, Rule("none"), "a labelled .tsv, .csv, .jsonl or .parquet file"),
     key("data.test", Kind::Text, Rule("none"), "a labelled file to be scored on at the end"),
-    key("data.unlabelled", Kind::Text, Rule("none"), "texts without labels: a table with the text's column, or text with one a line"),
+    key(
+        "data.unlabelled",
+        Kind::Text,
+        Rule("none"),
+        "texts without labels: a table with the text's column, or text with one a line",
+    ),
     key("data.text", Kind::Text, Is("\"text\""), "the column of the text"),
     key("data.text2", Kind::Text, Rule("none"), "the column of a pair's second text"),
     key("data.label", Kind::Text, Is("\"label\""), "the column of the label"),
-    key("data.per_class", Kind::Whole, Is("500"), "rows of each class that keep their label; the others join the transfer set; 0 keeps all"),
+    key(
+        "data.per_class",
+        Kind::Whole,
+        Is("500"),
+        "rows of each class that keep their label; the others join the transfer set; 0 keeps all",
+    ),
     key("data.transfer", Kind::Whole, Is("0"), "transfer rows at most; 0 takes all"),
     key("data.test_rows", Kind::Whole, Is("0"), "test rows at most, drawn; 0 takes all"),
     key("data.validation", Kind::Number, Is("0.1"), "share of labelled and transfer rows that early stopping looks at"),
@@ -507,7 +527,9 @@ impl TransferPlan {
     pub fn hash(&self, contents: &str) -> String {
         let mut plan = self.clone();
         plan.device.clear();
-        for path in [&mut plan.data.train, &mut plan.data.test, &mut plan.data.unlabelled, &mut plan.model.from, &mut plan.model.glove] {
+        for path in
+            [&mut plan.data.train, &mut plan.data.test, &mut plan.data.unlabelled, &mut plan.model.from, &mut plan.model.glove]
+        {
             *path = path.as_ref().map(|_| String::new());
         }
         if let Some(teacher) = &mut plan.teacher {

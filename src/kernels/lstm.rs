@@ -339,9 +339,8 @@ fn attach(states: Tensor<4>, directions: [Direction; 2], saved: Arc<Saved>) -> T
             let above = gradients.consume::<Flex>(&ops.node).to_contiguous();
             let (first, second) = slice(&above).split_at(slice(&above).len() / 2);
             let Saved { shape, plain, runs } = &*ops.state;
-            let back = |at: usize, above: &[f32]| {
-                run_back(&plain[at], &runs[at], shape, above, ops.parents[2 * at + 1].is_some())
-            };
+            let back =
+                |at: usize, above: &[f32]| run_back(&plain[at], &runs[at], shape, above, ops.parents[2 * at + 1].is_some());
             let (one, two) = rayon::join(|| back(0, first), || back(1, second));
             let (g, h) = (4 * shape.h, shape.h);
             let upload = |values: Vec<f32>, rows: usize| FloatTensor::<Flex>::from_data(TensorData::new(values, [rows, g]));

@@ -174,7 +174,8 @@ impl<'a> Transfer<'a> {
                 RowOf::Labelled(row) => row.class as i32,
                 RowOf::Transfer(row) => row.class as i32,
             });
-            let labels_b = Tensor::<1, Int>::from_data(TensorData::new(classes.collect::<Vec<i32>>(), [rows.len()]), &self.device);
+            let labels_b =
+                Tensor::<1, Int>::from_data(TensorData::new(classes.collect::<Vec<i32>>(), [rows.len()]), &self.device);
             let loss_b = hard_loss(student.classify(dropped_bd.clone()), labels_b, 0.0);
             let only_labelled = |row: &RowOf| if matches!(row, RowOf::Labelled(_)) { of_labelled } else { 0.0 };
             [mean(loss_b.clone(), &only_labelled), mean(loss_b, &only_transfer)]

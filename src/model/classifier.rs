@@ -62,7 +62,8 @@ impl BertClassifier {
         let init = Init::new(0, 0.0, device);
         let shape = &folder.shape;
         let mut bert = shape.init(0, 0.0, device).bert;
-        bert.pooler = tensors.get("bert.pooler.dense.weight").map(|_| Pooler { dense: init.linear("", shape.hidden, shape.hidden) });
+        bert.pooler =
+            tensors.get("bert.pooler.dense.weight").map(|_| Pooler { dense: init.linear("", shape.hidden, shape.hidden) });
         let fresh = Self { bert, classifier: init.linear("", shape.hidden, outputs) };
         tensors.load_into(fresh).map_err(|error| error.at(folder.path.display()))
     }

@@ -13,5 +13,6 @@ mod transfer;
 pub use runner::{StudyOptions, cell_count, claim, run_cells};
 pub use spec::{ArmSpec, Size, StudySpec};
 pub use transfer::{
-    Experiment, ExperimentResult, TransferArm, TransferArmResult, TransferStudy, TransferStudySpec, run_transfer_study, transfer_tables,
+    Experiment, ExperimentResult, TransferArm, TransferArmResult, TransferStudy, TransferStudySpec, run_transfer_study,
+    transfer_tables,
 };

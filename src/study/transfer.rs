@@ -235,7 +235,9 @@ pub fn run_transfer_study(spec: &TransferStudySpec, options: &StudyOptions) -> R
     // Students of one teacher would else all wait for it, or make it several times.
     let mut teachers: Vec<&Cell> = Vec::new();
     for cell in cells.iter().filter(|cell| cell.plan.distill.targets != Targets::None) {
-        let same = |other: &&Cell| other.task == cell.task && other.plan.seed == cell.plan.seed && other.plan.teacher == cell.plan.teacher;
+        let same = |other: &&Cell| {
+            other.task == cell.task && other.plan.seed == cell.plan.seed && other.plan.teacher == cell.plan.teacher
+        };
         if !cell.dir.join("summary.json").exists() && !teachers.iter().any(same) {
             teachers.push(cell);
         }
@@ -262,7 +264,8 @@ pub fn run_transfer_study(spec: &TransferStudySpec, options: &StudyOptions) -> R
     for experiment in &spec.experiments {
         let mut arms = Vec::new();
         for arm in &experiment.arms {
-            let runs = left.by_ref().take(spec.seeds.len()).map(|cell| run_cell(cell, &tasks, options)).collect::<Result<Vec<_>>>()?;
+            let runs =
+                left.by_ref().take(spec.seeds.len()).map(|cell| run_cell(cell, &tasks, options)).collect::<Result<Vec<_>>>()?;
             arms.push(TransferArmResult::of(&arm.name, runs));
         }
         experiments.push(ExperimentResult { name: experiment.name.clone(), arms });
@@ -296,7 +299,12 @@ fn plan_cells(spec: &TransferStudySpec, dir: &Path) -> Result<(Vec<Cell>, Vec<Tr
                 }
             };
             let contents = contents(&plan, &tasks[task])?;
-            cells.push(Cell { name: format!("{} #{seed}", arm.name), dir: dir.join("cells").join(plan.hash(&contents)), plan, task });
+            cells.push(Cell {
+                name: format!("{} #{seed}", arm.name),
+                dir: dir.join("cells").join(plan.hash(&contents)),
+                plan,
+                task,
+            });
         }
     }
     Ok((cells, tasks))
@@ -363,7 +371,9 @@ fn claim(dir: &Path, spec: &TransferStudySpec) -> Result<()> {
     let text = toml::to_string(spec).expect("a study in memory can be written");
     match std::fs::read_to_string(&file) {
         Ok(there) if there == text => Ok(()),
-        Ok(_) => Err(Error::new("this folder holds another study; it was left as it is").at(dir.display()).help("choose another --out")),
+        Ok(_) => Err(Error::new("this folder holds another study; it was left as it is")
+            .at(dir.display())
+            .help("choose another --out")),
         Err(_) => {
             std::fs::create_dir_all(dir).doing("create", dir)?;
             write_text(&file, &text)
@@ -380,7 +390,17 @@ pub fn transfer_tables(study: &TransferStudy) -> String {
     };
     for experiment in &study.experiments {
         let baseline = experiment.arms.iter().find(|arm| arm.name == ALONE).or(experiment.arms.first());
-        let header = ["", "accuracy %", "- first, or alone [95 %]", "teacher %", "parameters", "smaller by", "variance of max", "texts/s", "seeds"];
+        let header = [
+            "",
+            "accuracy %",
+            "- first, or alone [95 %]",
+            "teacher %",
+            "parameters",
+            "smaller by",
+            "variance of max",
+            "texts/s",
+            "seeds",
+        ];
         let mut rows: Vec<Vec<String>> = vec![header.map(str::to_owned).to_vec()];
         for arm in &experiment.arms {
             let above = baseline.filter(|baseline| baseline.name != arm.name).and_then(|baseline| arm.above(baseline));

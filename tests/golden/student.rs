@@ -8,9 +8,7 @@ use burn::tensor::{Device, Int, Tensor, TensorData};
 use serde::Deserialize;
 use upstill::kernels::{Direction, bilstm, lstm_composed};
 use upstill::loss::{Elements, JointWeights, hard_loss, log_odds, logit_loss, representation_loss};
-use upstill::model::{
-    BiLstmShape, Dropout, EncoderShape, HostTensor, Pooling, Student, StudentShape, TextRow, Weights,
-};
+use upstill::model::{BiLstmShape, Dropout, EncoderShape, HostTensor, Pooling, Student, StudentShape, TextRow, Weights};
 
 use super::{golden, host};
 use crate::close::{Kind, close};
@@ -124,7 +122,9 @@ fn drawn(shape: [usize; 2], salt: usize) -> Vec<f32> {
 
 #[test]
 fn the_fused_lstm_is_the_composed_one_with_dropout_and_rows_of_any_length() {
-    for (t, h, active) in [(5, 6, vec![4, 4, 3, 1, 1]), (1, 17, vec![3]), (9, 33, vec![7, 7, 7, 7, 7, 5, 5, 2, 1]), (3, 1, vec![1, 1, 1])] {
+    for (t, h, active) in
+        [(5, 6, vec![4, 4, 3, 1, 1]), (1, 17, vec![3]), (9, 33, vec![7, 7, 7, 7, 7, 5, 5, 2, 1]), (3, 1, vec![1, 1, 1])]
+    {
         let b = active[0];
         let found: Vec<Vec<Vec<f32>>> = [true, false]
             .into_iter()

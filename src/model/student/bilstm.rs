@@ -67,7 +67,8 @@ impl BiLstm {
     pub(super) fn init(shape: &BiLstmShape, init: &Init) -> Self {
         let limit = 1.0 / (shape.hidden as f64).sqrt();
         let lstm = |name: &str| {
-            let weight = |part: &str, from: usize| init.uniform(&format!("bilstm.{name}.{part}"), [from, 4 * shape.hidden], limit);
+            let weight =
+                |part: &str, from: usize| init.uniform(&format!("bilstm.{name}.{part}"), [from, 4 * shape.hidden], limit);
             let forget: Vec<f32> = (0..4 * shape.hidden).map(|gate| if gate / shape.hidden == 1 { 1.0 } else { 0.0 }).collect();
             let bias = init.values([4 * shape.hidden], forget);
             let input = Linear { weight: weight("input", shape.words), bias: Some(bias) };

@@ -32,8 +32,9 @@ impl Glove {
             }
             number += 1;
             let place = |error: Error| error.at(format!("{}:{number}", path.display()));
-            let text = std::str::from_utf8(&line)
-                .map_err(|_| place(Error::new("the line is not UTF-8").help("fetch the file again: it may have been cut short")))?;
+            let text = std::str::from_utf8(&line).map_err(|_| {
+                place(Error::new("the line is not UTF-8").help("fetch the file again: it may have been cut short"))
+            })?;
             let text = text.trim_end_matches(['\n', '\r', ' ']);
             if text.is_empty() || number == 1 && is_header(text) {
                 continue;

@@ -172,7 +172,8 @@ impl Student {
     pub fn with_new_heads(self, seed: u64, device: &Device) -> Result<Self> {
         let drawn = Weights::of(&self.shape.init(seed, device));
         let mut weights = Weights::of(&self);
-        for (name, tensor) in drawn.iter().filter(|(name, _)| name.starts_with("classifier.") || name.starts_with("regression.")) {
+        for (name, tensor) in drawn.iter().filter(|(name, _)| name.starts_with("classifier.") || name.starts_with("regression."))
+        {
             weights.insert(name, tensor.clone());
         }
         weights.load_into(self)

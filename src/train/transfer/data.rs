@@ -5,8 +5,8 @@ use std::path::Path;
 use crate::config::TransferData;
 use crate::error::{Error, Result};
 use crate::tasks::{
-    Example, Label, Sizes, SplitOptions, TableSpec, Task, TransferTask, Unlabelled, draw_pocket_task, pocket_names, split_for_transfer,
-    table_task,
+    Example, Label, Sizes, SplitOptions, TableSpec, Task, TransferTask, Unlabelled, draw_pocket_task, pocket_names,
+    split_for_transfer, table_task,
 };
 use crate::text::{ReadOptions, Reader, find, read_rows};
 
@@ -72,7 +72,8 @@ fn read_unlabelled(data: &TransferData) -> Result<Vec<Unlabelled>> {
         let rows = read_rows(Path::new(path), true, |there| {
             let at = |name: &&String| {
                 there.iter().position(|found| found == *name).ok_or_else(|| {
-                    Error::new(format!("there is no column `{name}`; there is {}", there.join(", "))).help("name it with data.text")
+                    Error::new(format!("there is no column `{name}`; there is {}", there.join(", ")))
+                        .help("name it with data.text")
                 })
             };
             wanted.iter().map(at).collect()

@@ -104,8 +104,9 @@ pub fn train_transfer(plan: &TransferPlan, task: &TransferTask, options: &Transf
     let path = options.dir.join("summary.json");
     if path.exists() {
         let text = fs::read_to_string(&path).doing("read", &path)?;
-        return serde_json::from_str(&text)
-            .map_err(|error| Error::new(format!("not a run's summary: {error}")).at(path.display()).help("delete it to train again"));
+        return serde_json::from_str(&text).map_err(|error| {
+            Error::new(format!("not a run's summary: {error}")).at(path.display()).help("delete it to train again")
+        });
     }
     let started = Instant::now();
     let distils = plan.distill.targets != Targets::None;
@@ -119,7 +120,8 @@ pub fn train_transfer(plan: &TransferPlan, task: &TransferTask, options: &Transf
     let (train, validation, variance) = rows(plan, task, &tokens, teacher.as_ref(), options)?;
 
     let steps = phases(&plan.distill, student.layers().len());
-    let mut log = RunLog::open(options.dir, Some(0), options.console.run(options.name, plan.train.rounds * plan.train.round_steps, 0))?;
+    let mut log =
+        RunLog::open(options.dir, Some(0), options.console.run(options.name, plan.train.rounds * plan.train.round_steps, 0))?;
     let (mut done, mut summaries) = (0, Vec::new());
     for (number, phase) in (0..).zip(&steps) {
         if phase.new_heads {
@@ -167,21 +169,30 @@ pub fn train_transfer(plan: &TransferPlan, task: &TransferTask, options: &Transf
     if let (Some(teacher), Some(settings)) = (&teacher, &plan.teacher) {
         let clock = Instant::now();
         let ask = |examples: &[Example]| {
-            teacher_outputs(teacher, examples, plan.data.length, settings.representation, options.shared, options.device, &interrupted)
+            teacher_outputs(
+                teacher,
+                examples,
+                plan.data.length,
+                settings.representation,
+                options.shared,
+                options.device,
+                &interrupted,
+            )
         };
         let found = ask(&task.test.examples)?;
         let says: Vec<usize> = found.classified.logits.iter().map(|scores| likeliest(scores)).collect();
         summary.teacher_accuracy = Some(share_equal(&says, &truth));
         summary.agreement = Some(share_equal(&answered, &says));
-        summary.teacher_parameters =
-            Some(Weights::of(&teacher.model).iter().map(|(_, tensor)| tensor.values.len() as u64).sum());
+        summary.teacher_parameters = Some(Weights::of(&teacher.model).iter().map(|(_, tensor)| tensor.values.len() as u64).sum());
         let per_s = texts.len() as f64 / clock.elapsed().as_secs_f64().max(1e-9);
         // Outputs that were found say nothing of its speed.
         summary.teacher_examples_per_s = (found.found == 0).then_some(per_s);
     }
     log.finish(&format!("done: accuracy {:.4}", summary.accuracy))?;
     summary.seconds = started.elapsed().as_secs_f64();
-    write_folder(&options.dir.join("model"), |inside| write_student(inside, &student, plan, &tokens, &task.classes, answering(&steps)))?;
+    write_folder(&options.dir.join("model"), |inside| {
+        write_student(inside, &student, plan, &tokens, &task.classes, answering(&steps))
+    })?;
     let text = serde_json::to_string_pretty(&summary).expect("a summary in memory can be written") + "\n";
     write_text(&path, &text)?;
     Ok(summary)
@@ -221,7 +232,9 @@ fn rows(
 ) -> Result<(TransferRows, TransferRows, Option<f64>)> {
     let labelled = |examples: &[Example]| {
         let texts = text_rows(plan, tokens, examples)?;
-        Ok::<_, Error>(texts.into_iter().zip(examples).map(|(text, example)| LabelledRow { text, class: class(example) }).collect())
+        Ok::<_, Error>(
+            texts.into_iter().zip(examples).map(|(text, example)| LabelledRow { text, class: class(example) }).collect(),
+        )
     };
     let mut train = TransferRows { labelled: labelled(&task.labelled)?, transfer: Vec::new() };
     let mut validation = TransferRows { labelled: labelled(&task.labelled_validation)?, transfer: Vec::new() };

@@ -95,7 +95,14 @@ pub(super) struct PhaseRun<'a> {
 impl PhaseRun<'_> {
     /// Trains a student, on a device with autodiff, until its validation loss no longer falls; gives the best. `number` and
     /// `done` are the phase's place and the steps before it.
-    pub fn run(&self, phase: &Phase, student: Student, number: u64, done: u64, log: &mut RunLog) -> Result<(Student, PhaseSummary)> {
+    pub fn run(
+        &self,
+        phase: &Phase,
+        student: Student,
+        number: u64,
+        done: u64,
+        log: &mut RunLog,
+    ) -> Result<(Student, PhaseSummary)> {
         let started = Instant::now();
         let settings = &self.plan.train;
         let seed = self.plan.seed.wrapping_add(number << 32);
@@ -117,7 +124,8 @@ impl PhaseRun<'_> {
         let mut best = student.clone();
         let mut steps = 0;
         let learner = Learner { name: "model".to_owned(), model: student, optimizer: Optimizer::new(&train) };
-        let options = FitOptions { train: &train, micro_batch: settings.batch.max(2), dropout: self.plan.model.dropout, seed, done: 0 };
+        let options =
+            FitOptions { train: &train, micro_batch: settings.batch.max(2), dropout: self.plan.model.dropout, seed, done: 0 };
         fit(&method, vec![learner], &options, |record, learners| {
             steps = record.step + 1;
             let mut record = record.clone();
@@ -165,7 +173,9 @@ mod tests {
     use crate::config::RunFile;
 
     fn names(targets: &str, schedule: &str) -> Vec<String> {
-        let text = format!("method = \"transfer\"\n[teacher]\nfrom = \"t\"\n[data]\ntask = \"x\"\n[distill]\ntargets = \"{targets}\"\nschedule = \"{schedule}\"");
+        let text = format!(
+            "method = \"transfer\"\n[teacher]\nfrom = \"t\"\n[data]\ntask = \"x\"\n[distill]\ntargets = \"{targets}\"\nschedule = \"{schedule}\""
+        );
         let plan = RunFile::parse(&text, "test").unwrap().resolve_transfer().unwrap();
         phases(&plan.distill, 4)
             .into_iter()
@@ -190,6 +200,9 @@ mod tests {
                 "labels and logits, top 4 of 4 layers: 10 0 1 0 of 4",
             ]
         );
-        assert_eq!(names("soft", "distil-once")[..2], ["representation and logits: 0 10 1 0 of 4", "labels, top 1 of 4 layers: 10 0 0 0 of 1"]);
+        assert_eq!(
+            names("soft", "distil-once")[..2],
+            ["representation and logits: 0 10 1 0 of 4", "labels, top 1 of 4 layers: 10 0 0 0 of 1"]
+        );
     }
 }

@@ -5,8 +5,8 @@ use std::path::Path;
 use burn::tensor::Device;
 use serde::{Deserialize, Serialize};
 
-use super::teacher::{TransferTeacherModel, ready_teacher};
 use super::TransferOptions;
+use super::teacher::{TransferTeacherModel, ready_teacher};
 use crate::config::{EncoderKind, Padding, States, Targets, TokenKind, TransferPlan};
 use crate::error::{Error, IoContext, Result};
 use crate::files::write_text;
@@ -177,7 +177,9 @@ pub fn read_student(folder: &Path, device: &Device) -> Result<(Student, TextToke
     })?;
     let words = folder.join(WORDS);
     let tokens = match words.exists() {
-        true => TextTokens::Words(Words::new(std::fs::read_to_string(&words).doing("read", &words)?.lines().map(str::to_owned).collect())),
+        true => TextTokens::Words(Words::new(
+            std::fs::read_to_string(&words).doing("read", &words)?.lines().map(str::to_owned).collect(),
+        )),
         false => TextTokens::Pieces(Tokenizer::load(folder)?),
     };
     let student = Weights::read(&folder.join("model.safetensors"))?.load_into(settings.shape.init(0, device))?;

@@ -158,8 +158,11 @@ pub fn teacher_outputs(
                 part
             }
             None if stop() => {
-                return Err(Error::interrupted(format!("stopped after {} of the teacher's outputs", out.classified.logits.len()))
-                    .help("the same command goes on from there"));
+                return Err(Error::interrupted(format!(
+                    "stopped after {} of the teacher's outputs",
+                    out.classified.logits.len()
+                ))
+                .help("the same command goes on from there"));
             }
             None => {
                 let rows = tokens.rows(chunk, length)?;
