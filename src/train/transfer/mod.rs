@@ -35,6 +35,7 @@ use crate::tasks::{Example, TransferTask, Unlabelled};
 use data::class;
 use phases::PhaseRun;
 use student::{Prepared, prepare, write_student};
+use teacher::texts_per_s;
 
 /// How a transfer run is carried out; nothing of it changes results.
 pub struct TransferOptions<'a> {
@@ -120,14 +121,14 @@ pub fn train_transfer(plan: &TransferPlan, task: &TransferTask, options: &Transf
     let (train, validation, variance) = rows(plan, task, &tokens, teacher.as_ref(), options)?;
 
     let steps = phases(&plan.distill, student.layers().len());
-    let mut log =
-        RunLog::open(options.dir, Some(0), options.console.run(options.name, plan.train.rounds * plan.train.round_steps, 0))?;
+    let run = PhaseRun { plan, train: &train, validation: &validation, pad, device };
+    let most = steps.iter().map(|phase| run.round(phase) * plan.train.rounds).sum();
+    let mut log = RunLog::open(options.dir, Some(0), options.console.run(options.name, most, 0))?;
     let (mut done, mut summaries) = (0, Vec::new());
     for (number, phase) in (0..).zip(&steps) {
         if phase.new_heads {
             student = student.with_new_heads(plan.seed.wrapping_add(number), device)?;
         }
-        let run = PhaseRun { plan, train: &train, validation: &validation, pad, device };
         let (best, summary) = run.run(phase, student, number, done, &mut log)?;
         (student, done) = (best, done + summary.steps);
         options.console.note(&format!(
@@ -167,26 +168,14 @@ pub fn train_transfer(plan: &TransferPlan, task: &TransferTask, options: &Transf
         notes: task.notes.clone(),
     };
     if let (Some(teacher), Some(settings)) = (&teacher, &plan.teacher) {
-        let clock = Instant::now();
-        let ask = |examples: &[Example]| {
-            teacher_outputs(
-                teacher,
-                examples,
-                plan.data.length,
-                settings.representation,
-                options.shared,
-                options.device,
-                &interrupted,
-            )
-        };
-        let found = ask(&task.test.examples)?;
+        let (length, vector) = (plan.data.length, settings.representation);
+        let tests = &task.test.examples;
+        let found = teacher_outputs(teacher, tests, length, vector, options.shared, options.device, &interrupted)?;
+        summary.teacher_examples_per_s = Some(texts_per_s(teacher, tests, length, options.device)?);
         let says: Vec<usize> = found.classified.logits.iter().map(|scores| likeliest(scores)).collect();
         summary.teacher_accuracy = Some(share_equal(&says, &truth));
         summary.agreement = Some(share_equal(&answered, &says));
         summary.teacher_parameters = Some(Weights::of(&teacher.model).iter().map(|(_, tensor)| tensor.values.len() as u64).sum());
-        let per_s = texts.len() as f64 / clock.elapsed().as_secs_f64().max(1e-9);
-        // Outputs that were found say nothing of its speed.
-        summary.teacher_examples_per_s = (found.found == 0).then_some(per_s);
     }
     log.finish(&format!("done: accuracy {:.4}", summary.accuracy))?;
     summary.seconds = started.elapsed().as_secs_f64();

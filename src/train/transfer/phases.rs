@@ -93,6 +93,23 @@ pub(super) struct PhaseRun<'a> {
 }
 
 impl PhaseRun<'_> {
+    fn method(&self, phase: &Phase, seed: u64) -> Transfer<'_> {
+        Transfer {
+            train: self.train,
+            validation: self.validation,
+            loss: phase.loss,
+            batch: self.plan.train.batch,
+            seed,
+            pad: self.pad,
+            device: self.device.clone(),
+        }
+    }
+
+    /// Steps between two looks at the validation rows.
+    pub fn round(&self, phase: &Phase) -> u64 {
+        self.method(phase, 0).steps_per_pass().max(self.plan.train.round_steps)
+    }
+
     /// Trains a student, on a device with autodiff, until its validation loss no longer falls; gives the best. `number` and
     /// `done` are the phase's place and the steps before it.
     pub fn run(
@@ -106,16 +123,7 @@ impl PhaseRun<'_> {
         let started = Instant::now();
         let settings = &self.plan.train;
         let seed = self.plan.seed.wrapping_add(number << 32);
-        let method = Transfer {
-            train: self.train,
-            validation: self.validation,
-            loss: phase.loss,
-            batch: settings.batch,
-            seed,
-            pad: self.pad,
-            device: self.device.clone(),
-        };
-        let round = method.steps_per_pass().max(settings.round_steps);
+        let (method, round) = (self.method(phase, seed), self.round(phase));
         let train = train_plan(self.plan, round);
         let student = student.with_unfrozen(phase.unfrozen);
         let mut stopping = EarlyStopping::new(settings.patience);
