@@ -1,5 +1,6 @@
-"""PyTorch's side of `upstill bench loss`: for each line of standard input does one measurement, and answers with its seconds
-and peak memory in bytes, or with what is wrong. `loss eager 1024 30522`, `head eager 1024 128 30522`, or `compiled`."""
+"""PyTorch's side of `upstill bench`: for each line of standard input does one measurement, and answers with its seconds
+and peak memory in bytes, or with what is wrong. `loss eager 1024 30522`, `head eager 1024 128 30522`, or `compiled`;
+`lstm eager 64 64 300 600`."""
 
 import sys
 import time
@@ -30,6 +31,11 @@ forms = {}
 
 
 def prepare(what, how, sizes):
+    if what == "lstm":
+        t, b, w, h = sizes
+        lstm = torch.nn.LSTM(w, h, bidirectional=True)
+        inputs = [torch.rand(t, b, w, requires_grad=True), *lstm.parameters()]
+        return lambda x, *_: lstm(x)[0].max(0).values.sum(), inputs
     m, v = sizes[0], sizes[-1]
     labels = torch.randint(0, v, (m,))
     if what == "loss":
