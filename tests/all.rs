@@ -20,3 +20,4 @@ mod text;
 mod tidy;
 mod tokens;
 mod train;
+mod transfer;

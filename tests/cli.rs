@@ -477,3 +477,37 @@ fn a_table_is_a_task_by_its_columns() {
         "{printed}"
     );
 }
+
+#[test]
+fn a_transfer_study_prints_its_tables_and_repeats_nothing() {
+    let dir = tempdir().unwrap();
+    let study = |more: &[&str]| run(dir.path(), &[&["study", "transfer", "--size", "tiny"], more].concat());
+    let output = study(&["--json"]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let found: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let arms = found["experiments"][0]["arms"].as_array().unwrap();
+    let names: Vec<&str> = arms.iter().map(|arm| arm["name"].as_str().unwrap()).collect();
+    assert_eq!(names, ["RNN encoder, words, last state", "student alone", "student, hard targets", "student, soft targets"]);
+    for key in [
+        "accuracy",
+        "teacher_accuracy",
+        "parameters",
+        "compression",
+        "teacher_variance",
+        "largest_variance",
+        "examples_per_s",
+        "runs",
+    ] {
+        assert!(arms[3].get(key).is_some_and(|value| !value.is_null()), "an arm has {key:?}");
+    }
+    assert!(arms[1]["teacher_accuracy"].is_null() && arms[3]["accuracy"]["sd"].as_f64().is_some());
+    let cells = || fs::read_dir(dir.path().join("runs/study-transfer-tiny/cells")).unwrap().count();
+    let before = cells();
+    let again = study(&[]);
+    assert!(again.status.success() && cells() == before && before == 8, "{before} cells");
+    let text = String::from_utf8_lossy(&again.stdout).into_owned();
+    assert!(text.contains("tables 5, 7, 8, 9") && text.contains("student, hard targets"), "{text}");
+    let other = study(&["--set", "model.hidden=9"]);
+    assert_eq!(other.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&other.stderr).contains("another study"));
+}

@@ -2,6 +2,7 @@
 //! alike, and beside PyTorch where a Python that has it is there.
 
 mod loss;
+mod lstm;
 mod meter;
 mod pytorch;
 mod step;
@@ -9,12 +10,13 @@ mod step;
 use serde::Serialize;
 
 pub use loss::{LossSize, bench_loss};
+pub use lstm::{LstmSize, bench_lstm};
 pub use step::{LOSS_STEP_SIZES, STEP_SIZES, StepRow, StepSize, bench_step, bench_step_forms};
 
 /// One measurement: a line of the table, an object of `--json`.
 #[derive(Debug, Clone, Serialize)]
 pub struct Row {
-    /// `loss`, `head and loss` or `step`.
+    /// `loss`, `head and loss`, `step` or `bilstm`.
     pub what: &'static str,
     /// Its shape.
     pub size: String,

@@ -1,5 +1,5 @@
 """PyTorch's side of `upstill bench`: for each line of standard input does one measurement, and answers with its seconds and peak
-memory in bytes, or with what is wrong. `loss eager 1024 30522`, `head eager 1024 128 30522`, `step eager {...}`; instead of
+memory in bytes, or with what is wrong. `loss eager 1024 30522`, `head eager 1024 128 30522`, `step eager {...}`, `lstm eager 64 64 300 600`; instead of
 `eager` also `compiled`, and for a step `plain`."""
 
 import json
@@ -119,7 +119,12 @@ def plain_step(size):
 def loss_step(what, how, sizes):
     m, v = sizes[0], sizes[-1]
     labels = torch.randint(0, v, (m,))
-    if what == "loss":
+    if what == "lstm":
+        t, b, w, h = sizes
+        lstm = nn.LSTM(w, h, bidirectional=True)
+        inputs = [torch.rand(t, b, w, requires_grad=True), *lstm.parameters()]
+        function = lambda x, *_: lstm(x)[0].max(0).values.sum()
+    elif what == "loss":
         inputs = [torch.rand(m, v, requires_grad=True), torch.rand(m, v), labels]
         function = dwt_loss
     else:

@@ -1,7 +1,9 @@
 //! `upstill bench`: how fast, beside what.
 
 use super::{DeviceArg, print_json};
-use crate::bench::{LOSS_STEP_SIZES, LossSize, Row, STEP_SIZES, StepRow, bench_loss, bench_step, bench_step_forms};
+use crate::bench::{
+    LOSS_STEP_SIZES, LossSize, LstmSize, Row, STEP_SIZES, StepRow, bench_loss, bench_lstm, bench_step, bench_step_forms,
+};
 use crate::error::{Error, Result};
 
 #[derive(clap::Subcommand)]
@@ -10,12 +12,15 @@ pub enum BenchCommand {
     Loss(Loss),
     /// A whole step of distillation in each form, beside PyTorch's at its best and as most write it
     Step(Step),
+    /// The student's two LSTMs, forward and backward, beside `torch.nn.LSTM`
+    Lstm(Lstm),
 }
 
 pub fn run(command: &BenchCommand) -> Result<()> {
     match command {
         BenchCommand::Loss(args) => run_loss(args),
         BenchCommand::Step(args) => run_step(args),
+        BenchCommand::Lstm(args) => run_lstm(args),
     }
 }
 
@@ -97,6 +102,33 @@ pub struct Step {
     json: bool,
 }
 
+#[derive(clap::Args)]
+pub struct Lstm {
+    /// Rows at once
+    #[arg(long, default_value_t = 64)]
+    rows: usize,
+    /// Tokens of a row
+    #[arg(long, default_value_t = 64)]
+    steps: usize,
+    /// Width of a word vector
+    #[arg(long, default_value_t = 300)]
+    words: usize,
+    /// Units of a direction
+    #[arg(long, default_value_t = 600)]
+    hidden: usize,
+    /// Times that each form runs
+    #[arg(long, default_value_t = 5)]
+    rounds: usize,
+    /// A Python that may have PyTorch
+    #[arg(long, default_value = "python3", env = "UPSTILL_PYTHON")]
+    python: String,
+    #[command(flatten)]
+    device: DeviceArg,
+    /// Print the rows on standard output for machines
+    #[arg(long)]
+    json: bool,
+}
+
 fn run_step(args: &Step) -> Result<()> {
     let device = args.device.choose("auto")?;
     let Some(sizes) = STEP_SIZES.get(..args.sizes).filter(|sizes| !sizes.is_empty()) else {
@@ -134,6 +166,23 @@ fn step_table(rows: &[StepRow]) -> String {
         out.push('\n');
     }
     out.trim_end().to_owned()
+}
+
+fn run_lstm(args: &Lstm) -> Result<()> {
+    let device = args.device.choose("auto")?;
+    let at_least = |number: usize| number.max(1);
+    let size = LstmSize {
+        rows: at_least(args.rows),
+        steps: at_least(args.steps),
+        words: at_least(args.words),
+        hidden: at_least(args.hidden),
+    };
+    let rows = bench_lstm(size, at_least(args.rounds), &device, &args.python, |note| eprintln!("{note}"));
+    match args.json {
+        true => print_json(&serde_json::json!({ "rows": rows })),
+        false => println!("{}", table(&rows)),
+    }
+    Ok(())
 }
 
 fn table(rows: &[Row]) -> String {

@@ -12,6 +12,7 @@ mod logits;
 mod plan;
 mod report;
 mod study;
+mod study_transfer;
 mod tokenizer;
 mod train;
 

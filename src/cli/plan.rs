@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use serde_json::json;
 
 use super::{DeviceArg, print_json};
-use crate::config::{RunFile, reference};
+use crate::config::{KEYS, RunFile, TRANSFER_KEYS, reference};
 use crate::error::{Error, Result};
 use crate::train::{plan_run, trial_speed};
 
@@ -32,12 +32,21 @@ pub struct Args {
 
 pub fn run(args: Args) -> Result<()> {
     if args.keys {
-        println!("{}", reference());
+        println!("{}", reference(KEYS));
+        println!("\n# With method = \"transfer\" the keys are these:\n{}", reference(TRANSFER_KEYS));
         return Ok(());
     }
     let path = args.run_file.ok_or_else(|| Error::new("no run file is named"))?;
     let mut file = RunFile::load(&path)?;
     args.set.iter().for_each(|assignment| file.set(assignment));
+    if file.is_transfer() {
+        let plan = file.resolve_transfer()?;
+        match args.json {
+            true => print_json(&json!({"plan": plan})),
+            false => println!("{}", plan.to_toml()),
+        }
+        return Ok(());
+    }
     let (plan, shards) = plan_run(&file)?;
     let speed = match args.no_time {
         true => None,

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use super::{DeviceArg, print_json};
+use super::{DeviceArg, print_json, study_transfer};
 use crate::config::{Plan, RunFile};
 use crate::device::{Device, DeviceKind};
 use crate::error::{Error, Result};
@@ -23,28 +23,56 @@ Examples:
   upstill study --size full              the paper's whole grid, in hours
   upstill study cotrain                  do two models that teach each other get better?
   upstill study my-study.toml --out runs/mine
+  upstill study transfer                 a fine-tuned BERT into a BiLSTM over unlabelled text (the 2019 paper)
+  upstill study transfer --data imdb/ --teacher runs/teacher
 
 The same command again finds what is done and goes on with the rest.")]
 pub struct Args {
-    /// A study file; or `dwt` or `cotrain`, the studies on the pocket language, of which the first is run unless given
+    /// A study file; or `dwt`, `cotrain` or `transfer`, the studies on the pocket language, of which the first is run unless given
     study_file: Option<PathBuf>,
     /// How much of a study on the pocket language; small unless given
     #[arg(long, value_enum)]
     size: Option<Size>,
     /// The study's folder; runs/study-SIZE or runs/NAME unless given
     #[arg(long)]
-    out: Option<PathBuf>,
+    pub(super) out: Option<PathBuf>,
     /// Runs at the same time; the number of cores on a CPU, 1 on a GPU, unless given
     #[arg(long)]
-    jobs: Option<usize>,
+    pub(super) jobs: Option<usize>,
+    /// With `transfer`: a folder with train.tsv, test.tsv and unsup.txt or the like, in place of the pocket language
+    #[arg(long, value_name = "DIR")]
+    pub(super) data: Option<PathBuf>,
+    /// With `transfer --data`: the teacher, a pre-trained or fine-tuned model's folder
+    #[arg(long, value_name = "MODEL", requires = "data")]
+    pub(super) teacher: Option<PathBuf>,
+    /// With `transfer`: seeds of every arm; 5 unless given
+    #[arg(long)]
+    pub(super) seeds: Option<u64>,
+    /// With `transfer`: override a key of the run file, as in model.hidden=150; may be repeated
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub(super) set: Vec<String>,
     #[command(flatten)]
-    device: DeviceArg,
+    pub(super) device: DeviceArg,
     /// Print the results on standard output for machines
     #[arg(long)]
-    json: bool,
+    pub(super) json: bool,
+}
+
+impl Args {
+    pub(super) fn size(&self) -> Size {
+        self.size.unwrap_or(Size::Small)
+    }
 }
 
 pub fn run(args: Args) -> Result<()> {
+    let is_transfer = args.study_file.as_ref().is_some_and(|name| name.as_os_str() == study_transfer::NAME);
+    if is_transfer {
+        return study_transfer::run(args);
+    }
+    if args.data.is_some() || args.seeds.is_some() || !args.set.is_empty() {
+        return Err(Error::new("--data, --teacher, --seeds and --set are for `upstill study transfer`")
+            .help("of another study they are part of its file"));
+    }
     let started = Instant::now();
     let device = args.device.choose("auto")?;
     let (spec, name) = spec(args.study_file.as_deref(), args.size)?;
@@ -91,9 +119,11 @@ fn spec(wanted: Option<&Path>, size: Option<Size>) -> Result<(StudySpec, String)
     match wanted.map(|path| (path, path.to_str())) {
         None | Some((_, Some("dwt"))) => Ok((StudySpec::pocket(pocket), format!("study-{pocket:?}").to_lowercase())),
         Some((_, Some("cotrain"))) => Ok((StudySpec::cotrain(pocket), format!("study-cotrain-{pocket:?}").to_lowercase())),
-        Some((path, _)) if size.is_some() => Err(Error::new("--size is for the studies on the pocket language, dwt and cotrain")
-            .at(path.display())
-            .help("a study file says its own sizes")),
+        Some((path, _)) if size.is_some() => {
+            Err(Error::new("--size is for the studies on the pocket language, dwt, cotrain and transfer")
+                .at(path.display())
+                .help("a study file says its own sizes"))
+        }
         Some((path, _)) => Ok((StudySpec::load(path)?, path.file_stem().unwrap_or_default().to_string_lossy().into_owned())),
     }
 }
@@ -105,7 +135,7 @@ fn find_task(name: &str) -> Result<Task> {
 }
 
 /// A CPU run keeps little more than one core busy, so as many run side by side as there are cores.
-fn default_jobs(device: &Device) -> usize {
+pub(super) fn default_jobs(device: &Device) -> usize {
     match device.kind {
         DeviceKind::Cpu => std::thread::available_parallelism().map_or(1, usize::from),
         DeviceKind::Wgpu | DeviceKind::SoftwareGpu => 1,

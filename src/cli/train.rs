@@ -1,11 +1,12 @@
 //! `upstill train`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::{DeviceArg, print_json};
 use crate::config::RunFile;
 use crate::error::Result;
 use crate::log::Console;
+use crate::train::transfer::{TransferOptions, train_transfer, transfer_task};
 use crate::train::{RunOptions, plan_run, train_run};
 
 #[derive(clap::Args)]
@@ -36,6 +37,9 @@ pub struct Args {
 pub fn run(args: Args) -> Result<()> {
     let mut file = RunFile::load(&args.run_file)?;
     args.set.iter().for_each(|assignment| file.set(assignment));
+    if file.is_transfer() {
+        return transfer(args, &file);
+    }
     let (plan, shards) = plan_run(&file)?;
     let name = args.run_file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
     let dir = args.out.unwrap_or_else(|| PathBuf::from("runs").join(&name));
@@ -49,6 +53,31 @@ pub fn run(args: Args) -> Result<()> {
     )?;
     if args.json {
         print_json(&summary);
+    }
+    Ok(())
+}
+
+/// A run file with `method = "transfer"`.
+fn transfer(args: Args, file: &RunFile) -> Result<()> {
+    let plan = file.resolve_transfer()?;
+    let task = transfer_task(&plan.data, plan.seed)?;
+    task.notes.iter().for_each(|note| eprintln!("note: {note}"));
+    let name = args.run_file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+    let dir = args.out.unwrap_or_else(|| PathBuf::from("runs").join(&name));
+    // Teachers and their outputs lie beside the run, so that the next run of the same teacher finds them.
+    let shared = dir.parent().map_or_else(PathBuf::new, Path::to_owned).join("teachers-of-transfer");
+    let device = args.device.choose(&plan.device)?;
+    let console = Console::stderr();
+    let options = TransferOptions { dir: &dir, shared: &shared, name: &name, console: &console, device: &device };
+    let summary = train_transfer(&plan, &task, &options)?;
+    if args.json {
+        print_json(&summary);
+        return Ok(());
+    }
+    let percent = |share: f64| format!("{:.1} %", 100.0 * share);
+    println!("student: {} of {} test texts right", percent(summary.accuracy), summary.test);
+    if let (Some(teacher), Some(agreement)) = (summary.teacher_accuracy, summary.agreement) {
+        println!("teacher: {}; they agree on {}", percent(teacher), percent(agreement));
     }
     Ok(())
 }

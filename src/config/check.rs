@@ -66,6 +66,13 @@ fn method(file: &RunFile, plan: &Plan, out: &mut Mistakes) {
             }
         }
         Some(Method::Dwt | Method::Cotrain) => {}
+        Some(Method::Transfer) => {
+            out.add(
+                "method",
+                "a transfer run's keys are others: --set and presets don't make one",
+                "write method = \"transfer\" in the file",
+            );
+        }
         Some(other) => out.add("method", format!("\"{other}\" is not in this version"), "write \"dwt\" or \"standalone\""),
     }
 }

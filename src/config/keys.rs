@@ -8,7 +8,7 @@ use super::schedule::EXAMPLES;
 use super::{Method, OptimizerKind, Positions, Precision, Rows, Schedule, Start};
 
 /// A key of a run file.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Key {
     /// Section and name: `distill.soft`. A part in capitals stands for any name: `models.NAME.layers`.
     pub path: &'static str,
@@ -59,7 +59,7 @@ pub(super) enum Setting {
 use Fallback::{Rule, Value as Is};
 use Kind::{Flag, Number, Text, Whole, Word};
 
-const fn key(path: &'static str, kind: Kind, default: Fallback, doc: &'static str) -> Key {
+pub(super) const fn key(path: &'static str, kind: Kind, default: Fallback, doc: &'static str) -> Key {
     Key { path, kind, default, doc }
 }
 
@@ -128,14 +128,14 @@ pub const KEYS: &[Key] = &[
     key("models.NAME.from.OTHER.temperature", Kind::Schedule, Rule("distill.temperature"), "temperature of that soft loss"),
 ];
 
-/// The key of this name.
-pub(super) fn find(path: &str) -> Option<&'static Key> {
-    KEYS.iter().find(|key| key.path.split('.').count() == path.split('.').count() && begins(key.path, path))
+/// The key of this name in a table.
+pub(super) fn find(table: &'static [Key], path: &str) -> Option<&'static Key> {
+    table.iter().find(|key| key.path.split('.').count() == path.split('.').count() && begins(key.path, path))
 }
 
 /// Whether keys stand below this path: `model`, `models`, `models.large.from`.
-pub(super) fn is_section(path: &str) -> bool {
-    KEYS.iter().any(|key| key.path.split('.').count() > path.split('.').count() && begins(key.path, path))
+pub(super) fn is_section(table: &[Key], path: &str) -> bool {
+    table.iter().any(|key| key.path.split('.').count() > path.split('.').count() && begins(key.path, path))
 }
 
 /// Whether a key begins with the parts of a path, names standing for the key's capitals.
@@ -163,13 +163,13 @@ pub(super) fn split(path: &str) -> (&str, &str) {
 }
 
 /// Names of a section's keys, in order.
-pub(super) fn section(name: &str) -> Vec<&'static str> {
+pub(super) fn section(table: &'static [Key], name: &str) -> Vec<&'static str> {
     let within = |section: &str| named_as(section, name).is_some_and(|section| section == name);
-    KEYS.iter().map(|key| split(key.path)).filter(|(section, _)| within(section)).map(|(_, leaf)| leaf).collect()
+    table.iter().map(|key| split(key.path)).filter(|(section, _)| within(section)).map(|(_, leaf)| leaf).collect()
 }
 
 /// The name that was probably meant: within the section first, then the same name elsewhere, then anywhere alike.
-pub(super) fn nearest(path: &str) -> Option<String> {
+pub(super) fn nearest(table: &'static [Key], path: &str) -> Option<String> {
     let (section, leaf) = split(path);
     let alike = |a: &str, b: &str| strsim::normalized_damerau_levenshtein(a, b);
     let best = |keys: &mut dyn Iterator<Item = (String, f64)>| {
@@ -177,7 +177,7 @@ pub(super) fn nearest(path: &str) -> Option<String> {
     };
     // A key of one of several models is meant only by a path of as many parts.
     let (of_models, plain): (Vec<&str>, Vec<&str>) =
-        KEYS.iter().map(|key| key.path).partition(|path| path.split('.').any(is_any));
+        table.iter().map(|key| key.path).partition(|path| path.split('.').any(is_any));
     let paths = || {
         of_models
             .iter()
@@ -246,10 +246,10 @@ impl Key {
 }
 
 /// Every key of a run file with its default and meaning, as a run file: defaults that are a rule stand in a comment.
-pub fn reference() -> String {
+pub fn reference(table: &[Key]) -> String {
     let mut out = String::new();
     let mut last_section = "";
-    for key in KEYS {
+    for key in table {
         let (section, leaf) = split(key.path);
         if section != last_section {
             // A section of capitals is a pattern, not a section of its own.
@@ -272,7 +272,7 @@ mod tests {
 
     #[test]
     fn every_default_can_be_written_in_a_run_file() {
-        for key in KEYS {
+        for key in KEYS.iter().chain(crate::config::TRANSFER_KEYS) {
             assert!(matches!(key.default, Rule(_)) || key.default_setting().is_some(), "{}", key.path);
             assert!(!key.doc.is_empty() && !key.doc.ends_with('.'), "{}", key.path);
         }
@@ -289,17 +289,17 @@ mod tests {
             ("model.large.hidden", "models.large.hidden"),
             ("models.large.form.small.soft", "models.large.from.small.soft"),
         ] {
-            assert_eq!(nearest(written).as_deref(), Some(meant));
+            assert_eq!(nearest(KEYS, written).as_deref(), Some(meant));
         }
-        assert_eq!(nearest("train.xyzzy"), None);
+        assert_eq!(nearest(KEYS, "train.xyzzy"), None);
     }
 
     #[test]
     fn capitals_stand_for_any_name() {
-        assert_eq!(find("models.large.from.small.soft").unwrap().path, "models.NAME.from.OTHER.soft");
-        assert!(find("models.large.from.small").is_none() && find("models..layers").is_none());
-        assert!(is_section("models") && is_section("models.a.from.b") && is_section("train"));
-        assert!(!is_section("train.lr") && !is_section("models.a.layers") && !is_section("modelz"));
-        assert_eq!(section("models.a.from.b"), ["soft", "temperature"]);
+        assert_eq!(find(KEYS, "models.large.from.small.soft").unwrap().path, "models.NAME.from.OTHER.soft");
+        assert!(find(KEYS, "models.large.from.small").is_none() && find(KEYS, "models..layers").is_none());
+        assert!(is_section(KEYS, "models") && is_section(KEYS, "models.a.from.b") && is_section(KEYS, "train"));
+        assert!(!is_section(KEYS, "train.lr") && !is_section(KEYS, "models.a.layers") && !is_section(KEYS, "modelz"));
+        assert_eq!(section(KEYS, "models.a.from.b"), ["soft", "temperature"]);
     }
 }

@@ -21,6 +21,7 @@ mod run_file;
 mod schedule;
 #[cfg(test)]
 mod tests;
+mod transfer;
 
 use check::MIN_LENGTH;
 pub use estimate::{Estimate, Memory, Parameters, Speed, Work};
@@ -33,3 +34,7 @@ pub use plan::{
 };
 pub use run_file::RunFile;
 pub use schedule::Schedule;
+pub use transfer::{
+    ElementKind, EncoderKind, LogitTargets, Padding, States, TRANSFER_KEYS, Targets, TokenKind, TransferData, TransferDistill,
+    TransferModel, TransferPlan, TransferSchedule, TransferTeacher, TransferTrain, Vector,
+};

@@ -273,6 +273,8 @@ macro_rules! words {
     };
 }
 
+pub(super) use words;
+
 words! {
     /// What trains what.
     Method {

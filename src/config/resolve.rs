@@ -13,6 +13,11 @@ impl RunFile {
     /// # Errors
     /// One error with every mistake: of the file's keys and types, of values that can't be, and of what doesn't fit the facts.
     pub fn resolve(&self, facts: &Facts) -> Result<Plan> {
+        if self.is_transfer() {
+            return Err(crate::error::Error::new("a transfer run has a plan of another kind")
+                .at(self.place())
+                .help("`upstill train` runs it; in a program, RunFile::resolve_transfer and train::transfer are for it"));
+        }
         let plan = draft(self, facts);
         match check(self, &plan, facts).into_error(self.place()) {
             Some(error) => Err(error),

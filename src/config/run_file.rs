@@ -5,9 +5,9 @@ use std::path::Path;
 
 use toml::{Table, Value};
 
-use super::keys::{self, Key, Kind, Setting};
+use super::keys::{self, KEYS, Key, Kind, Setting};
 use super::mistakes::Mistakes;
-use super::{Method, Rows, Schedule, Wanted};
+use super::{Method, Rows, Schedule, TRANSFER_KEYS, Wanted};
 use crate::error::{Error, IoContext, Result};
 
 /// The presets: name and text.
@@ -25,6 +25,8 @@ const PRESETS: &[(&str, &str)] = &[
 #[derive(Debug, Clone, PartialEq)]
 pub struct RunFile {
     place: String,
+    /// What may be written: a transfer run's keys are others.
+    keys: &'static [Key],
     written: BTreeMap<String, Setting>,
     preset: BTreeMap<String, Setting>,
     /// The names of `[models.NAME]`.
@@ -67,11 +69,14 @@ impl RunFile {
                 .help("a line is `key = value`, a section is `[name]`, text is in quotes")
         })?;
         let mut file = RunFile::empty(place);
+        if table.get("method").and_then(Value::as_str) == Some(Method::Transfer.word()) {
+            file.keys = TRANSFER_KEYS;
+        }
         for (name, value) in &table {
             match value {
                 // The keys of an unknown section are complained about one by one.
-                Value::Table(section) if keys::find(name).is_none() && !section.is_empty() => file.take(name, section),
-                Value::Table(_) if keys::is_section(name) => {}
+                Value::Table(section) if keys::find(file.keys, name).is_none() && !section.is_empty() => file.take(name, section),
+                Value::Table(_) if keys::is_section(file.keys, name) => {}
                 _ => file.put(name, value),
             }
         }
@@ -83,7 +88,7 @@ impl RunFile {
         for (leaf, value) in section {
             let path = format!("{name}.{leaf}");
             match value {
-                Value::Table(inner) if keys::is_section(&path) => {
+                Value::Table(inner) if keys::is_section(self.keys, &path) => {
                     self.note_model(&path);
                     self.take(&path, inner);
                 }
@@ -103,6 +108,7 @@ impl RunFile {
     fn empty(place: &str) -> Self {
         RunFile {
             place: place.into(),
+            keys: KEYS,
             written: BTreeMap::new(),
             preset: BTreeMap::new(),
             models: BTreeSet::new(),
@@ -118,7 +124,7 @@ impl RunFile {
         };
         let (path, text) = (path.trim(), text.trim());
         let as_text = || Value::String(text.into());
-        let value = match keys::find(path).map(|key| key.kind) {
+        let value = match keys::find(self.keys, path).map(|key| key.kind) {
             Some(Kind::Text | Kind::Word(_)) if !text.starts_with(['"', '\'']) => as_text(),
             _ => format!("x = {text}").parse::<Table>().ok().and_then(|mut table| table.remove("x")).unwrap_or_else(as_text),
         };
@@ -135,6 +141,11 @@ impl RunFile {
     pub fn unset(&mut self, path: &str) {
         self.written.remove(path);
         self.mistakes.forget(path);
+    }
+
+    /// Whether it is a transfer run's: [`RunFile::resolve_transfer`] is for it, and not [`RunFile::resolve`].
+    pub fn is_transfer(&self) -> bool {
+        self.keys == TRANSFER_KEYS
     }
 
     /// The names of all presets.
@@ -186,7 +197,7 @@ impl RunFile {
     }
 
     fn put(&mut self, path: &str, value: &Value) {
-        let Some(key) = keys::find(path) else { return self.unknown(path) };
+        let Some(key) = keys::find(self.keys, path) else { return self.unknown(path) };
         self.note_model(path);
         match key.kind.read(value) {
             Ok(Setting::Text(name)) if key.path == "preset" => {
@@ -201,13 +212,13 @@ impl RunFile {
 
     fn unknown(&mut self, path: &str) {
         let (section, _) = keys::split(path);
-        let is_section = keys::is_section(path);
-        let known = keys::section(if is_section || section.is_empty() { path } else { section });
-        let fix = match keys::nearest(path) {
+        let is_section = keys::is_section(self.keys, path);
+        let known = keys::section(self.keys, if is_section || section.is_empty() { path } else { section });
+        let fix = match keys::nearest(self.keys, path) {
             _ if is_section && known.is_empty() => format!("write the sections [{path}.NAME], one for each"),
             _ if is_section => format!("write [{path}] on a line of its own, then its keys: {}", known.join(", ")),
             Some(near) => format!("did you mean `{near}`?"),
-            None if known.is_empty() => format!("the sections are: {}", sections().join(", ")),
+            None if known.is_empty() => format!("the sections are: {}", sections(self.keys).join(", ")),
             None => format!("[{section}] has: {}", known.join(", ")),
         };
         self.mistakes.add(path, if is_section { "is a section, not a key" } else { "no such key" }, fix);
@@ -228,7 +239,7 @@ impl RunFile {
 
     fn get(&self, path: &str) -> Option<Setting> {
         let given = self.written.get(path).or_else(|| self.preset.get(path)).cloned();
-        given.or_else(|| keys::find(path).and_then(Key::default_setting))
+        given.or_else(|| keys::find(self.keys, path).and_then(Key::default_setting))
     }
 
     pub(super) fn text(&self, path: &str) -> Option<String> {
@@ -269,8 +280,8 @@ impl RunFile {
 }
 
 /// Names of all sections, in order.
-fn sections() -> Vec<&'static str> {
-    let mut names: Vec<_> = keys::KEYS.iter().map(|key| keys::split(key.path).0).filter(|name| !name.is_empty()).collect();
+fn sections(table: &'static [Key]) -> Vec<&'static str> {
+    let mut names: Vec<_> = table.iter().map(|key| keys::split(key.path).0).filter(|name| !name.is_empty()).collect();
     names.dedup();
     names
 }

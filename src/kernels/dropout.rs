@@ -1,7 +1,7 @@
 //! Dropout whose masks are a function of a key, not of a device's generator: the same on every device, and a resumed
 //! run needs no random state.
 
-use burn::tensor::{Tensor, TensorData};
+use burn::tensor::{Device, Tensor, TensorData};
 
 /// Draws the dropout masks of one forward pass. Each use is a new site; the mask of site `i` depends on `(key, i)` only.
 #[derive(Debug, Clone)]
@@ -22,6 +22,16 @@ impl Dropout {
         Self::new(0.0, 0)
     }
 
+    /// A mask of its own rate, for values that share it (a row's steps, say); none while dropout is off.
+    pub fn shared_mask<const D: usize>(&mut self, rate: f64, shape: [usize; D], device: &Device) -> Option<Tensor<D>> {
+        if self.rate == 0.0 || rate == 0.0 {
+            return None;
+        }
+        let mut factors = vec![0.0; shape.iter().product()];
+        self.next_mask(rate).factors(0, &mut factors);
+        Some(Tensor::from_data(TensorData::new(factors, shape), device))
+    }
+
     /// Zeroes a random share of `x` and scales the rest up, so that the expectation stays (inverted dropout).
     pub fn apply<const D: usize>(&mut self, x: Tensor<D>) -> Tensor<D> {
         let Some(mask) = self.mask() else { return x };
@@ -33,13 +43,14 @@ impl Dropout {
 
     /// The mask of the next site; `None` when nothing is dropped.
     pub(super) fn mask(&mut self) -> Option<Mask> {
-        if self.rate == 0.0 {
-            return None;
-        }
+        (self.rate > 0.0).then(|| self.next_mask(self.rate))
+    }
+
+    fn next_mask(&mut self, rate: f64) -> Mask {
         let key = mix(self.key ^ mix(self.site));
         self.site += 1;
-        let dropped_below = (self.rate * 65536.0).round() as u16;
-        Some(Mask { key, dropped_below, kept: (1.0 / (1.0 - f64::from(dropped_below) / 65536.0)) as f32 })
+        let dropped_below = (rate * 65536.0).round() as u16;
+        Mask { key, dropped_below, kept: (1.0 / (1.0 - f64::from(dropped_below) / 65536.0)) as f32 }
     }
 }
 
@@ -85,7 +96,6 @@ fn mix(x: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use burn::tensor::Device;
 
     #[test]
     fn a_mask_keeps_the_expectation_and_depends_on_the_key_alone() {

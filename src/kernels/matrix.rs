@@ -32,17 +32,28 @@ impl<'a> Matrix<'a> {
 }
 
 /// Who multiplies.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy)]
 pub(super) enum Threads {
     One,
+    /// Where two products run side by side.
+    Half,
     All,
+}
+
+impl Threads {
+    fn parallelism(self) -> gemm::Parallelism {
+        match (self, rayon::current_num_threads() / 2) {
+            (Threads::All, _) => gemm::Parallelism::Rayon(0),
+            (Threads::Half, several @ 2..) => gemm::Parallelism::Rayon(several),
+            _ => gemm::Parallelism::None,
+        }
+    }
 }
 
 /// `out = factor * a b`, or `out += factor * a b`; rows of `out` are `row_stride` apart.
 pub(super) fn product(out: &mut [f32], row_stride: usize, add: bool, factor: f32, a: Matrix, b: Matrix, threads: Threads) {
     assert!(a.columns == b.rows && row_stride >= b.columns, "shapes of a product");
     assert!(a.rows == 0 || (a.rows - 1) * row_stride + b.columns <= out.len(), "a product lies within its slice");
-    let parallelism = if threads == Threads::All { gemm::Parallelism::Rayon(0) } else { gemm::Parallelism::None };
     // SAFETY: a `Matrix` lies within its slice, transposed or not, and the product within `out`, as just asserted.
     unsafe {
         gemm::gemm(
@@ -64,15 +75,20 @@ pub(super) fn product(out: &mut [f32], row_stride: usize, add: bool, factor: f32
             false,
             false,
             false,
-            parallelism,
+            threads.parallelism(),
         );
     }
 }
 
 /// `out += a b` on all threads, `out` row after row.
 pub(super) fn add_product(out: &mut [f32], a: Matrix, b: Matrix) {
+    add_product_on(Threads::All, out, a, b);
+}
+
+/// `out += a b`, `out` row after row.
+pub(super) fn add_product_on(threads: Threads, out: &mut [f32], a: Matrix, b: Matrix) {
     assert_eq!(out.len(), a.rows * b.columns, "shapes of a product");
-    product(out, b.columns, true, 1.0, a, b, Threads::All);
+    product(out, b.columns, true, 1.0, a, b, threads);
 }
 
 /// `a b` on all threads.

@@ -16,6 +16,7 @@ mod dropout;
 #[cfg(feature = "wgpu")]
 mod gpu;
 mod host;
+mod lstm;
 mod matrix;
 mod norm;
 mod row;
@@ -34,6 +35,7 @@ pub use attention::{Segments, attention};
 pub use dense::{dense, dense_gelu, erf_gelu};
 pub use dropout::Dropout;
 pub use dwt_loss::DwtLoss;
+pub use lstm::{Direction, bilstm, lstm_composed};
 pub use norm::norm_of_sum;
 pub(crate) use update::{AdamStep, adam, sum_of_squares};
 

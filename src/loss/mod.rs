@@ -2,11 +2,14 @@
 //!
 //! Shapes: `n` slots (masked positions of all rows), `v` vocabulary.
 
+mod transfer;
+
 use burn::tensor::activation::log_softmax;
 use burn::tensor::{Int, Tensor};
 
 pub use crate::kernels::StepLoss;
 use crate::kernels::{self, DwtLoss, Form, Logits, Targets};
+pub use transfer::{Elements, JointWeights, confidence, largest_variance, log_odds, logit_loss, representation_loss};
 
 /// Equation 1, the hard loss `H(q, p)`: cross-entropy of the label against the student's prediction, a slot.
 ///

@@ -17,8 +17,8 @@ use crate::tokens::Tokenizer;
 /// One example as ids: `[CLS] first [SEP]` or `[CLS] first [SEP] second [SEP]`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Encoded {
-    ids: Vec<i32>,
-    types: Vec<i32>,
+    pub(super) ids: Vec<i32>,
+    pub(super) types: Vec<i32>,
     /// The class, or the score; not a number where it is hidden.
     target: f32,
 }
@@ -111,15 +111,8 @@ impl<'a> Finetune<'a> {
     }
 
     fn inputs(&self, batch: &[Encoded]) -> Inputs {
-        let length = batch.iter().map(|row| row.ids.len()).max().unwrap_or(1);
-        let fill = |of: &dyn Fn(&Encoded, usize) -> i32| -> Vec<i32> {
-            batch.iter().flat_map(|row| (0..length).map(move |i| of(row, i))).collect()
-        };
-        let ids = fill(&|row, i| row.ids.get(i).copied().unwrap_or(self.task.pad));
-        let types = fill(&|row, i| row.types.get(i).copied().unwrap_or(0));
-        let positions = fill(&|_, i| i as i32);
-        let segments = fill(&|row, i| i32::from(i < row.ids.len()));
-        Inputs::new(&ids, &positions, &segments, batch.len(), &self.device).with_types(&types)
+        let rows: Vec<(&[i32], &[i32])> = batch.iter().map(|row| (&row.ids[..], &row.types[..])).collect();
+        Inputs::padded(&rows, self.task.pad, &self.device)
     }
 
     fn loss(&self, model: &BertClassifier, batch: &[Encoded], whole: BatchSize, dropout: &mut Dropout) -> Tensor<1> {
@@ -184,7 +177,7 @@ impl Method for Finetune<'_> {
     }
 }
 
-fn encode(example: &Example, tokenizer: &Tokenizer, length: usize) -> Result<Encoded> {
+pub(super) fn encode(example: &Example, tokenizer: &Tokenizer, length: usize) -> Result<Encoded> {
     let special = tokenizer.special();
     let mut first = tokenizer.encode(&example.first)?;
     let mut second = example.second.as_ref().map(|text| tokenizer.encode(text)).transpose()?;

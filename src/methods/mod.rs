@@ -1,5 +1,6 @@
 //! Training methods: what each model minimises on a batch. One file a method; the loop is in [`crate::train`].
 
+mod classify;
 mod cotrain;
 mod dwt;
 mod evaluate;
@@ -8,11 +9,13 @@ mod finetune;
 mod logits;
 mod masked_lm;
 mod teacher;
+mod transfer;
 
 use std::collections::BTreeMap;
 
 use burn::module::Module;
 use burn::tensor::Tensor;
+pub use classify::{Classified, Representation, TextTokens, classify};
 
 pub use cotrain::Cotrain;
 pub use dwt::{Dwt, standalone};
@@ -22,6 +25,7 @@ pub use finetune::{EncodedBatch, EncodedTask, Finetune};
 pub use logits::{SentenceLogits, sentence_logits};
 pub use masked_lm::MaskedLm;
 pub use teacher::{ModelTeacher, Teacher, TeacherSignal, UniformTeacher};
+pub use transfer::{Head, LabelledRow, PhaseLoss, Transfer, TransferBatch, TransferRow, TransferRows, predict};
 
 use crate::error::Result;
 use crate::model::Dropout;

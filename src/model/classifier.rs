@@ -11,10 +11,11 @@ use serde_json::{Map, Value, json};
 
 use super::bert::{Bert, BertShape, Pooler};
 use super::config_json;
+use super::huggingface::ModelFolder;
 use super::init::Init;
 use super::inputs::Inputs;
 use super::weights::Weights;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::files::write_text;
 use crate::kernels::Dropout;
 use crate::tokens::Tokenizer;
@@ -46,16 +47,52 @@ impl BertClassifier {
         weights.load_into(fresh)
     }
 
+    /// A fine-tuned classifier's folder: ours, or any `BertForSequenceClassification`; a language-model head is left out.
+    ///
+    /// # Errors
+    /// When the folder's weights can't be read or don't fit their shape, or it holds no classifier.
+    pub fn load(folder: &ModelFolder, device: &Device) -> Result<Self> {
+        let tensors = folder.tensors()?.only(|name| name.starts_with("bert.") || name.starts_with("classifier."));
+        let Some(classifier) = tensors.get("classifier.weight") else {
+            return Err(Error::new("the model has no classifier")
+                .at(folder.path.display())
+                .help("fine-tune it first (`upstill finetune`), or take a BertForSequenceClassification"));
+        };
+        let outputs = classifier.shape.first().copied().unwrap_or(0);
+        let init = Init::new(0, 0.0, device);
+        let shape = &folder.shape;
+        let mut bert = shape.init(0, 0.0, device).bert;
+        bert.pooler =
+            tensors.get("bert.pooler.dense.weight").map(|_| Pooler { dense: init.linear("", shape.hidden, shape.hidden) });
+        let fresh = Self { bert, classifier: init.linear("", shape.hidden, outputs) };
+        tensors.load_into(fresh).map_err(|error| error.at(folder.path.display()))
+    }
+
     /// Logits, or one score, of each row: `[b, outputs]`. Dropout acts on the pooled output too.
     pub fn logits(&self, inputs: &Inputs, dropout: &mut Dropout) -> Tensor<2> {
+        let pooled_bd = self.pooled(self.first(inputs, dropout));
+        self.classifier.forward(dropout.apply(pooled_bd))
+    }
+
+    /// The last layer's states of each row's `[CLS]`: `[b, d]`.
+    pub fn first(&self, inputs: &Inputs, dropout: &mut Dropout) -> Tensor<2> {
         let [b, s] = inputs.ids_bs.dims();
         let hidden_nd = self.bert.hidden(inputs, dropout);
         let first_b = Tensor::<1, Int>::arange_step(0..(b * s) as i64, s, &inputs.ids_bs.device());
-        let mut pooled_bd = hidden_nd.select(0, first_b);
-        if let Some(pooler) = &self.bert.pooler {
-            pooled_bd = tanh(pooler.dense.forward(pooled_bd));
+        hidden_nd.select(0, first_b)
+    }
+
+    /// The pooler's output on `[CLS]` states; the states themselves where there is no pooler: `[b, d]`.
+    pub fn pooled(&self, first_bd: Tensor<2>) -> Tensor<2> {
+        match &self.bert.pooler {
+            Some(pooler) => tanh(pooler.dense.forward(first_bd)),
+            None => first_bd,
         }
-        self.classifier.forward(dropout.apply(pooled_bd))
+    }
+
+    /// Number of classes; 1 for a score.
+    pub fn outputs(&self) -> usize {
+        self.classifier.weight.dims()[1]
     }
 
     /// Writes a folder that `transformers`' `AutoModelForSequenceClassification` reads, into a folder that is there. `labels` are

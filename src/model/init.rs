@@ -33,16 +33,33 @@ impl<'a> Init<'a> {
         Param::from_tensor(Tensor::ones([width], self.device))
     }
 
+    /// These values.
+    pub(super) fn values<const D: usize>(&self, shape: [usize; D], values: Vec<f32>) -> Param<Tensor<D>> {
+        Param::from_tensor(Tensor::from_data(TensorData::new(values, shape), self.device))
+    }
+
     pub(super) fn zeros(&self, width: usize) -> Param<Tensor<1>> {
         Param::from_tensor(Tensor::zeros([width], self.device))
     }
 
-    fn normal(&self, name: &str, shape: [usize; 2]) -> Param<Tensor<2>> {
+    /// `[rows, columns]` from U(-`limit`, `limit`).
+    pub(super) fn uniform(&self, name: &str, shape: [usize; 2], limit: f64) -> Param<Tensor<2>> {
+        let mut rng = self.generator(name);
+        let mut draw = || ((rng.next_u64() >> 11) as f64 / (1u64 << 53) as f64 * 2.0 - 1.0) * limit;
+        let values: Vec<f32> = (0..shape[0] * shape[1]).map(|_| draw() as f32).collect();
+        self.values(shape, values)
+    }
+
+    fn generator(&self, name: &str) -> ChaCha8Rng {
         let mut hasher = blake3::Hasher::new();
         hasher.update(&self.seed.to_le_bytes()).update(name.as_bytes());
-        let mut rng = ChaCha8Rng::from_seed(*hasher.finalize().as_bytes());
+        ChaCha8Rng::from_seed(*hasher.finalize().as_bytes())
+    }
+
+    fn normal(&self, name: &str, shape: [usize; 2]) -> Param<Tensor<2>> {
+        let mut rng = self.generator(name);
         let values: Vec<f32> = normals(&mut rng).map(|x| (x * self.range) as f32).take(shape[0] * shape[1]).collect();
-        Param::from_tensor(Tensor::from_data(TensorData::new(values, shape), self.device))
+        self.values(shape, values)
     }
 }
 

@@ -30,6 +30,17 @@ impl Inputs {
         Self { ids_bs, positions_bs, types_bs: None, segments: Segments::new(segments, length), form: Form::of(device) }
     }
 
+    /// Rows of ids and token types, padded to the longest of them.
+    pub fn padded(rows: &[(&[i32], &[i32])], pad: i32, device: &Device) -> Self {
+        let length = rows.iter().map(|(ids, _)| ids.len()).max().unwrap_or(1);
+        let places = || rows.iter().flat_map(|row| (0..length).map(move |i| (row, i)));
+        let ids: Vec<i32> = places().map(|((ids, _), i)| ids.get(i).copied().unwrap_or(pad)).collect();
+        let types: Vec<i32> = places().map(|((_, types), i)| types.get(i).copied().unwrap_or(0)).collect();
+        let positions: Vec<i32> = places().map(|(_, i)| i as i32).collect();
+        let segments: Vec<i32> = places().map(|((ids, _), i)| i32::from(i < ids.len())).collect();
+        Self::new(&ids, &positions, &segments, rows.len(), device).with_types(&types)
+    }
+
     /// The same rows with a token type for each position.
     #[must_use]
     pub fn with_types(mut self, types: &[i32]) -> Self {

@@ -12,6 +12,7 @@ mod inputs;
 mod names;
 mod pickle;
 mod remap;
+mod student;
 mod weight_files;
 mod weights;
 
@@ -21,5 +22,6 @@ pub use classifier::BertClassifier;
 pub use huggingface::{Inventory, ModelFolder};
 pub use inputs::{BatchTensors, Inputs};
 pub use remap::remap;
+pub use student::{BiLstm, BiLstmShape, EncoderShape, Glove, Pooling, Student, StudentShape, TextRow};
 pub use weights::{HostTensor, Weights};
 pub(crate) use weights::{ModulePath, to_host};

@@ -5,6 +5,7 @@ pub mod glue;
 pub mod metrics;
 pub mod pocket;
 mod table;
+mod transfer;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -13,6 +14,7 @@ pub use glue::{AVERAGES, Average, Files, glue_folder, glue_name, glue_names, glu
 pub use metrics::Metric;
 pub use pocket::{Sizes, draw_pocket_task, pocket_names, pocket_task};
 pub use table::{TableSpec, table_task};
+pub use transfer::{SplitOptions, TransferTask, Unlabelled, split_for_transfer};
 
 /// What an example's answer is.
 #[derive(Debug, Clone, Copy, PartialEq)]

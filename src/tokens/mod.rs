@@ -30,9 +30,11 @@ mod shard;
 mod shards;
 mod tokenizer;
 mod train;
+mod words;
 
 pub use self::build::{BuildOptions, Progress, Watch, build};
 pub use self::manifest::{Counts, Manifest, ShardRecord, SplitRecord};
 pub use self::pocket::pocket_shards;
 pub use self::shards::{Sentences, Shards};
 pub use self::tokenizer::{SPECIAL_TOKENS, Special, Tokenizer};
+pub use self::words::Words;

@@ -7,6 +7,7 @@ mod interrupt;
 mod learners;
 mod run;
 mod seeds;
+pub mod transfer;
 mod trial;
 
 use std::collections::BTreeMap;

@@ -362,7 +362,7 @@ fn a_standalone_plan_has_nothing_of_distillation() {
 
 #[test]
 fn the_reference_lists_every_key_and_is_itself_a_run_file() {
-    let text = reference();
+    let text = reference(KEYS);
     let mut file = run_file(&text);
     ["data.shards=a", "teacher.from=b", "method=dwt"].iter().for_each(|given| file.set(given));
     assert_eq!(

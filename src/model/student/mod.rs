@@ -1,0 +1,209 @@
+//! Students of Mukherjee and Awadallah 2019: an encoder (two LSTMs, or a small BERT), a projection to the teacher's width, and two
+//! heads on it: one for classes, one for the teacher's logits.
+//!
+//! ```text
+//! tokens ─► encoder ─► z [b, l] ─► projection, GELU ─► z~ [b, d] ─► classifier  (equation 1)
+//!                                                       │      └──► regression  (equation 4)
+//!                                                       └─ meets the teacher's representation (equation 6)
+//! ```
+//! The heads stand on z~, as in the authors' code: unfreezing from the top then goes heads, projection, encoder, words.
+
+mod bilstm;
+mod glove;
+
+use burn::module::{Module, ModuleMapper, Param};
+use burn::nn::Linear;
+use burn::tensor::{Device, Int, Tensor};
+use serde::{Deserialize, Serialize};
+
+pub use bilstm::{BiLstm, BiLstmShape, Pooling};
+pub use glove::Glove;
+
+use super::bert::{Bert, BertShape};
+use super::init::Init;
+use super::inputs::Inputs;
+use super::weights::{ModulePath, Weights};
+use crate::error::Result;
+use crate::kernels::{Dropout, erf_gelu};
+
+/// One text as a student reads it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TextRow {
+    /// Token ids; one at least.
+    pub ids: Vec<i32>,
+    /// 0 in the first text, 1 in a pair's second; a BERT reads it, LSTMs don't.
+    pub types: Vec<i32>,
+}
+
+/// What a student is made of.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct StudentShape {
+    /// Tokens to one vector a text.
+    pub encoder: EncoderShape,
+    /// Width of the projection, the teacher's; 0 leaves it out.
+    pub projection: usize,
+    /// Classes.
+    pub classes: usize,
+}
+
+/// The encoder of a student.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum EncoderShape {
+    /// Word vectors and an LSTM in each direction.
+    BiLstm(BiLstmShape),
+    /// A BERT, of which `[CLS]` is read.
+    Bert(BertShape),
+}
+
+impl StudentShape {
+    /// Width of what the encoder gives.
+    pub fn encoded(&self) -> usize {
+        match &self.encoder {
+            EncoderShape::BiLstm(shape) => 2 * shape.hidden,
+            EncoderShape::Bert(shape) => shape.hidden,
+        }
+    }
+
+    /// Draws a student from `seed` and each parameter's name.
+    pub fn init(&self, seed: u64, device: &Device) -> Student {
+        let init = Init::new(seed, 0.02, device);
+        let width = if self.projection > 0 { self.projection } else { self.encoded() };
+        // Glorot and Bengio's uniform draw, Keras's default.
+        let linear = |name: &str, from: usize, to: usize| Linear {
+            weight: init.uniform(name, [from, to], (6.0 / (from + to) as f64).sqrt()),
+            bias: Some(init.zeros(to)),
+        };
+        let (bilstm, bert) = match &self.encoder {
+            EncoderShape::BiLstm(shape) => (Some(BiLstm::init(shape, &init)), None),
+            EncoderShape::Bert(shape) => (None, Some(shape.init(seed, 0.02, device).bert)),
+        };
+        Student {
+            bilstm,
+            bert,
+            projection: (self.projection > 0).then(|| linear("projection.weight", self.encoded(), self.projection)),
+            classifier: linear("classifier.weight", width, self.classes),
+            regression: linear("regression.weight", width, self.classes),
+            shape: self.clone(),
+        }
+    }
+}
+
+/// A student. Exactly one of its encoders is there.
+#[derive(Module, Debug)]
+pub struct Student {
+    /// Words and LSTMs.
+    pub bilstm: Option<BiLstm>,
+    /// A BERT without its head.
+    pub bert: Option<Bert>,
+    /// W^f and b^f of equation 6.
+    pub projection: Option<Linear>,
+    /// W^s of equation 1.
+    pub classifier: Linear,
+    /// W^r and b^r of equation 4.
+    pub regression: Linear,
+    #[module(skip)]
+    shape: StudentShape,
+}
+
+impl Student {
+    /// What it is made of.
+    pub fn shape(&self) -> &StudentShape {
+        &self.shape
+    }
+
+    /// Representations z~ of some texts, `[b, d]` (equation 6's left side; z itself without a projection). LSTMs want the
+    /// longest first.
+    pub fn represent(&self, rows: &[&TextRow], pad: i32, device: &Device, dropout: &mut Dropout) -> Tensor<2> {
+        let encoded_bl = match (&self.bilstm, &self.bert) {
+            (Some(bilstm), _) => bilstm.encode(rows, pad, device, dropout),
+            (None, Some(bert)) => {
+                let padded: Vec<(&[i32], &[i32])> = rows.iter().map(|row| (&row.ids[..], &row.types[..])).collect();
+                let inputs = Inputs::padded(&padded, pad, device);
+                let [b, s] = inputs.ids_bs.dims();
+                let first_b = Tensor::<1, Int>::arange_step(0..(b * s) as i64, s, device);
+                bert.hidden(&inputs, dropout).select(0, first_b)
+            }
+            (None, None) => unreachable!("a student is made with an encoder"),
+        };
+        let encoded_bl = dropout.apply(encoded_bl);
+        match &self.projection {
+            Some(projection) => erf_gelu(projection.forward(encoded_bl)),
+            None => encoded_bl,
+        }
+    }
+
+    /// Equation 1's logits, before the softmax, on representations: `[b, classes]`.
+    pub fn classify(&self, represented_bd: Tensor<2>) -> Tensor<2> {
+        self.classifier.forward(represented_bd)
+    }
+
+    /// Equation 4's scores r, which meet the teacher's logits: `[b, classes]`.
+    pub fn regress(&self, represented_bd: Tensor<2>) -> Tensor<2> {
+        self.regression.forward(represented_bd)
+    }
+
+    /// Its layers from the top, each by the beginnings of its parameters' names: the order of gradual unfreezing.
+    pub fn layers(&self) -> Vec<Vec<String>> {
+        let names = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect::<Vec<_>>();
+        let mut layers = vec![names(&["classifier.", "regression."])];
+        layers.extend(self.projection.as_ref().map(|_| names(&["projection."])));
+        match &self.bert {
+            Some(bert) => {
+                layers.extend((0..bert.encoder.layer.len()).rev().map(|at| vec![format!("bert.encoder.layer.{at}.")]));
+                layers.push(names(&["bert.embeddings."]));
+            }
+            None => layers.extend([names(&["bilstm.forward.", "bilstm.backward."]), names(&["bilstm.words."])]),
+        }
+        layers
+    }
+
+    /// The student with its top `unfrozen` layers trainable and all below frozen.
+    #[must_use]
+    pub fn with_unfrozen(self, unfrozen: usize) -> Self {
+        let trainable: Vec<String> = self.layers().into_iter().take(unfrozen).flatten().collect();
+        self.map(&mut Freeze { path: ModulePath::default(), trainable })
+    }
+
+    /// The student with new heads, drawn from `seed`.
+    ///
+    /// # Errors
+    /// None: the heads have the shapes of those they replace.
+    pub fn with_new_heads(self, seed: u64, device: &Device) -> Result<Self> {
+        let drawn = Weights::of(&self.shape.init(seed, device));
+        let mut weights = Weights::of(&self);
+        for (name, tensor) in drawn.iter().filter(|(name, _)| name.starts_with("classifier.") || name.starts_with("regression."))
+        {
+            weights.insert(name, tensor.clone());
+        }
+        weights.load_into(self)
+    }
+
+    /// Parameters in all, and those of them that are word vectors.
+    pub fn parameters(&self) -> (u64, u64) {
+        let count = |wanted: &dyn Fn(&str) -> bool| {
+            Weights::of(self).iter().filter(|(name, _)| wanted(name)).map(|(_, tensor)| tensor.values.len() as u64).sum()
+        };
+        (count(&|_| true), count(&|name| name == "bilstm.words.weight" || name == "bert.embeddings.word_embeddings.weight"))
+    }
+}
+
+struct Freeze {
+    path: ModulePath,
+    trainable: Vec<String>,
+}
+
+impl ModuleMapper for Freeze {
+    fn enter_module(&mut self, name: &str, container: &str) {
+        self.path.enter(name, container);
+    }
+
+    fn exit_module(&mut self, _name: &str, _container: &str) {
+        self.path.exit();
+    }
+
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        let name = self.path.name();
+        param.set_require_grad(self.trainable.iter().any(|start| name.starts_with(start)))
+    }
+}

@@ -1,0 +1,214 @@
+//! The schedules of Mukherjee and Awadallah 2019 (section 5) as phases, and the training of one.
+
+use std::time::Instant;
+
+use serde::{Deserialize, Serialize};
+
+use super::stopping::{EarlyStopping, Verdict};
+use crate::config::{ElementKind, Schedule, Targets, TrainPlan, TransferDistill, TransferPlan, TransferSchedule};
+use crate::error::{Error, Result};
+use crate::log::RunLog;
+use crate::loss::{Elements, JointWeights};
+use crate::methods::{Head, Method, PhaseLoss, Transfer, TransferRows};
+use crate::model::Student;
+use crate::train::{FitOptions, Flow, Learner, fit, interrupted};
+
+/// One phase: what is minimised, and which layers move.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Phase {
+    /// For the log.
+    pub name: String,
+    /// What is minimised.
+    pub loss: PhaseLoss,
+    /// How many of the student's layers move, from the top.
+    pub unfrozen: usize,
+    /// Whether new heads are drawn first.
+    pub new_heads: bool,
+}
+
+/// The phases of a schedule for a student of `layers` layers.
+pub fn phases(distill: &TransferDistill, layers: usize) -> Vec<Phase> {
+    let TransferDistill { alpha, beta, gamma, .. } = *distill;
+    let elements = match distill.elements {
+        ElementKind::Mean => Elements::Mean,
+        ElementKind::Sum => Elements::Sum,
+    };
+    let loss =
+        |alpha: f64, beta: f64, gamma: f64, hard: f64| PhaseLoss { weights: JointWeights { alpha, beta, gamma }, hard, elements };
+    let whole = |name: &str, loss| Phase { name: name.to_owned(), loss, unfrozen: layers, new_heads: false };
+    let thawing = |name: &str, loss: PhaseLoss| -> Vec<Phase> {
+        let phase = |unfrozen| Phase {
+            name: format!("{name}, top {unfrozen} of {layers} layers"),
+            loss,
+            unfrozen,
+            new_heads: distill.new_heads && unfrozen == 1,
+        };
+        (1..=layers).map(phase).collect()
+    };
+    let labels = loss(alpha, 0.0, 0.0, 0.0);
+    let joined = |first: Phase, then: Vec<Phase>| std::iter::once(first).chain(then).collect();
+    match (distill.targets, distill.schedule) {
+        (Targets::None, _) => vec![whole("labels", labels)],
+        (Targets::Hard, TransferSchedule::Joint) => vec![whole("labels and the teacher's labels", loss(alpha, 0.0, 0.0, alpha))],
+        (Targets::Hard, _) => joined(whole("the teacher's labels", loss(0.0, 0.0, 0.0, alpha)), thawing("labels", labels)),
+        (Targets::Soft, TransferSchedule::Joint) => {
+            vec![whole("labels, representation and logits", loss(alpha, beta, gamma, 0.0))]
+        }
+        (Targets::Soft, TransferSchedule::Stagewise) => {
+            joined(whole("representation", loss(0.0, beta, 0.0, 0.0)), thawing("labels and logits", loss(alpha, 0.0, gamma, 0.0)))
+        }
+        (Targets::Soft, TransferSchedule::DistilOnce) => {
+            joined(whole("representation and logits", loss(0.0, beta, gamma, 0.0)), thawing("labels", labels))
+        }
+    }
+}
+
+/// The head that a schedule teaches to answer: equation 1's wherever classes are learnt.
+pub fn answering(phases: &[Phase]) -> Head {
+    let learns_classes = phases.iter().any(|phase| phase.loss.weights.alpha > 0.0 || phase.loss.hard > 0.0);
+    if learns_classes { Head::Classifier } else { Head::Regression }
+}
+
+/// What a phase came to.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PhaseSummary {
+    /// Its name.
+    pub name: String,
+    /// Steps taken.
+    pub steps: u64,
+    /// The validation loss of the student that was kept, in the phase's own measure.
+    pub validation_loss: f64,
+    /// Wall time.
+    pub seconds: f64,
+}
+
+/// What a phase works on.
+pub(super) struct PhaseRun<'a> {
+    pub plan: &'a TransferPlan,
+    pub train: &'a TransferRows,
+    pub validation: &'a TransferRows,
+    pub pad: i32,
+    pub device: &'a burn::tensor::Device,
+}
+
+impl PhaseRun<'_> {
+    fn method(&self, phase: &Phase, seed: u64) -> Transfer<'_> {
+        Transfer {
+            train: self.train,
+            validation: self.validation,
+            loss: phase.loss,
+            batch: self.plan.train.batch,
+            seed,
+            pad: self.pad,
+            device: self.device.clone(),
+        }
+    }
+
+    /// Steps between two looks at the validation rows.
+    pub fn round(&self, phase: &Phase) -> u64 {
+        self.method(phase, 0).steps_per_pass().max(self.plan.train.round_steps)
+    }
+
+    /// Trains a student, on a device with autodiff, until its validation loss no longer falls; gives the best. `number` and
+    /// `done` are the phase's place and the steps before it.
+    pub fn run(
+        &self,
+        phase: &Phase,
+        student: Student,
+        number: u64,
+        done: u64,
+        log: &mut RunLog,
+    ) -> Result<(Student, PhaseSummary)> {
+        let started = Instant::now();
+        let settings = &self.plan.train;
+        let seed = self.plan.seed.wrapping_add(number << 32);
+        let (method, round) = (self.method(phase, seed), self.round(phase));
+        let train = train_plan(self.plan, round);
+        let student = student.with_unfrozen(phase.unfrozen);
+        let mut stopping = EarlyStopping::new(settings.patience);
+        // What the phase before came to is to be beaten.
+        stopping.see(method.held_out(&[&student])?.losses[0]);
+        let mut best = student.clone();
+        let mut steps = 0;
+        let learner = Learner::new(student, &train, self.plan.model.dropout, seed);
+        let options = FitOptions { train: &train, micro_batch: settings.batch.max(2), done: 0 };
+        fit(&method, vec![learner], &options, |record, learners| {
+            steps = record.step + 1;
+            let mut record = record.clone();
+            record.step += done;
+            log.record(&record)?;
+            let verdict = record.held_out_loss.map(|loss| stopping.see(loss));
+            if verdict == Some(Verdict::Better) {
+                best = learners[0].model.clone();
+            }
+            Ok(if verdict == Some(Verdict::Stop) || interrupted() { Flow::Stop } else { Flow::Continue })
+        })?;
+        if interrupted() {
+            return Err(Error::interrupted(format!("stopped in the phase {:?}", phase.name))
+                .help("the same command starts the student again; the teacher and its outputs are kept"));
+        }
+        let validation_loss = stopping.best().ok_or_else(|| {
+            Error::new(format!("no validation loss of the phase {:?} is a number", phase.name)).help("lower the learning rate")
+        })?;
+        Ok((best, PhaseSummary { name: phase.name.clone(), steps, validation_loss, seconds: started.elapsed().as_secs_f64() }))
+    }
+}
+
+fn train_plan(plan: &TransferPlan, round: u64) -> TrainPlan {
+    let settings = &plan.train;
+    TrainPlan {
+        steps: round * settings.rounds,
+        batch: settings.batch,
+        lr: Schedule::constant(settings.lr),
+        optimizer: settings.optimizer,
+        beta1: 0.9,
+        beta2: 0.999,
+        epsilon: settings.optimizer.epsilon().min(1e-7),
+        weight_decay: 0.0,
+        clip: settings.clip,
+        evaluate_every: round,
+        evaluate_rows: 0,
+        checkpoint_every: 0,
+        keep_checkpoints: 0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::RunFile;
+
+    fn names(targets: &str, schedule: &str) -> Vec<String> {
+        let text = format!(
+            "method = \"transfer\"\n[teacher]\nfrom = \"t\"\n[data]\ntask = \"x\"\n[distill]\ntargets = \"{targets}\"\nschedule = \"{schedule}\""
+        );
+        let plan = RunFile::parse(&text, "test").unwrap().resolve_transfer().unwrap();
+        phases(&plan.distill, 4)
+            .into_iter()
+            .map(|Phase { name, loss: PhaseLoss { weights, hard, .. }, unfrozen, .. }| {
+                format!("{name}: {} {} {} {hard} of {unfrozen}", weights.alpha, weights.beta, weights.gamma)
+            })
+            .collect()
+    }
+
+    #[test]
+    fn schedules_are_the_papers() {
+        assert_eq!(names("none", "joint"), ["labels: 10 0 0 0 of 4"]);
+        assert_eq!(names("hard", "joint"), ["labels and the teacher's labels: 10 0 0 10 of 4"]);
+        assert_eq!(names("soft", "joint"), ["labels, representation and logits: 10 10 1 0 of 4"]);
+        assert_eq!(
+            names("soft", "stagewise"),
+            [
+                "representation: 0 10 0 0 of 4",
+                "labels and logits, top 1 of 4 layers: 10 0 1 0 of 1",
+                "labels and logits, top 2 of 4 layers: 10 0 1 0 of 2",
+                "labels and logits, top 3 of 4 layers: 10 0 1 0 of 3",
+                "labels and logits, top 4 of 4 layers: 10 0 1 0 of 4",
+            ]
+        );
+        assert_eq!(
+            names("soft", "distil-once")[..2],
+            ["representation and logits: 0 10 1 0 of 4", "labels, top 1 of 4 layers: 10 0 0 0 of 1"]
+        );
+    }
+}

@@ -1,0 +1,218 @@
+//! The teacher of a transfer run: fine-tuned where it is not yet, and its outputs on texts, worked out once and kept.
+//!
+//! `SHARED/teachers/KEY/model` is a fine-tuned teacher, `SHARED/outputs/KEY/00000.safetensors` and so on its outputs, a file for
+//! [`CHUNK`] texts (`logits [n, classes]`, `representations [n, d]`). A key is the hash of all that the content depends on: of the
+//! teacher's weights, the texts and the settings. So nothing stale is ever found, and an interrupted run goes on where it was.
+
+use std::fs;
+use std::path::Path;
+use std::time::Instant;
+
+use crate::config::{TransferPlan, TransferTeacher, Vector};
+use crate::device::Device;
+use crate::error::{Error, IoContext, Result};
+use crate::files::write_folder;
+use crate::log::Console;
+use crate::methods::{Classified, Representation, TextTokens, classify};
+use crate::model::{BertClassifier, BertShape, HostTensor, ModelFolder, TextRow, Weights};
+use crate::tasks::{Example, TransferTask};
+use crate::tokens::Tokenizer;
+use crate::train::{FinetuneOptions, Finetuning, Pretrained};
+
+/// Texts of one file of the cache: what an interruption can lose.
+pub const CHUNK: usize = 256;
+
+/// A classifier that is ready to teach.
+pub struct TransferTeacherModel {
+    /// On a device without autodiff.
+    pub model: BertClassifier,
+    /// Its shape.
+    pub shape: BertShape,
+    /// Its tokenizer.
+    pub tokenizer: Tokenizer,
+    /// Hash of its weights.
+    pub hash: String,
+}
+
+/// The teacher of a plan, for the task's classes: read where its folder holds a classifier, else fine-tuned on the labelled rows
+/// alone (validation and test rows are not looked at) and kept in `shared`.
+///
+/// # Errors
+/// When the folder holds no model, its classifier has other classes than the task, or fine-tuning fails.
+pub fn ready_teacher(
+    plan: &TransferPlan,
+    teacher: &TransferTeacher,
+    task: &TransferTask,
+    shared: &Path,
+    device: &Device,
+    console: &Console,
+) -> Result<TransferTeacherModel> {
+    let folder = ModelFolder::open(Path::new(&teacher.from))?;
+    let tensors = folder.tensors()?;
+    if tensors.get("classifier.weight").is_some() {
+        return load(&folder, task, device);
+    }
+    let pretrained = Pretrained { shape: folder.shape.clone(), weights: tensors, tokenizer: folder.tokenizer()? };
+    let options = FinetuneOptions {
+        lr: teacher.lr,
+        batch: teacher.batch,
+        length: plan.data.length,
+        epochs: teacher.epochs,
+        warmup: 0.1,
+        ..FinetuneOptions::default()
+    };
+    let labelled = task.labelled_task();
+    let key = key(&[&pretrained.weights.hash(), &labelled.fingerprint(), &options.to_string(), &plan.seed.to_string()]);
+    let kept = shared.join("teachers").join(&key).join("model");
+    if !kept.join("config.json").exists() {
+        let tuned = Finetuning::new(&pretrained, &labelled, &options, device, console)?.run(plan.seed)?;
+        let parent = kept.parent().unwrap_or(shared);
+        fs::create_dir_all(parent).doing("create", parent)?;
+        write_folder(&kept, |inside| tuned.model.write_into(inside, &pretrained.shape, &task.classes, &pretrained.tokenizer))?;
+    }
+    load(&ModelFolder::open(&kept)?, task, device)
+}
+
+fn load(folder: &ModelFolder, task: &TransferTask, device: &Device) -> Result<TransferTeacherModel> {
+    let model = BertClassifier::load(folder, &device.handle)?;
+    if model.outputs() != task.classes.len() {
+        return Err(Error::new(format!(
+            "the teacher has {} classes, and {} has {}: {}",
+            model.outputs(),
+            task.name,
+            task.classes.len(),
+            task.classes.join(", ")
+        ))
+        .at(folder.path.display())
+        .help("take a teacher that was fine-tuned on this task, or a pre-trained model without a classifier"));
+    }
+    if let Some(names) = class_names(folder)?.filter(|names| *names != task.classes) {
+        let mut sorted = [names.clone(), task.classes.clone()];
+        sorted.iter_mut().for_each(|names| names.sort());
+        if sorted[0] == sorted[1] {
+            return Err(Error::new(format!(
+                "the teacher has the task's classes in another order: {}, and the task {}",
+                names.join(", "),
+                task.classes.join(", ")
+            ))
+            .at(folder.path.display())
+            .help("fine-tune the teacher on this task's files"));
+        }
+    }
+    let hash = Weights::of(&model).hash();
+    Ok(TransferTeacherModel { model, shape: folder.shape.clone(), tokenizer: folder.tokenizer()?, hash })
+}
+
+/// The names of the classes, where `config.json` has them.
+fn class_names(folder: &ModelFolder) -> Result<Option<Vec<String>>> {
+    let path = folder.path.join("config.json");
+    let text = fs::read_to_string(&path).doing("read", &path)?;
+    let config: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
+    let Some(names) = config.get("id2label").and_then(serde_json::Value::as_object) else { return Ok(None) };
+    Ok((0..names.len()).map(|id| Some(names.get(&id.to_string())?.as_str()?.to_owned())).collect())
+}
+
+/// Outputs, and how many of their chunks were found and made.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Outputs {
+    /// In the texts' order.
+    pub classified: Classified,
+    /// Chunks that were there.
+    pub found: usize,
+    /// Chunks that were worked out now.
+    pub made: usize,
+}
+
+/// A teacher's outputs on texts, from the cache as far as they are there. `stop` is asked before each chunk is made.
+///
+/// # Errors
+/// When a file can't be written; an [interrupted](Error::is_interrupted) error when `stop` says so: what was made is kept.
+pub fn teacher_outputs(
+    teacher: &TransferTeacherModel,
+    texts: &[Example],
+    length: usize,
+    representation: Vector,
+    shared: &Path,
+    device: &Device,
+    stop: &dyn Fn() -> bool,
+) -> Result<Outputs> {
+    let length = length.min(teacher.shape.max_positions);
+    let mut hasher = blake3::Hasher::new();
+    for text in texts {
+        hasher.update(format!("{:?} {:?}\n", text.first, text.second).as_bytes());
+    }
+    let texts_hash = hasher.finalize().to_hex().to_string();
+    let key = key(&[&teacher.hash, teacher.tokenizer.hash(), &texts_hash, &length.to_string(), representation.word()]);
+    let folder = shared.join("outputs").join(key);
+    fs::create_dir_all(&folder).doing("create", &folder)?;
+    let tokens = TextTokens::Pieces(teacher.tokenizer.clone());
+    let kind = match representation {
+        Vector::Pooled => Representation::Pooled,
+        Vector::Cls => Representation::Cls,
+    };
+    let mut out = Outputs::default();
+    for (number, chunk) in texts.chunks(CHUNK).enumerate() {
+        let path = folder.join(format!("{number:05}.safetensors"));
+        let part = match read_chunk(&path, chunk.len()) {
+            Some(part) => {
+                out.found += 1;
+                part
+            }
+            None if stop() => {
+                return Err(Error::interrupted(format!(
+                    "stopped after {} of the teacher's outputs",
+                    out.classified.logits.len()
+                ))
+                .help("the same command goes on from there"));
+            }
+            None => {
+                let rows = tokens.rows(chunk, length)?;
+                let rows: Vec<&TextRow> = rows.iter().collect();
+                let part = classify(&teacher.model, &rows, kind, tokens.pad(), 32, &device.handle);
+                write_chunk(&path, &part)?;
+                out.made += 1;
+                part
+            }
+        };
+        out.classified.logits.extend(part.logits);
+        out.classified.representations.extend(part.representations);
+    }
+    Ok(out)
+}
+
+/// Texts that a teacher answers a second, tokens not counted, on the first of some texts.
+pub(super) fn texts_per_s(teacher: &TransferTeacherModel, texts: &[Example], length: usize, device: &Device) -> Result<f64> {
+    let tokens = TextTokens::Pieces(teacher.tokenizer.clone());
+    let rows = tokens.rows(&texts[..texts.len().min(2 * CHUNK)], length.min(teacher.shape.max_positions))?;
+    let rows: Vec<&TextRow> = rows.iter().collect();
+    let clock = Instant::now();
+    classify(&teacher.model, &rows, Representation::Pooled, tokens.pad(), 64, &device.handle);
+    Ok(rows.len() as f64 / clock.elapsed().as_secs_f64().max(1e-9))
+}
+
+fn key(parts: &[&str]) -> String {
+    let mut hasher = blake3::Hasher::new();
+    for part in parts {
+        hasher.update(part.as_bytes()).update(b"\n");
+    }
+    hasher.finalize().to_hex()[..16].to_owned()
+}
+
+fn write_chunk(path: &Path, part: &Classified) -> Result<()> {
+    let mut weights = Weights::default();
+    for (name, rows) in [("logits", &part.logits), ("representations", &part.representations)] {
+        let shape = vec![rows.len(), rows.first().map_or(0, Vec::len)];
+        weights.insert(name, HostTensor { shape, values: rows.concat() });
+    }
+    weights.write(path)
+}
+
+/// A chunk that is there and whole; a damaged one is made again.
+fn read_chunk(path: &Path, texts: usize) -> Option<Classified> {
+    let weights = Weights::read(path).ok()?;
+    let rows = |name: &str| {
+        let tensor = weights.get(name).filter(|tensor| tensor.shape.len() == 2 && tensor.shape[0] == texts)?;
+        Some(tensor.values.chunks(tensor.shape[1].max(1)).map(<[f32]>::to_vec).collect::<Vec<_>>())
+    };
+    Some(Classified { logits: rows("logits")?, representations: rows("representations")? })
+}
