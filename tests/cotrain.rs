@@ -123,7 +123,11 @@ fn method_of(plan: &Plan, shards: &Shards, positions: Positions) -> (Cotrain, Ve
     let distill = upstill::config::DistillPlan { positions, ..plan.distill.clone() };
     let models = plan.models.iter().map(|own| {
         let vocab = shards.tokenizer().vocab_size();
-        BertShape::new(vocab, own.shape.hidden, own.shape.layers, own.shape.heads, 32).init(own.seed, 0.02, &device.clone().autodiff())
+        BertShape::new(vocab, own.shape.hidden, own.shape.layers, own.shape.heads, 32).init(
+            own.seed,
+            0.02,
+            &device.clone().autodiff(),
+        )
     });
     (Cotrain::new(data, distill, plan.models.clone(), plan.train.steps, None), models.collect())
 }
@@ -237,7 +241,9 @@ fn micro_batches_do_not_change_what_several_models_learn() {
     run(&together(&shards, &[&set[..], &["runtime.micro_batch=3"]].concat()), &shards, &parts);
     for (a, b) in steps(&whole).iter().zip(steps(&parts)) {
         for (a, b) in a.models.iter().zip(&b.models) {
-            for (x, y) in [(a.loss_hard, b.loss_hard), (a.loss_soft().unwrap(), b.loss_soft().unwrap()), (a.grad_norm, b.grad_norm)] {
+            for (x, y) in
+                [(a.loss_hard, b.loss_hard), (a.loss_soft().unwrap(), b.loss_soft().unwrap()), (a.grad_norm, b.grad_norm)]
+            {
                 // f32 sums in another order; 20 steps let it grow a little.
                 assert!((x - y).abs() <= 1e-4 * x.abs().max(1.0), "{}: {x} and {y}", a.name);
             }

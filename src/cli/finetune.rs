@@ -90,7 +90,7 @@ pub struct Args {
     /// Keep scores, predictions of test files, and the best seed's model in this folder
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
-    /// Fine-tune each checkpoint of the run MODEL, for `upstill report` to draw; into its finetune/ unless --out is given
+    /// Fine-tune each checkpoint of the run MODEL, for `upstill report` to draw; into the run's finetune/ unless --out is given
     #[arg(long)]
     every_checkpoint: bool,
     #[command(flatten)]

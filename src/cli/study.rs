@@ -94,9 +94,7 @@ fn spec(wanted: Option<&Path>, size: Option<Size>) -> Result<(StudySpec, String)
         Some((path, _)) if size.is_some() => Err(Error::new("--size is for the studies on the pocket language, dwt and cotrain")
             .at(path.display())
             .help("a study file says its own sizes")),
-        Some((path, _)) => {
-            Ok((StudySpec::load(path)?, path.file_stem().unwrap_or_default().to_string_lossy().into_owned()))
-        }
+        Some((path, _)) => Ok((StudySpec::load(path)?, path.file_stem().unwrap_or_default().to_string_lossy().into_owned())),
     }
 }
 

@@ -1,6 +1,6 @@
 //! What can't be, of a co-training run's models.
 
-use super::check::{negative_weight, positive_temperature, share, shape};
+use super::check::{negative_weight, positive_temperature, shape, share};
 use super::learner::{LearnerPlan, MODEL, TEACHER};
 use super::mistakes::Mistakes;
 use super::plan::*;
@@ -22,7 +22,7 @@ pub(super) fn refuse(file: &RunFile, method: Method, out: &mut Mistakes) {
 /// Everything about `[models.NAME]`.
 pub(super) fn models(file: &RunFile, plan: &Plan, out: &mut Mistakes) {
     let names: Vec<&str> = file.models().collect();
-    if names.len() < 2 {
+    if names.len() < 2 && !out.names("models") {
         let found = if names.is_empty() { "are none".to_owned() } else { format!("is one, {}", names[0]) };
         out.add(
             "models",

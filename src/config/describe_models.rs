@@ -61,20 +61,21 @@ impl Plan {
         let weights: Vec<String> = self
             .models
             .iter()
-            .flat_map(|model| {
-                model.from.iter().map(|source| format!("{} to {} {}", source.name, model.name, source.soft))
-            })
+            .flat_map(|model| model.from.iter().map(|source| format!("{} to {} {}", source.name, model.name, source.soft)))
             .collect();
         let TrainPlan { beta1, beta2, clip, weight_decay, .. } = self.train;
-        let mut notes = vec!["only the abstract of co-training (Lee et al. 2023b) is public to us: what follows is chosen here".to_owned()];
+        let mut notes =
+            vec!["only the abstract of co-training (Lee et al. 2023b) is public to us: what follows is chosen here".to_owned()];
         if !weights.is_empty() {
             notes.push(format!("weights of the soft losses: {}", weights.join(", ")));
-            let factor = if self.distill.tau_squared { "times the temperature squared" } else { "without a factor of the temperature" };
+            let factor =
+                if self.distill.tau_squared { "times the temperature squared" } else { "without a factor of the temperature" };
             notes.push(format!("soft losses at {}, {factor}", positions_text(self.distill.positions)));
             notes.push("one forward pass a model a batch: partners hear what a model trains on, dropout included".into());
         }
         for (model, twin) in self.twins() {
-            notes.push(format!("{model} and {twin} start alike and train alike: a seed of its own would tell one from the other"));
+            notes
+                .push(format!("{model} and {twin} start from the same weights: a seed of its own would tell one from the other"));
         }
         notes.push(format!(
             "betas ({}, {}), weight decay {} and clipping at {}, unless a model has its own",
@@ -83,7 +84,11 @@ impl Plan {
             number(weight_decay),
             number(clip)
         ));
-        notes.push(format!("rows of at most {} tokens; {} of the tokens masked, 80/10/10", self.data.length, percent(self.data.mask_rate)));
+        notes.push(format!(
+            "rows of at most {} tokens; {} of the tokens masked, 80/10/10",
+            self.data.length,
+            percent(self.data.mask_rate)
+        ));
         notes
     }
 

@@ -178,7 +178,13 @@ pub(super) fn nearest(path: &str) -> Option<String> {
     // A key of one of several models is meant only by a path of as many parts.
     let (of_models, plain): (Vec<&str>, Vec<&str>) =
         KEYS.iter().map(|key| key.path).partition(|path| path.split('.').any(is_any));
-    let paths = || of_models.iter().filter_map(|key| named_as(key, path)).chain(plain.iter().map(|&key| key.to_owned()));
+    let paths = || {
+        of_models
+            .iter()
+            .filter_map(|key| named_as(key, path))
+            .chain(plain.iter().map(|&key| key.to_owned()))
+            .filter(|key| key != path)
+    };
     best(&mut paths().filter(|path| split(path).0 == section).map(|path| (path.clone(), alike(split(&path).1, leaf))))
         .or_else(|| paths().find(|path| split(path).1 == leaf))
         .or_else(|| best(&mut paths().map(|known| (known.clone(), alike(&known, path)))))

@@ -109,8 +109,7 @@ pub(super) fn models(
     for model in &mut models {
         let others = names.iter().filter(|name| **name != model.name);
         let never = |soft: &Schedule| soft.as_constant() == Some(0.0);
-        model.from =
-            others.map(|from| source(file, &model.name, from, distill)).filter(|source| !never(&source.soft)).collect();
+        model.from = others.map(|from| source(file, &model.name, from, distill)).filter(|source| !never(&source.soft)).collect();
     }
     models
 }

@@ -166,18 +166,6 @@ pub struct StepLoss {
     pub soft: Option<Tensor<1>>,
 }
 
-impl StepLoss {
-    /// Both parts of two losses, added.
-    #[must_use]
-    pub fn plus(self, other: Self) -> Self {
-        let soft = match (self.soft, other.soft) {
-            (Some(a), Some(b)) => Some(a + b),
-            (a, b) => a.or(b),
-        };
-        Self { total: self.total + other.total, hard: self.hard + other.hard, soft }
-    }
-}
-
 /// What a device's kernel gives: sums over slots divided by the count, `[1]`, and the gradient of the total with respect to
 /// what the student came as, when it was wanted.
 struct Found {

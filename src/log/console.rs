@@ -302,7 +302,8 @@ mod tests {
 
     #[test]
     fn a_step_reads_as_one_line() {
-        let with_teacher = status(&record(9), Some(&StepRecord { held_out_loss: Some(4.125), ..record(8) }), Some(Duration::from_secs(83)));
+        let with_teacher =
+            status(&record(9), Some(&StepRecord { held_out_loss: Some(4.125), ..record(8) }), Some(Duration::from_secs(83)));
         insta::assert_snapshot!(with_teacher, @"loss 4.500 (hard 4.000, soft 0.500) · 12.3k tokens/s · held-out 4.125 · 1:23 left");
         let alone = StepRecord { loss_soft: None, tokens_per_s: 950.4, ..record(0) };
         insta::assert_snapshot!(status(&alone, None, None), @"loss 4.500 · 950 tokens/s");

@@ -277,7 +277,8 @@ pub(crate) mod tests {
     }
 
     fn of_two_models() -> StepRecord {
-        let soft = |name: &str, loss, alpha| SoftRecord { name: name.into(), loss_soft: loss, alpha_soft: alpha, temperature: 2.0 };
+        let soft =
+            |name: &str, loss, alpha| SoftRecord { name: name.into(), loss_soft: loss, alpha_soft: alpha, temperature: 2.0 };
         let model = |name: &str, loss, from| ModelRecord {
             name: name.into(),
             loss,
@@ -296,10 +297,33 @@ pub(crate) mod tests {
     #[test]
     fn several_models_have_their_own_numbers_in_one_line() {
         let line = serde_json::to_string(&of_two_models()).unwrap();
-        insta::assert_snapshot!(line, @"");
+        insta::assert_snapshot!(line, @r#"{"step":3,"loss":4.5,"loss_hard":4.0,"loss_soft":0.5,"alpha_hard":1.0,"alpha_soft":1.0,"temperature":2.0,"lr":0.0005,"grad_norm":1.25,"tokens_per_s":12345.0,"models":[{"name":"large","loss":5.5,"loss_hard":4.0,"alpha_hard":1.0,"from":[{"name":"small","loss_soft":0.5,"alpha_soft":1.0,"temperature":2.0},{"name":"teacher","loss_soft":1.0,"alpha_soft":1.0,"temperature":2.0}],"lr":0.001,"grad_norm":1.0,"held_out_loss":3.5},{"name":"small","loss":4.0,"loss_hard":4.0,"alpha_hard":1.0,"from":[{"name":"large","loss_soft":null,"alpha_soft":0.0,"temperature":2.0}],"lr":0.001,"grad_norm":1.0,"held_out_loss":3.5}],"agreement":{"large/small":0.25}}"#);
         assert_eq!(serde_json::from_str::<StepRecord>(&line).unwrap(), of_two_models());
         let tags: Vec<_> = of_two_models().scalars().map(|(tag, value)| format!("{tag} {value}")).collect();
-        insta::assert_snapshot!(tags.join("\n"), @"");
+        insta::assert_snapshot!(tags.join("\n"), @"
+        speed/tokens_per_s 12345
+        large/loss/total 5.5
+        large/loss/hard 4
+        large/distill/alpha_hard 1
+        large/train/lr 0.001
+        large/train/grad_norm 1
+        large/held_out/loss 3.5
+        large/loss/soft_from_small 0.5
+        large/distill/alpha_soft_from_small 1
+        large/distill/temperature_from_small 2
+        large/loss/soft_from_teacher 1
+        large/distill/alpha_soft_from_teacher 1
+        large/distill/temperature_from_teacher 2
+        small/loss/total 4
+        small/loss/hard 4
+        small/distill/alpha_hard 1
+        small/train/lr 0.001
+        small/train/grad_norm 1
+        small/held_out/loss 3.5
+        small/distill/alpha_soft_from_large 0
+        small/distill/temperature_from_large 2
+        agreement/large/small 0.25
+        ");
     }
 
     #[test]

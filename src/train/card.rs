@@ -110,8 +110,11 @@ fn one_of_several<'a>(plan: &'a Plan, folder: &ModelFolder) -> Option<&'a Learne
 }
 
 fn partners(own: &LearnerPlan) -> String {
-    let soft: Vec<String> =
-        own.from.iter().map(|from| format!("{} (soft weight {}, temperature {})", from.name, from.soft, from.temperature)).collect();
+    let soft: Vec<String> = own
+        .from
+        .iter()
+        .map(|from| format!("{} (soft weight {}, temperature {})", from.name, from.soft, from.temperature))
+        .collect();
     format!("| trained as | {}, learning from {} |\n", own.name, if soft.is_empty() { "nobody".into() } else { soft.join(", ") })
 }
 

@@ -51,10 +51,7 @@ pub(super) fn learners(plan: &Plan, device: &Device) -> Result<Vec<Learner<BertF
 }
 
 /// The same as a checkpoint has them.
-pub(super) fn restored(
-    learners: Vec<Learner<BertForMaskedLm>>,
-    checkpoint: &Path,
-) -> Result<Vec<Learner<BertForMaskedLm>>> {
+pub(super) fn restored(learners: Vec<Learner<BertForMaskedLm>>, checkpoint: &Path) -> Result<Vec<Learner<BertForMaskedLm>>> {
     let restored = |mut learner: Learner<BertForMaskedLm>| {
         let weights = Weights::read(&checkpoint.join(model_folder(&learner.name)).join("model.safetensors"))?;
         learner.model = weights.load_into(learner.model)?;

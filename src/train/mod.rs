@@ -16,9 +16,9 @@ use burn::optim::{GradientsAccumulator, GradientsParams};
 
 pub use card::{model_card, run_of};
 pub use facts::{find_facts, open_shards, plan_run};
-pub use learners::{model_folder, model_of_run};
 pub use finetune::{FinetuneOptions, Finetuned, Finetuning, Pretrained};
 pub use interrupt::{catch_interrupts, interrupted};
+pub use learners::{model_folder, model_of_run};
 pub use run::{RunOptions, train_run};
 pub use seeds::{SeedScores, Settings as FinetuneSettings, checkpoint_scores_folder, read_checkpoint_scores};
 pub use trial::trial_speed;

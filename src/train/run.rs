@@ -120,11 +120,7 @@ fn train_here(plan: &Plan, shards: &Shards, options: &RunOptions) -> Result<Summ
         stopped: false,
     };
     let method = method(plan, shards, &plain)?;
-    let fit_options = FitOptions {
-        train: &plan.train,
-        micro_batch: plan.runtime.micro_batch.min(plan.train.batch).max(1),
-        done,
-    };
+    let fit_options = FitOptions { train: &plan.train, micro_batch: plan.runtime.micro_batch.min(plan.train.batch).max(1), done };
     let trained = fit(method.as_ref(), learners, &fit_options, |record, learners| keeper.observe(record, learners));
 
     let Keeper { log, started, session_tokens, last, stopped, .. } = keeper;
@@ -263,7 +259,8 @@ impl Keeper<'_> {
         let due = done == train.steps || done.is_multiple_of(train.checkpoint_every);
         if due || self.stopped {
             self.log.flush()?;
-            self.checkpoints.save(done, &self.plan_hash, scored(record), |inside| write_checkpoint(inside, learners, self.shards))?;
+            self.checkpoints
+                .save(done, &self.plan_hash, scored(record), |inside| write_checkpoint(inside, learners, self.shards))?;
             self.checkpoints.prune(train.keep_checkpoints)?;
         }
         Ok(if self.stopped { Flow::Stop } else { Flow::Continue })

@@ -83,9 +83,8 @@ fn learners(shapes: &BTreeMap<String, BertShape>, case: &Case) -> Vec<LearnerPla
 
 fn method(golden: &Together, case: &Case, steps: u64) -> Cotrain {
     let device = Device::flex();
-    let teacher = case.teacher.then(|| -> Box<dyn Teacher> {
-        Box::new(ModelTeacher::new(model("teacher", &golden.teacher, &device)))
-    });
+    let teacher =
+        case.teacher.then(|| -> Box<dyn Teacher> { Box::new(ModelTeacher::new(model("teacher", &golden.teacher, &device))) });
     let plan = DistillPlan { tau_squared: case.squared, positions: case.positions, ..distill(1.0, case.tau) };
     let data = stand_in(golden.teacher.vocab_size, &device);
     Cotrain::new(data, plan, learners(&golden.shapes, case), steps, teacher)
@@ -141,13 +140,7 @@ fn twenty_steps_with_an_optimizer_each_are_pytorchs() {
         checkpoint_every: 0,
         keep_checkpoints: 1,
     };
-    let small = TrainPlan {
-        lr: 2e-3.into(),
-        optimizer: OptimizerKind::AdamW,
-        weight_decay: 0.1,
-        clip: 0.0,
-        ..train.clone()
-    };
+    let small = TrainPlan { lr: 2e-3.into(), optimizer: OptimizerKind::AdamW, weight_decay: 0.1, clip: 0.0, ..train.clone() };
     for micro_batch in [train.batch, 3] {
         let learner = |name: &str, own: &TrainPlan| Learner {
             name: name.to_owned(),

@@ -125,7 +125,7 @@ fn values_that_can_not_be() {
     .into_iter()
     .map(|set| format!("{set}\n{}", mistake(set)))
     .collect();
-    assert_snapshot!(all.join("\n"), @r#"
+    assert_snapshot!(all.join("\n"), @"
     model.heads=5
       model.heads: 5 heads do not divide the width, model.hidden = 768
         write 6, 8, 12, 16, 24, 32, 48
@@ -198,9 +198,9 @@ fn values_that_can_not_be() {
       runtime.micro_batch: is 256, more than train.batch = 128
         write 128 or less
     method=cotrain
-      method: "cotrain" is not in this version
-        write "dwt" or "standalone"
-    "#);
+      models: a cotrain run trains two models or more, and there are none
+        write [models.large] and [models.small], each with its layers and its width
+    ");
 }
 
 #[test]
@@ -240,7 +240,7 @@ fn keys_and_types_that_are_wrong() {
         [train] has: epochs, steps, batch, lr, optimizer, beta1, beta2, epsilon, weight_decay, clip, evaluate_every, evaluate_rows, checkpoint_every, keep_checkpoints
     xyzzy=1
       xyzzy: no such key
-        the sections are: model, teacher, data, distill, train, runtime
+        the sections are: model, teacher, data, distill, train, runtime, models.NAME, models.NAME.from.OTHER
     model=3
       model: is a section, not a key
         write [model] on a line of its own, then its keys: layers, hidden, heads, intermediate, max_positions, token_types, dropout, initializer_range

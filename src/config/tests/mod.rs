@@ -425,5 +425,22 @@ fn the_reference_lists_every_key_and_is_itself_a_run_file() {
     precision = "f32"                # number format of the forward and backward pass (f32 | bf16 | f16)
     # micro_batch: batch             # rows at once on one device
     threads = 0                      # CPU threads; 0 takes all
+
+    # [models.NAME]
+    # layers: model.layers           # encoder layers of one of the models of a cotrain run
+    # hidden: model.hidden           # its width
+    # heads: model.heads             # its attention heads
+    # intermediate: model.intermediate # width of its feed-forward layer
+    # dropout: model.dropout         # its dropout probability
+    # seed: seed                     # decides its initial weights and its dropout
+    # hard: distill.hard             # weight of its hard loss
+    # lr: train.lr                   # its learning rate
+    # optimizer: train.optimizer     # its update rule (adam | adamw | adadelta-keras | adadelta-pytorch)
+    # weight_decay: train.weight_decay # its weight decay
+    # clip: train.clip               # its largest global gradient norm
+
+    # [models.NAME.from.OTHER]
+    # soft: distill.soft             # weight of what it learns from another model, or from `teacher`; 0 drops it
+    # temperature: distill.temperature # temperature of that soft loss
     "#);
 }

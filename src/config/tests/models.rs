@@ -51,7 +51,11 @@ fn models_take_what_they_do_not_say_from_the_shared_sections() {
     let one_way = resolved(&["models.small.from.large.soft=0"]);
     assert!(one_way.models[1].from.is_empty(), "a direction of weight 0 is none");
     let narrow = resolved(&["models.small.hidden=128"]);
-    assert_eq!((narrow.models[1].shape.heads, narrow.models[1].shape.intermediate), (2, 512), "rules follow the model's own width");
+    assert_eq!(
+        (narrow.models[1].shape.heads, narrow.models[1].shape.intermediate),
+        (2, 512),
+        "rules follow the model's own width"
+    );
     let adadelta = resolved(&["models.small.optimizer=adadelta-keras"]);
     assert_eq!((adadelta.models[0].epsilon, adadelta.models[1].epsilon), (1e-6, 1e-7));
 }
@@ -63,13 +67,45 @@ fn a_fixed_teacher_is_one_more_to_learn_from() {
     assert_eq!(file.wanted().teacher.as_deref(), Some("runs/t"));
     let plan = file.resolve(&facts()).unwrap();
     let sources = |own: &LearnerPlan| own.from.iter().map(|from| from.name.clone()).collect::<Vec<_>>();
-    assert_eq!((sources(&plan.models[0]), sources(&plan.models[1])), (vec!["small".into(), TEACHER.into()], vec!["large".into()]));
+    assert_eq!(
+        (sources(&plan.models[0]), sources(&plan.models[1])),
+        (vec!["small".into(), TEACHER.into()], vec!["large".into()])
+    );
 }
 
 #[test]
 fn several_models_in_words_and_in_a_file() {
     let plan = resolved(&["models.twin.layers=4", "models.small.from.twin.soft=0"]);
-    assert_snapshot!(plan.describe(None), @"");
+    assert_snapshot!(plan.describe(None), @"
+    cotrain: 3 models train together, plan 40c1b6b7a98bfdf0
+      large      6 layers, width 768, 12 heads, feed-forward 3072, dropout 0.1; 67.0 million parameters, 66.4 million without the head
+                 hard 1; soft 4 -> 1 linear from small, temperature 2; soft 1 from twin, temperature 2
+      small      4 layers, width 768, 12 heads, feed-forward 3072, dropout 0.1; 52.8 million parameters, 52.2 million without the head
+                 hard 1; soft 1 from large, temperature 2
+                 its own: rate 0 -> 0.001 linear over 5%, then -> 0 linear, clipped at 1
+      twin       4 layers, width 768, 12 heads, feed-forward 3072, dropout 0.1; 52.8 million parameters, 52.2 million without the head
+                 hard 1; soft 1 from large, temperature 2; soft 1 from small, temperature 2
+      data       data/wiki-books: 30,000,000 sentences, 750 million tokens (the longest 480), vocabulary 30,522
+      rows       128 tokens, a sentence each, 21 % filled; 30,000,000 an epoch
+      masking    15 % of the tokens, 80/10/10; 20 slots a row
+      loss       hard and soft as above; soft at masked positions
+      start      fresh
+      training   4,687,500 steps of 128 rows, 20 epochs, 16.2 billion tokens
+      rate       0 -> 5e-4 linear over 5%, then -> 0 linear
+      optimizer  adam, betas (0.9, 0.98), epsilon 1e-6, weight decay 0, gradients clipped at 5
+      held out   1,024 rows every 468,750 steps
+      runtime    device auto, f32, 128 rows at once, all threads
+      memory     about 29.5 GB: models and optimizers 2.8 GB, activations 21.1 GB, logits 5.6 GB
+      work       58.3 EFLOP: models 52.1 EFLOP, what they take from each other 6.2 EFLOP
+    notes
+      - only the abstract of co-training (Lee et al. 2023b) is public to us: what follows is chosen here
+      - weights of the soft losses: small to large 4 -> 1 linear, twin to large 1, large to small 1, large to twin 1, small to twin 1
+      - soft losses at masked positions, without a factor of the temperature
+      - one forward pass a model a batch: partners hear what a model trains on, dropout included
+      - small and twin start from the same weights: a seed of its own would tell one from the other
+      - betas (0.9, 0.98), weight decay 0 and clipping at 5, unless a model has its own
+      - rows of at most 128 tokens; 15 % of the tokens masked, 80/10/10
+    ");
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("plan.toml");
     plan.save(&path).unwrap();
@@ -77,7 +113,59 @@ fn several_models_in_words_and_in_a_file() {
     assert_eq!((&read, read.hash()), (&plan, plan.hash()));
     let text = resolved(&[]).to_toml();
     let (from, to) = (text.find("[[models]]").unwrap(), text.find("[data]").unwrap());
-    assert_snapshot!(text[from..to], @"");
+    assert_snapshot!(text[from..to], @r#"
+    [[models]]
+    name = "large"
+    seed = 0
+    hard = 1.0
+    lr = "0 -> 5e-4 linear over 5%, then -> 0 linear"
+    optimizer = "adam"
+    epsilon = 0.000001
+    weight_decay = 0.0
+    clip = 5.0
+
+    [[models.from]]
+    name = "small"
+    soft = "4 -> 1 linear"
+    temperature = 2.0
+
+    [models.shape]
+    layers = 6
+    hidden = 768
+    heads = 12
+    intermediate = 3072
+    max_positions = 512
+    vocab_size = 30522
+    token_types = 2
+    dropout = 0.1
+    initializer_range = 0.02
+
+    [[models]]
+    name = "small"
+    seed = 0
+    hard = 1.0
+    lr = "0 -> 0.001 linear over 5%, then -> 0 linear"
+    optimizer = "adam"
+    epsilon = 0.000001
+    weight_decay = 0.0
+    clip = 1.0
+
+    [[models.from]]
+    name = "large"
+    soft = 1.0
+    temperature = 2.0
+
+    [models.shape]
+    layers = 4
+    hidden = 768
+    heads = 12
+    intermediate = 3072
+    max_positions = 512
+    vocab_size = 30522
+    token_types = 2
+    dropout = 0.1
+    initializer_range = 0.02
+    "#);
 }
 
 #[test]
@@ -160,7 +248,45 @@ fn models_that_can_not_be_are_told_in_one_message() {
         from.model.soft = 0
         from."a b".soft = 0
     "#;
-    assert_snapshot!(refused(hostile, &[], &without_teacher()), @"");
+    assert_snapshot!(refused(hostile, &[], &without_teacher()), @r#"
+    the run file has 18 mistakes
+     1. models.large.sead: no such key
+          did you mean `models.large.seed`?
+     2. models.small.layers: found the text "four"
+          write a whole number from 0
+     3. models.a b: is no name for a model: its folder and its keys bear it
+          write at most 32 letters, digits, - and _
+     4. models.model: "model" has another meaning
+          call the model something else
+     5. distill.start: models that train together start with random weights
+          write start = "fresh"
+     6. models.large.from.large: a model does not learn from itself
+          remove it, or name another model
+     7. models.large.from.smal: there is no model "smal"
+          the models are: a b, large, model, small
+     8. models.large.from.teacher: there is no teacher
+          write [teacher] from = "runs/..."
+     9. models.a b.lr: `0 -> 1 linear over 9999999999 steps` ends at step 9999999999, but the run has 4687500 steps
+          make the piece shorter or the run longer; `over 5%` follows the run's length
+    10. models.small.hard: no weight is ever above 0: there is nothing for it to learn
+          write hard = 1.0, or a partner to learn from
+    11. models.large.layers: is 0
+          write 1 or more
+    12. models.large.heads: 7 heads do not divide the width, models.large.hidden = 768
+          write 6, 8, 12, 16, 24, 32, 48
+    13. models.large.hard: a weight of -1 is negative
+          write weights of 0 or more
+    14. models.large.from.small.soft: a weight of -2 is negative
+          write weights of 0 or more
+    15. models.large.from.small.temperature: reaches 0
+          write temperatures above 0, such as 2.0
+    16. models.large.lr: is 0 throughout: nothing would be learnt
+          write a rate above 0, such as 5e-4
+    17. models.large.clip: is -1
+          write 0 or more
+    18. models.large.dropout: is 1
+          write a number from 0 to below 1
+    "#);
     let one = "method = 'cotrain'\ndata.shards = 'x'\nmodels = 2";
     let more = [
         refused(one, &[], &without_teacher()),
@@ -171,5 +297,55 @@ fn models_that_can_not_be_are_told_in_one_message() {
         refused("[[models]]\nname = 'a'", &[], &without_teacher()),
         refused("[models.large]\n", &["method=dwt"], &facts()),
     ];
-    assert_snapshot!(more.join("\n\n"), @"");
+    assert_snapshot!(more.join("\n\n"), @r#"
+    the run file has a mistake
+      models: is a section, not a key
+        write the sections [models.NAME], one for each
+
+    the run file has 2 mistakes
+     1. models: is a section, not a key
+          write the sections [models.NAME], one for each
+     2. models.large: is a section, not a key
+          write [models.large] on a line of its own, then its keys: layers, hidden, heads, intermediate, dropout, seed, hard, lr, optimizer, weight_decay, clip
+
+    the run file has 3 mistakes
+     1. models: is a section, not a key
+          write the sections [models.NAME], one for each
+     2. models.large.from.x: is a section, not a key
+          write [models.large.from.x] on a line of its own, then its keys: soft, temperature
+     3. models..layers: no such key
+          did you mean `model.layers`?
+
+    the run file has a mistake
+      models: a standalone run trains one model, [model], and here large, small are named too
+        write method = "cotrain", or remove their sections
+
+    the run file has 5 mistakes
+     1. model.hidden: is 99999999999
+          write at most 16777216
+     2. model.heads: is 0
+          write 1 or more
+     3. models.large.intermediate: is 399999999996
+          write at most 16777216
+     4. model.dropout: is 1
+          write a number from 0 to below 1
+     5. models.small.intermediate: is 399999999996
+          write at most 16777216
+
+    the run file has 3 mistakes
+     1. models: is a section, not a key
+          write the sections [models.NAME], one for each
+     2. method: is missing
+          write method = "dwt" or "standalone", or preset = "dwt-normal"
+     3. data.shards: is missing
+          write a folder made by `upstill data build`, or "pocket"
+
+    the run file has 3 mistakes
+     1. teacher.from: a dwt run needs a teacher
+          write [teacher] from = "runs/...", or method = "standalone"
+     2. models: a dwt run trains one model, [model], and here large is named too
+          write method = "cotrain", or remove their sections
+     3. data.shards: is missing
+          write a folder made by `upstill data build`, or "pocket"
+    "#);
 }

@@ -174,7 +174,13 @@ pub(super) fn count(value: f64) -> String {
 fn flops(value: f64) -> String {
     let thousands = ((value.max(1.0).log10() / 3.0) as usize).min(6);
     let value = value / 1e3f64.powi(thousands as i32);
-    let digits = if value >= 100.0 { 0 } else if value >= 10.0 { 1 } else { 2 };
+    let digits = if value >= 100.0 {
+        0
+    } else if value >= 10.0 {
+        1
+    } else {
+        2
+    };
     format!("{value:.digits$} {}", ["", "k", "M", "G", "T", "P", "E"][thousands])
 }
 
