@@ -144,9 +144,20 @@ fn train_here(plan: &Plan, shards: &Shards, options: &RunOptions) -> Result<Summ
             .help("the same command with --resume goes on exactly"));
     }
     let summary = finish(dir, plan, shards, &trained, last.as_ref(), &info)?;
-    let held_out = summary.held_out_loss.map_or(String::new(), |loss| format!("held-out loss {loss:.4}, "));
+    let held_out = held_out_text(&summary);
     log.finish(&format!("done: {held_out}{:.0} tokens/s", summary.tokens_per_s))?;
     Ok(summary)
+}
+
+/// `held-out loss 3.9120, `, or one for each of several models.
+fn held_out_text(summary: &Summary) -> String {
+    let each = |own: &ModelSummary| Some(format!("{} {:.4}", own.name, own.held_out_loss?));
+    let several: Vec<String> = summary.models.iter().filter_map(each).collect();
+    match summary.held_out_loss {
+        Some(_) if !several.is_empty() => format!("held-out losses {}, ", several.join(", ")),
+        Some(loss) => format!("held-out loss {loss:.4}, "),
+        None => String::new(),
+    }
 }
 
 /// Makes the run's directory with its plan, or checks that the one there is this plan's.
