@@ -156,8 +156,8 @@ pub(super) fn dwt_loss_kernel(
         sync_cube();
         let half = comptime!((UNITS >> (level + 1)) as usize);
         if lane < half {
-            p_sum[lane] = p_sum[lane] + p_sum[lane + half];
-            q_sum[lane] = q_sum[lane] + q_sum[lane + half];
+            p_sum[lane] += p_sum[lane + half];
+            q_sum[lane] += q_sum[lane + half];
         }
     }
     sync_cube();
