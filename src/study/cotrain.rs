@@ -19,7 +19,7 @@ impl StudySpec {
     pub fn cotrain(size: Size) -> Self {
         let (steps, large, small): (u64, Shape, Shape) = match size {
             Size::Tiny => (6, (2, 32), (1, 16)),
-            Size::Small => (250, (4, 64), (2, 64)),
+            Size::Small => (1000, (4, 64), (2, 64)),
             Size::Full => (4000, (6, 96), (3, 96)),
         };
         let base = format!(
