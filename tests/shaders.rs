@@ -1,7 +1,10 @@
 //! Every shader is valid WGSL as it stands, within WebGPU's default limits, and has its definition beside it. No GPU needed.
 
 use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use naga::valid::{Capabilities, ValidationFlags, Validator};
 use naga::{AddressSpace, Module, TypeInner};
@@ -76,8 +79,8 @@ fn the_loss_has_the_bindings_that_its_launch_gives() {
     assert_eq!(module.entry_points[0].workgroup_size, [256, 1, 1]);
 }
 
-/// A page that compiles shaders with the browser's own compiler (Tint in Chromium) and shows what it says of them.
-const PAGE: &str = r#"<!doctype html><body>no answer</body><script>
+/// A page that compiles shaders with the browser's own compiler (Tint in Chromium) and posts what it says of them.
+const PAGE: &str = r#"<!doctype html><title>shaders</title><script>
 (async () => {
   const adapter = await navigator.gpu?.requestAdapter();
   const device = await adapter?.requestDevice();
@@ -86,9 +89,43 @@ const PAGE: &str = r#"<!doctype html><body>no answer</body><script>
     const { messages } = await device.createShaderModule({ code }).getCompilationInfo();
     messages.forEach(({ lineNum, type, message }) => said.push(`${name}:${lineNum}: ${type}: ${message}`));
   }
-  document.body.textContent = said.length ? said.join("\n") : "all valid";
-})();
+  return said.length ? said.join("\n") : "all valid";
+})().catch(String).then((body) => fetch("/said", { method: "POST", body }));
 </script>"#;
+
+/// Gives `page` to whoever asks, until someone posts something back: that.
+fn serve(listener: &TcpListener, page: &str, patience: Duration) -> String {
+    let end = Instant::now() + patience;
+    listener.set_nonblocking(true).unwrap();
+    while Instant::now() < end {
+        let Ok((mut stream, _)) = listener.accept() else {
+            std::thread::sleep(Duration::from_millis(20));
+            continue;
+        };
+        stream.set_nonblocking(false).unwrap();
+        // A browser may open a connection that it does not use.
+        stream.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+        let mut request = BufReader::new(stream.try_clone().unwrap());
+        let mut head = String::new();
+        while !head.ends_with("\r\n\r\n") && request.read_line(&mut head).is_ok_and(|bytes| bytes > 0) {}
+        let length = head.lines().find_map(|line| line.to_lowercase().strip_prefix("content-length:")?.trim().parse().ok());
+        let mut body = vec![0; length.unwrap_or(0)];
+        if request.read_exact(&mut body).is_err() {
+            continue;
+        }
+        let answer = if head.starts_with("GET / ") { page } else { "" };
+        // It may have gone away meanwhile.
+        let _ = write!(
+            stream,
+            "HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{answer}",
+            answer.len()
+        );
+        if head.starts_with("POST ") {
+            return String::from_utf8_lossy(&body).into_owned();
+        }
+    }
+    format!("no answer within {} s", patience.as_secs())
+}
 
 /// naga and Tint disagree at times: on what is uniform control flow, on a literal just above the largest f32.
 #[test]
@@ -97,22 +134,26 @@ fn a_browser_takes_every_shader() {
         eprintln!("SKIPPED: needs a browser with WebGPU: UPSTILL_TEST_BROWSER=chromium runs it");
         return;
     };
-    let folder = tempfile::tempdir().unwrap();
+    let profile = tempfile::tempdir().unwrap();
     let sources: serde_json::Map<String, serde_json::Value> = shaders()
         .iter()
         .map(|path| (path.file_name().unwrap().to_string_lossy().into_owned(), fs::read_to_string(path).unwrap().into()))
         .collect();
-    let page = folder.path().join("shaders.html");
-    fs::write(&page, PAGE.replace("SHADERS", &serde_json::Value::from(sources).to_string())).unwrap();
-    let output = std::process::Command::new(browser)
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    // The page reports by itself: `--dump-dom` does not wait for a GPU, whatever its time budget.
+    let mut browser = std::process::Command::new(browser)
         .args(["--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--no-first-run", "--disable-gpu-watchdog"])
-        // The first is what gives a machine without a GPU an adapter at all.
-        .args(["--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader", "--virtual-time-budget=60000", "--dump-dom"])
-        .arg(format!("--user-data-dir={}", folder.path().join("profile").display()))
-        .arg(format!("file://{}", page.display()))
-        .output()
+        .args(["--disable-background-networking", "--disable-component-update", "--disable-sync"])
+        // The second is what gives a machine without a GPU an adapter at all.
+        .args(["--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader"])
+        .arg(format!("--user-data-dir={}", profile.path().display()))
+        .arg(format!("http://{}/", listener.local_addr().unwrap()))
+        .stderr(std::process::Stdio::null())
+        .spawn()
         .unwrap();
-    let shown = String::from_utf8_lossy(&output.stdout);
-    let shown = shown.split("<body>").nth(1).unwrap_or_default().split("</body>").next().unwrap_or_default();
-    assert_eq!(shown.trim(), "all valid");
+    let page = PAGE.replace("SHADERS", &serde_json::Value::from(sources).to_string());
+    let said = serve(&listener, &page, Duration::from_secs(120));
+    browser.kill().unwrap();
+    browser.wait().unwrap();
+    assert_eq!(said, "all valid");
 }
