@@ -4,7 +4,7 @@ use burn::backend::autodiff::checkpoint::{base::Checkpointer, strategy::Checkpoi
 use burn::backend::autodiff::grads::Gradients;
 use burn::backend::autodiff::ops::{Backward, Ops, OpsKind, unary};
 use burn::backend::tensor::FloatTensor;
-use burn::backend::{Autodiff, Backend, Dispatch, backend_extension};
+use burn::backend::{Autodiff, Backend, Dispatch, TensorMetadata, backend_extension};
 use burn::tensor::Tensor;
 
 /// `value`, `[1]`, as a function of `of`: its backward pass hands `gradient` on, times what comes from above. Neither `value`
@@ -21,6 +21,31 @@ pub(super) trait Attach: Backend {
     fn attach(value: FloatTensor<Self>, of: FloatTensor<Self>, gradient: FloatTensor<Self>) -> FloatTensor<Self>;
 }
 
+/// A gradient times what comes from above.
+trait Times: Backend {
+    fn times(gradient: FloatTensor<Self>, above: FloatTensor<Self>) -> FloatTensor<Self> {
+        times::<Self>(gradient, above)
+    }
+}
+
+fn times<B: Backend>(gradient: FloatTensor<B>, above: FloatTensor<B>) -> FloatTensor<B> {
+    let shape = vec![1; gradient.rank()];
+    B::float_mul(gradient, B::float_reshape(above, shape.into()))
+}
+
+impl Times for burn::backend::Flex {
+    /// What comes from above is mostly 1, and the decoder's gradient large.
+    fn times(gradient: FloatTensor<Self>, above: FloatTensor<Self>) -> FloatTensor<Self> {
+        match above.as_slice::<f32>() {
+            Some([1.0]) => gradient,
+            _ => times::<Self>(gradient, above),
+        }
+    }
+}
+
+#[cfg(feature = "wgpu")]
+impl Times for burn::backend::wgpu::CubeBackend {}
+
 impl Attach for burn::backend::Flex {
     fn attach(value: FloatTensor<Self>, _of: FloatTensor<Self>, _gradient: FloatTensor<Self>) -> FloatTensor<Self> {
         value
@@ -34,18 +59,15 @@ impl Attach for burn::backend::wgpu::CubeBackend {
     }
 }
 
-impl<B: Backend + Attach, C: CheckpointStrategy> Attach for Autodiff<B, C> {
+impl<B: Backend + Attach + Times, C: CheckpointStrategy> Attach for Autodiff<B, C> {
     fn attach(value: FloatTensor<Self>, of: FloatTensor<Self>, gradient: FloatTensor<Self>) -> FloatTensor<Self> {
         #[derive(Debug)]
         struct Known;
-        impl<B: Backend> Backward<B, 1> for Known {
+        impl<B: Times> Backward<B, 1> for Known {
             type State = FloatTensor<B>;
 
             fn backward(self, ops: Ops<Self::State, 1>, gradients: &mut Gradients, _: &mut Checkpointer) {
-                unary::<B, _>(ops.parents, ops.node, gradients, |above| {
-                    let shape = vec![1; burn::backend::TensorMetadata::rank(&ops.state)];
-                    B::float_mul(ops.state, B::float_reshape(above, shape.into()))
-                });
+                unary::<B, _>(ops.parents, ops.node, gradients, |above| B::times(ops.state, above));
             }
         }
         let (value, gradient) = (value.into_primitive(), gradient.into_primitive());

@@ -9,7 +9,7 @@ use burn::tensor::{Device, Tensor, TensorData};
 use rayon::prelude::*;
 
 use super::dwt_loss::DwtLoss;
-use super::matrix::{Matrix, add_columns, add_product};
+use super::matrix::{Matrix, add_columns, add_product, zeros};
 use super::row::{RowLoss, row};
 use super::{Found, Logits, Targets};
 
@@ -38,8 +38,8 @@ pub(super) fn dwt_loss(
     let slots: Vec<usize> = (0..m).filter(is_used).collect();
     let mut gradient = wants_gradient.then(|| Gradient::zeros(&student, m, v));
     let chunk = (CHUNK_BYTES / (4 * v.max(1))).max(1).min(slots.len());
-    let mut student_cv = vec![0.0f32; chunk * v];
-    let mut teacher_cv = vec![0.0f32; if teacher.is_some() { chunk * v } else { 0 }];
+    let mut student_cv = zeros(chunk * v);
+    let mut teacher_cv = zeros(if teacher.is_some() { chunk * v } else { 0 });
     let (mut hard, mut soft) = (0.0, 0.0);
 
     for slots in slots.chunks(chunk.max(1)) {
@@ -162,12 +162,10 @@ enum Gradient {
 impl Gradient {
     fn zeros(student: &Rows, m: usize, v: usize) -> Self {
         match student {
-            Rows::Whole { .. } => Gradient::Whole { logits_mv: vec![0.0; m * v] },
-            Rows::Factors { hidden_md, words_vd, .. } => Gradient::Factors {
-                hidden_md: vec![0.0; hidden_md.len()],
-                words_vd: vec![0.0; words_vd.len()],
-                bias_v: vec![0.0; v],
-            },
+            Rows::Whole { .. } => Gradient::Whole { logits_mv: zeros(m * v) },
+            Rows::Factors { hidden_md, words_vd, .. } => {
+                Gradient::Factors { hidden_md: vec![0.0; hidden_md.len()], words_vd: zeros(words_vd.len()), bias_v: vec![0.0; v] }
+            }
         }
     }
 

@@ -6,7 +6,7 @@ use rayon::prelude::*;
 
 use super::Form;
 use super::host::{HostBackward, HostTensor, PARENTS, host, slice, with_gradient};
-use super::matrix::{Matrix, add_columns, add_product, multiply};
+use super::matrix::{Matrix, add_columns, add_product, multiply, zeros};
 use super::vector::{erf, exp, on_vectors};
 use crate::device::is_cpu;
 
@@ -45,8 +45,8 @@ fn fused(x_nd: &Tensor<2>, weight_df: &Tensor<2>, bias_f: &Tensor<1>, has_gelu: 
     let tracked = [x_nd.device(), weight_df.device()].iter().any(burn::tensor::Device::is_autodiff);
     let saved = Saved { x_nd: host(x_nd), weight_df: host(weight_df), slope_nf: Vec::new(), d, f };
     let bias = host(bias_f);
-    let mut out_nf = Vec::with_capacity(n * f);
-    (0..n).for_each(|_| out_nf.extend_from_slice(slice(&bias)));
+    let mut out_nf = zeros(n * f);
+    out_nf.par_chunks_mut(f.max(1)).for_each(|out_f| out_f.copy_from_slice(slice(&bias)));
     add_product(&mut out_nf, Matrix::new(slice(&saved.x_nd), d), Matrix::new(slice(&saved.weight_df), f));
     let slope_nf = match (has_gelu, tracked) {
         (true, true) => gelu_and_slope(&mut out_nf),
@@ -98,7 +98,7 @@ impl HostBackward for Saved {
 const PART: usize = 16 << 10;
 
 fn times(a: &[f32], b: &[f32]) -> Vec<f32> {
-    let mut out = vec![0.0; a.len()];
+    let mut out = zeros(a.len());
     out.par_chunks_mut(PART).zip(a.par_chunks(PART).zip(b.par_chunks(PART))).for_each(|(out, (a, b))| {
         out.iter_mut().zip(a.iter().zip(b)).for_each(|(out, (a, b))| *out = a * b);
     });
@@ -119,7 +119,7 @@ fn gelu_alone(x: &mut [f32]) {
 
 /// Replaces `x` by `gelu(x)`, and gives the slope of each.
 fn gelu_and_slope(x: &mut [f32]) -> Vec<f32> {
-    let mut slope = vec![0.0; x.len()];
+    let mut slope = zeros(x.len());
     x.par_chunks_mut(PART).zip(slope.par_chunks_mut(PART)).for_each(|(x, slope)| {
         on_vectors(|| {
             for (x, slope) in x.iter_mut().zip(slope) {

@@ -1,5 +1,7 @@
 //! Matrices over slices of host memory, and their products.
 
+use std::mem::MaybeUninit;
+
 use rayon::prelude::*;
 
 /// A matrix over a slice, with any strides.
@@ -91,9 +93,21 @@ pub(super) fn add_product_on(threads: Threads, out: &mut [f32], a: Matrix, b: Ma
     product(out, b.columns, true, 1.0, a, b, threads);
 }
 
+/// Zeros that all threads write: memory is slow to be written by one.
+pub(super) fn zeros(count: usize) -> Vec<f32> {
+    const PART: usize = 64 << 10;
+    let mut out = Vec::with_capacity(count);
+    out.spare_capacity_mut()[..count].par_chunks_mut(PART).for_each(|part| {
+        part.fill(MaybeUninit::new(0.0));
+    });
+    // SAFETY: the first `count` were just written.
+    unsafe { out.set_len(count) };
+    out
+}
+
 /// `a b` on all threads.
 pub(super) fn multiply(a: Matrix, b: Matrix) -> Vec<f32> {
-    let mut out = vec![0.0; a.rows * b.columns];
+    let mut out = zeros(a.rows * b.columns);
     product(&mut out, b.columns, false, 1.0, a, b, Threads::All);
     out
 }

@@ -7,6 +7,7 @@ use rayon::prelude::*;
 use super::Form;
 use super::dropout::{Dropout, Mask};
 use super::host::{HostBackward, HostTensor, PARENTS, host, slice, with_gradient};
+use super::matrix::zeros;
 use super::vector::on_vectors;
 use crate::device::is_cpu;
 
@@ -45,8 +46,8 @@ fn fused(
 ) -> Tensor<2> {
     let [n, d] = x_nd.dims();
     let (x, residual, gamma, beta) = (host(x_nd), residual_nd.map(host), host(gamma_d), host(beta_d));
-    let mut normed_nd = vec![0.0; n * d];
-    let mut out_nd = vec![0.0; n * d];
+    let mut normed_nd = zeros(n * d);
+    let mut out_nd = zeros(n * d);
     let mut scale_n = vec![0.0; n];
     let part = ROWS * d;
     normed_nd.par_chunks_mut(part).zip(out_nd.par_chunks_mut(part)).zip(scale_n.par_chunks_mut(ROWS)).enumerate().for_each(

@@ -1,7 +1,7 @@
 //! What a step does to every parameter, on the CPU: one pass over memory, on all threads.
 
 use burn::backend::Flex;
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::Tensor;
 use rayon::prelude::*;
 
 use super::host::{HostTensor, host, slice};
@@ -29,43 +29,44 @@ pub(crate) struct AdamStep {
     pub time: usize,
 }
 
-/// The new value; the two moments, zeros before the first step, move in place.
+/// The new value, where the gradient was; the two moments, zeros before the first step, move in place.
 pub(crate) fn adam<const D: usize>(
     value: &Tensor<D>,
-    gradient: &Tensor<D>,
+    gradient: Tensor<D>,
     moments: [Tensor<D>; 2],
     step: &AdamStep,
 ) -> (Tensor<D>, [Tensor<D>; 2]) {
-    let (shape, value, gradient) = (value.dims(), host(value), host(gradient));
-    let [mut first, mut second] = moments.map(|moment| moment.try_into_primitive::<Flex>().expect("a tensor of the CPU backend"));
+    let value = host(value);
+    let [first, second] = moments;
+    let [mut out, mut first, mut second] =
+        [gradient, first, second].map(|x| x.try_into_primitive::<Flex>().expect("a tensor of the CPU backend"));
     let time = step.time as f64;
     let (unbias1, unbias2) = (1.0 / (1.0 - step.beta1.powf(time)), 1.0 / (1.0 - step.beta2.powf(time)));
     let [lr, beta1, beta2, epsilon, coupled] =
         [step.lr * unbias1, step.beta1, step.beta2, step.epsilon, step.coupled_decay].map(|x| x as f32);
     let (unbias2, kept) = (unbias2.sqrt() as f32, (1.0 - step.lr * step.decoupled_decay) as f32);
-    let mut out = vec![0.0f32; slice(&value).len()];
-    let parts = out.par_chunks_mut(PART).zip(slice(&value).par_chunks(PART)).zip(slice(&gradient).par_chunks(PART));
+    let parts = storage(&mut out).par_chunks_mut(PART).zip(slice(&value).par_chunks(PART));
     let moments = storage(&mut first).par_chunks_mut(PART).zip(storage(&mut second).par_chunks_mut(PART));
-    parts.zip(moments).for_each(|(((out, value), gradient), (first, second))| {
+    parts.zip(moments).for_each(|((out, value), (first, second))| {
         on_vectors(|| {
-            for ((((out, value), gradient), first), second) in out.iter_mut().zip(value).zip(gradient).zip(first).zip(second) {
-                let gradient = gradient + coupled * value;
+            for (((out, value), first), second) in out.iter_mut().zip(value).zip(first).zip(second) {
+                let gradient = *out + coupled * value;
                 *first = beta1 * *first + (1.0 - beta1) * gradient;
                 *second = beta2 * *second + (1.0 - beta2) * gradient * gradient;
                 *out = kept * value - lr * *first / (second.sqrt() * unbias2 + epsilon);
             }
         });
     });
-    let out = Tensor::from_data(TensorData::new(out, shape), &Device::flex());
-    (out, [first, second].map(Tensor::from_primitive::<Flex>))
+    let [out, first, second] = [out, first, second].map(Tensor::from_primitive::<Flex>);
+    (out, [first, second])
 }
 
-/// The values of a moment, to be changed.
-fn storage(moment: &mut HostTensor) -> &mut [f32] {
-    if !moment.is_contiguous() {
-        *moment = moment.to_contiguous();
+/// The values, to be changed.
+fn storage(x: &mut HostTensor) -> &mut [f32] {
+    if !x.is_contiguous() {
+        *x = x.to_contiguous();
     }
-    moment.storage_mut::<f32>()
+    x.storage_mut::<f32>()
 }
 
 /// The sum of the squares of all elements.

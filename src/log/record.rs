@@ -9,7 +9,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 ///
 /// Losses are in nats a masked token. A number that is not finite is written as `null` and read back as NaN. Of several models
 /// that train together, each has its numbers in `models`, and those of the first stand above them too.
-#[derive(Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 pub struct StepRecord {
     /// Index of the step, from 0.
     pub step: u64,

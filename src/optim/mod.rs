@@ -84,7 +84,7 @@ impl Rule {
             Rule::Adam(_, numbers) | Rule::AdamW(_, numbers) if is_cpu(&value.device()) => {
                 let moments = moments.unwrap_or_else(|| Moments::new(0, value.zeros_like(), value.zeros_like()));
                 let step = AdamStep { lr, time: moments.time + 1, ..*numbers };
-                let (value, [first, second]) = adam(&value, &gradient, [moments.moment_1, moments.moment_2], &step);
+                let (value, [first, second]) = adam(&value, gradient, [moments.moment_1, moments.moment_2], &step);
                 (value, Moments::new(step.time, first, second))
             }
             Rule::Adam(rule, _) => {

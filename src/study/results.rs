@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::statistics::{self, Difference};
+use crate::log::StepRecord;
 
 /// A grid of runs and what they came to.
 #[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
@@ -59,6 +60,9 @@ pub struct Arm {
     /// In nats a masked token; none while no run is finished.
     #[serde(default)]
     pub held_out_loss: Option<MeanSd>,
+    /// At half of the steps, where it was measured there: what a teacher saves is seen before the end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub half_way_loss: Option<MeanSd>,
     /// By task; of each task's main metric, higher is better.
     #[serde(default)]
     pub scores: BTreeMap<String, MeanSd>,
@@ -98,6 +102,9 @@ pub struct SeedResult {
     /// None while the run is unfinished.
     #[serde(default)]
     pub held_out_loss: Option<f64>,
+    /// At half of the steps ([`half_way`]).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub half_way_loss: Option<f64>,
     /// By task.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub scores: BTreeMap<String, f64>,
@@ -119,12 +126,21 @@ impl MeanSd {
     }
 }
 
+/// The held-out loss that a finished run had at half of its steps: the nearest measurement, within a twentieth of the run.
+pub fn half_way(steps: &[StepRecord]) -> Option<f64> {
+    let total = steps.last()?.step + 1;
+    let measured = steps.iter().filter_map(|record| Some((total.abs_diff(2 * (record.step + 1)), record.held_out_loss?)));
+    measured.min_by_key(|(distance, _)| *distance).filter(|(distance, _)| distance * 10 <= total).map(|(_, loss)| loss)
+}
+
 impl Arm {
-    /// Sets `seeds`, `held_out_loss` and `scores` from `runs`.
+    /// Sets `seeds`, the losses and `scores` from `runs`.
     pub fn summarise(&mut self) {
         self.seeds = self.runs.len() as u64;
         let losses: Vec<f64> = self.losses().into_iter().map(|(_, loss)| loss).collect();
         self.held_out_loss = MeanSd::of(&losses);
+        let half_way: Vec<f64> = self.half_way_losses().into_iter().map(|(_, loss)| loss).collect();
+        self.half_way_loss = MeanSd::of(&half_way);
         let mut by_task: BTreeMap<&String, Vec<f64>> = BTreeMap::new();
         for (task, score) in self.runs.iter().flat_map(|run| &run.scores) {
             by_task.entry(task).or_default().push(*score);
@@ -135,6 +151,11 @@ impl Arm {
     /// `(seed, held-out loss)` of the finished runs.
     pub fn losses(&self) -> Vec<(u64, f64)> {
         self.runs.iter().filter_map(|run| Some((run.seed, run.held_out_loss?))).collect()
+    }
+
+    /// `(seed, held-out loss at half of the steps)` of the runs that have it.
+    pub fn half_way_losses(&self) -> Vec<(u64, f64)> {
+        self.runs.iter().filter_map(|run| Some((run.seed, run.half_way_loss?))).collect()
     }
 
     /// `(seed, score)` of the runs that were scored on `task`.
@@ -180,6 +201,11 @@ impl Study {
     /// What `arm`'s held-out loss is above its reference's (below: negative).
     pub fn difference(&self, arm: &Arm) -> Option<Difference> {
         statistics::difference(&arm.losses(), &self.reference(arm)?.losses())
+    }
+
+    /// The same at half of the steps.
+    pub fn half_way_difference(&self, arm: &Arm) -> Option<Difference> {
+        statistics::difference(&arm.half_way_losses(), &self.reference(arm)?.half_way_losses())
     }
 
     /// Every task that some arm was scored on, in order.
@@ -232,6 +258,17 @@ mod tests {
         let study = Study { arms, ..Study::default() };
         assert!((study.difference(&study.arms[2]).unwrap().mean + 0.15).abs() < 1e-12);
         assert_eq!(study.difference(&study.arms[1]), None, "nobody said what it is compared with");
+    }
+
+    #[test]
+    fn half_way_is_the_measurement_nearest_to_it() {
+        let steps = |total: u64, measured: &[(u64, f64)]| -> Vec<StepRecord> {
+            let loss = |step| measured.iter().find(|(at, _)| *at == step).map(|(_, loss)| *loss);
+            (0..total).map(|step| StepRecord { step, held_out_loss: loss(step), ..StepRecord::default() }).collect()
+        };
+        assert_eq!(half_way(&steps(100, &[(39, 4.0), (48, 3.0), (99, 1.0)])), Some(3.0));
+        assert_eq!(half_way(&steps(100, &[(39, 4.0), (99, 1.0)])), None, "a tenth of the run away");
+        assert_eq!(half_way(&[]), None);
     }
 
     #[test]

@@ -7,13 +7,13 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use serde::{Deserialize, Serialize};
 
-use super::results::{Arm, SeedResult};
+use super::results::{Arm, SeedResult, half_way};
 use super::spec::{ArmSpec, StudySpec};
 use crate::config::{LearnerPlan, MODEL, Plan, RunFile, SourcePlan};
 use crate::device::Device;
 use crate::error::{Error, IoContext, Result};
 use crate::files::write_text;
-use crate::log::{Console, Summary};
+use crate::log::{Console, StepRecord, Summary, read_steps};
 use crate::model::ModelFolder;
 use crate::tasks::Task;
 use crate::tokens::Shards;
@@ -43,6 +43,7 @@ struct Cell {
 /// A finished cell.
 struct CellResult {
     summary: Summary,
+    steps: Vec<StepRecord>,
     /// By the name of the model.
     scores: BTreeMap<String, BTreeMap<String, f64>>,
 }
@@ -171,7 +172,7 @@ fn run_cell(cell: &Cell, shards: &Shards, tasks: &[Task], spec: &StudySpec, opti
     let scored = |own: LearnerPlan| Ok((own.name.clone(), score(cell, &own.name, tasks, spec, options.device)?));
     let scores = shown(&cell.plan).into_iter().map(scored).collect::<Result<_>>()?;
     options.console.cell_done(&cell.name, found);
-    Ok(CellResult { summary, scores })
+    Ok(CellResult { summary, steps: read_steps(&cell.dir.join("steps.jsonl"))?, scores })
 }
 
 /// `scores.json` of a cell, or `scores-NAME.json` for each of several models: fine-tuned scores, and the settings they were made with.
@@ -232,6 +233,7 @@ fn arm(spec: &ArmSpec, own: &LearnerPlan, mine: &[(&Cell, &CellResult)], dir: &P
         path: cell.dir.strip_prefix(dir).unwrap_or(&cell.dir).to_owned(),
         seed: cell.seed,
         held_out_loss: result.summary.held_out_loss_of(model.as_deref()),
+        half_way_loss: half_way(&of_model(&result.steps, model.as_deref())),
         scores: result.scores.get(&own.name).cloned().unwrap_or_default(),
     });
     let of_sources = |text: fn(&SourcePlan) -> String| own.from.iter().map(text).collect::<Vec<_>>().join(", ");
@@ -255,6 +257,14 @@ fn arm(spec: &ArmSpec, own: &LearnerPlan, mine: &[(&Cell, &CellResult)], dir: &P
     };
     arm.summarise();
     arm
+}
+
+/// The records as one of several models saw them.
+fn of_model(steps: &[StepRecord], model: Option<&str>) -> Vec<StepRecord> {
+    match model {
+        Some(model) => steps.iter().filter_map(|record| record.of(model)).collect(),
+        None => steps.to_vec(),
+    }
 }
 
 /// Makes the study's folder with its spec, or checks that the one there is this study's.

@@ -153,7 +153,7 @@ impl StudySpec {
     pub fn pocket(size: Size) -> Self {
         let (steps, seeds): (u64, &[u64]) = match size {
             Size::Tiny => (6, &[1, 2]),
-            Size::Small => (1000, &[1, 2, 3]),
+            Size::Small => (900, &[1, 2, 3]),
             // Long enough for 6 layers to pass 4 (`examples/depth.toml`).
             Size::Full => (5000, &[1, 2, 3]),
         };
