@@ -1,10 +1,14 @@
 //! `upstill bench`: how fast, beside what.
 
+use std::path::PathBuf;
+
 use super::{DeviceArg, print_json};
 use crate::bench::{
-    LOSS_STEP_SIZES, LossSize, LstmSize, Row, STEP_SIZES, StepRow, bench_loss, bench_lstm, bench_step, bench_step_forms,
+    DataRow, LOSS_STEP_SIZES, LossSize, LstmSize, Row, STEP_SIZES, StepRow, bench_data, bench_loss, bench_lstm, bench_step,
+    bench_step_forms,
 };
 use crate::error::{Error, Result};
+use crate::tokens::Tokenizer;
 
 #[derive(clap::Subcommand)]
 pub enum BenchCommand {
@@ -12,6 +16,8 @@ pub enum BenchCommand {
     Loss(Loss),
     /// A whole step of distillation in each form, beside PyTorch's at its best and as most write it
     Step(Step),
+    /// Text to tokens: `data build` beside the tokenizer library's own batches and Python's `datasets.map`
+    Data(Data),
     /// The student's two LSTMs, forward and backward, beside `torch.nn.LSTM`
     Lstm(Lstm),
 }
@@ -20,6 +26,7 @@ pub fn run(command: &BenchCommand) -> Result<()> {
     match command {
         BenchCommand::Loss(args) => run_loss(args),
         BenchCommand::Step(args) => run_step(args),
+        BenchCommand::Data(args) => run_data(args),
         BenchCommand::Lstm(args) => run_lstm(args),
     }
 }
@@ -127,6 +134,47 @@ pub struct Lstm {
     /// Print the rows on standard output for machines
     #[arg(long)]
     json: bool,
+}
+
+#[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  upstill bench data 'text/*.txt.zst' --tokenizer bert-base-uncased/vocab.txt
+  upstill bench data book.txt --tokenizer data/text --python .venv/bin/python --json
+
+`data build` reads, unpacks, splits, tokenises every sentence, and writes; the library has the text in memory and writes nothing.")]
+pub struct Data {
+    /// Files, folders or globs: .txt .jsonl .tsv .csv (also .gz, .zst) and .parquet
+    #[arg(required = true, value_name = "INPUT")]
+    inputs: Vec<String>,
+    /// A folder with tokenizer.json or vocab.txt, or one of those files
+    #[arg(long, value_name = "DIR|FILE")]
+    tokenizer: PathBuf,
+    /// Times that each way runs
+    #[arg(long, default_value_t = 3)]
+    rounds: usize,
+    /// A Python that may have `datasets` and `transformers`
+    #[arg(long, default_value = "python3", env = "UPSTILL_PYTHON")]
+    python: String,
+    /// Print the rows on standard output for machines
+    #[arg(long)]
+    json: bool,
+}
+
+fn run_data(args: &Data) -> Result<()> {
+    let tokenizer = Tokenizer::load(&args.tokenizer)?;
+    let scratch = std::env::temp_dir().join(format!("upstill-bench-{}", std::process::id()));
+    let note = |note| eprintln!("{note}");
+    let rows = bench_data(&args.inputs, &tokenizer, args.rounds.max(1), &args.python, &scratch, note)?;
+    if args.json {
+        print_json(&serde_json::json!({ "rows": rows }));
+        return Ok(());
+    }
+    println!("{:<30} {:>8} {:>8}  against the library's batches", "way", "time", "MB/s");
+    for DataRow { way, seconds, bytes_per_s, ratio, ratio_range: [low, high] } in rows {
+        println!("{way:<30} {seconds:>6.1} s {:>8.2}  {ratio:.2} x ({low:.2} to {high:.2})", bytes_per_s / 1e6);
+    }
+    Ok(())
 }
 
 fn run_step(args: &Step) -> Result<()> {
