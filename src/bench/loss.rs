@@ -5,6 +5,7 @@ use burn::tensor::{Int, Tensor, TensorData};
 use super::meter::{Taken, measure};
 use super::pytorch::PyTorch;
 use super::{Row, against_peer, median};
+use crate::config::Precision;
 use crate::device::{Device, is_cpu};
 use crate::kernels::dwt_loss::{BOTH, spread};
 use crate::kernels::{Form, Logits, Targets};
@@ -23,7 +24,7 @@ pub struct LossSize {
 
 /// Measures the loss and the head with the loss, `rounds` times each in turn. `note` is told what is not there.
 pub fn bench_loss(size: LossSize, rounds: usize, device: &Device, python: &str, mut note: impl FnMut(String)) -> Vec<Row> {
-    let mut pytorch = match PyTorch::start(python) {
+    let mut pytorch = match PyTorch::start(python, device, Precision::F32, 1) {
         Ok(pytorch) => {
             note(pytorch.about.clone());
             Some(pytorch)

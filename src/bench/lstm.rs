@@ -5,6 +5,7 @@ use burn::tensor::{Tensor, TensorData};
 use super::meter::{Taken, measure};
 use super::pytorch::PyTorch;
 use super::{Row, against_peer, median};
+use crate::config::Precision;
 use crate::device::{Device, is_cpu};
 use crate::kernels::dwt_loss::spread;
 use crate::kernels::{Direction, bilstm, lstm_composed};
@@ -25,7 +26,9 @@ pub struct LstmSize {
 /// Measures each form `rounds` times in turn. `note` is told what is not there.
 pub fn bench_lstm(size: LstmSize, rounds: usize, device: &Device, python: &str, mut note: impl FnMut(String)) -> Vec<Row> {
     let LstmSize { rows: b, steps: t, words: w, hidden: h } = size;
-    let mut pytorch = PyTorch::start(python).map_err(|why| note(format!("NOTE: no PyTorch to compare with: {why}"))).ok();
+    let mut pytorch = PyTorch::start(python, device, Precision::F32, 1)
+        .map_err(|why| note(format!("NOTE: no PyTorch to compare with: {why}")))
+        .ok();
     pytorch.iter().for_each(|pytorch| note(pytorch.about.clone()));
     let mut forms = vec![("composed", false)];
     if is_cpu(&device.handle) {

@@ -4,6 +4,8 @@ use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 use super::meter::Taken;
+use crate::config::Precision;
+use crate::device::{Device, DeviceKind};
 
 const SCRIPT: &str = include_str!("pytorch.py");
 
@@ -12,25 +14,31 @@ pub(super) struct PyTorch {
     child: Child,
     input: ChildStdin,
     output: BufReader<ChildStdout>,
-    /// Its version and threads.
+    /// Its version, and its GPU or threads.
     pub about: String,
 }
 
 impl PyTorch {
-    /// Starts `python`; `Err` says why there is no PyTorch.
-    pub fn start(python: &str) -> Result<Self, String> {
-        let command =
-            Command::new(python).args(["-c", SCRIPT]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn();
+    /// Starts `python` for the GPU of `device`, when it is one of CUDA's, else for the CPU; it times `steps` steps together.
+    /// `Err` says why there is no PyTorch.
+    pub fn start(python: &str, device: &Device, precision: Precision, steps: usize) -> Result<Self, String> {
+        let on = if device.kind == DeviceKind::Cuda { "cuda" } else { "cpu" };
+        let command = Command::new(python)
+            .args(["-c", SCRIPT, on, precision.word(), &steps.to_string()])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn();
         let mut child = command.map_err(|error| format!("{python}: {error}"))?;
         let input = child.stdin.take().expect("standard input is a pipe");
         let mut output = BufReader::new(child.stdout.take().expect("standard output is a pipe"));
         let mut line = String::new();
         let _ = output.read_line(&mut line);
         match line.trim().strip_prefix("ready ").and_then(|about| about.split_once(' ')) {
-            Some((version, threads)) => Ok(Self { child, input, output, about: format!("PyTorch {version}, {threads} threads") }),
+            Some((version, place)) => Ok(Self { child, input, output, about: format!("PyTorch {version}, {place}") }),
             None => {
                 let _ = child.wait();
-                Err(format!("{python} has no PyTorch"))
+                Err(format!("{python} has no PyTorch for {on}"))
             }
         }
     }

@@ -252,9 +252,8 @@ fn runtime(plan: &Plan, out: &mut Mistakes) {
         let what = format!("is {micro_batch}, more than train.batch = {}", plan.train.batch);
         out.add("runtime.micro_batch", what, format!("write {} or less", plan.train.batch));
     }
-    if plan.runtime.precision != Precision::F32 {
-        let precision = plan.runtime.precision;
-        out.add("runtime.precision", format!("\"{precision}\" is not in this version"), "write \"f32\"");
+    if plan.runtime.precision == Precision::F16 {
+        out.add("runtime.precision", "\"f16\" is not in this version", "write \"bf16\" or \"f32\"");
     }
 }
 

@@ -104,7 +104,7 @@ pub const KEYS: &[Key] = &[
     key("train.evaluate_rows", Whole, Is("1024"), "held-out rows an evaluation, at most"),
     key("train.checkpoint_every", Whole, Rule("steps / 10"), "steps between checkpoints"),
     key("train.keep_checkpoints", Whole, Is("2"), "checkpoints kept besides the best"),
-    key("runtime.device", Text, Is("\"auto\""), "auto, cpu or wgpu; never changes results beyond rounding"),
+    key("runtime.device", Text, Is("\"auto\""), "auto, cpu, cuda or wgpu; never changes results beyond rounding"),
     key("runtime.precision", Word(Precision::WORDS), Is("\"f32\""), "number format of the forward and backward pass"),
     key("runtime.micro_batch", Whole, Rule("batch"), "rows at once on one device"),
     key("runtime.threads", Whole, Is("0"), "CPU threads; 0 takes all"),
