@@ -12,7 +12,9 @@ out=${2:-cuda-results}
 python=${UPSTILL_PYTHON:-python3}
 device=${UPSTILL_DEVICE:-cuda}
 budget=${BUDGET_S:-570} # seconds for everything
-mkdir -p "$out"
+mkdir -p "$out/profile"
+out=$(realpath "$out")
+upstill=$(realpath "$(command -v "$upstill" || echo "$upstill")")
 # Kernels are tuned once, and what was found is kept for the stages that follow.
 export UPSTILL_KERNEL_CACHE=${UPSTILL_KERNEL_CACHE:-$out/kernels}
 unset UPSTILL_KERNELS
@@ -53,6 +55,9 @@ stage step-f32 100 json "$upstill" bench step --paper --device "$device" --preci
 stage loss 60 json "$upstill" bench loss --slots 2560 --width 768 --device "$device" --rounds 5 --no-step --python "$python" --json
 # A real run: its log, its checkpoints, its held-out loss.
 stage train 60 txt "$upstill" study --size small --device "$device" --out "$out/study"
+# Where a step's time goes, kernel by kernel (cubecl waits for each, so the sum is more than a step).
+printf '[profiling.logger]\nlevel = "basic"\nfile = "%s"\n' "$out/profile/kernels.log" > "$out/profile/cubecl.toml"
+stage profile 45 json env -C "$out/profile" "$upstill" bench step --paper --device "$device" --precision bf16 --form fused --rounds 1 --against nothing --json
 # The same card through Vulkan, in f32; and burn's own operations.
 stage step-vulkan 60 json "$upstill" bench step --paper --rows 32 --device wgpu --precision f32 --form fused --rounds 1 --against nothing --json
 stage step-composed 60 json "$upstill" bench step --paper --rows 32 --device "$device" --precision bf16 --form composed --rounds 1 --against nothing --json

@@ -110,6 +110,13 @@ pub fn is_cuda(device: &BurnDevice) -> bool {
     cuda::is_cuda(device)
 }
 
+/// Memory in bytes of what a run file's `runtime.device` names, where it is known: of a CUDA GPU its own, else the machine's.
+pub fn memory_of(request: &str) -> Option<u64> {
+    let (word, which) = request.split_once(':').unwrap_or((request, "0"));
+    let of_gpu = || cuda::memory_bytes(&cuda::found().get(which.parse::<usize>().ok()?)?.handle);
+    if matches!(word, "auto" | "cuda") { of_gpu().or_else(memory_bytes) } else { memory_bytes() }
+}
+
 /// Memory of this machine in bytes, where the system says (Linux).
 pub fn memory_bytes() -> Option<u64> {
     let text = std::fs::read_to_string("/proc/meminfo").ok()?;

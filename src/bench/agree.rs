@@ -32,11 +32,11 @@ pub struct Agreement {
 }
 
 /// Trains a student of 2 layers, 64 wide, with a teacher of 1 layer and with dropout, for `steps` steps: on the CPU in f32, and on
-/// `device` in every form that it has.
+/// `device` in every form that it has. `note` is told of each as it is done.
 ///
 /// # Errors
 /// When the device doesn't have the precision, or a step isn't finite.
-pub fn agree(device: &Device, precision: Precision, steps: u64) -> Result<Vec<Agreement>> {
+pub fn agree(device: &Device, precision: Precision, steps: u64, mut note: impl FnMut(String)) -> Result<Vec<Agreement>> {
     device.must_have(precision)?;
     let cpu = curve(&Device::cpu("the other side"), Form::Fused, Precision::F32, steps)?;
     let allowed = match precision {
@@ -45,9 +45,10 @@ pub fn agree(device: &Device, precision: Precision, steps: u64) -> Result<Vec<Ag
         // 8 bits, 2^-8 = 4e-3 each, and the curves part a little with every step.
         Precision::Bf16 | Precision::F16 => 2e-2,
     };
-    let of_form = |form: &Form| {
+    let mut of_form = |form: &Form| {
         let losses = curve(device, *form, precision, steps)?;
-        let off = cpu.iter().zip(&losses).map(|(cpu, found)| (cpu - found).abs() / cpu).fold(0.0, f64::max);
+        let off: f64 = cpu.iter().zip(&losses).map(|(cpu, found)| (cpu - found).abs() / cpu).fold(0.0, f64::max);
+        note(format!("{} in {precision}: off by {off:.1e} at most ({allowed:.0e} allowed)", form.word()));
         Ok(Agreement {
             form: form.word(),
             precision: precision.word(),
@@ -58,7 +59,7 @@ pub fn agree(device: &Device, precision: Precision, steps: u64) -> Result<Vec<Ag
             allowed,
         })
     };
-    Form::all_on(&device.handle).iter().map(of_form).collect()
+    Form::all_on(&device.handle).iter().map(&mut of_form).collect()
 }
 
 /// The losses of a run's steps.

@@ -195,7 +195,7 @@ pub struct Agree {
 
 fn run_agree(args: &Agree) -> Result<()> {
     let device = args.device.choose("auto")?;
-    let rows = agree(&device, precision(&args.precision), args.steps.max(1))?;
+    let rows = agree(&device, precision(&args.precision), args.steps.max(1), |note| eprintln!("{note}"))?;
     match args.json {
         true => print_json(&serde_json::json!({ "rows": rows })),
         false => rows.iter().for_each(|row| {

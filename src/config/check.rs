@@ -323,10 +323,7 @@ fn memory(plan: &Plan, known: Option<u64>, out: &mut Mistakes) {
         return;
     }
     let what = format!("rows at once need about {}, but the device has {}", bytes_text(needed), bytes_text(known));
-    let (memory, rows) = (estimate.memory, plan.runtime.micro_batch as u64);
-    let a_row = ((memory.activations + memory.logits) / rows.max(1)).max(1);
-    let left = known.saturating_sub(memory.student.saturating_add(memory.teacher));
-    let fits = Some(left / a_row).filter(|rows| *rows > 0);
+    let fits = Some(plan.rows_in(known)).filter(|rows| *rows > 0);
     let fix = fits.map_or_else(
         || "not even one row fits: make the model or data.length smaller, or use another device".into(),
         |rows| format!("write micro_batch = {rows} or less; the result stays the same"),

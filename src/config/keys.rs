@@ -106,7 +106,7 @@ pub const KEYS: &[Key] = &[
     key("train.keep_checkpoints", Whole, Is("2"), "checkpoints kept besides the best"),
     key("runtime.device", Text, Is("\"auto\""), "auto, cpu, cuda or wgpu; never changes results beyond rounding"),
     key("runtime.precision", Word(Precision::WORDS), Is("\"f32\""), "number format of the forward and backward pass"),
-    key("runtime.micro_batch", Whole, Rule("batch"), "rows at once on one device"),
+    key("runtime.micro_batch", Whole, Rule("batch, or what fits memory"), "rows at once on one device"),
     key("runtime.threads", Whole, Is("0"), "CPU threads; 0 takes all"),
     key("models.NAME.layers", Whole, Rule("model.layers"), "encoder layers of one of the models of a cotrain run"),
     key("models.NAME.hidden", Whole, Rule("model.hidden"), "its width"),

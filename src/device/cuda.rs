@@ -1,6 +1,10 @@
 //! NVIDIA GPUs through the CUDA driver, which is looked for when asked: a build with CUDA starts anywhere.
 
+use std::path::PathBuf;
+
 use burn::tensor::{Device as BurnDevice, DeviceType};
+use cubecl::config::cache::CacheConfig;
+use cubecl::config::{CubeClRuntimeConfig, RuntimeConfig};
 
 use super::{CHOICES, CudaDevice, Device};
 use crate::error::{Error, Result};
@@ -41,11 +45,16 @@ pub(super) fn name(device: &BurnDevice) -> String {
 fn keep_kernels() {
     static ONCE: std::sync::Once = std::sync::Once::new();
     ONCE.call_once(|| {
-        let named = |variable: &str| std::env::var_os(variable).filter(|value| !value.is_empty()).map(std::path::PathBuf::from);
+        let named = |variable: &str| std::env::var_os(variable).filter(|value| !value.is_empty()).map(PathBuf::from);
         let cache = named("XDG_CACHE_HOME").or_else(|| Some(named("HOME")?.join(".cache")));
+        // A cubecl.toml of the user's and cubecl's own variables hold besides.
+        let mut config = CubeClRuntimeConfig::from_current_dir().override_from_env();
+        config.compilation.cache = true;
         if let Some(folder) = named("UPSTILL_KERNEL_CACHE").or_else(|| Some(cache?.join("upstill/kernels"))) {
-            cubecl::environment::set_root(folder);
+            config.environment.path = CacheConfig::Directory(folder);
         }
+        // Where something has set it before, that holds.
+        CubeClRuntimeConfig::try_set(config);
     });
 }
 
@@ -53,4 +62,11 @@ fn keep_kernels() {
 pub(super) fn is_cuda(device: &BurnDevice) -> bool {
     static ALL: std::sync::OnceLock<Vec<CudaDevice>> = std::sync::OnceLock::new();
     ALL.get_or_init(found).iter().any(|one| one.handle == *device)
+}
+
+/// All of the GPU's memory, in bytes. Opens the device.
+pub(super) fn memory_bytes(device: &BurnDevice) -> Option<u64> {
+    keep_kernels();
+    let any = burn::tensor::Tensor::<1>::empty([1], device).try_into_primitive::<burn_cubecl::CubeBackend>().ok()?;
+    any.client.properties().memory.max_memory()
 }

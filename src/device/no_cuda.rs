@@ -25,3 +25,7 @@ pub(super) fn name(_device: &BurnDevice) -> String {
 pub(super) fn is_cuda(_device: &BurnDevice) -> bool {
     false
 }
+
+pub(super) fn memory_bytes(_device: &BurnDevice) -> Option<u64> {
+    None
+}

@@ -239,6 +239,7 @@ pub struct SelfAttention {
 
 impl SelfAttention {
     fn forward(&self, x_nd: Tensor<2>, inputs: &Inputs, dropout: &mut Dropout, compute: Compute) -> Tensor<2> {
+        let x_nd = compute.factor(x_nd); // once for all three
         let [query, key, value] = [&self.query, &self.key, &self.value].map(|linear| dense_of(linear, x_nd.clone(), compute));
         attention([query, key, value], self.heads, &inputs.segments, dropout, compute)
     }

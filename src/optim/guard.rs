@@ -24,15 +24,18 @@ pub struct GuardOf<'a> {
 }
 
 impl Guard {
-    /// Of a run that begins, or goes on: nothing has gone wrong. `None` on a CPU, where reading a number costs nothing, where
-    /// burn's own operations were asked for, and for optimizers that don't know guards.
+    /// Of a run that begins, or goes on: nothing has gone wrong. `clips` are the models' largest norms, 0 for none. The device is a
+    /// GPU.
+    pub fn new(device: &Device, clips: &[f64]) -> Self {
+        let clips: Vec<f32> = clips.iter().map(|&clip| clip as f32).collect();
+        Self { values: Tensor::ones([1 + clips.len()], device), clips: Tensor::from_floats(clips.as_slice(), device) }
+    }
+
+    /// The same where it is of use: not on a CPU, where reading a number costs nothing, not where burn's own operations run, and not
+    /// for optimizers that don't know guards.
     pub fn of(device: &Device, optimizers: &[&Optimizer], clips: &[f64]) -> Option<Self> {
         let is_known = optimizers.iter().all(|optimizer| optimizer.knows_guards());
-        if is_cpu(device) || Form::of(device) == Form::Composed || !is_known {
-            return None;
-        }
-        let clips: Vec<f32> = clips.iter().map(|&clip| clip as f32).collect();
-        Some(Self { values: Tensor::ones([1 + clips.len()], device), clips: Tensor::from_floats(clips.as_slice(), device) })
+        (!is_cpu(device) && Form::of(device) != Form::Composed && is_known).then(|| Self::new(device, clips))
     }
 
     /// After the losses of a step, and the squared norms of its gradients, `[models]` each.
