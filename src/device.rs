@@ -1,8 +1,14 @@
 //! The devices: detect, choose, say why.
 
-use burn::tensor::Device as BurnDevice;
+use burn::tensor::{Device as BurnDevice, FloatDType};
 
+#[cfg_attr(not(feature = "cuda"), path = "device/no_cuda.rs")]
+mod cuda;
+
+use crate::config::Precision;
 use crate::error::{Error, Result};
+
+pub use cuda::found as cuda_devices;
 
 /// A device to train on, and why it was chosen.
 #[derive(Debug, Clone)]
@@ -22,6 +28,8 @@ pub struct Device {
 pub enum DeviceKind {
     /// burn's CPU backend, flex.
     Cpu,
+    /// An NVIDIA GPU through CUDA.
+    Cuda,
     /// A GPU through WebGPU (Vulkan, Metal, DirectX 12).
     Wgpu,
     /// A GPU imitated by the CPU, through WebGPU. Never chosen unless asked for.
@@ -33,6 +41,7 @@ impl DeviceKind {
     pub fn word(self) -> &'static str {
         match self {
             DeviceKind::Cpu => "cpu",
+            DeviceKind::Cuda => "cuda",
             DeviceKind::Wgpu => "wgpu",
             DeviceKind::SoftwareGpu => "wgpu:software",
         }
@@ -46,7 +55,7 @@ impl std::fmt::Display for Device {
 }
 
 /// What may be asked for.
-pub const CHOICES: &str = "auto, cpu, wgpu, wgpu:N, wgpu:software";
+pub const CHOICES: &str = "auto, cpu, cuda, cuda:N, wgpu, wgpu:N, wgpu:software";
 
 impl Device {
     /// The CPU.
@@ -55,7 +64,8 @@ impl Device {
         Self { handle: BurnDevice::flex(), kind: DeviceKind::Cpu, name: format!("{threads} threads"), why: why.to_owned() }
     }
 
-    /// Chooses what `request` names ([`CHOICES`]); `auto` takes the first real GPU, else the CPU.
+    /// Chooses what `request` names ([`CHOICES`]); `auto` takes the first NVIDIA GPU where this build has CUDA, else the
+    /// first real GPU, else the CPU.
     ///
     /// # Errors
     /// When the request is unknown, or names what this machine or this build does not have.
@@ -64,9 +74,28 @@ impl Device {
             ("auto", "") => Ok(auto()),
             ("cpu", "") => Ok(Self::cpu("asked for")),
             ("wgpu", which) => gpu(which),
-            ("cuda", _) => Err(Error::new("this version has no CUDA yet")
-                .help("an NVIDIA GPU works through Vulkan: --device wgpu (it needs the driver's Vulkan part)")),
+            ("cuda", which) => cuda::choose(which),
             _ => Err(Error::new(format!("unknown device {request:?}")).help(format!("one of: {CHOICES}"))),
+        }
+    }
+}
+
+impl Device {
+    /// Refuses a precision that the device doesn't have.
+    ///
+    /// # Errors
+    /// When it has no such numbers.
+    pub fn must_have(&self, precision: Precision) -> Result<()> {
+        let wanted = match precision {
+            Precision::F32 => return Ok(()),
+            Precision::Bf16 => FloatDType::BF16,
+            Precision::F16 => FloatDType::F16,
+        };
+        match self.handle.supports_dtype(wanted) {
+            true => Ok(()),
+            false => Err(Error::new(format!("{} ({}) does not compute in {precision}", self.kind.word(), self.name)).help(
+                "write [runtime] precision = \"f32\"; bf16 needs CUDA (an Ampere GPU or later) or the CPU, where it is slow",
+            )),
         }
     }
 }
@@ -76,12 +105,43 @@ pub fn is_cpu(device: &BurnDevice) -> bool {
     *device == BurnDevice::flex()
 }
 
+/// Whether tensors of this device are computed through CUDA.
+pub fn is_cuda(device: &BurnDevice) -> bool {
+    cuda::is_cuda(device)
+}
+
+/// Memory in bytes of what a run file's `runtime.device` names, where it is known: of a CUDA GPU its own, else the machine's.
+pub fn memory_of(request: &str) -> Option<u64> {
+    let (word, which) = request.split_once(':').unwrap_or((request, "0"));
+    let of_gpu = || cuda::memory_bytes(&cuda::found().get(which.parse::<usize>().ok()?)?.handle);
+    if matches!(word, "auto" | "cuda") { of_gpu().or_else(memory_bytes) } else { memory_bytes() }
+}
+
 /// Memory of this machine in bytes, where the system says (Linux).
 pub fn memory_bytes() -> Option<u64> {
     let text = std::fs::read_to_string("/proc/meminfo").ok()?;
     let kib: u64 =
         text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?.trim().strip_suffix(" kB")?.trim().parse().ok()?;
     Some(kib * 1024)
+}
+
+/// An NVIDIA GPU that the CUDA driver lists.
+#[derive(Debug, Clone)]
+pub struct CudaDevice {
+    /// Its number: `cuda:N`.
+    pub index: usize,
+    handle: BurnDevice,
+}
+
+impl CudaDevice {
+    /// The part's name. Opens the device.
+    pub fn name(&self) -> String {
+        cuda::name(&self.handle)
+    }
+
+    fn chosen(&self, why: &str) -> Device {
+        Device { handle: self.handle.clone(), kind: DeviceKind::Cuda, name: self.name(), why: why.to_owned() }
+    }
 }
 
 /// A GPU as the graphics API reports it.
@@ -105,6 +165,9 @@ pub struct Adapter {
 }
 
 fn auto() -> Device {
+    if let Some(first) = cuda::found().into_iter().next() {
+        return first.chosen("the first NVIDIA GPU found; --device overrides");
+    }
     let adapters = adapters();
     match adapters.iter().find(|adapter| !adapter.is_software) {
         Some(adapter) => of_adapter(adapter, "the first GPU found; --device cpu overrides"),
@@ -195,9 +258,11 @@ mod tests {
         let error = Device::choose("tpu").unwrap_err();
         insta::assert_snapshot!(error, @r#"
         unknown device "tpu"
-        help: one of: auto, cpu, wgpu, wgpu:N, wgpu:software
+        help: one of: auto, cpu, cuda, cuda:N, wgpu, wgpu:N, wgpu:software
         "#);
         assert!(Device::choose("wgpu:x").is_err());
+        assert!(Device::choose("cuda:x").unwrap_err().to_string().contains("unknown device"));
+        assert!(Device::choose("cuda:99").is_err());
         assert!(Device::choose("wgpu:99").unwrap_err().to_string().contains("there is no device wgpu:99 here"));
     }
 

@@ -15,6 +15,8 @@ enum Kind {
     Check,
     /// The user asked to stop, and everything was saved.
     Interrupted,
+    /// A device's memory ran out: less at once may fit.
+    Memory,
 }
 
 /// What went wrong, where, and what to do next.
@@ -51,6 +53,11 @@ impl Error {
     /// A clean stop on request; what was reached is saved.
     pub fn interrupted(what: impl Into<String>) -> Self {
         Self::of(Kind::Interrupted, what)
+    }
+
+    /// A device's memory ran out.
+    pub fn out_of_memory(what: impl Into<String>) -> Self {
+        Self::of(Kind::Memory, what)
     }
 
     fn of(kind: Kind, what: impl Into<String>) -> Self {
@@ -99,11 +106,16 @@ impl Error {
         self.0.kind == Kind::Interrupted
     }
 
+    /// Whether a device's memory ran out.
+    pub fn is_out_of_memory(&self) -> bool {
+        self.0.kind == Kind::Memory
+    }
+
     /// The command's exit code: 1 a check failed, 2 could not run, 130 interrupted after saving.
     pub fn exit_code(&self) -> u8 {
         match self.0.kind {
             Kind::Check => 1,
-            Kind::Input => 2,
+            Kind::Input | Kind::Memory => 2,
             Kind::Interrupted => 130,
         }
     }

@@ -479,6 +479,36 @@ fn a_table_is_a_task_by_its_columns() {
 }
 
 #[test]
+fn a_studys_jobs_run_in_any_order_and_come_to_the_study() {
+    let dir = tempdir().unwrap();
+    let emitted = run(dir.path(), &["study", "--size", "tiny", "--out", "by jobs", "--device", "cpu", "--emit", "jobs"]);
+    assert!(emitted.status.success());
+    let lines = String::from_utf8(emitted.stdout).unwrap();
+    assert!(lines.lines().next().unwrap().contains("--cell 'teacher, 1 layer#1'"), "{lines}");
+    assert_eq!(lines.lines().count(), 5);
+    // The last first: its teacher isn't there yet. Then all at once, as a shell reads them.
+    let program = Path::new(env!("CARGO_BIN_EXE_upstill"));
+    let shell = |line: &str| {
+        let line = line.replacen("upstill", &format!("'{}'", program.display()), 1);
+        std::process::Command::new("sh").args(["-c", &line]).current_dir(dir.path()).spawn().unwrap()
+    };
+    assert!(shell(lines.lines().last().unwrap()).wait().unwrap().success());
+    let all: Vec<_> = lines.lines().map(shell).collect();
+    assert!(all.into_iter().all(|mut job| job.wait().unwrap().success()));
+    let json = |name: &str| -> serde_json::Value {
+        let output = run(dir.path(), &["study", "--size", "tiny", "--out", name, "--device", "cpu", "--json"]);
+        let mut study: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        study["arms"].take()
+    };
+    let (by_jobs, at_once) = (json("by jobs"), json("at once"));
+    for (a, b) in by_jobs.as_array().unwrap().iter().zip(at_once.as_array().unwrap()) {
+        assert_eq!((&a["name"], &a["held_out_loss"], &a["scores"]), (&b["name"], &b["held_out_loss"], &b["scores"]));
+    }
+    let wrong = run(dir.path(), &["study", "--size", "tiny", "--out", "by jobs", "--cell", "nobody#1"]);
+    assert!(String::from_utf8_lossy(&wrong.stderr).contains("no run \"nobody\" with seed 1"));
+}
+
+#[test]
 fn a_transfer_study_prints_its_tables_and_repeats_nothing() {
     let dir = tempdir().unwrap();
     let study = |more: &[&str]| run(dir.path(), &[&["study", "transfer", "--size", "tiny"], more].concat());

@@ -2,9 +2,17 @@
 
 use std::fs;
 
+use burn::optim::GradientsParams;
+use burn::tensor::Tensor;
 use tempfile::tempdir;
+use upstill::batch::{BatchOptions, Batches, Masking, Split};
 use upstill::device::Device;
+use upstill::methods::{MaskedLm, standalone};
+use upstill::model::{BertForMaskedLm, BertShape};
+use upstill::optim::{Guard, Optimizer, global_norm, scale, squared_norm};
+use upstill::train::{FitOptions, Flow, Learner, fit_ahead};
 
+use crate::close::{Kind, close};
 use crate::common::{plan, run, run_on, shards, steps, weights};
 
 #[test]
@@ -110,6 +118,78 @@ fn a_step_that_is_not_finite_is_refused_and_the_run_can_go_on() {
     assert!(!run_dir.join("summary.json").exists());
 }
 
+/// What `observe` saw: how many records at a time, and all losses.
+fn seen_ahead(ahead: usize) -> (Vec<usize>, Vec<f64>) {
+    let shards = shards();
+    let plan = plan(&shards, &["preset=standalone", "train.steps=11", "train.evaluate_every=4", "train.checkpoint_every=5"]);
+    let device = burn::tensor::Device::flex();
+    let options = BatchOptions { layout: plan.data.rows, length: 32, batch: 8, seed: 7, masking: Masking::default() };
+    let data = MaskedLm {
+        train: Batches::new(&shards, Split::Train, options).unwrap(),
+        held_out: Batches::new(&shards, Split::HeldOut, options).unwrap(),
+        evaluate_rows: 8,
+        device: device.clone(),
+    };
+    let model = BertShape::new(shards.tokenizer().vocab_size(), 32, 1, 2, 32).init(1, 0.02, &device.autodiff());
+    let method = standalone(data, plan.distill.clone(), plan.train.steps);
+    let fit_options = FitOptions { train: &plan.train, micro_batch: 8, done: 0 };
+    let (mut counts, mut losses) = (Vec::new(), Vec::new());
+    fit_ahead(&method, vec![Learner::new(model, &plan.train, 0.1, 1)], &fit_options, ahead, |records, _| {
+        counts.push(records.len());
+        losses.extend(records.iter().flat_map(|record| [Some(record.loss), record.held_out_loss]).flatten());
+        Ok(Flow::Continue)
+    })
+    .unwrap();
+    (counts, losses)
+}
+
+#[test]
+fn records_read_late_are_the_same_and_never_pass_a_checkpoint() {
+    let (one, at_once) = seen_ahead(1);
+    assert_eq!(one, [1; 11]);
+    let (counts, losses) = seen_ahead(3);
+    // Evaluations after 4 and 8, checkpoints after 5 and 10, the end after 11.
+    assert_eq!((counts, losses), (vec![3, 1, 1, 3, 2, 1], at_once));
+}
+
+#[test]
+fn on_a_gpu_no_weight_moves_from_a_step_on_that_was_not_finite() {
+    let Some(gpu) = crate::common::software_gpu() else { return };
+    let shards = shards();
+    let plan = plan(&shards, &["preset=standalone", "train.weight_decay=0.1"]);
+    let model = |device: &Device| BertShape::new(8, 4, 1, 2, 4).init(1, 0.5, &device.handle.clone().autodiff());
+    let flat = |model: &BertForMaskedLm| -> Vec<f32> {
+        model.bert.embeddings.word_embeddings.weight.val().into_data().try_to_vec().unwrap()
+    };
+    // A gradient of the table: its own values, whose norm is clipped.
+    let gradients = |model: &BertForMaskedLm| {
+        let loss = model.bert.embeddings.word_embeddings.weight.val().powf_scalar(2.0).sum() * 0.5;
+        GradientsParams::from_grads(loss.backward(), model)
+    };
+    let (mut on_gpu, mut on_cpu) = (model(&gpu), model(&Device::cpu("test")));
+    let (mut gpu_rule, mut cpu_rule) = (Optimizer::new(&plan.train), Optimizer::new(&plan.train));
+    let mut guard = Guard::new(&gpu.handle, &[0.5]);
+    let number = |x: f32| Tensor::<1>::from_floats([x], &gpu.handle);
+    for step in 0..6 {
+        let (of_gpu, of_cpu) = (gradients(&on_gpu), gradients(&on_cpu));
+        let (squares, norm) = (squared_norm(&on_gpu, &of_gpu), global_norm(&on_cpu, &of_cpu));
+        assert!(norm > 0.5);
+        // The third loss is no number, nor is the fifth: the fourth and the sixth are fine, and too late.
+        guard = guard.after(&number(if step == 2 || step == 4 { f32::NAN } else { 1.0 }), &squares);
+        let before = flat(&on_gpu);
+        on_gpu = gpu_rule.step(1e-2, on_gpu, of_gpu, Some(guard.model(0)));
+        match step < 2 {
+            true => {
+                let of_cpu = scale(&on_cpu, of_cpu, 0.5 / norm);
+                on_cpu = cpu_rule.step(1e-2, on_cpu, of_cpu, None);
+                assert_ne!(flat(&on_gpu), before);
+                close(&flat(&on_gpu), &flat(&on_cpu), Kind::WeightsAfterSteps);
+            }
+            false => assert_eq!(flat(&on_gpu), before),
+        }
+    }
+}
+
 #[test]
 fn a_folder_with_another_run_is_left_as_it_is() {
     let (shards, dir) = (shards(), tempdir().unwrap());
@@ -144,4 +224,25 @@ fn checkpoints_are_teachers_and_models_too() {
     let plan = plan(&shards, &["preset=dwt-normal", &format!("teacher.from={}", earlier.display()), "train.steps=2"]);
     run(&plan, &shards, &dir.path().join("again"));
     assert!(steps(&dir.path().join("again"))[0].loss_soft.unwrap() > 0.0);
+}
+
+#[test]
+fn a_run_in_bf16_follows_the_run_in_f32() {
+    let (shards, dir) = (shards(), tempdir().unwrap());
+    let (whole, half) = (dir.path().join("f32"), dir.path().join("bf16"));
+    let set = ["preset=dwt-normal", "teacher.from=uniform", "model.dropout=0.1"];
+    run(&plan(&shards, &set), &shards, &whole);
+    run(&plan(&shards, &[&set[..], &["runtime.precision=bf16"]].concat()), &shards, &half);
+    let (f32, bf16) = (steps(&whole), steps(&half));
+    assert_ne!(f32, bf16, "bf16 is in use");
+    for (a, b) in f32.iter().zip(&bf16) {
+        // A factor is off by up to 2^-9; a loss is a mean over many products. The band is ten times what was seen.
+        assert!((a.loss_hard - b.loss_hard).abs() <= 2e-2, "step {}: {} and {}", a.step, a.loss_hard, b.loss_hard);
+    }
+    // Weights are kept in f32: bits below bf16's are in use.
+    assert!(
+        weights(&half)
+            .iter()
+            .all(|(name, tensor)| tensor.values.iter().any(|x| x.to_bits() & 0xffff != 0) || name.ends_with("bias"))
+    );
 }

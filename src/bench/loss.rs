@@ -2,9 +2,10 @@
 
 use burn::tensor::{Int, Tensor, TensorData};
 
-use super::meter::{Taken, measure};
+use super::meter::{Taken, measure, memory_and_seconds};
 use super::pytorch::PyTorch;
 use super::{Row, against_peer, median};
+use crate::config::Precision;
 use crate::device::{Device, is_cpu};
 use crate::kernels::dwt_loss::{BOTH, spread};
 use crate::kernels::{Form, Logits, Targets};
@@ -23,7 +24,7 @@ pub struct LossSize {
 
 /// Measures the loss and the head with the loss, `rounds` times each in turn. `note` is told what is not there.
 pub fn bench_loss(size: LossSize, rounds: usize, device: &Device, python: &str, mut note: impl FnMut(String)) -> Vec<Row> {
-    let mut pytorch = match PyTorch::start(python) {
+    let mut pytorch = match PyTorch::start(python, device, Precision::F32, 1) {
         Ok(pytorch) => {
             note(pytorch.about.clone());
             Some(pytorch)
@@ -64,14 +65,13 @@ fn in_turn(
     };
     let mut copies = Vec::new();
     let mut theirs = vec![("pytorch", "eager"), ("pytorch compiled", "compiled")];
-    // The first round warms up and is not counted.
-    for round in 0..=rounds {
+    for round in 0..=rounds + 1 {
         for form in forms {
-            let one = measure(|| work.run(*form));
+            let one = measure(round, || work.run(*form));
             (round > 0).then(|| add(form.word(), one));
         }
         if let Some(pytorch) = pytorch {
-            theirs.retain(|(name, how)| match pytorch.measure(&request(how)) {
+            theirs.retain(|(name, how)| match pytorch.measure(round, &request(how)) {
                 Ok(one) => {
                     (round > 0).then(|| add(name, one));
                     true
@@ -87,7 +87,8 @@ fn in_turn(
         }
     }
     let row = |(form, taken): (&'static str, Vec<Taken>)| {
-        let seconds = median(taken.iter().map(|one| one.seconds).collect());
+        let (peak_bytes, seconds) = memory_and_seconds(&taken);
+        let seconds = median(seconds);
         let share = |bytes: u64| bytes as f64 / seconds / median(copies.clone());
         Row {
             what,
@@ -98,7 +99,7 @@ fn in_turn(
             tokens_per_s: None,
             fewest_bytes: work.fewest_bytes,
             copy_share: work.fewest_bytes.map(share),
-            peak_bytes: taken.iter().filter_map(|one| one.peak_bytes).max(),
+            peak_bytes,
             peer: "",
             ratio: None,
         }
@@ -174,14 +175,14 @@ fn copy_bytes_per_s(bytes: u64, device: &Device) -> f64 {
         let from = Tensor::<1>::ones([bytes as usize / 8], &device.handle);
         let wait = |x: Tensor<1>| x.narrow(0, 0, 1).into_scalar::<f32>();
         wait(from.clone());
-        return bytes as f64 / measure(|| assert_eq!(wait(from * 2.0), 2.0)).seconds;
+        return bytes as f64 / measure(0, || assert_eq!(wait(from * 2.0), 2.0)).seconds;
     }
     use rayon::prelude::*;
     const PART: usize = 1 << 20;
     let from = vec![1u8; bytes as usize / 2];
     let mut to = vec![0u8; from.len()];
     to.fill(2);
-    let taken = measure(|| to.par_chunks_mut(PART).zip(from.par_chunks(PART)).for_each(|(to, from)| to.copy_from_slice(from)));
+    let taken = measure(0, || to.par_chunks_mut(PART).zip(from.par_chunks(PART)).for_each(|(to, from)| to.copy_from_slice(from)));
     std::hint::black_box(&to);
     bytes as f64 / taken.seconds
 }

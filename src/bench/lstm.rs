@@ -2,9 +2,10 @@
 
 use burn::tensor::{Tensor, TensorData};
 
-use super::meter::{Taken, measure};
+use super::meter::{Taken, measure, memory_and_seconds};
 use super::pytorch::PyTorch;
 use super::{Row, against_peer, median};
+use crate::config::Precision;
 use crate::device::{Device, is_cpu};
 use crate::kernels::dwt_loss::spread;
 use crate::kernels::{Direction, bilstm, lstm_composed};
@@ -25,20 +26,21 @@ pub struct LstmSize {
 /// Measures each form `rounds` times in turn. `note` is told what is not there.
 pub fn bench_lstm(size: LstmSize, rounds: usize, device: &Device, python: &str, mut note: impl FnMut(String)) -> Vec<Row> {
     let LstmSize { rows: b, steps: t, words: w, hidden: h } = size;
-    let mut pytorch = PyTorch::start(python).map_err(|why| note(format!("NOTE: no PyTorch to compare with: {why}"))).ok();
+    let mut pytorch = PyTorch::start(python, device, Precision::F32, 1)
+        .map_err(|why| note(format!("NOTE: no PyTorch to compare with: {why}")))
+        .ok();
     pytorch.iter().for_each(|pytorch| note(pytorch.about.clone()));
     let mut forms = vec![("composed", false)];
     if is_cpu(&device.handle) {
         forms.push(("fused", true));
     }
     let mut taken: Vec<(&'static str, Vec<Taken>)> = forms.iter().map(|(name, _)| (*name, Vec::new())).collect();
-    // The first round warms up and is not counted.
-    for round in 0..=rounds {
+    for round in 0..=rounds + 1 {
         for ((_, fused), (_, all)) in forms.iter().zip(&mut taken) {
-            let one = measure(|| run(size, device, *fused));
+            let one = measure(round, || run(size, device, *fused));
             (round > 0).then(|| all.push(one));
         }
-        let theirs = pytorch.as_mut().map(|pytorch| pytorch.measure(&format!("lstm eager {t} {b} {w} {h}")));
+        let theirs = pytorch.as_mut().map(|pytorch| pytorch.measure(round, &format!("lstm eager {t} {b} {w} {h}")));
         match theirs {
             Some(Ok(one)) if round > 0 => match taken.iter_mut().find(|(name, _)| *name == "pytorch") {
                 Some((_, all)) => all.push(one),
@@ -52,7 +54,8 @@ pub fn bench_lstm(size: LstmSize, rounds: usize, device: &Device, python: &str, 
         }
     }
     let row = |(form, taken): (&'static str, Vec<Taken>)| {
-        let seconds = median(taken.iter().map(|one| one.seconds).collect());
+        let (peak_bytes, seconds) = memory_and_seconds(&taken);
+        let seconds = median(seconds);
         Row {
             what: "bilstm",
             size: format!("{b} x {t} tokens, {w} -> 2 x {h}"),
@@ -62,7 +65,7 @@ pub fn bench_lstm(size: LstmSize, rounds: usize, device: &Device, python: &str, 
             tokens_per_s: Some((b * t) as f64 / seconds),
             fewest_bytes: None,
             copy_share: None,
-            peak_bytes: taken.iter().filter_map(|one| one.peak_bytes).max(),
+            peak_bytes,
             peer: "",
             ratio: None,
         }

@@ -1,6 +1,7 @@
 //! What `upstill bench` measures: every form of one thing, in turn (A B A B), so that other work on the machine falls on all
 //! alike, and beside PyTorch where a Python that has it is there.
 
+mod agree;
 mod data;
 mod loss;
 mod lstm;
@@ -10,10 +11,11 @@ mod step;
 
 use serde::Serialize;
 
+pub use agree::{Agreement, agree};
 pub use data::{DataRow, bench_data};
 pub use loss::{LossSize, bench_loss};
 pub use lstm::{LstmSize, bench_lstm};
-pub use step::{LOSS_STEP_SIZES, STEP_SIZES, StepRow, StepSize, bench_step, bench_step_forms};
+pub use step::{LOSS_STEP_SIZES, PAPER_SIZE, STEP_SIZES, StepBenchOptions, StepRow, StepSize, bench_step, bench_step_forms};
 
 /// One measurement: a line of the table, an object of `--json`.
 #[derive(Debug, Clone, Serialize)]

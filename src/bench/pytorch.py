@@ -1,13 +1,26 @@
 """PyTorch's side of `upstill bench`: for each line of standard input does one measurement, and answers with its seconds and peak
-memory in bytes, or with what is wrong. `loss eager 1024 30522`, `head eager 1024 128 30522`, `step eager {...}`, `lstm eager 64 64 300 600`; instead of
-`eager` also `compiled`, and for a step `plain`."""
+memory in bytes, or with what is wrong. After `time` or `memory`: `loss eager 1024 30522`, `head eager 1024 128 30522`, `step eager {...}`, `lstm eager 64 64 300 600`; instead of
+`eager` also `compiled`, and for a step `plain`. Arguments: `cpu` or `cuda`, the precision of products, and how many steps are timed
+together."""
 
+import ctypes
 import json
 import sys
 import time
 
 import torch
 from torch import nn
+
+DEVICE, PRECISION, STEPS = sys.argv[1], sys.argv[2], int(sys.argv[3])
+ON_GPU = DEVICE == "cuda"
+if ON_GPU and not torch.cuda.is_available():
+    sys.exit("no GPU")
+torch.set_default_device(DEVICE)
+if ON_GPU:
+    # Products of f32 go through TF32 on both sides.
+    torch.set_float32_matmul_precision("high")
+LOW = {"bf16": torch.bfloat16, "f16": torch.float16}.get(PRECISION)
+autocast = lambda: torch.autocast(DEVICE, LOW, enabled=LOW is not None)
 from torch.nn.functional import cross_entropy, gelu, kl_div, log_softmax, scaled_dot_product_attention
 
 
@@ -74,9 +87,10 @@ def best_step(how, size):
     optimizer = torch.optim.Adam(student.parameters(), fused=True)
 
     def losses():
-        with torch.no_grad():
-            signal = teacher(ids, positions, mask, slots)
-        return dwt_loss(student(ids, positions, mask, slots), signal, labels, "mean")
+        with autocast():
+            with torch.no_grad():
+                signal = teacher(ids, positions, mask, slots)
+            return dwt_loss(student(ids, positions, mask, slots), signal, labels, "mean")
 
     losses = torch.compile(losses) if how == "compiled" else losses
     return lambda: finish(student, optimizer, losses())
@@ -105,13 +119,15 @@ def plain_step(size):
     optimizer = torch.optim.Adam(student.parameters())
 
     def step():
-        with torch.no_grad():
-            signal = teacher(input_ids=ids, attention_mask=seen).logits
-        logits = student(input_ids=ids, attention_mask=seen).logits
-        is_masked = labels != -100
-        hard = cross_entropy(logits.view(-1, size["vocab"]), labels.view(-1))
-        inputs = log_softmax(logits[is_masked] / 2, 1), log_softmax(signal[is_masked] / 2, 1)
-        finish(student, optimizer, hard + 4 * kl_div(*inputs, reduction="batchmean", log_target=True))
+        with autocast():
+            with torch.no_grad():
+                signal = teacher(input_ids=ids, attention_mask=seen).logits
+            logits = student(input_ids=ids, attention_mask=seen).logits
+            is_masked = labels != -100
+            hard = cross_entropy(logits.view(-1, size["vocab"]), labels.view(-1))
+            inputs = log_softmax(logits[is_masked] / 2, 1), log_softmax(signal[is_masked] / 2, 1)
+            soft = kl_div(*inputs, reduction="batchmean", log_target=True)
+        finish(student, optimizer, hard + 4 * soft)
 
     return step
 
@@ -155,17 +171,35 @@ def status(field):
             return int(line.split()[1]) * 1024
 
 
+def timed(step):
+    """Seconds a step, and memory: on the CPU over what was held before, on a GPU all that was allocated at once."""
+    if ON_GPU:
+        torch.cuda.synchronize()
+        torch.cuda.reset_peak_memory_stats()
+    else:
+        open("/proc/self/clear_refs", "w").write("5")
+        before = status("VmRSS:")
+    started = time.perf_counter()
+    for _ in range(STEPS):
+        step()
+    if ON_GPU:
+        torch.cuda.synchronize()
+    seconds = (time.perf_counter() - started) / STEPS
+    return seconds, torch.cuda.max_memory_allocated() if ON_GPU else max(0, status("VmHWM:") - before)
+
+
 steps = {}
-print("ready", torch.__version__, torch.get_num_threads(), flush=True)
-for line in sys.stdin:
+place = torch.cuda.get_device_name() if ON_GPU else f"{torch.get_num_threads()} threads"
+print("ready", torch.__version__, place, flush=True)
+for request in sys.stdin:
     try:
+        what, line = request.split(" ", 1)
         if line not in steps:
             steps[line] = prepare(*line.strip().split(" ", 2))
             steps[line]()
-        open("/proc/self/clear_refs", "w").write("5")
-        before, started = status("VmRSS:"), time.perf_counter()
-        steps[line]()
-        seconds = time.perf_counter() - started
-        print(seconds, max(0, status("VmHWM:") - before), flush=True)
+        if what == "memory" and not ON_GPU:
+            # What the allocator has kept for later counts when it is taken again.
+            ctypes.CDLL(None).malloc_trim(0)
+        print(*timed(steps[line]), flush=True)
     except Exception as problem:
         print("failed", str(problem).strip().splitlines()[0][:200], flush=True)

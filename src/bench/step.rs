@@ -1,21 +1,21 @@
 //! A whole step of distillation, batch to optimizer, in each form and beside PyTorch's.
 
-use burn::tensor::Tensor;
+use burn::tensor::{FloatDType, Tensor};
 use serde::Serialize;
 
-use super::meter::{Taken, measure};
+use super::meter::{Taken, measure, memory_and_seconds};
 use super::pytorch::PyTorch;
 use super::{Row, against_peer, median};
 use crate::batch::{BatchOptions, Batches, Masking, Split};
-use crate::config::{Plan, Rows, RunFile};
-use crate::device::Device;
+use crate::config::{Plan, Precision, Rows, RunFile};
+use crate::device::{Device, DeviceKind};
 use crate::error::Result;
-use crate::kernels::Form;
 use crate::kernels::dwt_loss::spread;
+use crate::kernels::{Compute, Form};
 use crate::methods::{Dwt, MaskedLm, ModelTeacher};
 use crate::model::{BertForMaskedLm, BertShape};
 use crate::tokens::{Shards, Tokenizer};
-use crate::train::{FitOptions, Flow, Learner, find_facts, fit};
+use crate::train::{FitOptions, Flow, Learner, find_facts, fit_ahead};
 
 /// A student, its teacher and its batch; heads are 64 wide.
 #[derive(Debug, Clone, Copy)]
@@ -41,6 +41,24 @@ const fn size(layers: usize, hidden: usize, teacher_layers: usize, batch: usize,
 /// The steps of `upstill bench loss`.
 pub const LOSS_STEP_SIZES: [StepSize; 2] = [size(2, 128, 2, 32, 64), size(4, 256, 2, 32, 64)];
 
+/// The paper's student and its teacher of 4 layers, at its length and vocabulary, on 128 packed rows.
+pub const PAPER_SIZE: StepSize = size(6, 768, 4, 128, 128);
+
+/// What `upstill bench step` measures.
+#[derive(Debug, Clone)]
+pub struct StepBenchOptions<'a> {
+    /// Sizes, one after another.
+    pub sizes: Vec<StepSize>,
+    /// Times that each form has its turn, after one that warms up.
+    pub rounds: usize,
+    /// Numbers of the products.
+    pub precision: Precision,
+    /// Forms that take part; all that the device has, unless given.
+    pub forms: Option<Vec<Form>>,
+    /// A Python that may have PyTorch.
+    pub python: Option<&'a str>,
+}
+
 /// The steps of `upstill bench step`: from pocket to 6 layers, 384 wide, with a teacher of 4.
 pub const STEP_SIZES: [StepSize; 3] = [size(2, 128, 1, 16, 128), size(4, 256, 2, 16, 128), size(6, 384, 4, 16, 128)];
 
@@ -65,38 +83,43 @@ pub struct StepRow {
     pub ratio_range: Option<[f64; 2]>,
     /// FLOPs that real tokens need, a second.
     pub flops_per_s: f64,
-    /// `flops_per_s` over what a product of 1,536 x 1,536 reaches on this device in the same run.
+    /// `flops_per_s` over `peak_flops_per_s`.
     pub mfu: f64,
-    /// Memory over what was held between steps, at its highest; where the system says.
+    /// The device's peak: as its maker says, or what a product of square matrices reaches on it in the same run.
+    pub peak_flops_per_s: f64,
+    /// `published` or `product`.
+    pub peak: &'static str,
+    /// Memory over what was held between steps, at its highest, where the system says; of a GPU, all that was taken.
     pub peak_bytes: Option<u64>,
 }
 
 /// A step of each size, each form in turn with PyTorch's, `rounds` times after one that warms up.
 ///
 /// # Errors
-/// When a size is impossible.
-pub fn bench_step(
-    sizes: &[StepSize],
-    rounds: usize,
-    device: &Device,
-    python: Option<&str>,
-    mut note: impl FnMut(String),
-) -> Result<Vec<StepRow>> {
-    let mut pytorch = python.and_then(|python| match PyTorch::start(python) {
-        Ok(pytorch) => {
-            note(format!("against {}", pytorch.about));
-            Some(pytorch)
-        }
-        Err(why) => {
-            note(format!("NOTE: no PyTorch to compare with: {why}; --python names one that has it"));
-            None
-        }
-    });
+/// When a size is impossible, or the device doesn't have the precision.
+pub fn bench_step(options: &StepBenchOptions, device: &Device, mut note: impl FnMut(String)) -> Result<Vec<StepRow>> {
+    device.must_have(options.precision)?;
+    let mut pytorch =
+        options.python.and_then(|python| match PyTorch::start(python, device, options.precision, steps_a_turn(device)) {
+            Ok(pytorch) => {
+                note(format!("against {}", pytorch.about));
+                Some(pytorch)
+            }
+            Err(why) => {
+                note(format!("NOTE: no PyTorch to compare with: {why}; --python names one that has it"));
+                None
+            }
+        });
     let mut rows = Vec::new();
-    for size in sizes {
-        rows.extend(in_turn(*size, rounds, device, &mut pytorch, &mut note)?);
+    for size in &options.sizes {
+        rows.extend(in_turn(*size, options, device, &mut pytorch, &mut note)?);
     }
     Ok(rows)
+}
+
+/// Steps that are timed together: a GPU is given several before their numbers are waited for, as in a run.
+fn steps_a_turn(device: &Device) -> usize {
+    if device.kind == DeviceKind::Cuda { 8 } else { 1 }
 }
 
 /// PyTorch's ways, and what they are called.
@@ -104,24 +127,26 @@ const WAYS: [(&str, &str); 3] = [("eager", "pytorch"), ("compiled", "pytorch com
 
 fn in_turn(
     size: StepSize,
-    rounds: usize,
+    options: &StepBenchOptions,
     device: &Device,
     pytorch: &mut Option<PyTorch>,
     note: &mut impl FnMut(String),
 ) -> Result<Vec<StepRow>> {
-    let bench = StepBench::new(size, rounds as u64 + 1, device)?;
-    let mut forms: Vec<Runner> = Form::all_on(&device.handle).iter().map(|&form| bench.runner(form)).collect();
+    let rounds = options.rounds;
+    let bench = StepBench::new(size, rounds as u64 + 2, options.precision, device)?;
+    let wanted = |form: &&Form| options.forms.as_ref().is_none_or(|forms| forms.contains(form));
+    let mut forms: Vec<Runner> = Form::all_on(&device.handle).iter().filter(wanted).map(|&form| bench.runner(form)).collect();
     let request = bench.request();
     let mut ways: Vec<(&str, &str, Vec<Taken>)> =
         WAYS.into_iter().filter(|_| pytorch.is_some()).map(|(way, name)| (way, name, Vec::new())).collect();
     let mut peaks = Vec::new();
-    for round in 0..=rounds as u64 {
+    for round in 0..=rounds + 1 {
         for runner in &mut forms {
             let taken = bench.step(runner, round)?;
             (round > 0).then(|| runner.taken.push(taken));
         }
         if let Some(pytorch) = pytorch {
-            ways.retain_mut(|(way, name, all)| match pytorch.measure(&format!("step {way} {request}")) {
+            ways.retain_mut(|(way, name, all)| match pytorch.measure(round, &format!("step {way} {request}")) {
                 Ok(taken) => {
                     (round > 0).then(|| all.push(taken));
                     true
@@ -132,36 +157,44 @@ fn in_turn(
                 }
             });
         }
-        peaks.push(product_flops_per_s(device));
+        peaks.push(product_flops_per_s(device, options.precision));
     }
     let measured = forms.into_iter().map(|runner| (runner.form.word().to_owned(), runner.taken));
-    let measured: Vec<(String, Vec<Taken>)> =
-        measured.chain(ways.into_iter().map(|(_, name, all)| (name.to_owned(), all))).collect();
+    let measured = measured.chain(ways.into_iter().map(|(_, name, all)| (name.to_owned(), all)));
+    let measured: Vec<(String, Option<u64>, Vec<f64>)> = measured
+        .map(|(name, all)| {
+            let (peak_bytes, seconds) = memory_and_seconds(&all);
+            (name, peak_bytes, seconds)
+        })
+        .collect();
     // The best of its ways in each round, though "as written" may not join.
     let theirs: Vec<f64> = (0..rounds)
         .filter_map(|round| {
-            let best = measured.iter().filter(|(name, _)| ["pytorch", "pytorch compiled"].contains(&name.as_str()));
-            best.map(|(_, all)| all[round].seconds).reduce(f64::min)
+            let best = measured.iter().filter(|(name, ..)| ["pytorch", "pytorch compiled"].contains(&name.as_str()));
+            best.map(|(_, _, all)| all[round]).reduce(f64::min)
         })
         .collect();
-    let peak = median(peaks);
-    let row = |(form, all): (String, Vec<Taken>)| {
-        let seconds = median(all.iter().map(|taken| taken.seconds).collect());
-        let mut ratios: Vec<f64> = theirs.iter().zip(&all).map(|(theirs, ours)| theirs / ours.seconds).collect();
+    let published = published_flops_per_s(&device.name, options.precision);
+    let peak = published.unwrap_or_else(|| median(peaks));
+    let row = |(form, peak_bytes, all): (String, Option<u64>, Vec<f64>)| {
+        let seconds = median(all.clone());
+        let mut ratios: Vec<f64> = theirs.iter().zip(&all).map(|(theirs, ours)| theirs / ours).collect();
         ratios.sort_by(f64::total_cmp);
         let flops_per_s = bench.flops() / seconds;
         StepRow {
             size: size.name(),
             form,
             device: device.to_string(),
-            precision: "f32",
+            precision: options.precision.word(),
             tokens_per_s: bench.tokens() / seconds,
             pytorch_tokens_per_s: (!theirs.is_empty()).then(|| bench.tokens() / median(theirs.clone())),
             ratio: (!ratios.is_empty()).then(|| median(ratios.clone())),
             ratio_range: ratios.first().zip(ratios.last()).map(|(low, high)| [*low, *high]),
             flops_per_s,
             mfu: flops_per_s / peak,
-            peak_bytes: all.iter().filter_map(|taken| taken.peak_bytes).max(),
+            peak_flops_per_s: peak,
+            peak: if published.is_some() { "published" } else { "product" },
+            peak_bytes,
         }
     };
     Ok(measured.into_iter().map(row).collect())
@@ -185,8 +218,9 @@ pub fn bench_step_forms(size: StepSize, rounds: usize, device: &Device) -> Resul
         peer: "",
         ratio: None,
     };
-    let rows = bench_step(&[size], rounds, device, None, |_| ())?;
-    let tokens = StepBench::new(size, 1, device)?.tokens();
+    let options = StepBenchOptions { sizes: vec![size], rounds, precision: Precision::F32, forms: None, python: None };
+    let rows = bench_step(&options, device, |_| ())?;
+    let tokens = StepBench::new(size, 1, Precision::F32, device)?.tokens();
     let with_time = |mut row: Row| {
         row.seconds = tokens / row.tokens_per_s.unwrap_or(f64::NAN);
         row
@@ -213,12 +247,13 @@ struct StepBench {
     size: StepSize,
     plan: Plan,
     data: MaskedLm,
+    precision: Precision,
     device: Device,
 }
 
 impl StepBench {
-    fn new(size: StepSize, steps: u64, device: &Device) -> Result<Self> {
-        let (shards, plan) = made_up(size.vocab, steps)?;
+    fn new(size: StepSize, turns: u64, precision: Precision, device: &Device) -> Result<Self> {
+        let (shards, plan) = made_up(size.vocab, turns * steps_a_turn(device) as u64)?;
         let options =
             BatchOptions { layout: Rows::Packed, length: size.length, batch: size.batch, seed: 1, masking: Masking::default() };
         let data = MaskedLm {
@@ -227,7 +262,7 @@ impl StepBench {
             evaluate_rows: 1,
             device: device.handle.clone(),
         };
-        Ok(Self { size, plan, data, device: device.clone() })
+        Ok(Self { size, plan, data, precision, device: device.clone() })
     }
 
     fn shape(&self, layers: usize) -> BertShape {
@@ -239,7 +274,9 @@ impl StepBench {
         let steps = self.plan.train.steps;
         Runner {
             form,
-            method: Dwt::new(self.data.clone(), self.plan.distill.clone(), steps, Box::new(teacher)).with_form(form),
+            method: Dwt::new(self.data.clone(), self.plan.distill.clone(), steps, Box::new(teacher))
+                .with_form(form)
+                .with_precision(self.precision),
             student: vec![Learner::new(
                 self.shape(self.size.layers).init(1, 0.02, &self.device.handle.clone().autodiff()),
                 &self.plan.train,
@@ -250,21 +287,24 @@ impl StepBench {
         }
     }
 
-    /// One step of training; the batches of all steps are alike.
-    fn step(&self, runner: &mut Runner, step: u64) -> Result<Taken> {
+    /// A turn: a step of training, or several whose mean counts; the batches of all steps are alike.
+    fn step(&self, runner: &mut Runner, round: usize) -> Result<Taken> {
         let train = &self.plan.train;
-        let options = FitOptions { train, micro_batch: self.size.batch, done: step };
+        let steps = steps_a_turn(&self.device);
+        let options = FitOptions { train, micro_batch: self.size.batch, done: (round * steps) as u64 };
         let mut seconds = 0.0;
         let student = std::mem::take(&mut runner.student);
         let mut result = Ok(Vec::new());
-        let taken = measure(|| {
-            result = fit(&runner.method, student, &options, |record, _| {
-                seconds = self.tokens_of(record.step) / record.tokens_per_s;
+        let taken = measure(round, || {
+            result = fit_ahead(&runner.method, student, &options, steps, |records, _| {
+                let tokens: f64 = records.iter().map(|record| self.tokens_of(record.step)).sum();
+                seconds = tokens / records[0].tokens_per_s / records.len() as f64;
                 Ok(Flow::Stop)
             });
         });
         runner.student = result?;
-        Ok(Taken { seconds, ..taken })
+        let of_gpu = if self.device.kind == DeviceKind::Cpu { None } else { self.device.handle.memory_pool_usage() };
+        Ok(Taken { seconds, peak_bytes: of_gpu.map(|usage| usage.bytes_reserved).or(taken.peak_bytes) })
     }
 
     fn tokens_of(&self, step: u64) -> f64 {
@@ -309,16 +349,30 @@ struct Runner {
 }
 
 /// FLOPs a second of a product of two square matrices, the better of two.
-fn product_flops_per_s(device: &Device) -> f64 {
-    const SIDE: usize = 1536;
-    let x = Tensor::<2>::ones([SIDE, SIDE], &device.handle);
-    let product = || x.clone().matmul(x.clone()).narrow(0, 0, 1).narrow(1, 0, 1).into_scalar::<f32>();
-    let seconds = [(); 2].map(|()| measure(|| assert!(product() > 0.0)).seconds);
-    2.0 * (SIDE as f64).powi(3) / seconds[0].min(seconds[1])
+fn product_flops_per_s(device: &Device, precision: Precision) -> f64 {
+    let side: usize = if device.kind == DeviceKind::Cuda { 8192 } else { 1536 };
+    let compute = Compute::of(&device.handle).with(precision);
+    let x = compute.factor(Tensor::<2>::ones([side, side], &device.handle));
+    let product = || x.clone().matmul(x.clone()).narrow(0, 0, 1).narrow(1, 0, 1).cast(FloatDType::F32).into_scalar::<f32>();
+    let seconds = [(); 2].map(|()| measure(0, || assert!(product() > 0.0)).seconds);
+    2.0 * (side as f64).powi(3) / seconds[0].min(seconds[1])
+}
+
+/// What NVIDIA's data sheets say of dense products (TF32 for f32), for the GPUs that training is mostly done on.
+fn published_flops_per_s(name: &str, precision: Precision) -> Option<f64> {
+    let tera = match precision {
+        Precision::F32 if name.contains("A100") => 156.0,
+        Precision::Bf16 | Precision::F16 if name.contains("A100") => 312.0,
+        // The SXM parts; a PCIe H100 has less, and says so in its name.
+        Precision::F32 if name.contains("H200") || name.contains("H100 80GB HBM3") => 494.0,
+        Precision::Bf16 | Precision::F16 if name.contains("H200") || name.contains("H100 80GB HBM3") => 989.0,
+        _ => return None,
+    };
+    Some(tera * 1e12)
 }
 
 /// Sentences without meaning over a vocabulary of the size wanted, and a plan for them.
-fn made_up(vocab: usize, steps: u64) -> Result<(Shards, Plan)> {
+pub(super) fn made_up(vocab: usize, steps: u64) -> Result<(Shards, Plan)> {
     let special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"].map(str::to_owned);
     let words = (special.len()..vocab).map(|id| format!("w{id}"));
     let tokenizer = Tokenizer::from_vocab(special.iter().cloned().chain(words).collect())?;
@@ -329,7 +383,7 @@ fn made_up(vocab: usize, steps: u64) -> Result<(Shards, Plan)> {
     let steps = steps + 10;
     let text = format!(
         "preset = \"dwt-normal\"\n[teacher]\nfrom = \"uniform\"\n[distill]\nsoft = 4.0\n[data]\nshards = \"in memory\"\n\
-         [train]\nsteps = {steps}\nevaluate_every = {}",
+         [train]\nsteps = {steps}\nevaluate_every = {0}\ncheckpoint_every = {0}",
         2 * steps
     );
     let file = RunFile::parse(&text, "the benchmark")?;

@@ -4,10 +4,12 @@ use std::path::PathBuf;
 
 use super::{DeviceArg, print_json};
 use crate::bench::{
-    DataRow, LOSS_STEP_SIZES, LossSize, LstmSize, Row, STEP_SIZES, StepRow, bench_data, bench_loss, bench_lstm, bench_step,
-    bench_step_forms,
+    DataRow, LOSS_STEP_SIZES, LossSize, LstmSize, PAPER_SIZE, Row, STEP_SIZES, StepBenchOptions, StepRow, StepSize, agree,
+    bench_data, bench_loss, bench_lstm, bench_step, bench_step_forms,
 };
+use crate::config::Precision;
 use crate::error::{Error, Result};
+use crate::kernels::Form;
 use crate::tokens::Tokenizer;
 
 #[derive(clap::Subcommand)]
@@ -18,6 +20,8 @@ pub enum BenchCommand {
     Step(Step),
     /// Text to tokens: `data build` beside the tokenizer library's own batches and Python's `datasets.map`
     Data(Data),
+    /// Whether this device trains as the CPU does: a small run on both, step by step
+    Agree(Agree),
     /// The student's two LSTMs, forward and backward, beside `torch.nn.LSTM`
     Lstm(Lstm),
 }
@@ -27,6 +31,7 @@ pub fn run(command: &BenchCommand) -> Result<()> {
         BenchCommand::Loss(args) => run_loss(args),
         BenchCommand::Step(args) => run_step(args),
         BenchCommand::Data(args) => run_data(args),
+        BenchCommand::Agree(args) => run_agree(args),
         BenchCommand::Lstm(args) => run_lstm(args),
     }
 }
@@ -87,6 +92,7 @@ Examples:
   upstill bench step
   upstill bench step --against pytorch --python .venv/bin/python --json
   upstill bench step --sizes 1 --rounds 9
+  upstill bench step --paper --device cuda --precision bf16
 
 Every form takes its turn in every round, with PyTorch's; a ratio is the median over the rounds of each round's.")]
 pub struct Step {
@@ -96,7 +102,19 @@ pub struct Step {
     /// How many of the sizes, from the smallest up: 2 layers of 128, 4 of 256, 6 of 384
     #[arg(long, default_value_t = STEP_SIZES.len())]
     sizes: usize,
-    /// Steps of each form
+    /// The paper's pair in place of the sizes: 6 layers of 768 with a teacher of 4, 128 packed rows of 128
+    #[arg(long)]
+    paper: bool,
+    /// Rows a step, in place of the size's own
+    #[arg(long)]
+    rows: Option<usize>,
+    /// Numbers of the products
+    #[arg(long, value_parser = ["f32", "bf16"], default_value = "f32")]
+    precision: String,
+    /// One form alone: composed, fused or cubecl; all that the device has, unless given
+    #[arg(long, value_parser = Form::WORDS)]
+    form: Option<String>,
+    /// Turns of each form: a step, or on CUDA 8 in a row
     #[arg(long, default_value_t = 5)]
     rounds: usize,
     /// A Python that may have PyTorch
@@ -183,14 +201,68 @@ fn run_step(args: &Step) -> Result<()> {
         return Err(Error::new(format!("there are {} sizes, not {}", STEP_SIZES.len(), args.sizes))
             .help("--sizes 1 is the smallest alone"));
     };
-    let python = (args.against == "pytorch").then_some(args.python.as_str());
-    let rows = bench_step(sizes, args.rounds.max(1), &device, python, |note| eprintln!("{note}"))?;
+    let sizes = if args.paper { &[PAPER_SIZE] } else { sizes };
+    let with_rows = |size: &StepSize| StepSize { batch: args.rows.unwrap_or(size.batch).max(1), ..*size };
+    let form = args.form.as_deref().and_then(Form::from_word);
+    let options = StepBenchOptions {
+        sizes: sizes.iter().map(with_rows).collect(),
+        rounds: args.rounds.max(1),
+        precision: precision(&args.precision),
+        forms: form.map(|form| vec![form]),
+        python: (args.against == "pytorch").then_some(args.python.as_str()),
+    };
+    let rows = bench_step(&options, &device, |note| eprintln!("{note}"))?;
     if args.json {
         print_json(&serde_json::json!({ "rows": rows }));
         return Ok(());
     }
     println!("{}", step_table(&rows));
     Ok(())
+}
+
+/// Of a word that the command line has checked.
+fn precision(word: &str) -> Precision {
+    Precision::from_word(word).unwrap_or(Precision::F32)
+}
+
+#[derive(clap::Args)]
+pub struct Agree {
+    /// Steps of the run
+    #[arg(long, default_value_t = 30)]
+    steps: u64,
+    /// Numbers of the device's products; the CPU's are f32
+    #[arg(long, value_parser = ["f32", "bf16"], default_value = "f32")]
+    precision: String,
+    #[command(flatten)]
+    device: DeviceArg,
+    /// Print losses on standard output for machines
+    #[arg(long)]
+    json: bool,
+}
+
+fn run_agree(args: &Agree) -> Result<()> {
+    let device = args.device.choose("auto")?;
+    let rows = agree(&device, precision(&args.precision), args.steps.max(1), |note| eprintln!("{note}"))?;
+    match args.json {
+        true => print_json(&serde_json::json!({ "rows": rows })),
+        false => rows.iter().for_each(|row| {
+            let (first, last) = (row.losses.first().unwrap_or(&f64::NAN), row.losses.last().unwrap_or(&f64::NAN));
+            println!(
+                "{:<9} {}: loss {first:.4} to {last:.4} in {} steps, off by {:.1e} at most ({:.0e} allowed)",
+                row.form,
+                row.precision,
+                row.losses.len(),
+                row.off,
+                row.allowed
+            );
+        }),
+    }
+    match rows.iter().find(|row| row.off.is_nan() || row.off > row.allowed) {
+        None => Ok(()),
+        Some(row) => Err(Error::check(format!("{} in {} does not train as the CPU does", row.form, row.precision))
+            .at(&row.device)
+            .help("UPSTILL_KERNELS=composed takes burn's operations; report this device with the losses of --json")),
+    }
 }
 
 fn step_table(rows: &[StepRow]) -> String {

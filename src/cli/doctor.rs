@@ -4,7 +4,7 @@ use burn::tensor::{Int, Tensor, TensorData};
 use serde::Serialize;
 
 use super::{DeviceArg, print_json};
-use crate::device::{Adapter, Device, adapters, memory_bytes};
+use crate::device::{Adapter, Device, adapters, cuda_devices, memory_bytes};
 use crate::error::{Error, Result};
 use crate::loss::{hard_loss, soft_loss};
 
@@ -22,6 +22,7 @@ struct Report {
     upstill: &'static str,
     threads: usize,
     memory_bytes: Option<u64>,
+    cuda: Vec<String>,
     gpus: Vec<Gpu>,
     chosen: String,
     self_test: Vec<Check>,
@@ -58,6 +59,7 @@ pub fn run(args: Args) -> Result<()> {
         upstill: env!("CARGO_PKG_VERSION"),
         threads: std::thread::available_parallelism().map_or(1, usize::from),
         memory_bytes: memory_bytes(),
+        cuda: cuda_devices().iter().map(|device| device.name()).collect(),
         gpus: adapters().into_iter().map(gpu).collect(),
         chosen: device.to_string(),
         self_test: self_test(&device),
@@ -94,6 +96,11 @@ fn words(report: &Report) -> String {
     let memory =
         report.memory_bytes.map_or("unknown".to_owned(), |bytes| format!("{:.1} GiB", bytes as f64 / (1u64 << 30) as f64));
     let mut out = format!("upstill   {}\ncpu       {} threads, memory {memory}\n", report.upstill, report.threads);
+    match (cfg!(feature = "cuda"), report.cuda.is_empty()) {
+        (false, _) => out += "cuda      not in this build (feature cuda)\n",
+        (true, true) => out += "cuda      no NVIDIA driver, or it lists no GPU\n",
+        (true, false) => report.cuda.iter().enumerate().for_each(|(index, name)| out += &format!("cuda:{index}    {name}\n")),
+    }
     if report.gpus.is_empty() {
         out += "gpu       none found\n";
     }

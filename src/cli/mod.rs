@@ -114,7 +114,7 @@ fn run(command: Command) -> Result<()> {
 /// `--device`, the same everywhere.
 #[derive(clap::Args)]
 struct DeviceArg {
-    /// auto, cpu, wgpu, wgpu:N or wgpu:software
+    /// auto, cpu, cuda, cuda:N, wgpu, wgpu:N or wgpu:software
     #[arg(long, env = "UPSTILL_DEVICE")]
     device: Option<String>,
 }

@@ -11,7 +11,7 @@ use crate::files::write_text;
 use crate::log::Console;
 use crate::study::report::{terminal_table, write_report};
 use crate::study::results::Study;
-use crate::study::{Size, StudyOptions, StudySpec, cell_count, claim, run_cells};
+use crate::study::{Size, StudyOptions, StudySpec, cell_count, claim, jobs, parse_cell, run_cell_of, run_cells};
 use crate::tasks::{Task, pocket_task};
 use crate::text::pocket::{Channel, source_loss};
 use crate::train::open_shards;
@@ -25,6 +25,7 @@ Examples:
   upstill study my-study.toml --out runs/mine
   upstill study transfer                 a fine-tuned BERT into a BiLSTM over unlabelled text (the 2019 paper)
   upstill study transfer --data imdb/ --teacher runs/teacher
+  upstill study my-study.toml --emit jobs | parallel -j 8     or a line a task of a Slurm array
 
 The same command again finds what is done and goes on with the rest.")]
 pub struct Args {
@@ -51,6 +52,12 @@ pub struct Args {
     /// With `transfer`: override a key of the run file, as in model.hidden=150; may be repeated
     #[arg(long, value_name = "KEY=VALUE")]
     pub(super) set: Vec<String>,
+    /// Run nothing: print one command a run, teachers first, for any scheduler over a shared folder
+    #[arg(long, value_parser = ["jobs"], conflicts_with = "cell")]
+    pub(super) emit: Option<String>,
+    /// One run alone, by its arm and seed, with the teachers that it needs; what --emit jobs prints
+    #[arg(long, value_name = "ARM#SEED")]
+    pub(super) cell: Option<String>,
     #[command(flatten)]
     pub(super) device: DeviceArg,
     /// Print the results on standard output for machines
@@ -67,6 +74,10 @@ impl Args {
 pub fn run(args: Args) -> Result<()> {
     let is_transfer = args.study_file.as_ref().is_some_and(|name| name.as_os_str() == study_transfer::NAME);
     if is_transfer {
+        if args.emit.is_some() || args.cell.is_some() {
+            return Err(Error::new("--emit and --cell are not for `upstill study transfer`")
+                .help("its command can be given on several machines for several --out folders"));
+        }
         return study_transfer::run(args);
     }
     if args.data.is_some() || args.seeds.is_some() || !args.set.is_empty() {
@@ -74,14 +85,27 @@ pub fn run(args: Args) -> Result<()> {
             .help("of another study they are part of its file"));
     }
     let started = Instant::now();
-    let device = args.device.choose("auto")?;
     let (spec, name) = spec(args.study_file.as_deref(), args.size)?;
-    let dir = args.out.unwrap_or_else(|| Path::new("runs").join(name));
+    let dir = args.out.clone().unwrap_or_else(|| Path::new("runs").join(name));
+    if args.emit.is_some() {
+        return emit(&args, &spec, &dir);
+    }
+    let device = args.device.choose("auto")?;
     let tasks = spec.tasks.iter().map(|name| find_task(name)).collect::<Result<Vec<_>>>()?;
     claim(&dir, &spec)?;
     let wanted = RunFile::parse(&spec.base, "the study's base")?.wanted();
     let shards_name = wanted.shards.clone().unwrap_or_default();
     let shards = open_shards(&shards_name)?;
+    if let Some(cell) = &args.cell {
+        let cell = parse_cell(cell).ok_or_else(|| {
+            Error::new(format!("{cell:?} does not name a run")).help("an arm's name, # and a seed; `--emit jobs` lists them")
+        })?;
+        let console = Console::study(1);
+        let options = StudyOptions { dir: &dir, jobs: 1, device: &device, console: &console };
+        run_cell_of(&spec, &shards, &tasks, &options, cell)?;
+        console.finish();
+        return Ok(());
+    }
     eprintln!("{} runs into {}", cell_count(&spec), dir.display());
 
     let console = Console::study(cell_count(&spec));
@@ -113,6 +137,25 @@ pub fn run(args: Args) -> Result<()> {
     Ok(())
 }
 
+/// Prints the commands, and makes the folder that they share.
+fn emit(args: &Args, spec: &StudySpec, dir: &Path) -> Result<()> {
+    claim(dir, spec)?;
+    let mut words = vec!["upstill".to_owned(), "study".to_owned()];
+    words.extend(args.study_file.iter().map(|file| file.display().to_string()));
+    words.extend(args.size.into_iter().flat_map(|size| ["--size".to_owned(), format!("{size:?}").to_lowercase()]));
+    words.extend(["--out".to_owned(), dir.display().to_string()]);
+    words.extend(args.device.device.iter().flat_map(|device| ["--device".to_owned(), device.clone()]));
+    jobs(spec, &words).iter().for_each(|line| println!("{line}"));
+    let teachers = spec.teachers.len() * spec.teacher_seeds.len();
+    eprintln!(
+        "{} commands, of which the first {teachers} train teachers: a student trains or waits for its own where it is missing.\n\
+         When all are done: {}",
+        cell_count(spec),
+        words.join(" ")
+    );
+    Ok(())
+}
+
 /// The study, and what its folder is called unless `--out` says.
 fn spec(wanted: Option<&Path>, size: Option<Size>) -> Result<(StudySpec, String)> {
     let pocket = size.unwrap_or(Size::Small);
@@ -138,7 +181,7 @@ fn find_task(name: &str) -> Result<Task> {
 pub(super) fn default_jobs(device: &Device) -> usize {
     match device.kind {
         DeviceKind::Cpu => std::thread::available_parallelism().map_or(1, usize::from),
-        DeviceKind::Wgpu | DeviceKind::SoftwareGpu => 1,
+        DeviceKind::Cuda | DeviceKind::Wgpu | DeviceKind::SoftwareGpu => 1,
     }
 }
 

@@ -252,9 +252,8 @@ fn runtime(plan: &Plan, out: &mut Mistakes) {
         let what = format!("is {micro_batch}, more than train.batch = {}", plan.train.batch);
         out.add("runtime.micro_batch", what, format!("write {} or less", plan.train.batch));
     }
-    if plan.runtime.precision != Precision::F32 {
-        let precision = plan.runtime.precision;
-        out.add("runtime.precision", format!("\"{precision}\" is not in this version"), "write \"f32\"");
+    if plan.runtime.precision == Precision::F16 {
+        out.add("runtime.precision", "\"f16\" is not in this version", "write \"bf16\" or \"f32\"");
     }
 }
 
@@ -324,10 +323,7 @@ fn memory(plan: &Plan, known: Option<u64>, out: &mut Mistakes) {
         return;
     }
     let what = format!("rows at once need about {}, but the device has {}", bytes_text(needed), bytes_text(known));
-    let (memory, rows) = (estimate.memory, plan.runtime.micro_batch as u64);
-    let a_row = ((memory.activations + memory.logits) / rows.max(1)).max(1);
-    let left = known.saturating_sub(memory.student.saturating_add(memory.teacher));
-    let fits = Some(left / a_row).filter(|rows| *rows > 0);
+    let fits = Some(plan.rows_in(known)).filter(|rows| *rows > 0);
     let fix = fits.map_or_else(
         || "not even one row fits: make the model or data.length smaller, or use another device".into(),
         |rows| format!("write micro_batch = {rows} or less; the result stays the same"),

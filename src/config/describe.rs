@@ -207,7 +207,7 @@ impl Plan {
         let owner = if self.models.is_empty() { "student and optimizer" } else { "models and optimizers" };
         let mut parts = vec![(owner, memory.student)];
         parts.extend((memory.teacher > 0).then_some(("teacher", memory.teacher)));
-        parts.extend([("activations", memory.activations), ("logits", memory.logits)]);
+        parts.extend([("activations", memory.activations), ("logits", memory.logits), ("in passing", memory.passing)]);
         let parts: Vec<_> = parts.into_iter().map(|(name, bytes)| format!("{name} {}", bytes_text(bytes))).collect();
         format!("about {}: {}", bytes_text(memory.total()), parts.join(", "))
     }

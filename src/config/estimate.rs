@@ -18,8 +18,11 @@ use super::plan::{ModelPlan, Plan, Positions, Precision, TeacherModel};
 /// step, and for each direction `2 h V d` more to multiply out what the model learns from; for each direction of a model
 /// after its first, also `6 h V d` to multiply out and differentiate its own logits again.
 ///
-/// **Memory** is an estimate too: 16 bytes a student parameter (weight, gradient, two moments), 4 a teacher's, and for each position
-/// of a micro-batch `12 d + 3 i + 3 heads s` kept values a layer, and six logit rows for each head row.
+/// **Memory** is an estimate too. A student parameter takes 20 bytes (weight, gradient, two moments, and a new weight or a clipped
+/// gradient beside the old), a teacher's 4. Each position of a micro-batch keeps `8 d + 2 i` values a layer, and for each head the
+/// shares of the positions it sees: those of its sentence on a CPU, twice the whole row's through CUDA; through WebGPU, where burn's
+/// own operations run, `12 d + 3 i + 3 heads s`. In passing there are two values of the feed-forward layer for each position, and
+/// the program itself, 60 MB. Logits are made a chunk at a time; through WebGPU there are six rows for each head row.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Estimate {
     /// Parameters of the student (of several models, of the first), and without its head.
@@ -69,7 +72,12 @@ pub struct Memory {
     pub activations: u64,
     /// Logits of student and teacher, and what the losses make of them.
     pub logits: u64,
+    /// The backward pass's own values for a moment, and the program.
+    pub passing: u64,
 }
+
+/// Resident before a run has begun.
+const PROGRAM_BYTES: u64 = 60_000_000;
 
 /// A measured speed, to tell the time by.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -137,19 +145,49 @@ impl Plan {
         learners.iter().map(of_learner).sum::<f64>() - if asks_teacher { product(taught) } else { 0.0 }
     }
 
+    /// Rows at once that so many bytes hold.
+    pub(super) fn rows_in(&self, bytes: u64) -> u64 {
+        let (memory, rows) = (self.estimate().memory, self.runtime.micro_batch.max(1) as u64);
+        let in_passing = memory.passing - PROGRAM_BYTES;
+        let a_row = (memory.activations.saturating_add(memory.logits).saturating_add(in_passing) / rows).max(1);
+        let fixed = memory.student.saturating_add(memory.teacher).saturating_add(PROGRAM_BYTES);
+        bytes.saturating_sub(fixed) / a_row
+    }
+
+    /// Rows at once where the run file leaves it open: the whole batch, or as many as fit nine tenths of the memory, in equal parts.
+    pub(super) fn rows_that_fit(&self, memory_bytes: Option<u64>) -> usize {
+        let batch = self.train.batch;
+        let room = memory_bytes.map_or(u64::MAX, |bytes| bytes / 10 * 9);
+        match self.rows_in(room) {
+            0 => batch, // what is wrong is told with the other mistakes
+            rows if rows >= batch as u64 => batch,
+            rows => batch.div_ceil(batch.div_ceil(rows as usize)),
+        }
+    }
+
     fn memory(&self, learners: &[LearnerPlan], teacher: u64) -> Memory {
         let value = if self.runtime.precision == Precision::F32 { 4.0 } else { 2.0 };
         let (rows, length) = (self.runtime.micro_batch as f64, self.data.length as f64);
-        let slots = if self.distill.positions == Positions::All { length } else { self.data.slots as f64 };
-        let mut memory = Memory { student: 0, teacher: teacher.saturating_mul(4), activations: 0, logits: 0 };
+        let slots = rows * if self.distill.positions == Positions::All { length } else { self.data.slots as f64 };
+        let sentence = (self.data.tokens as f64 / self.data.sentences.max(1) as f64 + 2.0).min(length);
+        let word = self.runtime.device.split(':').next().unwrap_or_default();
+        let mut memory =
+            Memory { student: 0, teacher: teacher.saturating_mul(4), activations: 0, logits: 0, passing: PROGRAM_BYTES };
         for learner in learners {
             let ModelPlan { layers, hidden, heads, intermediate, vocab_size, .. } = learner.shape;
-            let kept = 12.0 * hidden as f64 + 3.0 * intermediate as f64 + 3.0 * heads as f64 * length;
+            let (d, i, heads) = (hidden as f64, intermediate as f64, heads as f64);
+            // In 16 bits layer norms and the residual stream, 4 d, stay in f32.
+            let (kept, chunk) = match word {
+                "cuda" => ((4.0 * d + 2.0 * i + 2.0 * heads * length) * value + 4.0 * d * 4.0, 512e6),
+                "wgpu" => ((12.0 * d + 3.0 * i + 3.0 * heads * length) * value, f64::INFINITY),
+                _ => ((4.0 * d + 2.0 * i + heads * sentence) * value + 4.0 * d * 4.0, 16e6),
+            };
             let logit_rows = if self.teacher.is_some() || !learner.from.is_empty() { 6.0 } else { 3.0 };
-            let add = |sum: &mut u64, bytes: u64| *sum = sum.saturating_add(bytes);
-            add(&mut memory.student, parameters(&learner.shape).total.saturating_mul(16));
-            add(&mut memory.activations, (rows * length * layers as f64 * kept * value) as u64);
-            add(&mut memory.logits, (rows * slots * vocab_size as f64 * 4.0 * logit_rows) as u64);
+            let add = |sum: &mut u64, bytes: f64| *sum = sum.saturating_add(bytes as u64);
+            add(&mut memory.student, parameters(&learner.shape).total as f64 * 20.0);
+            add(&mut memory.activations, rows * length * layers as f64 * kept);
+            add(&mut memory.logits, (slots * vocab_size as f64 * 4.0).min(chunk) * logit_rows);
+            memory.passing = memory.passing.max(PROGRAM_BYTES.saturating_add((rows * length * 2.0 * i * 4.0) as u64));
         }
         memory
     }
@@ -209,7 +247,7 @@ impl Work {
 impl Memory {
     /// All of it.
     pub fn total(self) -> u64 {
-        [self.teacher, self.activations, self.logits].into_iter().fold(self.student, u64::saturating_add)
+        [self.teacher, self.activations, self.logits, self.passing].into_iter().fold(self.student, u64::saturating_add)
     }
 }
 

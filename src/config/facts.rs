@@ -25,6 +25,8 @@ pub struct Wanted {
     pub rarity: f64,
     /// The run's seed.
     pub seed: u64,
+    /// What it is to run on, as written.
+    pub device: String,
 }
 
 /// What was found. An error in a field becomes one of the mistakes reported.
@@ -34,7 +36,7 @@ pub struct Facts {
     pub data: Result<DataFacts>,
     /// The teacher; `None` when [`Wanted::teacher`] was.
     pub teacher: Option<Result<TeacherFacts>>,
-    /// Memory of the device, when known.
+    /// Memory of the device that the run names, when known.
     pub memory_bytes: Option<u64>,
 }
 

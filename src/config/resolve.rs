@@ -18,7 +18,10 @@ impl RunFile {
                 .at(self.place())
                 .help("`upstill train` runs it; in a program, RunFile::resolve_transfer and train::transfer are for it"));
         }
-        let plan = draft(self, facts);
+        let mut plan = draft(self, facts);
+        if !self.has_written("runtime.micro_batch") {
+            plan.runtime.micro_batch = plan.rows_that_fit(facts.memory_bytes);
+        }
         match check(self, &plan, facts).into_error(self.place()) {
             Some(error) => Err(error),
             None => Ok(plan),

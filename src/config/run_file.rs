@@ -170,6 +170,7 @@ impl RunFile {
             whole_word: self.flag("data.whole_word"),
             rarity: rarity.max(0.0),
             seed: self.whole("seed"),
+            device: self.text("runtime.device").unwrap_or_default(),
         }
     }
 

@@ -15,8 +15,8 @@ pub(super) fn attach<const D: usize>(value: Tensor<1>, of: Tensor<D>, gradient: 
 }
 
 /// The operation, for burn's backends. Without autodiff there is nothing to attach.
-#[cfg_attr(not(feature = "wgpu"), backend_extension(Autodiff, Flex))]
-#[cfg_attr(feature = "wgpu", backend_extension(Autodiff, Flex, Cube))]
+#[cfg_attr(not(feature = "gpu"), backend_extension(Autodiff, Flex))]
+#[cfg_attr(feature = "gpu", backend_extension(Autodiff, Flex, Cube))]
 pub(super) trait Attach: Backend {
     fn attach(value: FloatTensor<Self>, of: FloatTensor<Self>, gradient: FloatTensor<Self>) -> FloatTensor<Self>;
 }
@@ -43,8 +43,8 @@ impl Times for burn::backend::Flex {
     }
 }
 
-#[cfg(feature = "wgpu")]
-impl Times for burn::backend::wgpu::CubeBackend {}
+#[cfg(feature = "gpu")]
+impl Times for burn_cubecl::CubeBackend {}
 
 impl Attach for burn::backend::Flex {
     fn attach(value: FloatTensor<Self>, _of: FloatTensor<Self>, _gradient: FloatTensor<Self>) -> FloatTensor<Self> {
@@ -52,8 +52,8 @@ impl Attach for burn::backend::Flex {
     }
 }
 
-#[cfg(feature = "wgpu")]
-impl Attach for burn::backend::wgpu::CubeBackend {
+#[cfg(feature = "gpu")]
+impl Attach for burn_cubecl::CubeBackend {
     fn attach(value: FloatTensor<Self>, _of: FloatTensor<Self>, _gradient: FloatTensor<Self>) -> FloatTensor<Self> {
         value
     }

@@ -7,12 +7,11 @@ use burn::tensor::activation::softmax;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use rayon::prelude::*;
 
-use super::Form;
 use super::dropout::{Dropout, Mask};
 use super::host::{HostBackward, HostTensor, PARENTS, host, slice, with_gradient};
 use super::matrix::{Matrix, Threads, product};
 use super::vector::{exp, on_vectors};
-use crate::device::is_cpu;
+use super::{Compute, cube, in_f32};
 
 /// Added to the score of a pair of positions that must not see each other; far below any real score, and finite,
 /// so that a row of padding (which sees nothing) has a softmax.
@@ -24,13 +23,20 @@ pub struct Segments {
     segments_bs: Arc<[i32]>,
     length: usize,
     bias_b1ss: Arc<OnceLock<Tensor<4>>>,
+    on_device: Arc<OnceLock<Tensor<1, Int>>>,
 }
 
 impl Segments {
     /// From the segment of each position, `[b * s]` row after row: equal numbers above 0 next to each other are a segment, 0 is
     /// padding. What padding sees is left open.
     pub fn new(segments_bs: &[i32], length: usize) -> Self {
-        Self { segments_bs: segments_bs.into(), length, bias_b1ss: Arc::default() }
+        Self { segments_bs: segments_bs.into(), length, bias_b1ss: Arc::default(), on_device: Arc::default() }
+    }
+
+    /// The numbers on a device, uploaded once.
+    fn on(&self, device: &Device) -> Tensor<1, Int> {
+        let upload = || Tensor::from_data(TensorData::new(self.segments_bs.to_vec(), [self.segments_bs.len()]), device);
+        self.on_device.get_or_init(upload).clone()
     }
 
     /// 0 where the query may look at the key, a large negative number elsewhere: `[b, 1, s, s]`.
@@ -61,19 +67,25 @@ pub fn attention(
     heads: usize,
     segments: &Segments,
     dropout: &mut Dropout,
-    form: Form,
+    compute: impl Into<Compute>,
 ) -> Tensor<2> {
+    let compute = compute.into();
     let [n, d] = query_nd.dims();
-    if form == Form::Fused && is_cpu(&query_nd.device()) {
+    if compute.is_fused_on_cpu(&query_nd.device()) {
         return fused([query_nd, key_nd, value_nd], heads, segments, dropout.mask());
     }
     let (s, width) = (segments.length, d / heads);
-    let split = |x_nd: Tensor<2>| x_nd.reshape([n / s, s, heads, width]).swap_dims(1, 2);
+    let split = |x_nd: Tensor<2>| compute.factor(x_nd).reshape([n / s, s, heads, width]).swap_dims(1, 2);
     let (query, key, value) = (split(query_nd), split(key_nd), split(value_nd));
+    if compute.is_fused_on_gpu(&query.device(), Some(dropout)) {
+        let (scores_bhss, scale) = (query.matmul(key.swap_dims(2, 3)), 1.0 / (width as f64).sqrt());
+        let shares_bhss = cube::shares(scores_bhss, &segments.on(&value.device().inner()), scale, dropout.mask());
+        return shares_bhss.matmul(value).swap_dims(1, 2).reshape([n, d]);
+    }
     let bias_b1ss = segments.bias_b1ss(&query.device().inner());
-    let scores_bhss = query.matmul(key.swap_dims(2, 3)) / (width as f64).sqrt() + bias_b1ss;
+    let scores_bhss = in_f32(query.matmul(key.swap_dims(2, 3))) / (width as f64).sqrt() + bias_b1ss;
     let shares_bhss = dropout.apply(softmax(scores_bhss, 3));
-    shares_bhss.matmul(value).swap_dims(1, 2).reshape([n, d])
+    compute.factor(shares_bhss).matmul(value).swap_dims(1, 2).reshape([n, d])
 }
 
 /// Only pairs that see each other are worked out. A thread takes whole rows.

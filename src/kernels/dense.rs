@@ -4,26 +4,35 @@ use burn::tensor::Tensor;
 use burn::tensor::activation::gelu;
 use rayon::prelude::*;
 
-use super::Form;
 use super::host::{HostBackward, HostTensor, PARENTS, host, slice, with_gradient};
 use super::matrix::{Matrix, add_columns, add_product, multiply, zeros};
 use super::vector::{erf, exp, on_vectors};
+use super::{Compute, cube, in_f32};
 use crate::device::is_cpu;
 
-/// `x W + b`: `[n, d]`, `[d, f]` and `[f]` to `[n, f]`.
-pub fn dense(x_nd: Tensor<2>, weight_df: Tensor<2>, bias_f: Tensor<1>, form: Form) -> Tensor<2> {
-    match is_fused(&x_nd, form) {
+/// `x W + b`: `[n, d]`, `[d, f]` and `[f]` to `[n, f]`, in the product's numbers.
+pub fn dense(x_nd: Tensor<2>, weight_df: Tensor<2>, bias_f: Tensor<1>, compute: impl Into<Compute>) -> Tensor<2> {
+    let compute = compute.into();
+    match compute.is_fused_on_cpu(&x_nd.device()) {
         true => fused(&x_nd, &weight_df, &bias_f, false),
-        false => x_nd.matmul(weight_df) + bias_f.unsqueeze(),
+        false => product(x_nd, weight_df, compute) + compute.factor(bias_f).unsqueeze(),
     }
 }
 
 /// `gelu(x W + b)`, with the error function's GELU (Hendrycks and Gimpel 2016).
-pub fn dense_gelu(x_nd: Tensor<2>, weight_df: Tensor<2>, bias_f: Tensor<1>, form: Form) -> Tensor<2> {
-    match is_fused(&x_nd, form) {
-        true => fused(&x_nd, &weight_df, &bias_f, true),
-        false => erf_gelu(dense(x_nd, weight_df, bias_f, form)),
+pub fn dense_gelu(x_nd: Tensor<2>, weight_df: Tensor<2>, bias_f: Tensor<1>, compute: impl Into<Compute>) -> Tensor<2> {
+    let compute = compute.into();
+    if compute.is_fused_on_gpu(&x_nd.device(), None) {
+        return cube::gelu(dense(x_nd, weight_df, bias_f, compute));
     }
+    match compute.is_fused_on_cpu(&x_nd.device()) {
+        true => fused(&x_nd, &weight_df, &bias_f, true),
+        false => compute.factor(erf_gelu(in_f32(dense(x_nd, weight_df, bias_f, compute)))),
+    }
+}
+
+fn product(x_nd: Tensor<2>, weight_df: Tensor<2>, compute: Compute) -> Tensor<2> {
+    compute.factor(x_nd).matmul(compute.factor(weight_df))
 }
 
 /// GELU by the error function, `x * Phi(x)`, in burn operations with its exact gradient everywhere: burn 0.22's own backward
@@ -33,10 +42,6 @@ pub fn erf_gelu<const D: usize>(x: Tensor<D>) -> Tensor<D> {
         return gelu(x);
     }
     (x.clone().div_scalar(std::f32::consts::SQRT_2).erf() + 1.0) * x * 0.5
-}
-
-fn is_fused(x_nd: &Tensor<2>, form: Form) -> bool {
-    form == Form::Fused && is_cpu(&x_nd.device())
 }
 
 fn fused(x_nd: &Tensor<2>, weight_df: &Tensor<2>, bias_f: &Tensor<1>, has_gelu: bool) -> Tensor<2> {

@@ -3,6 +3,9 @@
 
 use burn::tensor::{Device, Tensor, TensorData};
 
+use super::cube;
+use crate::device::is_cpu;
+
 /// Draws the dropout masks of one forward pass. Each use is a new site; the mask of site `i` depends on `(key, i)` only.
 #[derive(Debug, Clone)]
 pub struct Dropout {
@@ -22,6 +25,11 @@ impl Dropout {
         Self::new(0.0, 0)
     }
 
+    /// Whether nothing is dropped.
+    pub(super) fn is_off(&self) -> bool {
+        self.rate == 0.0
+    }
+
     /// A mask of its own rate, for values that share it (a row's steps, say); none while dropout is off.
     pub fn shared_mask<const D: usize>(&mut self, rate: f64, shape: [usize; D], device: &Device) -> Option<Tensor<D>> {
         if self.rate == 0.0 || rate == 0.0 {
@@ -35,8 +43,13 @@ impl Dropout {
     /// Zeroes a random share of `x` and scales the rest up, so that the expectation stays (inverted dropout).
     pub fn apply<const D: usize>(&mut self, x: Tensor<D>) -> Tensor<D> {
         let Some(mask) = self.mask() else { return x };
-        let (shape, device) = (x.shape(), x.device().inner());
-        let mut factors = vec![0.0; shape.num_elements()];
+        let (shape, device) = (x.dims(), x.device().inner());
+        if !is_cpu(&device)
+            && let Some(factors) = cube::factors(mask, shape, &device)
+        {
+            return x * factors;
+        }
+        let mut factors = vec![0.0; shape.iter().product()];
         mask.factors(0, &mut factors);
         x * Tensor::<D>::from_data(TensorData::new(factors, shape), &device)
     }
@@ -63,6 +76,12 @@ pub(super) struct Mask {
 }
 
 impl Mask {
+    /// The key, the draws of 16 bits below which an element is dropped, and what the others are multiplied by.
+    #[cfg_attr(not(feature = "gpu"), allow(dead_code, reason = "GPUs alone need them"))]
+    pub(super) fn parts(self) -> (u64, u16, f32) {
+        (self.key, self.dropped_below, self.kept)
+    }
+
     /// The factors of elements `from..from + out.len()`.
     pub fn factors(&self, from: usize, out: &mut [f32]) {
         let factor = |word: u64, lane: usize| {

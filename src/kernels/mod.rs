@@ -9,16 +9,17 @@
 mod attach;
 mod attention;
 mod cpu;
-#[cfg(feature = "wgpu")]
+#[cfg_attr(not(feature = "gpu"), path = "no_gpu.rs")]
 mod cube;
 mod dense;
 mod dropout;
-#[cfg(feature = "wgpu")]
-mod gpu;
+#[cfg(feature = "gpu")]
+mod gpu_loss;
 mod host;
 mod lstm;
 mod matrix;
 mod norm;
+mod places;
 mod row;
 mod update;
 mod vector;
@@ -27,16 +28,19 @@ mod vector;
 #[path = "../../shaders/dwt_loss.rs"]
 pub mod dwt_loss;
 
-use burn::tensor::{Device, Int, Tensor};
+use burn::tensor::{DType, Device, FloatDType, Int, Tensor};
 
-use crate::device::is_cpu;
+use crate::config::Precision;
+use crate::device::{is_cpu, is_cuda};
 use crate::error::{Error, Result};
 pub use attention::{Segments, attention};
+pub(crate) use cube::{adam as guarded_adam, guard as next_guard};
 pub use dense::{dense, dense_gelu, erf_gelu};
 pub use dropout::Dropout;
 pub use dwt_loss::DwtLoss;
 pub use lstm::{Direction, bilstm, lstm_composed};
 pub use norm::norm_of_sum;
+pub use places::{Places, look_up};
 pub(crate) use update::{AdamStep, adam, sum_of_squares};
 
 /// Which form of an operation runs.
@@ -54,20 +58,26 @@ impl Form {
     /// The words of `UPSTILL_KERNELS`.
     pub const WORDS: [&'static str; 3] = ["composed", "fused", "cubecl"];
 
-    /// The form that `UPSTILL_KERNELS` asks for where the device has it, else the one that measured best: fused on a CPU,
-    /// composed elsewhere until a real GPU has been measured.
+    /// The form that `UPSTILL_KERNELS` asks for where the device has it, else fused on a CPU, where it measured best, and through
+    /// CUDA, where burn's gradient of a table look-up goes through tokens one by one; composed on other GPUs, until one has been
+    /// measured.
     pub fn of(device: &Device) -> Self {
         match Self::asked() {
             Ok(Some(form)) if Self::all_on(device).contains(&form) => form,
-            Ok(None) | Err(_) if is_cpu(device) => Form::Fused,
+            Ok(Some(Form::CubeCl)) if is_cuda(device) => Form::Fused, // which is CubeCL there
+            Ok(None) | Err(_) if is_cpu(device) || is_cuda(device) => Form::Fused,
             _ => Form::Composed,
         }
     }
 
     /// The forms that the device has.
     pub fn all_on(device: &Device) -> &'static [Form] {
-        #[cfg(feature = "wgpu")]
-        if !is_cpu(device) && gpu::is_gpu(device) {
+        #[cfg(feature = "gpu")]
+        if is_cuda(device) {
+            return &[Form::Composed, Form::Fused];
+        }
+        #[cfg(feature = "gpu")]
+        if !is_cpu(device) && gpu_loss::is_gpu(device) {
             return &[Form::Composed, Form::Fused, Form::CubeCl];
         }
         if is_cpu(device) { &[Form::Composed, Form::Fused] } else { &[Form::Composed] }
@@ -78,6 +88,12 @@ impl Form {
         Self::WORDS[self as usize]
     }
 
+    /// The form of a word.
+    pub fn from_word(word: &str) -> Option<Self> {
+        let forms = [Form::Composed, Form::Fused, Form::CubeCl];
+        forms.into_iter().find(|form| form.word() == word)
+    }
+
     /// What `UPSTILL_KERNELS` asks for, if anything.
     ///
     /// # Errors
@@ -85,13 +101,67 @@ impl Form {
     pub fn asked() -> Result<Option<Self>> {
         match std::env::var("UPSTILL_KERNELS").as_deref() {
             Err(_) | Ok("") => Ok(None),
-            Ok("composed") => Ok(Some(Form::Composed)),
-            Ok("fused") => Ok(Some(Form::Fused)),
-            Ok("cubecl") => Ok(Some(Form::CubeCl)),
-            Ok(other) => Err(Error::new(format!("unknown form {other:?} in UPSTILL_KERNELS"))
-                .help(format!("one of: {}; unset it for the fastest", Self::WORDS.join(", ")))),
+            Ok(word) => Self::from_word(word).map(Some).ok_or_else(|| {
+                Error::new(format!("unknown form {word:?} in UPSTILL_KERNELS"))
+                    .help(format!("one of: {}; unset it for the fastest", Self::WORDS.join(", ")))
+            }),
         }
     }
+}
+
+/// How a model's operations run: in which form, and with which numbers its products.
+///
+/// With `bf16` or `f16`, dense layers and attention multiply numbers of 16 bits, made from f32 on the way in; sums inside a product,
+/// softmax, layer norms, the residual stream, the loss and every weight stay in f32, and so do gradients of weights.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Compute {
+    /// The form of operations.
+    pub form: Form,
+    /// The numbers of products.
+    pub precision: Precision,
+}
+
+impl From<Form> for Compute {
+    fn from(form: Form) -> Self {
+        Self { form, precision: Precision::F32 }
+    }
+}
+
+impl Compute {
+    /// f32, in the device's own form.
+    pub fn of(device: &Device) -> Self {
+        Form::of(device).into()
+    }
+
+    /// The same form with other numbers.
+    #[must_use]
+    pub fn with(self, precision: Precision) -> Self {
+        Self { precision, ..self }
+    }
+
+    /// A factor of a product, in the product's numbers.
+    pub fn factor<const D: usize>(self, x: Tensor<D>) -> Tensor<D> {
+        match self.precision {
+            Precision::F32 => x,
+            Precision::Bf16 => x.cast(FloatDType::BF16),
+            Precision::F16 => x.cast(FloatDType::F16),
+        }
+    }
+
+    /// Whether a GPU's own kernels run: those that draw dropout themselves, or draw none.
+    fn is_fused_on_gpu(self, device: &Device, dropout: Option<&Dropout>) -> bool {
+        self.form != Form::Composed && !is_cpu(device) && (dropout.is_none_or(Dropout::is_off) || cube::can_draw(device))
+    }
+
+    /// Whether the CPU's own kernels run: they know f32 alone.
+    fn is_fused_on_cpu(self, device: &Device) -> bool {
+        self.form == Form::Fused && self.precision == Precision::F32 && is_cpu(device)
+    }
+}
+
+/// In f32, whatever it comes as.
+pub(crate) fn in_f32<const D: usize>(x: Tensor<D>) -> Tensor<D> {
+    if x.dtype() == DType::F32 { x } else { x.cast(FloatDType::F32) }
 }
 
 /// Logits `[m, v]`, multiplied out or not yet.
@@ -102,11 +172,11 @@ pub enum Logits {
     Whole(Tensor<2>),
     /// `hidden_md words_vd^T + bias_v`: a kernel multiplies them out a chunk of slots at a time.
     Factors {
-        /// What the decoder reads, `[m, d]`.
+        /// What the decoder reads, `[m, d]`, in the product's numbers.
         hidden_md: Tensor<2>,
-        /// The decoder, `[v, d]`.
+        /// The decoder, `[v, d]`, likewise.
         words_vd: Tensor<2>,
-        /// Its bias, `[v]`.
+        /// Its bias, `[v]`, in f32.
         bias_v: Tensor<1>,
     },
 }
@@ -133,7 +203,9 @@ impl Logits {
     pub fn whole(self) -> Tensor<2> {
         match self {
             Logits::Whole(logits_mv) => logits_mv,
-            Logits::Factors { hidden_md, words_vd, bias_v } => hidden_md.matmul(words_vd.transpose()) + bias_v.unsqueeze(),
+            Logits::Factors { hidden_md, words_vd, bias_v } => {
+                in_f32(hidden_md.matmul(words_vd.transpose())) + bias_v.unsqueeze()
+            }
         }
     }
 
@@ -144,6 +216,15 @@ impl Logits {
             Logits::Whole(logits_mv) => Logits::Whole(inner(logits_mv)),
             Logits::Factors { hidden_md, words_vd, bias_v } => {
                 Logits::Factors { hidden_md: inner(hidden_md), words_vd: inner(words_vd), bias_v: inner(bias_v) }
+            }
+        }
+    }
+
+    fn in_f32(self) -> Self {
+        match self {
+            Logits::Whole(logits_mv) => Logits::Whole(in_f32(logits_mv)),
+            Logits::Factors { hidden_md, words_vd, bias_v } => {
+                Logits::Factors { hidden_md: in_f32(hidden_md), words_vd: in_f32(words_vd), bias_v }
             }
         }
     }
@@ -210,14 +291,18 @@ struct Found {
 pub fn dwt_loss(student: &Logits, teacher: Option<&Logits>, targets: &Targets, loss: &DwtLoss, form: Form) -> StepLoss {
     assert_ne!(form, Form::Composed, "the composed form is not a kernel");
     let tracked = student.device().is_autodiff();
+    // The CPU's kernel reads f32: factors of 16 bits go on as what they were rounded to.
+    let rounded = |logits: &Logits| if is_cpu(&logits.device()) { logits.clone().in_f32() } else { logits.clone() };
+    let (student, teacher) = (&rounded(student), teacher.map(rounded));
+    let teacher = teacher.as_ref();
     let plain = student.clone().detached();
     let device = plain.device();
-    #[cfg(feature = "wgpu")]
+    #[cfg(feature = "gpu")]
     let found = match is_cpu(&device) {
         true => cpu::dwt_loss(&plain, teacher, targets, loss, tracked),
-        false => gpu::dwt_loss(&plain, teacher, targets, loss, form, tracked),
+        false => gpu_loss::dwt_loss(&plain, teacher, targets, loss, form, tracked),
     };
-    #[cfg(not(feature = "wgpu"))]
+    #[cfg(not(feature = "gpu"))]
     let found = cpu::dwt_loss(&plain, teacher, targets, loss, tracked);
     let Found { hard, soft, gradient } = found;
     let total = hard.clone() * loss.hard_factor();

@@ -4,15 +4,14 @@ use burn::tensor::Tensor;
 use burn::tensor::module::layer_norm;
 use rayon::prelude::*;
 
-use super::Form;
 use super::dropout::{Dropout, Mask};
 use super::host::{HostBackward, HostTensor, PARENTS, host, slice, with_gradient};
 use super::matrix::zeros;
 use super::vector::on_vectors;
-use crate::device::is_cpu;
+use super::{Compute, cube, in_f32};
 
 /// `gamma (y - mean) / sqrt(variance + epsilon) + beta` over each row of `y = dropout(x) + residual`, all `[n, d]`; without a
-/// residual there is no dropout either. `gamma` and `beta` are `[d]`.
+/// residual there is no dropout either. `gamma` and `beta` are `[d]`. In f32, whatever `x` comes in.
 pub fn norm_of_sum(
     x_nd: Tensor<2>,
     residual_nd: Option<Tensor<2>>,
@@ -20,12 +19,18 @@ pub fn norm_of_sum(
     beta_d: Tensor<1>,
     epsilon: f64,
     dropout: &mut Dropout,
-    form: Form,
+    compute: impl Into<Compute>,
 ) -> Tensor<2> {
-    if form == Form::Fused && is_cpu(&x_nd.device()) {
+    let compute = compute.into();
+    if compute.is_fused_on_gpu(&x_nd.device(), Some(dropout)) {
+        let mask = residual_nd.as_ref().and_then(|_| dropout.mask());
+        return cube::norm(x_nd, residual_nd, gamma_d, beta_d, epsilon, mask);
+    }
+    if compute.is_fused_on_cpu(&x_nd.device()) {
         let mask = residual_nd.as_ref().and_then(|_| dropout.mask());
         return fused(&x_nd, residual_nd.as_ref(), &gamma_d, &beta_d, epsilon as f32, mask);
     }
+    let x_nd = in_f32(x_nd);
     let sum_nd = match residual_nd {
         Some(residual_nd) => dropout.apply(x_nd) + residual_nd,
         None => x_nd,

@@ -29,6 +29,37 @@ pub(crate) struct AdamStep {
     pub time: usize,
 }
 
+/// What a step multiplies by, worked out once.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct AdamNumbers {
+    /// The rate over the first moment's missing share.
+    pub lr: f32,
+    pub beta1: f32,
+    pub beta2: f32,
+    pub epsilon: f32,
+    pub coupled: f32,
+    /// The root of the inverse of the second moment's missing share.
+    pub unbias2: f32,
+    /// What decoupled decay leaves of a value.
+    pub kept: f32,
+}
+
+impl AdamStep {
+    pub(super) fn numbers(&self) -> AdamNumbers {
+        let time = self.time as f64;
+        let (unbias1, unbias2) = (1.0 / (1.0 - self.beta1.powf(time)), 1.0 / (1.0 - self.beta2.powf(time)));
+        AdamNumbers {
+            lr: (self.lr * unbias1) as f32,
+            beta1: self.beta1 as f32,
+            beta2: self.beta2 as f32,
+            epsilon: self.epsilon as f32,
+            coupled: self.coupled_decay as f32,
+            unbias2: unbias2.sqrt() as f32,
+            kept: (1.0 - self.lr * self.decoupled_decay) as f32,
+        }
+    }
+}
+
 /// The new value, where the gradient was; the two moments, zeros before the first step, move in place.
 pub(crate) fn adam<const D: usize>(
     value: &Tensor<D>,
@@ -40,11 +71,7 @@ pub(crate) fn adam<const D: usize>(
     let [first, second] = moments;
     let [mut out, mut first, mut second] =
         [gradient, first, second].map(|x| x.try_into_primitive::<Flex>().expect("a tensor of the CPU backend"));
-    let time = step.time as f64;
-    let (unbias1, unbias2) = (1.0 / (1.0 - step.beta1.powf(time)), 1.0 / (1.0 - step.beta2.powf(time)));
-    let [lr, beta1, beta2, epsilon, coupled] =
-        [step.lr * unbias1, step.beta1, step.beta2, step.epsilon, step.coupled_decay].map(|x| x as f32);
-    let (unbias2, kept) = (unbias2.sqrt() as f32, (1.0 - step.lr * step.decoupled_decay) as f32);
+    let AdamNumbers { lr, beta1, beta2, epsilon, coupled, unbias2, kept } = step.numbers();
     let parts = storage(&mut out).par_chunks_mut(PART).zip(slice(&value).par_chunks(PART));
     let moments = storage(&mut first).par_chunks_mut(PART).zip(storage(&mut second).par_chunks_mut(PART));
     parts.zip(moments).for_each(|((out, value), (first, second))| {

@@ -7,9 +7,9 @@ use super::masked_lm::{MaskedLm, Objective};
 use super::teacher::Teacher;
 use super::{BatchSize, HeldOut, Method, ModelLoss, Settings, SoftSettings, TEACHER};
 use crate::batch::MaskedBatch;
-use crate::config::{DistillPlan, LearnerPlan, SourcePlan};
+use crate::config::{DistillPlan, LearnerPlan, Precision, SourcePlan};
 use crate::error::Result;
-use crate::kernels::{Form, Logits};
+use crate::kernels::{Compute, Logits};
 use crate::model::{BatchTensors, BertForMaskedLm, Dropout};
 
 /// On the same masked batch, model `i` minimises `alpha_h(i) * H + sum over j of alpha_s(j to i) * S(p_j, p_i)`, with p_j cut
@@ -23,7 +23,7 @@ pub struct Cotrain {
     models: Vec<LearnerPlan>,
     steps: u64,
     teacher: Option<Box<dyn Teacher>>,
-    form: Form,
+    compute: Compute,
 }
 
 impl Cotrain {
@@ -36,8 +36,14 @@ impl Cotrain {
         steps: u64,
         teacher: Option<Box<dyn Teacher>>,
     ) -> Self {
-        let form = Form::of(&data.device);
-        Self { data, distill, models, steps, teacher, form }
+        let compute = Compute::of(&data.device);
+        Self { data, distill, models, steps, teacher, compute }
+    }
+
+    /// The same with products in other numbers.
+    #[must_use]
+    pub fn with_precision(self, precision: Precision) -> Self {
+        Self { compute: self.compute.with(precision), ..self }
     }
 
     fn soft_settings(&self, source: &SourcePlan, step: u64) -> SoftSettings {
@@ -81,8 +87,8 @@ impl Method for Cotrain {
         whole: BatchSize,
         dropout: &mut [Dropout],
     ) -> Vec<ModelLoss> {
-        let batch = BatchTensors::new(batch, &self.data.device).with_form(self.form);
-        let objective = Objective { distill: &self.distill, batch: &batch, whole, form: self.form };
+        let batch = BatchTensors::new(batch, &self.data.device).with_compute(self.compute);
+        let objective = Objective { distill: &self.distill, batch: &batch, whole, compute: self.compute };
         let passes: Vec<_> = models.iter().zip(dropout).map(|(model, dropout)| objective.pass(model, dropout)).collect();
 
         let is_asked = |name: &str| at.iter().flat_map(|at| &at.soft).any(|soft| soft.from == name && soft.alpha != 0.0);

@@ -4,9 +4,9 @@ use super::masked_lm::{MaskedLm, Objective};
 use super::teacher::Teacher;
 use super::{BatchSize, HeldOut, Method, ModelLoss, Settings, SoftSettings, TEACHER};
 use crate::batch::MaskedBatch;
-use crate::config::DistillPlan;
+use crate::config::{DistillPlan, Precision};
 use crate::error::Result;
-use crate::kernels::Form;
+use crate::kernels::{Compute, Form};
 use crate::model::{BatchTensors, BertForMaskedLm, Dropout};
 
 /// Equation 3: the student minimises `alpha_h * H + alpha_s * S`. A step whose `alpha_s` is 0 does not ask the teacher, and
@@ -16,13 +16,13 @@ pub struct Dwt {
     distill: DistillPlan,
     steps: u64,
     teacher: Option<Box<dyn Teacher>>,
-    form: Form,
+    compute: Compute,
 }
 
 /// Masked language modelling alone (equation 1), over `steps` steps.
 pub fn standalone(data: MaskedLm, distill: DistillPlan, steps: u64) -> Dwt {
-    let form = Form::of(&data.device);
-    Dwt { data, distill, steps, teacher: None, form }
+    let compute = Compute::of(&data.device);
+    Dwt { data, distill, steps, teacher: None, compute }
 }
 
 impl Dwt {
@@ -34,7 +34,13 @@ impl Dwt {
     /// The same with a form of the operations of the caller's choice.
     #[must_use]
     pub fn with_form(self, form: Form) -> Self {
-        Self { form, ..self }
+        Self { compute: Compute { form, ..self.compute }, ..self }
+    }
+
+    /// The same with products in other numbers.
+    #[must_use]
+    pub fn with_precision(self, precision: Precision) -> Self {
+        Self { compute: self.compute.with(precision), ..self }
     }
 }
 
@@ -72,8 +78,8 @@ impl Method for Dwt {
         whole: BatchSize,
         dropout: &mut [Dropout],
     ) -> Vec<ModelLoss> {
-        let batch = BatchTensors::new(batch, &self.data.device).with_form(self.form);
-        let objective = Objective { distill: &self.distill, batch: &batch, whole, form: self.form };
+        let batch = BatchTensors::new(batch, &self.data.device).with_compute(self.compute);
+        let objective = Objective { distill: &self.distill, batch: &batch, whole, compute: self.compute };
         let student_loss = |((student, at), dropout): ((&&BertForMaskedLm, &Settings), &mut Dropout)| {
             let pass = objective.pass(student, dropout);
             let asked = |soft: &SoftSettings| self.teacher.as_deref().filter(|_| soft.alpha != 0.0);

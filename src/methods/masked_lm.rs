@@ -9,7 +9,7 @@ use super::{BatchSize, ModelLoss, Settings, SoftSettings};
 use crate::batch::{Batches, MaskedBatch};
 use crate::config::{DistillPlan, Positions};
 use crate::error::Result;
-use crate::kernels::{DwtLoss, Form, Logits, Targets};
+use crate::kernels::{Compute, DwtLoss, Logits, Targets, look_up};
 use crate::loss::dwt_loss;
 use crate::model::{BatchTensors, BertForMaskedLm, Dropout};
 
@@ -50,7 +50,7 @@ pub(super) struct Objective<'a> {
     pub distill: &'a DistillPlan,
     pub batch: &'a BatchTensors,
     pub whole: BatchSize,
-    pub form: Form,
+    pub compute: Compute,
 }
 
 /// One model's forward pass over a batch: what its own losses and its partners' are made of.
@@ -64,7 +64,7 @@ pub(super) struct Pass {
 impl Objective<'_> {
     pub fn pass(&self, model: &BertForMaskedLm, dropout: &mut Dropout) -> Pass {
         let hidden_nd = model.bert.hidden(&self.batch.inputs, dropout);
-        let masked = model.head(hidden_nd.clone().select(0, self.batch.slots_n.clone()), self.form);
+        let masked = model.head(look_up(hidden_nd.clone(), &self.batch.slots, self.compute), self.compute);
         Pass { hidden_nd, masked }
     }
 
@@ -105,9 +105,9 @@ impl Objective<'_> {
         let mut softs: Vec<Option<Tensor<1>>> = vec![None; at.soft.len()];
         let first = match &together {
             Some((_, soft, signal)) => {
-                dwt_loss(pass.masked.clone(), Some(signal.clone()), &masked, &with_soft(hard, soft), self.form)
+                dwt_loss(pass.masked.clone(), Some(signal.clone()), &masked, &with_soft(hard, soft), self.compute.form)
             }
-            None => dwt_loss(pass.masked.clone(), None, &masked, &hard, self.form),
+            None => dwt_loss(pass.masked.clone(), None, &masked, &hard, self.compute.form),
         };
         if let Some((place, ..)) = together {
             softs[place] = first.soft;
@@ -117,7 +117,7 @@ impl Objective<'_> {
             let (answers, targets) = (self.answers(model, pass), self.soft_targets(masked));
             while let Some((place, soft, signal)) = left.pop() {
                 let loss = with_soft(DwtLoss { alpha_hard: None, ..hard }, soft);
-                let more = dwt_loss(answers.clone(), Some(signal), &targets, &loss, self.form);
+                let more = dwt_loss(answers.clone(), Some(signal), &targets, &loss, self.compute.form);
                 total = total + more.total;
                 softs[place] = more.soft;
             }
@@ -129,7 +129,7 @@ impl Objective<'_> {
     fn answers(&self, model: &BertForMaskedLm, pass: &Pass) -> Logits {
         match self.distill.positions {
             Positions::Masked => pass.masked.clone(),
-            Positions::All => model.head(pass.hidden_nd.clone(), self.form),
+            Positions::All => model.head(pass.hidden_nd.clone(), self.compute),
         }
     }
 

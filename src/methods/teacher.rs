@@ -49,7 +49,7 @@ impl ModelTeacher {
 impl Teacher for ModelTeacher {
     fn signal(&self, inputs: &Inputs, at_n: Tensor<1, Int>) -> TeacherSignal {
         let hidden_nd = self.model.bert.hidden(inputs, &mut Dropout::off());
-        TeacherSignal::new(self.model.head(hidden_nd.select(0, at_n), inputs.form))
+        TeacherSignal::new(self.model.head(hidden_nd.select(0, at_n), inputs.compute))
     }
 }
 

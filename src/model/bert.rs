@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::init::Init;
 use super::inputs::Inputs;
-use crate::kernels::{Dropout, Form, Logits, attention, dense, dense_gelu, norm_of_sum};
+use crate::kernels::{Compute, Dropout, Logits, Places, attention, dense, dense_gelu, look_up, norm_of_sum};
 
 /// The shape of a BERT, in Hugging Face's `config.json` terms.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -117,16 +117,17 @@ impl BertForMaskedLm {
     /// Logits `[n, v]` at `n` positions, given as indices into the flattened `[b * s]` positions of `inputs`.
     /// The head runs on these alone.
     pub fn logits(&self, inputs: &Inputs, at_n: Tensor<1, Int>, dropout: &mut Dropout) -> Tensor<2> {
-        self.head(self.bert.hidden(inputs, dropout).select(0, at_n), inputs.form).whole()
+        self.head(self.bert.hidden(inputs, dropout).select(0, at_n), inputs.compute).whole()
     }
 
     /// The head on hidden states `[n, d]`: logits `[n, v]`, not multiplied out yet.
-    pub fn head(&self, hidden_nd: Tensor<2>, form: Form) -> Logits {
+    pub fn head(&self, hidden_nd: Tensor<2>, compute: Compute) -> Logits {
         let predictions = &self.cls.predictions;
-        let wide_nd = gelu_of(&predictions.transform.dense, hidden_nd, form);
+        let wide_nd = gelu_of(&predictions.transform.dense, hidden_nd, compute);
+        let hidden_md = predictions.transform.LayerNorm.forward(wide_nd, None, &mut Dropout::off(), compute);
         Logits::Factors {
-            hidden_md: predictions.transform.LayerNorm.forward(wide_nd, None, &mut Dropout::off(), form),
-            words_vd: self.bert.embeddings.word_embeddings.weight.val(),
+            hidden_md: compute.factor(hidden_md),
+            words_vd: compute.factor(self.bert.embeddings.word_embeddings.weight.val()),
             bias_v: predictions.bias.val(),
         }
     }
@@ -151,10 +152,10 @@ pub struct Bert {
 impl Bert {
     /// The last layer's hidden states, flattened: `[b * s, d]`.
     pub fn hidden(&self, inputs: &Inputs, dropout: &mut Dropout) -> Tensor<2> {
-        let form = inputs.form;
-        let mut x_nd = self.embeddings.forward(inputs, dropout, form);
+        let compute = inputs.compute;
+        let mut x_nd = self.embeddings.forward(inputs, dropout, compute);
         for layer in &self.encoder.layer {
-            x_nd = layer.forward(x_nd, inputs, dropout, form);
+            x_nd = layer.forward(x_nd, inputs, dropout, compute);
         }
         x_nd
     }
@@ -174,16 +175,16 @@ pub struct Embeddings {
 }
 
 impl Embeddings {
-    fn forward(&self, inputs: &Inputs, dropout: &mut Dropout, form: Form) -> Tensor<2> {
-        let look_up = |table: &Embedding, ids_bs: &Tensor<2, Int>| table.weight.val().select(0, ids_bs.clone().flatten(0, 1));
-        let mut x_nd = look_up(&self.word_embeddings, &inputs.ids_bs) + look_up(&self.position_embeddings, &inputs.positions_bs);
+    fn forward(&self, inputs: &Inputs, dropout: &mut Dropout, compute: Compute) -> Tensor<2> {
+        let rows = |table: &Embedding, places: &Places| look_up(table.weight.val(), places, compute);
+        let mut x_nd = rows(&self.word_embeddings, &inputs.ids) + rows(&self.position_embeddings, &inputs.positions);
         if let Some(table) = &self.token_type_embeddings {
-            x_nd = match &inputs.types_bs {
-                Some(types_bs) => x_nd + look_up(table, types_bs),
+            x_nd = match &inputs.types {
+                Some(types) => x_nd + rows(table, types),
                 None => x_nd + table.weight.val().narrow(0, 0, 1),
             };
         }
-        dropout.apply(self.LayerNorm.forward(x_nd, None, &mut Dropout::off(), form))
+        dropout.apply(self.LayerNorm.forward(x_nd, None, &mut Dropout::off(), compute))
     }
 }
 
@@ -206,11 +207,11 @@ pub struct Layer {
 }
 
 impl Layer {
-    fn forward(&self, x_nd: Tensor<2>, inputs: &Inputs, dropout: &mut Dropout, form: Form) -> Tensor<2> {
-        let context_nd = self.attention.self_.forward(x_nd.clone(), inputs, dropout, form);
-        let x_nd = self.attention.output.forward(context_nd, x_nd, dropout, form);
-        let wide_nf = gelu_of(&self.intermediate.dense, x_nd.clone(), form);
-        self.output.forward(wide_nf, x_nd, dropout, form)
+    fn forward(&self, x_nd: Tensor<2>, inputs: &Inputs, dropout: &mut Dropout, compute: Compute) -> Tensor<2> {
+        let context_nd = self.attention.self_.forward(x_nd.clone(), inputs, dropout, compute);
+        let x_nd = self.attention.output.forward(context_nd, x_nd, dropout, compute);
+        let wide_nf = gelu_of(&self.intermediate.dense, x_nd.clone(), compute);
+        self.output.forward(wide_nf, x_nd, dropout, compute)
     }
 }
 
@@ -237,9 +238,10 @@ pub struct SelfAttention {
 }
 
 impl SelfAttention {
-    fn forward(&self, x_nd: Tensor<2>, inputs: &Inputs, dropout: &mut Dropout, form: Form) -> Tensor<2> {
-        let [query, key, value] = [&self.query, &self.key, &self.value].map(|linear| dense_of(linear, x_nd.clone(), form));
-        attention([query, key, value], self.heads, &inputs.segments, dropout, form)
+    fn forward(&self, x_nd: Tensor<2>, inputs: &Inputs, dropout: &mut Dropout, compute: Compute) -> Tensor<2> {
+        let x_nd = compute.factor(x_nd); // once for all three
+        let [query, key, value] = [&self.query, &self.key, &self.value].map(|linear| dense_of(linear, x_nd.clone(), compute));
+        attention([query, key, value], self.heads, &inputs.segments, dropout, compute)
     }
 }
 
@@ -260,8 +262,8 @@ pub struct Output {
 }
 
 impl Output {
-    fn forward(&self, x: Tensor<2>, residual_nd: Tensor<2>, dropout: &mut Dropout, form: Form) -> Tensor<2> {
-        self.LayerNorm.forward(dense_of(&self.dense, x, form), Some(residual_nd), dropout, form)
+    fn forward(&self, x: Tensor<2>, residual_nd: Tensor<2>, dropout: &mut Dropout, compute: Compute) -> Tensor<2> {
+        self.LayerNorm.forward(dense_of(&self.dense, x, compute), Some(residual_nd), dropout, compute)
     }
 }
 
@@ -310,17 +312,17 @@ pub struct LayerNorm {
 
 impl LayerNorm {
     /// Of `dropout(x) + residual`, or of `x` alone.
-    fn forward(&self, x_nd: Tensor<2>, residual_nd: Option<Tensor<2>>, dropout: &mut Dropout, form: Form) -> Tensor<2> {
-        norm_of_sum(x_nd, residual_nd, self.gamma.val(), self.beta.val(), self.epsilon, dropout, form)
+    fn forward(&self, x_nd: Tensor<2>, residual_nd: Option<Tensor<2>>, dropout: &mut Dropout, compute: Compute) -> Tensor<2> {
+        norm_of_sum(x_nd, residual_nd, self.gamma.val(), self.beta.val(), self.epsilon, dropout, compute)
     }
 }
 
 const HAS_BIAS: &str = "BERT's dense layers have a bias";
 
-fn dense_of(linear: &Linear, x: Tensor<2>, form: Form) -> Tensor<2> {
-    dense(x, linear.weight.val(), linear.bias.as_ref().expect(HAS_BIAS).val(), form)
+fn dense_of(linear: &Linear, x: Tensor<2>, compute: Compute) -> Tensor<2> {
+    dense(x, linear.weight.val(), linear.bias.as_ref().expect(HAS_BIAS).val(), compute)
 }
 
-fn gelu_of(linear: &Linear, x: Tensor<2>, form: Form) -> Tensor<2> {
-    dense_gelu(x, linear.weight.val(), linear.bias.as_ref().expect(HAS_BIAS).val(), form)
+fn gelu_of(linear: &Linear, x: Tensor<2>, compute: Compute) -> Tensor<2> {
+    dense_gelu(x, linear.weight.val(), linear.bias.as_ref().expect(HAS_BIAS).val(), compute)
 }

@@ -3,21 +3,23 @@
 use burn::tensor::{Device, Int, Tensor, TensorData};
 
 use crate::batch::MaskedBatch;
-use crate::kernels::{Form, Segments};
+use crate::kernels::{Compute, Places, Segments};
 
 /// What a model reads: the input side of a batch, on a device and outside any autodiff graph.
 #[derive(Debug, Clone)]
 pub struct Inputs {
     /// Token ids.
     pub ids_bs: Tensor<2, Int>,
-    /// Position of each token within its own sentence.
-    pub positions_bs: Tensor<2, Int>,
-    /// Token types (first or second text of a pair); `None` when all are 0.
-    pub types_bs: Option<Tensor<2, Int>>,
+    /// The same flattened, as rows of the word table.
+    pub ids: Places,
+    /// Position of each token within its own sentence, as rows of the position table.
+    pub positions: Places,
+    /// Token types (first or second text of a pair), likewise; `None` when all are 0.
+    pub types: Option<Places>,
     /// Who sees whom.
     pub segments: Segments,
-    /// The form in which the model's operations run.
-    pub form: Form,
+    /// How the model's operations run.
+    pub compute: Compute,
 }
 
 impl Inputs {
@@ -25,9 +27,15 @@ impl Inputs {
     /// its own segment, which lie next to each other; segment 0 is padding.
     pub fn new(ids: &[i32], positions: &[i32], segments: &[i32], rows: usize, device: &Device) -> Self {
         let length = ids.len() / rows.max(1);
-        let upload = |values: &[i32]| Tensor::<2, Int>::from_data(TensorData::new(values.to_vec(), [rows, length]), device);
-        let (ids_bs, positions_bs) = (upload(ids), upload(positions));
-        Self { ids_bs, positions_bs, types_bs: None, segments: Segments::new(segments, length), form: Form::of(device) }
+        let ids = Places::new(ids, device);
+        Self {
+            ids_bs: ids.at_n().reshape([rows, length]),
+            ids,
+            positions: Places::new(positions, device),
+            types: None,
+            segments: Segments::new(segments, length),
+            compute: Compute::of(device),
+        }
     }
 
     /// Rows of ids and token types, padded to the longest of them.
@@ -44,8 +52,7 @@ impl Inputs {
     /// The same rows with a token type for each position.
     #[must_use]
     pub fn with_types(mut self, types: &[i32]) -> Self {
-        let data = TensorData::new(types.to_vec(), self.ids_bs.dims());
-        self.types_bs = Some(Tensor::from_data(data, &self.ids_bs.device()));
+        self.types = Some(Places::new(types, &self.ids_bs.device()));
         self
     }
 }
@@ -57,6 +64,8 @@ pub struct BatchTensors {
     pub inputs: Inputs,
     /// Masked slots as indices into the flattened `[b * s]` positions; `n = b * m`.
     pub slots_n: Tensor<1, Int>,
+    /// The same, as rows of the hidden states.
+    pub slots: Places,
     /// The true token of each slot.
     pub labels_n: Tensor<1, Int>,
     /// 1 for a used slot, 0 for an unused one.
@@ -76,10 +85,11 @@ impl BatchTensors {
         let slots: Vec<i32> =
             batch.masked_bm.iter().enumerate().map(|(slot, &at)| (slot / batch.slots * batch.length) as i32 + at).collect();
         let real: Vec<f32> = batch.segments_bs.iter().map(|&segment| if segment > 0 { 1.0 } else { 0.0 }).collect();
-        let count = real.len();
+        let (count, slots) = (real.len(), Places::new(&slots, device));
         Self {
             inputs: Inputs::new(&batch.input_ids_bs, &batch.positions_bs, &batch.segments_bs, batch.rows, device),
-            slots_n: Tensor::from_data(TensorData::new(slots, [n]), device),
+            slots_n: slots.at_n(),
+            slots,
             labels_n: Tensor::from_data(TensorData::new(batch.labels_bm.clone(), [n]), device),
             weights_n: Tensor::from_data(TensorData::new(batch.weights_bm.clone(), [n]), device),
             real_bs: Tensor::from_data(TensorData::new(real, [count]), device),
@@ -88,10 +98,10 @@ impl BatchTensors {
         }
     }
 
-    /// The same, with the model's operations in a form of the caller's choice.
+    /// The same, with the model's operations run as the caller chooses.
     #[must_use]
-    pub fn with_form(mut self, form: Form) -> Self {
-        self.inputs.form = form;
+    pub fn with_compute(mut self, compute: Compute) -> Self {
+        self.inputs.compute = compute;
         self
     }
 }

@@ -14,6 +14,16 @@ pub fn global_norm<M: Module>(model: &M, gradients: &GradientsParams) -> f64 {
     (sum.on_cpu + sum.elsewhere.map_or(0.0, |sum| f64::from(sum.into_scalar::<f32>()))).sqrt()
 }
 
+/// The same squared, `[1]`, still on the device, which isn't the CPU.
+///
+/// # Panics
+/// When no parameter has a gradient.
+pub fn squared_norm<M: Module>(model: &M, gradients: &GradientsParams) -> Tensor<1> {
+    let mut sum = SumOfSquares { gradients, on_cpu: 0.0, elsewhere: None };
+    model.visit(&mut sum);
+    sum.elsewhere.expect("a model in training has gradients, on its GPU")
+}
+
 /// Multiplies every gradient of `model` by `factor`.
 pub fn scale<M: Module>(model: &M, gradients: GradientsParams, factor: f64) -> GradientsParams {
     let mut scaled = Scale { gradients, factor };

@@ -5,6 +5,7 @@
 
 mod adadelta;
 mod clip;
+mod guard;
 
 use std::any::Any;
 use std::collections::BTreeMap;
@@ -17,12 +18,13 @@ use burn::optim::{
 use burn::tensor::{Tensor, TensorData};
 
 use adadelta::Adadelta;
-pub use clip::{global_norm, scale};
+pub use clip::{global_norm, scale, squared_norm};
+pub use guard::{Guard, GuardOf};
 
 use crate::config::{OptimizerKind, TrainPlan};
 use crate::device::is_cpu;
 use crate::error::{Error, Result};
-use crate::kernels::{AdamStep, adam};
+use crate::kernels::{AdamStep, adam, guarded_adam};
 use crate::model::{HostTensor, ModulePath, Weights, to_host};
 
 /// An update rule and its state for every parameter, by the parameter's name.
@@ -78,8 +80,16 @@ impl Rule {
         value: Tensor<D>,
         gradient: Tensor<D>,
         moments: Option<Moments<D>>,
+        guard: Option<GuardOf>,
     ) -> (Tensor<D>, Moments<D>) {
         const KEPT: &str = "Adam always returns its state";
+        if let (Some(GuardOf { values, model }), Rule::Adam(_, numbers) | Rule::AdamW(_, numbers)) = (guard, self) {
+            let moments = moments.unwrap_or_else(|| Moments::new(0, value.zeros_like(), value.zeros_like()));
+            let step = AdamStep { lr, time: moments.time + 1, ..*numbers };
+            let moments = [moments.moment_1, moments.moment_2];
+            let (value, [first, second]) = guarded_adam(&value, &gradient, moments, &step, (values, model));
+            return (value, Moments::new(step.time, first, second));
+        }
         match self {
             Rule::Adam(_, numbers) | Rule::AdamW(_, numbers) if is_cpu(&value.device()) => {
                 let moments = moments.unwrap_or_else(|| Moments::new(0, value.zeros_like(), value.zeros_like()));
@@ -116,9 +126,14 @@ impl Optimizer {
         Self { rule: Rule::new(plan, plan.weight_decay), rule_without_decay: Rule::new(plan, 0.0), moments: BTreeMap::new() }
     }
 
-    /// Takes one step: every parameter with a gradient moves.
-    pub fn step<M: Module>(&mut self, lr: f64, model: M, gradients: GradientsParams) -> M {
-        model.map(&mut Step { optimizer: self, path: ModulePath::default(), lr, gradients })
+    /// Takes one step: every parameter with a gradient moves. With a guard, gradients are multiplied by its factor, and nothing
+    /// moves once a step was not finite.
+    pub fn step<M: Module>(&mut self, lr: f64, model: M, gradients: GradientsParams, guard: Option<GuardOf>) -> M {
+        model.map(&mut Step { optimizer: self, path: ModulePath::default(), lr, gradients, guard })
+    }
+
+    fn knows_guards(&self) -> bool {
+        matches!(self.rule, Rule::Adam(..) | Rule::AdamW(..))
     }
 
     /// The state on the host, for a checkpoint: `exp_avg.NAME`, `exp_avg_sq.NAME`, `step.NAME`, or Adadelta's.
@@ -157,6 +172,7 @@ struct Step<'a> {
     path: ModulePath,
     lr: f64,
     gradients: GradientsParams,
+    guard: Option<GuardOf<'a>>,
 }
 
 impl ModuleMapper for Step<'_> {
@@ -174,7 +190,7 @@ impl ModuleMapper for Step<'_> {
         let moments = self.optimizer.moments.remove(&name);
         let moments = moments.and_then(|moments| moments.downcast::<Moments<D>>().ok()).map(|moments| *moments);
         param.map(|value| {
-            let (value, moments) = self.optimizer.rule_for(&name).step(self.lr, value.inner(), gradient, moments);
+            let (value, moments) = self.optimizer.rule_for(&name).step(self.lr, value.inner(), gradient, moments, self.guard);
             self.optimizer.moments.insert(name, Box::new(moments));
             Tensor::from_inner(value).require_grad()
         })

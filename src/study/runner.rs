@@ -1,9 +1,11 @@
 //! Runs a study's cells, each once: a cell is named by the hash of its plan, found when it is there, and the same anywhere.
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -53,30 +55,15 @@ struct CellResult {
 /// # Errors
 /// The first cell's that fails; the others keep what they have, and the same command goes on.
 pub fn run_cells(spec: &StudySpec, shards: &Shards, tasks: &[Task], options: &StudyOptions) -> Result<Vec<Arm>> {
-    let base = RunFile::parse(&spec.base, "the study's base")?;
-    let plan_of = |arm: &ArmSpec, seed: u64, teacher: Option<&Path>| plan_cell(&base, shards, arm, seed, teacher);
+    let planner = Planner { base: RunFile::parse(&spec.base, "the study's base")?, spec, shards, dir: options.dir };
     let mut arms: Vec<Arm> = Vec::new();
 
-    let teacher_cells = cells(&spec.teachers, &spec.teacher_seeds, options.dir, |arm, seed| plan_of(arm, seed, None))?;
+    let teacher_cells = planner.teachers()?;
     let results = run_all(&teacher_cells, shards, tasks, spec, options)?;
-    let teacher_dirs: BTreeMap<&str, &Path> =
-        teacher_cells.iter().rev().map(|cell| (spec.teachers[cell.arm].name.as_str(), cell.dir.as_path())).collect();
     let teachers = gather(&spec.teachers, &teacher_cells, &results, options.dir);
     arms.extend(teachers.into_iter().map(|arm| Arm { is_teacher: true, ..arm }));
 
-    let with_teacher = |arm: &ArmSpec, seed: u64| {
-        let teacher = arm.teacher.as_ref().map(|name| teacher_dirs.get(name.as_str()).copied().unwrap_or(Path::new(name)));
-        plan_of(arm, seed, teacher)
-    };
-    let student_cells = cells(&spec.arms, &spec.seeds, options.dir, |arm, seed| {
-        let Some(name) = &arm.flops_of else { return with_teacher(arm, seed) };
-        let other = spec.arms.iter().find(|other| other.name == *name).unwrap_or(arm);
-        let own = with_teacher(arm, seed)?.estimate().computed.total();
-        let steps = (flops(&with_teacher(other, seed)?) / own.max(1.0)).round().max(1.0) as u64;
-        let mut longer = arm.clone();
-        longer.set.push(format!("train.steps={steps}"));
-        with_teacher(&longer, seed)
-    })?;
+    let student_cells = planner.students(&teacher_cells, |_, _| true)?;
     let results = run_all(&student_cells, shards, tasks, spec, options)?;
     for arm in gather(&spec.arms, &student_cells, &results, options.dir) {
         let teacher = arm.teacher.as_ref().and_then(|name| arms.iter().find(|other| other.is_teacher && other.name == *name));
@@ -84,6 +71,80 @@ pub fn run_cells(spec: &StudySpec, shards: &Shards, tasks: &[Task], options: &St
         arms.push(Arm { flops_with_teacher: in_all, ..arm });
     }
     Ok(arms)
+}
+
+/// One run of a study, by its arm's name and its seed, and the teachers that it needs: those that aren't there are trained first, and
+/// those that another process trains are waited for. Found when it is there, never repeated.
+///
+/// # Errors
+/// When the study has no such run, or a run fails.
+pub fn run_cell_of(
+    spec: &StudySpec,
+    shards: &Shards,
+    tasks: &[Task],
+    options: &StudyOptions,
+    (name, seed): (&str, u64),
+) -> Result<()> {
+    let planner = Planner { base: RunFile::parse(&spec.base, "the study's base")?, spec, shards, dir: options.dir };
+    let teacher_cells = planner.teachers()?;
+    if let Some(cell) = teacher_cells.iter().find(|cell| spec.teachers[cell.arm].name == name && cell.seed == seed) {
+        return run_cell(cell, shards, tasks, spec, options).map(|_| ());
+    }
+    let arm = spec.arms.iter().find(|arm| arm.name == name).filter(|_| spec.seeds.contains(&seed)).ok_or_else(|| {
+        Error::new(format!("the study has no run {name:?} with seed {seed}")).help("`upstill study ... --emit jobs` lists them")
+    })?;
+    // An arm that is given another's FLOPs is planned with that one's teacher too.
+    let other = arm.flops_of.as_ref().and_then(|name| spec.arms.iter().find(|other| other.name == *name));
+    let needed: Vec<&String> = [Some(arm), other].into_iter().flatten().filter_map(|arm| arm.teacher.as_ref()).collect();
+    for cell in &teacher_cells {
+        // Students learn from the first seed of a teacher.
+        if needed.contains(&&spec.teachers[cell.arm].name) && cell.seed == spec.teacher_seeds[0] {
+            train_cell(cell, shards, options)?;
+        }
+    }
+    for cell in planner.students(&teacher_cells, |arm, at| arm.name == name && at == seed)? {
+        run_cell(&cell, shards, tasks, spec, options)?;
+    }
+    Ok(())
+}
+
+/// Makes the plans of a study's runs.
+struct Planner<'a> {
+    base: RunFile,
+    spec: &'a StudySpec,
+    shards: &'a Shards,
+    dir: &'a Path,
+}
+
+impl Planner<'_> {
+    fn teachers(&self) -> Result<Vec<Cell>> {
+        let all = |_: &ArmSpec, _| true;
+        cells(&self.spec.teachers, &self.spec.teacher_seeds, self.dir, all, |arm, seed| self.plan(arm, seed, None))
+    }
+
+    /// Those that are wanted, when their teachers are trained.
+    fn students(&self, teachers: &[Cell], wanted: impl Fn(&ArmSpec, u64) -> bool) -> Result<Vec<Cell>> {
+        let spec = self.spec;
+        let dirs: BTreeMap<&str, &Path> =
+            teachers.iter().rev().map(|cell| (spec.teachers[cell.arm].name.as_str(), cell.dir.as_path())).collect();
+        let with_teacher = |arm: &ArmSpec, seed: u64| {
+            let teacher = arm.teacher.as_ref().map(|name| dirs.get(name.as_str()).copied().unwrap_or(Path::new(name)));
+            self.plan(arm, seed, teacher)
+        };
+        cells(&spec.arms, &spec.seeds, self.dir, wanted, |arm, seed| {
+            let Some(name) = &arm.flops_of else { return with_teacher(arm, seed) };
+            let other = spec.arms.iter().find(|other| other.name == *name).unwrap_or(arm);
+            let own = with_teacher(arm, seed)?.estimate().computed.total();
+            let steps = (flops(&with_teacher(other, seed)?) / own.max(1.0)).round().max(1.0) as u64;
+            let mut longer = arm.clone();
+            longer.set.push(format!("train.steps={steps}"));
+            with_teacher(&longer, seed)
+        })
+    }
+
+    fn plan(&self, arm: &ArmSpec, seed: u64, teacher: Option<&Path>) -> Result<Plan> {
+        plan_cell(&self.base, self.shards, arm, seed, teacher)
+    }
 }
 
 /// What a run costs.
@@ -115,10 +176,16 @@ fn plan_cell(base: &RunFile, shards: &Shards, arm: &ArmSpec, seed: u64, teacher:
     file.resolve(&facts).map_err(|error| error.at(format!("arm {:?}", arm.name)))
 }
 
-fn cells(arms: &[ArmSpec], seeds: &[u64], dir: &Path, plan: impl Fn(&ArmSpec, u64) -> Result<Plan>) -> Result<Vec<Cell>> {
+fn cells(
+    arms: &[ArmSpec],
+    seeds: &[u64],
+    dir: &Path,
+    wanted: impl Fn(&ArmSpec, u64) -> bool,
+    plan: impl Fn(&ArmSpec, u64) -> Result<Plan>,
+) -> Result<Vec<Cell>> {
     let mut out = Vec::new();
     for &seed in seeds {
-        for (index, arm) in arms.iter().enumerate() {
+        for (index, arm) in arms.iter().enumerate().filter(|(_, arm)| wanted(arm, seed)) {
             let plan = plan(arm, seed)?;
             let dir = dir.join("cells").join(plan.hash());
             out.push(Cell { arm: index, seed, name: format!("{} #{seed}", arm.name), dir, plan });
@@ -167,12 +234,42 @@ fn run_all(cells: &[Cell], shards: &Shards, tasks: &[Task], spec: &StudySpec, op
 
 fn run_cell(cell: &Cell, shards: &Shards, tasks: &[Task], spec: &StudySpec, options: &StudyOptions) -> Result<CellResult> {
     let found = cell.dir.join("summary.json").exists();
-    let run = RunOptions { dir: &cell.dir, resume: true, name: &cell.name, console: options.console, device: options.device };
-    let summary = train_run(&cell.plan, shards, &run)?;
+    let summary = train_cell(cell, shards, options)?;
+    let _lock = hold(cell, options)?;
     let scored = |own: LearnerPlan| Ok((own.name.clone(), score(cell, &own.name, tasks, spec, options.device)?));
     let scores = shown(&cell.plan).into_iter().map(scored).collect::<Result<_>>()?;
     options.console.cell_done(&cell.name, found);
     Ok(CellResult { summary, steps: read_steps(&cell.dir.join("steps.jsonl"))?, scores })
+}
+
+fn train_cell(cell: &Cell, shards: &Shards, options: &StudyOptions) -> Result<Summary> {
+    let _lock = hold(cell, options)?;
+    let run = RunOptions { dir: &cell.dir, resume: true, name: &cell.name, console: options.console, device: options.device };
+    train_run(&cell.plan, shards, &run)
+}
+
+/// Keeps other processes that share the study's folder off a cell for as long as the file is open; waits for one that has it.
+fn hold(cell: &Cell, options: &StudyOptions) -> Result<File> {
+    const POLL: Duration = Duration::from_secs(2);
+    let folder = options.dir.join("locks");
+    std::fs::create_dir_all(&folder).doing("create", &folder)?;
+    let path = folder.join(cell.plan.hash());
+    let file = File::create(&path).doing("create", &path)?;
+    let mut has_said = false;
+    loop {
+        match file.try_lock() {
+            Err(std::fs::TryLockError::WouldBlock) => {}
+            // Some file systems have no locks; then the user's care is what there is.
+            Ok(()) | Err(std::fs::TryLockError::Error(_)) => return Ok(file),
+        }
+        if interrupted() {
+            return Err(Error::interrupted(format!("stopped while another process runs {}", cell.name)));
+        }
+        if !std::mem::replace(&mut has_said, true) {
+            options.console.note(&format!("another process runs {}: waiting for it", cell.name));
+        }
+        std::thread::sleep(POLL);
+    }
 }
 
 /// `scores.json` of a cell, or `scores-NAME.json` for each of several models: fine-tuned scores, and the settings they were made with.

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use crate::batch::{BatchOptions, Batches, Masking, Split};
 use crate::config::{DataFacts, Facts, Plan, RunFile, TeacherFacts, Wanted};
-use crate::device::memory_bytes;
+use crate::device::memory_of;
 use crate::error::{Error, Result};
 use crate::model::ModelFolder;
 use crate::tokens::{Shards, Tokenizer, pocket_shards};
@@ -42,7 +42,7 @@ pub fn find_facts(wanted: &Wanted, shards: &Result<Shards>) -> Facts {
     };
     let tokenizer = shards.as_ref().ok().map(Shards::tokenizer);
     let teacher = wanted.teacher.as_ref().map(|from| teacher_facts(Path::new(from), tokenizer));
-    Facts { data, teacher, memory_bytes: memory_bytes() }
+    Facts { data, teacher, memory_bytes: memory_of(&wanted.device) }
 }
 
 fn data_facts(wanted: &Wanted, shards: &Shards) -> Result<DataFacts> {

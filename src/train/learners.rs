@@ -91,11 +91,13 @@ fn shape(model: &ModelPlan) -> BertShape {
 /// The plan's method, on a device without autodiff.
 pub(super) fn method(plan: &Plan, shards: &Shards, device: &Device) -> Result<Box<MaskedMethod>> {
     let data = masked_lm(plan, shards, device)?;
-    let (distill, steps) = (plan.distill.clone(), plan.train.steps);
+    let (distill, steps, precision) = (plan.distill.clone(), plan.train.steps, plan.runtime.precision);
     Ok(match (plan.method, teacher(plan, device)?) {
-        (MethodName::Cotrain, teacher) => Box::new(Cotrain::new(data, distill, plan.models.clone(), steps, teacher)),
-        (MethodName::Dwt, Some(teacher)) => Box::new(Dwt::new(data, distill, steps, teacher)),
-        _ => Box::new(standalone(data, distill, steps)),
+        (MethodName::Cotrain, teacher) => {
+            Box::new(Cotrain::new(data, distill, plan.models.clone(), steps, teacher).with_precision(precision))
+        }
+        (MethodName::Dwt, Some(teacher)) => Box::new(Dwt::new(data, distill, steps, teacher).with_precision(precision)),
+        _ => Box::new(standalone(data, distill, steps).with_precision(precision)),
     })
 }
 

@@ -5,6 +5,8 @@ mod facts;
 mod finetune;
 mod interrupt;
 mod learners;
+mod memory;
+mod numbers;
 mod run;
 mod seeds;
 pub mod transfer;
@@ -13,7 +15,9 @@ mod trial;
 use std::collections::BTreeMap;
 use std::time::Instant;
 
+use burn::module::Module;
 use burn::optim::{GradientsAccumulator, GradientsParams};
+use burn::tensor::Tensor;
 
 pub use card::{model_card, run_of};
 pub use facts::{find_facts, open_shards, plan_run};
@@ -25,11 +29,12 @@ pub use seeds::{SeedScores, Settings as FinetuneSettings, checkpoint_scores_fold
 pub use trial::trial_speed;
 
 use crate::config::{MODEL, Schedule, TrainPlan};
-use crate::error::{Error, Result};
-use crate::log::{ModelRecord, SoftRecord, StepRecord};
-use crate::methods::{BatchSize, HeldOut, Method, ModelLoss, Settings, SoftSettings};
+use crate::error::Result;
+use crate::log::{ModelRecord, StepRecord};
+use crate::methods::{BatchSize, HeldOut, Method, Settings};
 use crate::model::Dropout;
-use crate::optim::{Optimizer, global_norm, scale};
+use crate::optim::{Guard, Optimizer, global_norm, scale, squared_norm};
+use numbers::{Norms, Parts, Unread, refuse_if_not_finite};
 
 /// A model being trained, with all that is its own.
 pub struct Learner<M> {
@@ -93,11 +98,31 @@ pub enum Flow {
 /// When a step isn't finite, or `observe` or an evaluation fails.
 pub fn fit<M: Method + ?Sized>(
     method: &M,
-    mut learners: Vec<Learner<M::Model>>,
+    learners: Vec<Learner<M::Model>>,
     options: &FitOptions,
     mut observe: impl FnMut(&StepRecord, &[Learner<M::Model>]) -> Result<Flow>,
 ) -> Result<Vec<Learner<M::Model>>> {
+    fit_ahead(method, learners, options, 1, |records, learners| observe(&records[0], learners))
+}
+
+/// [`fit`] for a GPU that is kept busy: `observe` sees the records of up to `ahead` steps at once, and the learners as they are
+/// after the last of them. It sees them at once where an evaluation or a checkpoint is due, so that both belong to their step.
+///
+/// Where a [`Guard`] is to be had, nothing is read back in between; a step that wasn't finite is then found up to `ahead` steps
+/// later, and none of those has moved a weight.
+///
+/// # Errors
+/// As [`fit`].
+pub fn fit_ahead<M: Method + ?Sized>(
+    method: &M,
+    mut learners: Vec<Learner<M::Model>>,
+    options: &FitOptions,
+    ahead: usize,
+    mut observe: impl FnMut(&[StepRecord], &[Learner<M::Model>]) -> Result<Flow>,
+) -> Result<Vec<Learner<M::Model>>> {
     let train = options.train;
+    let mut guard = guard(&learners);
+    let mut unread: Vec<Unread> = Vec::new();
     for (step, batch) in (options.done..).zip(method.batches(options.done, train.steps)) {
         let started = Instant::now();
         let at = method.settings(step);
@@ -109,45 +134,84 @@ pub fn fit<M: Method + ?Sized>(
         let models: Vec<&M::Model> = learners.iter().map(|learner| &learner.model).collect();
         let parts = method.split(&batch, options.micro_batch);
         let (losses, gradients) = accumulate(method, &models, &parts, &at, whole, &mut dropout);
-        let norms: Vec<f64> = models.iter().zip(&gradients).map(|(model, gradients)| global_norm(*model, gradients)).collect();
         let names: Vec<&str> = learners.iter().map(|learner| learner.name.as_str()).collect();
-        refuse_if_not_finite(step, &names, &losses, &norms)?;
-
-        for (((learner, gradients), norm), lr) in learners.iter_mut().zip(gradients).zip(&norms).zip(&lr) {
-            let gradients = match learner.clip > 0.0 && *norm > learner.clip {
-                true => scale(&learner.model, gradients, learner.clip / norm),
-                false => gradients,
+        let this = match &mut guard {
+            Some(guard) => {
+                let squares = models.iter().zip(&gradients).map(|(model, gradients)| squared_norm(*model, gradients)).collect();
+                let squares = Tensor::cat(squares, 0);
+                *guard = guard.after(&Tensor::cat(losses.iter().map(Parts::total).collect(), 0), &squares);
+                Unread::new(step, started, at, lr, whole, losses, Norms::Squares(squares))
+            }
+            None => {
+                let norms = models.iter().zip(&gradients).map(|(model, gradients)| global_norm(*model, gradients)).collect();
+                let this = Unread::new(step, started, at, lr, whole, losses, Norms::Host(norms));
+                refuse_if_not_finite(step, &names, &this.read()?)?;
+                this
+            }
+        };
+        for (place, (learner, gradients)) in learners.iter_mut().zip(gradients).enumerate() {
+            let gradients = match this.norm(place) {
+                Some(norm) if learner.clip > 0.0 && norm > learner.clip => scale(&learner.model, gradients, learner.clip / norm),
+                _ => gradients,
             };
-            learner.model = learner.optimizer.step(*lr, learner.model.clone(), gradients);
+            let guard = guard.as_ref().map(|guard| guard.model(place));
+            learner.model = learner.optimizer.step(this.lr[place], learner.model.clone(), gradients, guard);
         }
+        unread.push(this);
 
-        let seconds = started.elapsed().as_secs_f64();
         let (done, last) = (step + 1, step + 1 == train.steps);
-        let due = last || train.evaluate_every > 0 && done.is_multiple_of(train.evaluate_every);
-        let held_out = match due {
+        let evaluates = last || train.evaluate_every > 0 && done.is_multiple_of(train.evaluate_every);
+        if unread.len() < ahead && !evaluates && !done.is_multiple_of(train.checkpoint_every) {
+            continue;
+        }
+        let records = records(method, &learners, std::mem::take(&mut unread), evaluates)?;
+        if observe(&records, &learners)? == Flow::Stop {
+            break;
+        }
+    }
+    Ok(learners)
+}
+
+/// A guard, where losses are worth not reading at every step.
+fn guard<M: Module>(learners: &[Learner<M>]) -> Option<Guard> {
+    let device = learners.first()?.model.devices().into_iter().next()?.inner();
+    let optimizers: Vec<_> = learners.iter().map(|learner| &learner.optimizer).collect();
+    let clips: Vec<f64> = learners.iter().map(|learner| learner.clip).collect();
+    Guard::of(&device, &optimizers, &clips)
+}
+
+/// Reads the numbers of these steps; the last of them is where the learners are, and may be evaluated.
+fn records<M: Method + ?Sized>(
+    method: &M,
+    learners: &[Learner<M::Model>],
+    unread: Vec<Unread>,
+    evaluates: bool,
+) -> Result<Vec<StepRecord>> {
+    let names: Vec<&str> = learners.iter().map(|learner| learner.name.as_str()).collect();
+    let mut read = Vec::new();
+    for this in &unread {
+        let found = this.read()?;
+        refuse_if_not_finite(this.step, &names, &found)?;
+        read.push(found);
+    }
+    let seconds = unread.first().map_or(0.0, |first| first.started.elapsed().as_secs_f64());
+    let tokens: usize = unread.iter().map(|this| this.whole.tokens).sum();
+    let tokens_per_s = tokens as f64 / seconds.max(1e-9);
+    let count = unread.len();
+    let mut out = Vec::new();
+    for (place, (this, found)) in unread.iter().zip(&read).enumerate() {
+        let held_out = match evaluates && place + 1 == count {
             true => {
                 let models: Vec<&M::Model> = learners.iter().map(|learner| &learner.model).collect();
                 method.held_out(&models)?
             }
             false => HeldOut::default(),
         };
-        let own = |place: usize| ModelRecord {
-            name: learners[place].name.clone(),
-            loss: losses[place].total,
-            loss_hard: losses[place].hard,
-            alpha_hard: at[place].alpha_hard,
-            from: soft_records(&at[place], &losses[place].soft),
-            lr: lr[place],
-            grad_norm: norms[place],
-            held_out_loss: held_out.losses.get(place).copied(),
-        };
-        let models: Vec<ModelRecord> = (0..learners.len()).map(own).collect();
-        let record = record(step, models, held_out.agreement, whole.tokens as f64 / seconds.max(1e-9));
-        if observe(&record, &learners)? == Flow::Stop {
-            break;
-        }
+        let own = |(at, name): (usize, &&str)| this.model_record(at, name, found, held_out.losses.get(at).copied());
+        let models = names.iter().enumerate().map(own).collect();
+        out.push(record(this.step, models, held_out.agreement, tokens_per_s));
     }
-    Ok(learners)
+    Ok(out)
 }
 
 /// One model's record is the run's; of several, each has its own and the first's stand above.
@@ -171,26 +235,7 @@ fn record(step: u64, models: Vec<ModelRecord>, agreement: BTreeMap<String, f64>,
     }
 }
 
-fn soft_records(at: &Settings, losses: &[Option<f64>]) -> Vec<SoftRecord> {
-    let record = |(soft, loss): (&SoftSettings, &Option<f64>)| SoftRecord {
-        name: soft.from.clone(),
-        loss_soft: *loss,
-        alpha_soft: soft.alpha,
-        temperature: soft.temperature,
-    };
-    at.soft.iter().zip(losses).map(record).collect()
-}
-
-/// A step's losses of one model, on the host.
-#[derive(Debug, Clone, Default)]
-struct HostLoss {
-    total: f64,
-    hard: f64,
-    /// In the order of the model's settings.
-    soft: Vec<Option<f64>>,
-}
-
-/// Losses and gradients of every model, summed over the parts of a batch.
+/// Losses and gradients of every model, over the parts of a batch; gradients are summed.
 fn accumulate<M: Method + ?Sized>(
     method: &M,
     models: &[&M::Model],
@@ -198,43 +243,16 @@ fn accumulate<M: Method + ?Sized>(
     at: &[Settings],
     whole: BatchSize,
     dropout: &mut [Dropout],
-) -> (Vec<HostLoss>, Vec<GradientsParams>) {
-    let mut sums: Vec<HostLoss> =
-        at.iter().map(|at| HostLoss { soft: vec![None; at.soft.len()], ..HostLoss::default() }).collect();
+) -> (Vec<Parts>, Vec<GradientsParams>) {
+    let mut sums: Vec<Parts> = models.iter().map(|_| Parts::default()).collect();
     let mut accumulators: Vec<_> = models.iter().map(|_| GradientsAccumulator::<M::Model>::new()).collect();
     for part in parts {
         let losses = method.losses(models, part, at, whole, dropout);
         for (((model, loss), sum), accumulator) in models.iter().zip(losses).zip(&mut sums).zip(&mut accumulators) {
-            let ModelLoss { total, hard, soft } = loss;
-            sum.total += read(total.clone());
-            sum.hard += read(hard);
-            for (sum, soft) in sum.soft.iter_mut().zip(soft) {
-                *sum = soft.map(|soft| sum.unwrap_or(0.0) + read(soft)).or(*sum);
-            }
+            let total = loss.total.clone();
+            sum.add(loss);
             accumulator.accumulate(model, GradientsParams::from_grads(total.backward(), *model));
         }
     }
     (sums, accumulators.iter_mut().map(GradientsAccumulator::grads).collect())
-}
-
-fn read(scalar: burn::tensor::Tensor<1>) -> f64 {
-    f64::from(scalar.into_scalar::<f32>())
-}
-
-fn refuse_if_not_finite(step: u64, names: &[&str], losses: &[HostLoss], norms: &[f64]) -> Result<()> {
-    for ((name, loss), norm) in names.iter().zip(losses).zip(norms) {
-        if !loss.total.is_finite() || !norm.is_finite() {
-            let soft: Vec<String> = loss.soft.iter().flatten().map(f64::to_string).collect();
-            let of = if names.len() > 1 { format!(" for {name}") } else { String::new() };
-            return Err(Error::new(format!(
-                "step {} is not finite{of} (loss {}, hard {}, soft {}, gradient norm {norm}); no weight was moved",
-                step + 1,
-                loss.total,
-                loss.hard,
-                if soft.is_empty() { "none".to_owned() } else { soft.join(" and ") },
-            ))
-            .help("lower the learning rate, lengthen the warm-up, or clip harder; then go on from the last checkpoint with --resume"));
-        }
-    }
-    Ok(())
 }

@@ -7,10 +7,11 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use serde::{Deserialize, Serialize};
 
 use super::learners::{learners, method, model_folder, optimizer_file, restored};
-use super::{FitOptions, Flow, Learner, fit, interrupted};
+use super::memory::with_fewer_rows;
+use super::{FitOptions, Flow, Learner, fit_ahead, interrupted};
 use crate::checkpoint::{Checkpoints, LastWhole, State};
 use crate::config::{MODEL, Plan};
-use crate::device::Device;
+use crate::device::{Device, DeviceKind};
 use crate::error::{Error, IoContext, Result};
 use crate::files::{write_folder, write_text};
 use crate::log::{Console, ModelRecord, ModelSummary, RunLog, StepRecord, Summary};
@@ -30,6 +31,9 @@ pub struct RunOptions<'a> {
     /// What it runs on.
     pub device: &'a Device,
 }
+
+/// Steps that a GPU is given before the host waits for their losses.
+const AHEAD: usize = 16;
 
 /// One stretch of a run between a start and an end: an entry of `run.json`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -73,12 +77,32 @@ pub fn train_run(plan: &Plan, shards: &Shards, options: &RunOptions) -> Result<S
 /// [`train_run`] on the threads of the caller's pool.
 fn train_here(plan: &Plan, shards: &Shards, options: &RunOptions) -> Result<Summary> {
     let dir = options.dir;
+    options.device.must_have(plan.runtime.precision)?;
     claim(dir, plan, options.resume)?;
     let _lock = lock(dir)?;
     if let Some(summary) = finished(dir)? {
         options.console.note(&format!("{} is finished already ({} steps)", dir.display(), summary.steps));
         return Ok(summary);
     }
+    let rows = plan.runtime.micro_batch.min(plan.train.batch).max(1);
+    let mut resumes = options.resume;
+    with_fewer_rows(
+        rows,
+        |note| options.console.note(note),
+        |rows| {
+            let mut plan = plan.clone();
+            plan.runtime.micro_batch = rows;
+            let resumed = std::mem::replace(&mut resumes, true);
+            // What an attempt before has left.
+            options.device.handle.memory_cleanup();
+            stretch(&plan, shards, &RunOptions { resume: resumed, ..*options })
+        },
+    )
+}
+
+/// From the last checkpoint, or from the beginning, to the end.
+fn stretch(plan: &Plan, shards: &Shards, options: &RunOptions) -> Result<Summary> {
+    let dir = options.dir;
     let checkpoints = Checkpoints::of_run(dir);
     let LastWhole { found: last, damaged } = checkpoints.last_whole()?;
     damaged.iter().for_each(|line| options.console.note(line));
@@ -120,8 +144,11 @@ fn train_here(plan: &Plan, shards: &Shards, options: &RunOptions) -> Result<Summ
         stopped: false,
     };
     let method = method(plan, shards, &plain)?;
-    let fit_options = FitOptions { train: &plan.train, micro_batch: plan.runtime.micro_batch.min(plan.train.batch).max(1), done };
-    let trained = fit(method.as_ref(), learners, &fit_options, |record, learners| keeper.observe(record, learners));
+    let fit_options = FitOptions { train: &plan.train, micro_batch: plan.runtime.micro_batch, done };
+    // Reading a number from a CPU costs nothing; from a GPU it waits for all that was asked before.
+    let ahead = if options.device.kind == DeviceKind::Cpu { 1 } else { AHEAD };
+    let trained =
+        fit_ahead(method.as_ref(), learners, &fit_options, ahead, |records, learners| keeper.observe(records, learners));
 
     let Keeper { log, started, session_tokens, last, stopped, .. } = keeper;
     let session = info.sessions.last_mut().expect("pushed above");
@@ -260,11 +287,15 @@ struct Keeper<'a> {
 }
 
 impl Keeper<'_> {
-    fn observe(&mut self, record: &StepRecord, learners: &[Learner<BertForMaskedLm>]) -> Result<Flow> {
+    /// Takes records of steps; the learners are as after the last.
+    fn observe(&mut self, records: &[StepRecord], learners: &[Learner<BertForMaskedLm>]) -> Result<Flow> {
         let train = &self.plan.train;
+        for record in records {
+            self.log.record(record)?;
+            self.session_tokens += self.plan.data.tokens_per_row * train.batch as f64;
+        }
+        let record = records.last().expect("a step at least");
         let done = record.step + 1;
-        self.log.record(record)?;
-        self.session_tokens += self.plan.data.tokens_per_row * train.batch as f64;
         self.last = Some(record.clone());
         self.stopped = interrupted() && done < train.steps;
         let due = done == train.steps || done.is_multiple_of(train.checkpoint_every);

@@ -2,9 +2,10 @@
 //! of slots that fit a binding. Where the logits come as factors, burn's matrix products make a chunk of them and take its
 //! gradient back.
 
-use burn::backend::wgpu::{CubeBackend, CubeTensor};
-use burn::tensor::{Device, Tensor};
+use burn::tensor::{DType, Device, FloatDType, Tensor};
+use burn_cubecl::CubeBackend;
 use burn_cubecl::kernel::into_contiguous;
+use burn_cubecl::tensor::CubeTensor;
 use cubecl::ir::{ElemType, UIntKind, metadata::Info};
 use cubecl::prelude::{
     AddressType, CubeCount, CubeDim, ExecutionMode, KernelDefinition, KernelId, KernelMetadata, KernelSettings, Scope,
@@ -13,10 +14,13 @@ use cubecl::server::KernelArguments;
 use cubecl::{CubeKernel, PrecompiledSource};
 
 use super::dwt_loss::DwtLoss;
-use super::{Form, Found, Logits, Targets, cube};
+use super::{Form, Found, Logits, Targets, cube, in_f32};
+use crate::device::is_cuda;
 
 /// What every WebGPU device can bind.
 const BINDING_BYTES: usize = 128 << 20;
+/// A chunk of logits where nothing limits a binding: large products, and still far less than all of a batch's.
+const CUDA_BYTES: usize = 512 << 20;
 /// Workgroups that every WebGPU device can launch in one dimension.
 const GROUPS: usize = 65_535;
 /// The shader's own constant; a test holds it to it.
@@ -38,7 +42,8 @@ pub(super) fn dwt_loss(
 ) -> Found {
     let ([m, v], device) = (student.dims(), student.device());
     let teacher = loss.alpha_soft.map(|_| teacher.expect("a soft loss has a teacher"));
-    let chunk = (BINDING_BYTES / (4 * v.max(1))).clamp(1, GROUPS);
+    let bytes = if is_cuda(&device) { CUDA_BYTES } else { BINDING_BYTES };
+    let chunk = (bytes / (4 * v.max(1))).clamp(1, GROUPS);
     let mut losses_2 = Tensor::<1>::zeros([2], &device);
     let mut gradients: Vec<Logits> = Vec::new();
     for from in (0..m).step_by(chunk) {
@@ -53,14 +58,24 @@ pub(super) fn dwt_loss(
             gradients.push(match student {
                 Logits::Whole(_) => Logits::Whole(gradient_cv),
                 Logits::Factors { hidden_md, words_vd, .. } => Logits::Factors {
-                    words_vd: gradient_cv.clone().transpose().matmul(hidden_md),
                     bias_v: gradient_cv.clone().sum_dim(0).squeeze_dim::<1>(0),
-                    hidden_md: gradient_cv.matmul(words_vd),
+                    // Products in the numbers of their factors; what is summed over chunks is f32.
+                    words_vd: in_f32(like(&gradient_cv, &hidden_md).transpose().matmul(hidden_md)),
+                    hidden_md: like(&gradient_cv, &words_vd).matmul(words_vd),
                 },
             });
         }
     }
     Found { hard: losses_2.clone().narrow(0, 0, 1), soft: losses_2.narrow(0, 1, 1), gradient: gradients.into_iter().reduce(join) }
+}
+
+/// `x` in the numbers of `factor`.
+fn like(x: &Tensor<2>, factor: &Tensor<2>) -> Tensor<2> {
+    match factor.dtype() {
+        DType::BF16 => x.clone().cast(FloatDType::BF16),
+        DType::F16 => x.clone().cast(FloatDType::F16),
+        _ => x.clone(),
+    }
 }
 
 /// The gradient of two chunks: that of their slots side by side, that of decoder and bias added up.

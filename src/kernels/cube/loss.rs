@@ -4,7 +4,7 @@
 use cubecl::prelude::*;
 
 /// Invocations a slot.
-pub(super) const UNITS: u32 = 256;
+pub(in super::super) const UNITS: u32 = 256;
 /// Halvings from [`UNITS`] to 1.
 const LEVELS: u32 = 8;
 
@@ -23,7 +23,7 @@ fn below(x: f32, largest: f32) -> f32 {
 /// Weighted losses `[m, 2]` and the gradient `[m, v]`. One cube a slot, in any arrangement of cubes.
 #[cube(launch)]
 #[expect(clippy::too_many_arguments, reason = "a kernel has buffers and numbers, no structs of them")]
-pub(super) fn dwt_loss_kernel(
+pub(in super::super) fn dwt_loss_kernel(
     student_mv: &[f32],
     teacher_mv: &[f32],
     labels_m: &[i32],

@@ -1,0 +1,64 @@
+#!/usr/bin/env bash
+# The whole CUDA measurement, unattended, in under 10 minutes: does it train, do losses agree with the CPU's, and how fast beside
+# PyTorch and beside Vulkan. Needs the NVIDIA driver and a binary built with --features cuda; python3 with PyTorch is used where it is.
+#
+#   examples/cuda.sh [UPSTILL] [FOLDER]        the binary (upstill), and where results go (cuda-results)
+#
+# Each stage has a limit of its own, and one that fails does not stop the next: FOLDER/summary.txt says how each went, with its
+# seconds; every stage has NAME.json or NAME.txt, and NAME.log with what it said.
+set -uo pipefail
+upstill=${1:-upstill}
+out=${2:-cuda-results}
+python=${UPSTILL_PYTHON:-python3}
+device=${UPSTILL_DEVICE:-cuda}
+budget=${BUDGET_S:-570} # seconds for everything
+mkdir -p "$out/profile"
+out=$(realpath "$out")
+upstill=$(realpath "$(command -v "$upstill" || echo "$upstill")")
+# Kernels are tuned once, and what was found is kept for the stages that follow.
+export UPSTILL_KERNEL_CACHE=${UPSTILL_KERNEL_CACHE:-$out/kernels}
+unset UPSTILL_KERNELS
+began=$SECONDS
+: > "$out/summary.txt"
+
+# stage NAME LIMIT ENDING COMMAND...
+stage() {
+  local name=$1 limit=$2 ending=$3 left started code
+  shift 3
+  left=$((budget - (SECONDS - began)))
+  if ((left < 5)); then
+    echo "$name: not run, no time left" | tee -a "$out/summary.txt"
+    return
+  fi
+  started=$SECONDS
+  timeout --kill-after=5 $((limit < left ? limit : left)) "$@" > "$out/$name.$ending" 2> "$out/$name.log"
+  code=$?
+  case $code in
+    0) echo "$name: ok, $((SECONDS - started)) s" ;;
+    124 | 137) echo "$name: stopped at its limit, $((SECONDS - started)) s" ;;
+    *) echo "$name: FAILED with $code, $((SECONDS - started)) s: $(grep -m1 -E 'error|panicked' "$out/$name.log" | cut -c1-160)" ;;
+  esac | tee -a "$out/summary.txt"
+}
+
+stage machine 20 txt sh -c 'nvidia-smi; nvidia-smi -q -d CLOCK | head -40; uname -a; nproc; free -g; exit 0'
+stage python 60 txt "$python" -c 'import torch; print(torch.__version__, torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU")'
+
+# Does it run at all, and is it right?
+stage doctor 60 json "$upstill" doctor --device "$device" --json
+stage agree-f32 90 json "$upstill" bench agree --device "$device" --precision f32 --json
+stage agree-bf16 60 json "$upstill" bench agree --device "$device" --precision bf16 --json
+
+# How fast, the paper's pair: the most important first.
+against=(--against pytorch --python "$python" --json)
+stage step-bf16 130 json "$upstill" bench step --paper --device "$device" --precision bf16 --form fused --rounds 5 "${against[@]}"
+stage step-f32 100 json "$upstill" bench step --paper --device "$device" --precision f32 --form fused --rounds 3 "${against[@]}"
+stage loss 60 json "$upstill" bench loss --slots 2560 --width 768 --device "$device" --rounds 5 --no-step --python "$python" --json
+# A real run: its log, its checkpoints, its held-out loss.
+stage train 60 txt "$upstill" study --size small --device "$device" --out "$out/study"
+# Where a step's time goes, kernel by kernel (cubecl waits for each, so the sum is more than a step).
+printf '[profiling.logger]\nlevel = "basic"\nfile = "%s"\n' "$out/profile/kernels.log" > "$out/profile/cubecl.toml"
+stage profile 45 json env -C "$out/profile" "$upstill" bench step --paper --device "$device" --precision bf16 --form fused --rounds 1 --against nothing --json
+# The same card through Vulkan, in f32; and burn's own operations.
+stage step-vulkan 60 json "$upstill" bench step --paper --rows 32 --device wgpu --precision f32 --form fused --rounds 1 --against nothing --json
+stage step-composed 60 json "$upstill" bench step --paper --rows 32 --device "$device" --precision bf16 --form composed --rounds 1 --against nothing --json
+echo "total: $((SECONDS - began)) s" | tee -a "$out/summary.txt"

@@ -1,0 +1,91 @@
+//! Whether a device trains as the CPU does: the same small run on both, step by step.
+
+use serde::Serialize;
+
+use super::step::made_up;
+use crate::batch::{BatchOptions, Batches, Masking, Split};
+use crate::config::{Precision, Rows};
+use crate::device::Device;
+use crate::error::Result;
+use crate::kernels::Form;
+use crate::methods::{Dwt, MaskedLm, ModelTeacher};
+use crate::model::BertShape;
+use crate::train::{FitOptions, Flow, Learner, fit_ahead};
+
+/// A run's losses beside the CPU's in f32.
+#[derive(Debug, Clone, Serialize)]
+pub struct Agreement {
+    /// The form of the device's operations.
+    pub form: &'static str,
+    /// The numbers of its products.
+    pub precision: &'static str,
+    /// The device.
+    pub device: String,
+    /// The CPU's loss of each step.
+    pub cpu: Vec<f64>,
+    /// The device's.
+    pub losses: Vec<f64>,
+    /// The largest difference of a step's losses over the CPU's.
+    pub off: f64,
+    /// What is allowed.
+    pub allowed: f64,
+}
+
+/// Trains a student of 2 layers, 64 wide, with a teacher of 1 layer and with dropout, for `steps` steps: on the CPU in f32, and on
+/// `device` in every form that it has. `note` is told of each as it is done.
+///
+/// # Errors
+/// When the device doesn't have the precision, or a step isn't finite.
+pub fn agree(device: &Device, precision: Precision, steps: u64, mut note: impl FnMut(String)) -> Result<Vec<Agreement>> {
+    device.must_have(precision)?;
+    let cpu = curve(&Device::cpu("the other side"), Form::Fused, Precision::F32, steps)?;
+    let allowed = match precision {
+        // TF32 keeps 11 bits of a factor, 2^-11 = 5e-4 each; without it this is far below.
+        Precision::F32 => 5e-3,
+        // 8 bits, 2^-8 = 4e-3 each, and the curves part a little with every step.
+        Precision::Bf16 | Precision::F16 => 2e-2,
+    };
+    let mut of_form = |form: &Form| {
+        let losses = curve(device, *form, precision, steps)?;
+        let off: f64 = cpu.iter().zip(&losses).map(|(cpu, found)| (cpu - found).abs() / cpu).fold(0.0, f64::max);
+        note(format!("{} in {precision}: off by {off:.1e} at most ({allowed:.0e} allowed)", form.word()));
+        Ok(Agreement {
+            form: form.word(),
+            precision: precision.word(),
+            device: device.to_string(),
+            cpu: cpu.clone(),
+            losses,
+            off,
+            allowed,
+        })
+    };
+    Form::all_on(&device.handle).iter().map(&mut of_form).collect()
+}
+
+/// The losses of a run's steps.
+fn curve(device: &Device, form: Form, precision: Precision, steps: u64) -> Result<Vec<f64>> {
+    const VOCAB: usize = 997;
+    const LENGTH: usize = 64;
+    let (shards, plan) = made_up(VOCAB, steps)?;
+    let options = BatchOptions { layout: Rows::Packed, length: LENGTH, batch: 16, seed: 1, masking: Masking::default() };
+    let data = MaskedLm {
+        train: Batches::new(&shards, Split::Train, options)?,
+        held_out: Batches::new(&shards, Split::HeldOut, options)?,
+        evaluate_rows: 1,
+        device: device.handle.clone(),
+    };
+    let shape = |layers| BertShape::new(VOCAB, 64, layers, 2, LENGTH);
+    let teacher = ModelTeacher::new(shape(1).init(2, 0.1, &device.handle));
+    let method =
+        Dwt::new(data, plan.distill.clone(), plan.train.steps, Box::new(teacher)).with_form(form).with_precision(precision);
+    let student = shape(2).init(1, 0.02, &device.handle.clone().autodiff());
+    let learner = Learner::new(student, &plan.train, 0.1, 1);
+    let mut losses = Vec::new();
+    let options = FitOptions { train: &plan.train, micro_batch: 16, done: 0 };
+    fit_ahead(&method, vec![learner], &options, 5, |records, _| {
+        losses.extend(records.iter().map(|record| record.loss));
+        Ok(if losses.len() as u64 >= steps { Flow::Stop } else { Flow::Continue })
+    })?;
+    losses.truncate(steps as usize);
+    Ok(losses)
+}

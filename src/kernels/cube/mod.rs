@@ -1,0 +1,82 @@
+//! Kernels in CubeCL, for every GPU runtime: CUDA, Vulkan, Metal, WebGPU. Each file has a kernel, its launch, and its gradient.
+
+mod adam;
+mod dropout;
+mod gelu;
+mod link;
+mod loss;
+mod norm;
+mod reduce;
+mod rows;
+mod shares;
+
+use burn::tensor::{DType, Device, Tensor, TensorData};
+use burn_cubecl::CubeBackend;
+use burn_cubecl::kernel::into_contiguous;
+use burn_cubecl::ops::numeric::empty_device_contiguous_dtype;
+use burn_cubecl::tensor::CubeTensor;
+use cubecl::prelude::{CubeCount, CubeDim};
+
+pub(crate) use adam::{adam, guard};
+pub(super) use dropout::{can_draw, factors};
+pub(super) use gelu::gelu;
+pub(super) use loss::{UNITS, dwt_loss_kernel};
+pub(super) use norm::norm;
+pub(super) use rows::rows;
+pub(super) use shares::shares;
+
+/// Invocations of a cube; WebGPU has at least as many.
+const WIDE: u32 = 256;
+/// Cubes that every WebGPU device can launch in one dimension.
+const MOST_CUBES: u32 = 65_535;
+
+/// A tensor's values on the GPU, contiguous and outside any graph.
+fn on_gpu<const D: usize>(x: &Tensor<D>) -> CubeTensor {
+    let x = if x.device().is_autodiff() { x.clone().inner() } else { x.clone() };
+    into_contiguous(x.try_into_primitive::<CubeBackend>().expect("a GPU's tensor"))
+}
+
+/// The same of whole numbers.
+fn ints_on_gpu(x: &Tensor<1, burn::tensor::Int>) -> CubeTensor {
+    into_contiguous(x.clone().try_into_primitive::<CubeBackend>().expect("a GPU's tensor"))
+}
+
+/// Contiguous memory to be written, f32, on the device of `like`.
+fn empty<const D: usize>(shape: [usize; D], like: &CubeTensor) -> CubeTensor {
+    empty_of(shape, DType::F32, like)
+}
+
+/// The same in other numbers.
+fn empty_of<const D: usize>(shape: [usize; D], dtype: DType, like: &CubeTensor) -> CubeTensor {
+    empty_device_contiguous_dtype(like.client.clone(), like.device.clone(), shape.into(), dtype)
+}
+
+/// Memory for as many of the same numbers.
+fn like(x: &CubeTensor) -> CubeTensor {
+    empty_device_contiguous_dtype(x.client.clone(), x.device.clone(), x.meta.shape().clone(), x.dtype)
+}
+
+/// Memory for one of the same numbers: stands for a buffer that a kernel doesn't use.
+fn like_one(x: &CubeTensor) -> CubeTensor {
+    empty_of([1], x.dtype, x)
+}
+
+fn tensor<const D: usize>(x: CubeTensor) -> Tensor<D> {
+    Tensor::from_primitive::<CubeBackend>(x)
+}
+
+/// Cubes for this many units of work, in an arrangement that every device can launch, and units a cube.
+fn cubes(units: usize) -> (CubeCount, CubeDim) {
+    let cubes = u32::try_from(units.div_ceil(WIDE as usize)).expect("a tensor has fewer elements").max(1);
+    (arranged(cubes), CubeDim::new_1d(WIDE))
+}
+
+/// As many cubes, or a few more.
+fn arranged(cubes: u32) -> CubeCount {
+    let rows = cubes.div_ceil(MOST_CUBES).max(1);
+    CubeCount::Static(cubes.div_ceil(rows), rows, 1)
+}
+
+fn upload(values: &[i32], device: &Device) -> Tensor<1, burn::tensor::Int> {
+    Tensor::from_data(TensorData::new(values.to_vec(), [values.len()]), device)
+}

@@ -1,0 +1,201 @@
+//! What attention does between its two products: scores to shares, among the positions of a sentence, with dropout; a cube a query.
+
+use burn::backend::cubecl::dtype_to_storage_type;
+use burn::tensor::{Int, Tensor};
+use burn_cubecl::tensor::CubeTensor;
+use cubecl::ir::ElemType;
+use cubecl::prelude::*;
+
+use super::super::dropout::Mask;
+use super::dropout::factor;
+use super::link::{GpuBackward, PARENTS, with_gradient};
+use super::norm::Drawn;
+use super::reduce::{largest, sum};
+
+/// Softmax over the keys of a query's own segment; those of others get 0.
+#[cube(launch)]
+#[expect(clippy::too_many_arguments, reason = "a kernel has buffers and numbers, no structs of them")]
+fn shares_kernel<F: Float>(
+    scores: &[F],
+    segments_bs: &[i32],
+    shares: &mut [F],
+    out: &mut [F],
+    rows: u32,
+    s: u32,
+    heads: u32,
+    scale: f32,
+    key_low: u32,
+    key_high: u32,
+    dropped_below: u32,
+    kept: f32,
+    #[comptime] has_dropout: bool,
+    #[comptime] units: u32,
+    #[define(F)] _dtype: ElemType,
+) {
+    let row = CUBE_POS;
+    if row >= rows as usize {
+        terminate!();
+    }
+    let s = s as usize;
+    let start = row * s;
+    let first = row / (heads as usize * s) * s;
+    let mine = segments_bs[first + row % s];
+    let lane = UNIT_POS as usize;
+    let step = units as usize;
+
+    let mut highest = f32::new(-3.0e38);
+    let mut i = lane;
+    while i < s {
+        let score = f32::cast_from(scores[start + i]) * scale;
+        highest = select(segments_bs[first + i] == mine, max(highest, score), highest);
+        i += step;
+    }
+    let highest = largest(highest, units);
+    let mut total = f32::new(0.0);
+    let mut i = lane;
+    while i < s {
+        let fall = max(f32::cast_from(scores[start + i]) * scale - highest, -87.0f32);
+        // Of other segments a score may be far above: nothing of it is used.
+        total += select(segments_bs[first + i] == mine, min(fall, 0.0f32).exp(), 0.0f32);
+        i += step;
+    }
+    let whole = 1.0f32 / sum(total, units);
+    let mut i = lane;
+    while i < s {
+        let fall = max(f32::cast_from(scores[start + i]) * scale - highest, -87.0f32);
+        let share = select(segments_bs[first + i] == mine, min(fall, 0.0f32).exp() * whole, 0.0f32);
+        shares[start + i] = F::cast_from(share);
+        if has_dropout {
+            out[start + i] = F::cast_from(share * factor(key_low, key_high, start + i, dropped_below, kept));
+        }
+        i += step;
+    }
+}
+
+#[cube(launch)]
+#[expect(clippy::too_many_arguments, reason = "a kernel has buffers and numbers, no structs of them")]
+fn shares_backward_kernel<F: Float>(
+    above: &[F],
+    shares: &[F],
+    of_scores: &mut [F],
+    rows: u32,
+    s: u32,
+    scale: f32,
+    key_low: u32,
+    key_high: u32,
+    dropped_below: u32,
+    kept: f32,
+    #[comptime] has_dropout: bool,
+    #[comptime] units: u32,
+    #[define(F)] _dtype: ElemType,
+) {
+    let row = CUBE_POS;
+    if row >= rows as usize {
+        terminate!();
+    }
+    let s = s as usize;
+    let start = row * s;
+    let lane = UNIT_POS as usize;
+    let step = units as usize;
+    let mut along = f32::new(0.0);
+    let mut i = lane;
+    while i < s {
+        let mut gradient = f32::cast_from(above[start + i]);
+        if has_dropout {
+            gradient *= factor(key_low, key_high, start + i, dropped_below, kept);
+        }
+        along += gradient * f32::cast_from(shares[start + i]);
+        i += step;
+    }
+    let along = sum(along, units);
+    let mut i = lane;
+    while i < s {
+        let mut gradient = f32::cast_from(above[start + i]);
+        if has_dropout {
+            gradient *= factor(key_low, key_high, start + i, dropped_below, kept);
+        }
+        of_scores[start + i] = F::cast_from(scale * f32::cast_from(shares[start + i]) * (gradient - along));
+        i += step;
+    }
+}
+
+/// Invocations for rows of `s`: enough, a power of two, and no more than a cube has.
+fn units(s: usize) -> u32 {
+    (s.next_power_of_two() as u32).clamp(32, super::WIDE)
+}
+
+/// `dropout(softmax(scale scores))` over the last dimension of `[b, heads, s, s]`, where a position sees those of its own number in
+/// `segments_bs`; in the scores' numbers.
+pub(in super::super) fn shares(
+    scores_bhss: Tensor<4>,
+    segments_bs: &Tensor<1, Int>,
+    scale: f64,
+    mask: Option<Mask>,
+) -> Tensor<4> {
+    let [b, heads, s, _] = scores_bhss.dims();
+    let scores = super::on_gpu(&scores_bhss);
+    let shares = super::like(&scores);
+    // Without dropout the shares are what comes out.
+    let out = if mask.is_some() { super::like(&scores) } else { shares.clone() };
+    let (rows, drawn) = ((b * heads * s) as u32, Drawn::of(mask));
+    let (client, dtype) = (scores.client.clone(), dtype_to_storage_type(scores.dtype));
+    shares_kernel::launch(
+        &client,
+        super::arranged(rows),
+        CubeDim::new_1d(units(s)),
+        scores.into_buffer_arg(),
+        super::ints_on_gpu(segments_bs).into_buffer_arg(),
+        shares.clone().into_buffer_arg(),
+        if mask.is_some() { out.clone() } else { super::like_one(&shares) }.into_buffer_arg(),
+        rows,
+        s as u32,
+        heads as u32,
+        scale as f32,
+        drawn.low,
+        drawn.high,
+        drawn.dropped_below,
+        drawn.kept,
+        mask.is_some(),
+        units(s),
+        dtype,
+    );
+    let saved = Saved { shares, s, rows, scale: scale as f32, mask };
+    with_gradient(out, [Some(scores_bhss.into_dispatch()), None, None, None], saved)
+}
+
+/// What the backward pass needs.
+#[derive(Debug)]
+struct Saved {
+    shares: CubeTensor,
+    s: usize,
+    rows: u32,
+    scale: f32,
+    mask: Option<Mask>,
+}
+
+impl GpuBackward for Saved {
+    fn backward(&self, above: CubeTensor, _: [bool; PARENTS]) -> [Option<CubeTensor>; PARENTS] {
+        let of_scores = super::like(&self.shares);
+        let (client, dtype) = (above.client.clone(), dtype_to_storage_type(self.shares.dtype));
+        let drawn = Drawn::of(self.mask);
+        shares_backward_kernel::launch(
+            &client,
+            super::arranged(self.rows),
+            CubeDim::new_1d(units(self.s)),
+            above.into_buffer_arg(),
+            self.shares.clone().into_buffer_arg(),
+            of_scores.clone().into_buffer_arg(),
+            self.rows,
+            self.s as u32,
+            self.scale,
+            drawn.low,
+            drawn.high,
+            drawn.dropped_below,
+            drawn.kept,
+            self.mask.is_some(),
+            units(self.s),
+            dtype,
+        );
+        [Some(of_scores), None, None, None]
+    }
+}

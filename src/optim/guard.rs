@@ -1,0 +1,51 @@
+//! Steps that don't wait for the host: what decides about an update stays on the GPU.
+
+use burn::tensor::{Device, Tensor};
+
+use super::Optimizer;
+use crate::device::is_cpu;
+use crate::kernels::{Form, next_guard};
+
+/// Whether every step so far was finite, and by what each model's gradient is multiplied at this one, on the GPU. Once a step isn't
+/// finite, no weight and no moment moves any more: the host finds out later, and no later step has done harm.
+#[derive(Debug, Clone)]
+pub struct Guard {
+    /// 1 or 0, and a factor a model.
+    values: Tensor<1>,
+    /// The largest norm of each model's gradient; 0 does not clip.
+    clips: Tensor<1>,
+}
+
+/// A model's place in a guard.
+#[derive(Debug, Clone, Copy)]
+pub struct GuardOf<'a> {
+    pub(super) values: &'a Tensor<1>,
+    pub(super) model: usize,
+}
+
+impl Guard {
+    /// Of a run that begins, or goes on: nothing has gone wrong. `clips` are the models' largest norms, 0 for none. The device is a
+    /// GPU.
+    pub fn new(device: &Device, clips: &[f64]) -> Self {
+        let clips: Vec<f32> = clips.iter().map(|&clip| clip as f32).collect();
+        Self { values: Tensor::ones([1 + clips.len()], device), clips: Tensor::from_floats(clips.as_slice(), device) }
+    }
+
+    /// The same where it is of use: not on a CPU, where reading a number costs nothing, not where burn's own operations run, and not
+    /// for optimizers that don't know guards.
+    pub fn of(device: &Device, optimizers: &[&Optimizer], clips: &[f64]) -> Option<Self> {
+        let is_known = optimizers.iter().all(|optimizer| optimizer.knows_guards());
+        (!is_cpu(device) && Form::of(device) != Form::Composed && is_known).then(|| Self::new(device, clips))
+    }
+
+    /// After the losses of a step, and the squared norms of its gradients, `[models]` each.
+    #[must_use]
+    pub fn after(&self, totals: &Tensor<1>, squares: &Tensor<1>) -> Self {
+        Self { values: next_guard(&self.values, totals, squares, &self.clips), clips: self.clips.clone() }
+    }
+
+    /// For the update of a model.
+    pub fn model(&self, model: usize) -> GuardOf<'_> {
+        GuardOf { values: &self.values, model }
+    }
+}

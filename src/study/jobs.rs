@@ -1,0 +1,55 @@
+//! A study as a list of commands, one a run, for schedulers that know nothing of studies.
+
+use super::spec::StudySpec;
+
+/// One run of a study by its arm's name and its seed, as `--cell` takes it: `soft 1#2`.
+pub fn cell_name(arm: &str, seed: u64) -> String {
+    format!("{arm}#{seed}")
+}
+
+/// The arm and the seed of a [`cell_name`].
+pub fn parse_cell(name: &str) -> Option<(&str, u64)> {
+    let (arm, seed) = name.rsplit_once('#')?;
+    Some((arm, seed.parse().ok()?))
+}
+
+/// One command a run, teachers before students: `words` and `--cell`, quoted for a POSIX shell. Each can be given again at any time,
+/// and does only what is not done.
+pub fn jobs(spec: &StudySpec, words: &[String]) -> Vec<String> {
+    let arms = |arms: &[super::ArmSpec], seeds: &[u64]| -> Vec<String> {
+        seeds.iter().flat_map(|&seed| arms.iter().map(move |arm| cell_name(&arm.name, seed))).collect()
+    };
+    let cells = [arms(&spec.teachers, &spec.teacher_seeds), arms(&spec.arms, &spec.seeds)].concat();
+    let command = |cell: String| {
+        let words = words.iter().cloned().chain(["--cell".to_owned(), cell]);
+        words.map(|word| quoted(&word)).collect::<Vec<_>>().join(" ")
+    };
+    cells.into_iter().map(command).collect()
+}
+
+/// A word as a POSIX shell reads it back.
+fn quoted(word: &str) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_./=:,+@%".contains(c);
+    match !word.is_empty() && word.chars().all(is_plain) {
+        true => word.to_owned(),
+        false => format!("'{}'", word.replace('\'', r"'\''")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::study::Size;
+
+    #[test]
+    fn a_study_is_a_list_of_commands_teachers_first() {
+        let words = ["upstill", "study", "--size", "tiny", "--out", "it's here"].map(str::to_owned);
+        insta::assert_snapshot!(jobs(&StudySpec::pocket(Size::Tiny), &words).join("\n"), @"");
+    }
+
+    #[test]
+    fn a_cell_is_named_by_its_arm_and_seed() {
+        assert_eq!(parse_cell(&cell_name("soft #1, from 2", 7)), Some(("soft #1, from 2", 7)));
+        assert_eq!((parse_cell("soft 1"), parse_cell("soft 1#x")), (None, None));
+    }
+}

@@ -1,0 +1,175 @@
+//! A step's losses and gradient norms on their way to the host: the one thing that a step reads back.
+
+use std::time::Instant;
+
+use burn::tensor::{Tensor, TensorData};
+
+use super::memory::{is_about_memory, out_of_memory};
+use crate::error::{Error, Result};
+use crate::log::{ModelRecord, SoftRecord};
+use crate::methods::{BatchSize, ModelLoss, Settings, SoftSettings};
+
+/// A step's losses of one model, on the host.
+#[derive(Debug, Clone, Default)]
+pub(super) struct HostLoss {
+    pub total: f64,
+    pub hard: f64,
+    /// In the order of the model's settings.
+    pub soft: Vec<Option<f64>>,
+}
+
+/// Losses of one model on the parts of a batch, where they were made and off any graph.
+#[derive(Default)]
+pub(super) struct Parts(Vec<ModelLoss>);
+
+impl Parts {
+    /// Takes a part's losses.
+    pub fn add(&mut self, ModelLoss { total, hard, soft }: ModelLoss) {
+        let soft = soft.into_iter().map(|soft| soft.map(plain)).collect();
+        self.0.push(ModelLoss { total: plain(total), hard: plain(hard), soft });
+    }
+
+    /// What was minimised, over all parts, `[1]`.
+    pub fn total(&self) -> Tensor<1> {
+        let totals = self.0.iter().map(|part| part.total.clone());
+        totals.reduce(|a, b| a + b).expect("a batch has at least one part")
+    }
+
+    /// All numbers of all parts.
+    fn flat(&self) -> impl Iterator<Item = Tensor<1>> {
+        self.0
+            .iter()
+            .flat_map(|part| [part.total.clone(), part.hard.clone()].into_iter().chain(part.soft.iter().flatten().cloned()))
+    }
+
+    /// The sums over parts, from the numbers of [`flat`](Self::flat), in f64.
+    fn sums(&self, values: &mut impl Iterator<Item = f32>) -> HostLoss {
+        let mut next = || f64::from(values.next().expect("as many as were sent"));
+        let mut sum = HostLoss { soft: vec![None; self.0.first().map_or(0, |part| part.soft.len())], ..HostLoss::default() };
+        for part in &self.0 {
+            sum.total += next();
+            sum.hard += next();
+            for (sum, soft) in sum.soft.iter_mut().zip(&part.soft) {
+                *sum = soft.as_ref().map(|_| sum.unwrap_or(0.0) + next()).or(*sum);
+            }
+        }
+        sum
+    }
+}
+
+/// Outside any graph.
+fn plain(x: Tensor<1>) -> Tensor<1> {
+    if x.device().is_autodiff() { x.inner() } else { x }
+}
+
+/// The norms of all models' gradients: on the host, or squared and still on the GPU, `[models]`.
+pub(super) enum Norms {
+    Host(Vec<f64>),
+    Squares(Tensor<1>),
+}
+
+/// A step whose numbers are not on the host yet.
+pub(super) struct Unread {
+    pub step: u64,
+    pub started: Instant,
+    pub at: Vec<Settings>,
+    pub lr: Vec<f64>,
+    pub whole: BatchSize,
+    parts: Vec<Parts>,
+    /// Everything, one after another.
+    values: Tensor<1>,
+    norms: Option<Vec<f64>>,
+}
+
+/// The same on the host.
+pub(super) struct Read {
+    pub losses: Vec<HostLoss>,
+    pub norms: Vec<f64>,
+}
+
+impl Unread {
+    pub fn new(
+        step: u64,
+        started: Instant,
+        at: Vec<Settings>,
+        lr: Vec<f64>,
+        whole: BatchSize,
+        parts: Vec<Parts>,
+        norms: Norms,
+    ) -> Self {
+        let mut values: Vec<Tensor<1>> = parts.iter().flat_map(Parts::flat).collect();
+        let norms = match norms {
+            Norms::Host(norms) => Some(norms),
+            Norms::Squares(squares) => {
+                values.push(squares);
+                None
+            }
+        };
+        Self { step, started, at, lr, whole, parts, values: Tensor::cat(values, 0), norms }
+    }
+
+    /// A model's gradient norm, when the host has it.
+    pub fn norm(&self, place: usize) -> Option<f64> {
+        self.norms.as_ref().map(|norms| norms[place])
+    }
+
+    /// Waits for the numbers.
+    ///
+    /// # Errors
+    /// When the device could not work them out: out of memory, say.
+    pub fn read(&self) -> Result<Read> {
+        let data: TensorData = self.values.clone().try_into_data().map_err(|error| {
+            let error = format!("{error:?}");
+            match is_about_memory(&error) {
+                true => out_of_memory(&error),
+                false => Error::new(format!("step {}: the device failed: {error}", self.step + 1))
+                    .help("go on from the last checkpoint with --resume; `upstill doctor` tests the device"),
+            }
+        })?;
+        let values: Vec<f32> = data.try_to_vec().map_err(|error| Error::new(format!("losses are f32: {error:?}")))?;
+        let mut values = values.into_iter();
+        let losses = self.parts.iter().map(|parts| parts.sums(&mut values)).collect();
+        let norms = self.norms.clone().unwrap_or_else(|| values.map(|square| f64::from(square).sqrt()).collect());
+        Ok(Read { losses, norms })
+    }
+
+    /// A model's line of the record.
+    pub fn model_record(&self, place: usize, name: &str, read: &Read, held_out_loss: Option<f64>) -> ModelRecord {
+        let (at, loss) = (&self.at[place], &read.losses[place]);
+        let soft = |(soft, loss): (&SoftSettings, &Option<f64>)| SoftRecord {
+            name: soft.from.clone(),
+            loss_soft: *loss,
+            alpha_soft: soft.alpha,
+            temperature: soft.temperature,
+        };
+        ModelRecord {
+            name: name.to_owned(),
+            loss: loss.total,
+            loss_hard: loss.hard,
+            alpha_hard: at.alpha_hard,
+            from: at.soft.iter().zip(&loss.soft).map(soft).collect(),
+            lr: self.lr[place],
+            grad_norm: read.norms[place],
+            held_out_loss,
+        }
+    }
+}
+
+/// Refuses a step that isn't finite.
+pub(super) fn refuse_if_not_finite(step: u64, names: &[&str], Read { losses, norms }: &Read) -> Result<()> {
+    for ((name, loss), norm) in names.iter().zip(losses).zip(norms) {
+        if !loss.total.is_finite() || !norm.is_finite() {
+            let soft: Vec<String> = loss.soft.iter().flatten().map(f64::to_string).collect();
+            let of = if names.len() > 1 { format!(" for {name}") } else { String::new() };
+            return Err(Error::new(format!(
+                "step {} is not finite{of} (loss {}, hard {}, soft {}, gradient norm {norm}); no weight was moved",
+                step + 1,
+                loss.total,
+                loss.hard,
+                if soft.is_empty() { "none".to_owned() } else { soft.join(" and ") },
+            ))
+            .help("lower the learning rate, lengthen the warm-up, or clip harder; then go on from the last checkpoint with --resume"));
+        }
+    }
+    Ok(())
+}
