@@ -173,8 +173,8 @@ fn layers_in_bf16_are_those_in_f32_but_for_rounding() {
             &spread(48 * 64, 5),
             move |[x, w]| {
                 // Weights as they are in a model: scores in the thousands would make softmax a choice.
-            let w = w * 0.05;
-            let wide = dense_gelu(x.clone(), w.clone(), bias.clone(), compute);
+                let w = w * 0.05;
+                let wide = dense_gelu(x.clone(), w.clone(), bias.clone(), compute);
                 let heads = [(); 3].map(|()| dense(wide.clone(), w.clone(), bias.clone(), compute));
                 let context = attention(heads, 4, &segments, &mut Dropout::off(), compute);
                 norm_of_sum(context, Some(x), gamma.clone(), beta.clone(), 1e-12, &mut Dropout::off(), compute)
