@@ -164,11 +164,10 @@ fn errors_say_what_where_and_what_to_do() {
     insta::assert_snapshot!(fails(dir.path(), &["doctor", "--device", "tpu"]), @r#"
     exit 2
     error: unknown device "tpu"
-    help: one of: auto, cpu, wgpu, wgpu:N, wgpu:software
+    help: one of: auto, cpu, cuda, cuda:N, wgpu, wgpu:N, wgpu:software
     "#);
     insta::assert_snapshot!(fails(dir.path(), &["study", "none.toml"]), @"
     exit 2
-    device: cpu (N threads): asked for
     error: could not read none.toml: No such file or directory (os error 2)
     help: check the path
     ");

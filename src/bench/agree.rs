@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::step::made_up;
 use crate::batch::{BatchOptions, Batches, Masking, Split};
-use crate::config::{Precision, Rows};
+use crate::config::{Precision, Rows, Schedule};
 use crate::device::Device;
 use crate::error::Result;
 use crate::kernels::Form;
@@ -79,7 +79,8 @@ fn curve(device: &Device, form: Form, precision: Precision, steps: u64) -> Resul
     let method =
         Dwt::new(data, plan.distill.clone(), plan.train.steps, Box::new(teacher)).with_form(form).with_precision(precision);
     let student = shape(2).init(1, 0.02, &device.handle.clone().autodiff());
-    let learner = Learner::new(student, &plan.train, 0.1, 1);
+    // A rate at which losses move from the first step on, so that a wrong gradient shows.
+    let learner = Learner { lr: Schedule::constant(5e-3), ..Learner::new(student, &plan.train, 0.1, 1) };
     let mut losses = Vec::new();
     let options = FitOptions { train: &plan.train, micro_batch: 16, done: 0 };
     fit_ahead(&method, vec![learner], &options, 5, |records, _| {
