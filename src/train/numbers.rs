@@ -63,6 +63,7 @@ fn plain(x: Tensor<1>) -> Tensor<1> {
 }
 
 /// The norms of all models' gradients: on the host, or squared and still on the GPU, `[models]`.
+#[expect(clippy::large_enum_variant, reason = "one a step: a handle of a tensor, not numbers")]
 pub(super) enum Norms {
     Host(Vec<f64>),
     Squares(Tensor<1>),
