@@ -341,17 +341,17 @@ fn too_little_memory_names_the_rows_that_fit() {
     let small = |bytes| Facts { memory_bytes: Some(bytes), ..facts() };
     assert_snapshot!(mistakes(&["runtime.micro_batch=128"], &small(4 << 30)), @"
     the run file has a mistake
-      runtime.micro_batch: 128 rows at once need about 12.2 GB, but the device has 4.3 GB
-        write micro_batch = 35 or less; the result stays the same
+      runtime.micro_batch: 128 rows at once need about 7.1 GB, but the device has 4.3 GB
+        write micro_batch = 62 or less; the result stays the same
     ");
     assert_snapshot!(mistakes(&[], &small(1 << 20)), @"
     the run file has a mistake
-      runtime.micro_batch: 128 rows at once need about 12.2 GB, but the device has 1.0 MB
+      runtime.micro_batch: 128 rows at once need about 7.1 GB, but the device has 1.0 MB
         not even one row fits: make the model or data.length smaller, or use another device
     ");
     with(&["runtime.micro_batch=8"]).resolve(&small(4 << 30)).unwrap();
     // Left open, it is what fits nine tenths of the memory, in equal parts.
-    assert_eq!(with(&[]).resolve(&small(4 << 30)).unwrap().runtime.micro_batch, 32);
+    assert_eq!(with(&[]).resolve(&small(4 << 30)).unwrap().runtime.micro_batch, 43);
     assert_eq!(with(&[]).resolve(&small(64 << 30)).unwrap().runtime.micro_batch, 128);
 }
 
