@@ -44,13 +44,13 @@ mod tests {
     #[test]
     fn a_study_is_a_list_of_commands_teachers_first() {
         let words = ["upstill", "study", "--size", "tiny", "--out", "it's here"].map(str::to_owned);
-        insta::assert_snapshot!(jobs(&StudySpec::pocket(Size::Tiny), &words).join("\n"), @r#"
+        insta::assert_snapshot!(jobs(&StudySpec::pocket(Size::Tiny), &words).join("\n"), @r"
         upstill study --size tiny --out 'it'\''s here' --cell 'teacher, 1 layer#1'
         upstill study --size tiny --out 'it'\''s here' --cell 'stand-alone#1'
         upstill study --size tiny --out 'it'\''s here' --cell 'soft 1#1'
         upstill study --size tiny --out 'it'\''s here' --cell 'stand-alone#2'
         upstill study --size tiny --out 'it'\''s here' --cell 'soft 1#2'
-        "#);
+        ");
     }
 
     #[test]
