@@ -1,6 +1,6 @@
 //! The devices: detect, choose, say why.
 
-use burn::tensor::Device as BurnDevice;
+use burn::tensor::{Device as BurnDevice, Tensor, Transaction};
 
 use crate::error::{Error, Result};
 
@@ -69,6 +69,28 @@ impl Device {
             _ => Err(Error::new(format!("unknown device {request:?}")).help(format!("one of: {CHOICES}"))),
         }
     }
+}
+
+/// Waits for what a device was asked. A browser may not wait: only what is there at once, as all is on the CPU, can be had so.
+pub fn wait<T>(asked: impl Future<Output = T>) -> T {
+    pollster::block_on(asked)
+}
+
+/// Reads some numbers, `[1]` each, in one go and without blocking.
+///
+/// # Errors
+/// When the device is lost or out of memory.
+pub async fn read_scalars(scalars: Vec<Tensor<1>>) -> Result<Vec<f64>> {
+    if scalars.is_empty() {
+        return Ok(Vec::new());
+    }
+    let wanted = scalars.into_iter().fold(Transaction::default(), Transaction::register);
+    let found = wanted.execute_async().await.map_err(|error| {
+        Error::new(format!("the device could not be read: {error:?}"))
+            .help("it may be lost or out of memory: go on from the last save, with smaller micro-batches or on the CPU")
+    })?;
+    let number = |data: burn::tensor::TensorData| data.convert::<f32>().try_to_vec::<f32>().expect("just converted to f32")[0];
+    Ok(found.into_iter().map(|data| f64::from(number(data))).collect())
 }
 
 /// Whether tensors of this device are computed by burn's CPU backend.
@@ -142,8 +164,19 @@ fn of_adapter(adapter: &Adapter, why: &str) -> Device {
     Device { handle: adapter.handle.clone(), kind, name: format!("{}, {}", adapter.name, adapter.api), why: why.to_owned() }
 }
 
+/// The GPU that a browser offers; to be asked for once, before any tensor is made on it.
+///
+/// # Errors
+/// When the browser has no WebGPU or refuses an adapter.
+#[cfg(all(feature = "wgpu", target_family = "wasm"))]
+pub async fn web_gpu() -> Result<BurnDevice> {
+    BurnDevice::wgpu_options().init_async().await.map_err(|error| {
+        Error::new(format!("the browser gives no GPU: {error}")).help("train on the CPU, or use a browser that has WebGPU")
+    })
+}
+
 /// The GPUs of this machine, in the order of `wgpu:N`.
-#[cfg(feature = "wgpu")]
+#[cfg(all(feature = "wgpu", not(target_family = "wasm")))]
 pub fn adapters() -> Vec<Adapter> {
     use burn::tensor::DeviceKind as Kind;
     // Vulkan, Metal and DirectX 12 alone: asking for OpenGL makes its libraries complain on machines without a display.
@@ -180,8 +213,8 @@ pub fn adapters() -> Vec<Adapter> {
     out
 }
 
-/// No GPU backend in this build.
-#[cfg(not(feature = "wgpu"))]
+/// None that can be listed: this build has no GPU backend, or a browser, which offers one GPU at most.
+#[cfg(not(all(feature = "wgpu", not(target_family = "wasm"))))]
 pub fn adapters() -> Vec<Adapter> {
     Vec::new()
 }

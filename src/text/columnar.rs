@@ -1,6 +1,7 @@
-//! Parquet: one string column, some hundred rows at a time.
+//! Parquet: one string column, some hundred rows at a time; and Zstandard.
 
 use std::fs::File;
+use std::io::{BufRead, BufReader};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
@@ -12,7 +13,7 @@ use parquet::file::reader::{FileReader, SerializedFileReader};
 
 use super::Document;
 use super::lines::NOT_UTF8_HELP;
-use super::reader::{Documents, Meter, ReadOptions};
+use super::reader::{Documents, Meter, ReadOptions, broken};
 use super::source::Source;
 use super::table::no_column;
 use crate::error::{Error, IoContext, Result};
@@ -38,6 +39,12 @@ pub(super) fn documents(source: &Source, options: &ReadOptions, meter: &Arc<Mete
         batch: Vec::new().into_iter(),
     };
     Ok(Box::new(rows))
+}
+
+/// The stream within a Zstandard file.
+pub(super) fn unpack_zstd(packed: impl BufRead + Send + 'static, source: &Source) -> Result<Box<dyn BufRead + Send>> {
+    let decoder = zstd::Decoder::with_buffer(packed).map_err(|error| broken(source, &error))?;
+    Ok(Box::new(BufReader::with_capacity(1 << 18, decoder)))
 }
 
 fn find_column(reader: &SerializedFileReader<File>, source: &Source, name: &str) -> Result<usize> {

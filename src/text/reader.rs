@@ -145,10 +145,7 @@ pub(super) fn unpack(source: &Source, meter: &Arc<Meter>) -> Result<Box<dyn BufR
     Ok(match source.packing {
         Packing::Plain => Box::new(metered),
         Packing::Gzip => Box::new(BufReader::with_capacity(1 << 18, flate2::bufread::MultiGzDecoder::new(metered))),
-        Packing::Zstd => {
-            let decoder = zstd::Decoder::with_buffer(metered).map_err(|error| broken(source, &error))?;
-            Box::new(BufReader::with_capacity(1 << 18, decoder))
-        }
+        Packing::Zstd => columnar::unpack_zstd(metered, source)?,
     })
 }
 

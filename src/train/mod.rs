@@ -5,31 +5,31 @@ mod facts;
 mod finetune;
 mod interrupt;
 mod learners;
+mod memory;
 mod run;
 mod seeds;
+mod step;
 pub mod transfer;
 mod trial;
-
-use std::collections::BTreeMap;
-use std::time::Instant;
-
-use burn::optim::{GradientsAccumulator, GradientsParams};
+mod written;
 
 pub use card::{model_card, run_of};
-pub use facts::{find_facts, open_shards, plan_run};
+pub use facts::{find_facts, open_shards, plan_in_memory, plan_run};
 pub use finetune::{FinetuneOptions, Finetuned, Finetuning, Pretrained};
 pub use interrupt::{catch_interrupts, interrupted};
-pub use learners::{model_folder, model_of_run};
+pub use learners::{GivenTeacher, MaskedMethod, model_folder, model_of_run, set_out};
+pub use memory::MemoryRun;
 pub use run::{RunOptions, train_run};
 pub use seeds::{SeedScores, Settings as FinetuneSettings, checkpoint_scores_folder, read_checkpoint_scores};
+pub use step::Steps;
 pub use trial::trial_speed;
 
 use crate::config::{MODEL, Schedule, TrainPlan};
-use crate::error::{Error, Result};
-use crate::log::{ModelRecord, SoftRecord, StepRecord};
-use crate::methods::{BatchSize, HeldOut, Method, ModelLoss, Settings, SoftSettings};
-use crate::model::Dropout;
-use crate::optim::{Optimizer, global_norm, scale};
+use crate::device::wait;
+use crate::error::Result;
+use crate::log::StepRecord;
+use crate::methods::Method;
+use crate::optim::Optimizer;
 
 /// A model being trained, with all that is its own.
 pub struct Learner<M> {
@@ -97,144 +97,13 @@ pub fn fit<M: Method + ?Sized>(
     options: &FitOptions,
     mut observe: impl FnMut(&StepRecord, &[Learner<M::Model>]) -> Result<Flow>,
 ) -> Result<Vec<Learner<M::Model>>> {
-    let train = options.train;
-    for (step, batch) in (options.done..).zip(method.batches(options.done, train.steps)) {
-        let started = Instant::now();
-        let at = method.settings(step);
-        let whole = method.size(&batch);
-        let lr: Vec<f64> = learners.iter().map(|learner| learner.lr.at(step, train.steps)).collect();
-        let keyed = |learner: &Learner<M::Model>| Dropout::new(learner.dropout, learner.seed ^ step.rotate_left(32));
-        let mut dropout: Vec<Dropout> = learners.iter().map(keyed).collect();
-
-        let models: Vec<&M::Model> = learners.iter().map(|learner| &learner.model).collect();
-        let parts = method.split(&batch, options.micro_batch);
-        let (losses, gradients) = accumulate(method, &models, &parts, &at, whole, &mut dropout);
-        let norms: Vec<f64> = models.iter().zip(&gradients).map(|(model, gradients)| global_norm(*model, gradients)).collect();
-        let names: Vec<&str> = learners.iter().map(|learner| learner.name.as_str()).collect();
-        refuse_if_not_finite(step, &names, &losses, &norms)?;
-
-        for (((learner, gradients), norm), lr) in learners.iter_mut().zip(gradients).zip(&norms).zip(&lr) {
-            let gradients = match learner.clip > 0.0 && *norm > learner.clip {
-                true => scale(&learner.model, gradients, learner.clip / norm),
-                false => gradients,
-            };
-            learner.model = learner.optimizer.step(*lr, learner.model.clone(), gradients);
-        }
-
-        let seconds = started.elapsed().as_secs_f64();
-        let (done, last) = (step + 1, step + 1 == train.steps);
-        let due = last || train.evaluate_every > 0 && done.is_multiple_of(train.evaluate_every);
-        let held_out = match due {
-            true => {
-                let models: Vec<&M::Model> = learners.iter().map(|learner| &learner.model).collect();
-                method.held_out(&models)?
+    let mut steps = Steps::read_each();
+    for (step, batch) in (options.done..).zip(method.batches(options.done, options.train.steps)) {
+        for record in wait(steps.take(method, &mut learners, options, step, &batch))? {
+            if observe(&record, &learners)? == Flow::Stop {
+                return Ok(learners);
             }
-            false => HeldOut::default(),
-        };
-        let own = |place: usize| ModelRecord {
-            name: learners[place].name.clone(),
-            loss: losses[place].total,
-            loss_hard: losses[place].hard,
-            alpha_hard: at[place].alpha_hard,
-            from: soft_records(&at[place], &losses[place].soft),
-            lr: lr[place],
-            grad_norm: norms[place],
-            held_out_loss: held_out.losses.get(place).copied(),
-        };
-        let models: Vec<ModelRecord> = (0..learners.len()).map(own).collect();
-        let record = record(step, models, held_out.agreement, whole.tokens as f64 / seconds.max(1e-9));
-        if observe(&record, &learners)? == Flow::Stop {
-            break;
         }
     }
     Ok(learners)
-}
-
-/// One model's record is the run's; of several, each has its own and the first's stand above.
-fn record(step: u64, models: Vec<ModelRecord>, agreement: BTreeMap<String, f64>, tokens_per_s: f64) -> StepRecord {
-    let first = &models[0];
-    StepRecord {
-        step,
-        loss: first.loss,
-        loss_hard: first.loss_hard,
-        loss_soft: first.loss_soft(),
-        alpha_hard: first.alpha_hard,
-        alpha_soft: first.alpha_soft(),
-        temperature: first.temperature(),
-        lr: first.lr,
-        grad_norm: first.grad_norm,
-        tokens_per_s,
-        mfu: None,
-        held_out_loss: first.held_out_loss,
-        models: if models.len() > 1 { models } else { Vec::new() },
-        agreement,
-    }
-}
-
-fn soft_records(at: &Settings, losses: &[Option<f64>]) -> Vec<SoftRecord> {
-    let record = |(soft, loss): (&SoftSettings, &Option<f64>)| SoftRecord {
-        name: soft.from.clone(),
-        loss_soft: *loss,
-        alpha_soft: soft.alpha,
-        temperature: soft.temperature,
-    };
-    at.soft.iter().zip(losses).map(record).collect()
-}
-
-/// A step's losses of one model, on the host.
-#[derive(Debug, Clone, Default)]
-struct HostLoss {
-    total: f64,
-    hard: f64,
-    /// In the order of the model's settings.
-    soft: Vec<Option<f64>>,
-}
-
-/// Losses and gradients of every model, summed over the parts of a batch.
-fn accumulate<M: Method + ?Sized>(
-    method: &M,
-    models: &[&M::Model],
-    parts: &[M::Batch],
-    at: &[Settings],
-    whole: BatchSize,
-    dropout: &mut [Dropout],
-) -> (Vec<HostLoss>, Vec<GradientsParams>) {
-    let mut sums: Vec<HostLoss> =
-        at.iter().map(|at| HostLoss { soft: vec![None; at.soft.len()], ..HostLoss::default() }).collect();
-    let mut accumulators: Vec<_> = models.iter().map(|_| GradientsAccumulator::<M::Model>::new()).collect();
-    for part in parts {
-        let losses = method.losses(models, part, at, whole, dropout);
-        for (((model, loss), sum), accumulator) in models.iter().zip(losses).zip(&mut sums).zip(&mut accumulators) {
-            let ModelLoss { total, hard, soft } = loss;
-            sum.total += read(total.clone());
-            sum.hard += read(hard);
-            for (sum, soft) in sum.soft.iter_mut().zip(soft) {
-                *sum = soft.map(|soft| sum.unwrap_or(0.0) + read(soft)).or(*sum);
-            }
-            accumulator.accumulate(model, GradientsParams::from_grads(total.backward(), *model));
-        }
-    }
-    (sums, accumulators.iter_mut().map(GradientsAccumulator::grads).collect())
-}
-
-fn read(scalar: burn::tensor::Tensor<1>) -> f64 {
-    f64::from(scalar.into_scalar::<f32>())
-}
-
-fn refuse_if_not_finite(step: u64, names: &[&str], losses: &[HostLoss], norms: &[f64]) -> Result<()> {
-    for ((name, loss), norm) in names.iter().zip(losses).zip(norms) {
-        if !loss.total.is_finite() || !norm.is_finite() {
-            let soft: Vec<String> = loss.soft.iter().flatten().map(f64::to_string).collect();
-            let of = if names.len() > 1 { format!(" for {name}") } else { String::new() };
-            return Err(Error::new(format!(
-                "step {} is not finite{of} (loss {}, hard {}, soft {}, gradient norm {norm}); no weight was moved",
-                step + 1,
-                loss.total,
-                loss.hard,
-                if soft.is_empty() { "none".to_owned() } else { soft.join(" and ") },
-            ))
-            .help("lower the learning rate, lengthen the warm-up, or clip harder; then go on from the last checkpoint with --resume"));
-        }
-    }
-    Ok(())
 }
