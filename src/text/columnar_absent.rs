@@ -4,10 +4,15 @@ use std::io::BufRead;
 use std::sync::Arc;
 
 use super::reader::{Documents, Meter, ReadOptions};
+use super::rows::Row;
 use super::source::Source;
 use crate::error::{Error, Result};
 
 pub(super) fn documents(source: &Source, _: &ReadOptions, _: &Arc<Meter>) -> Result<Documents> {
+    Err(absent(source))
+}
+
+pub(super) fn rows(source: &Source, _: impl FnOnce(&[String]) -> Result<Vec<usize>>) -> Result<Vec<Row>> {
     Err(absent(source))
 }
 

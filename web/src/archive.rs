@@ -44,7 +44,7 @@ pub fn unpack(bytes: &[u8]) -> Result<Files> {
         if total > LARGEST {
             return Err(failed(&"it unpacks to more than a gigabyte"));
         }
-        let name = file.name().to_owned();
+        let name = file.name().map_err(|error| failed(&error))?.into_owned();
         let mut content = Vec::new();
         // One byte more than promised: a size that lies is found, and memory stays bounded.
         let size = file.size();
