@@ -177,6 +177,7 @@ impl Meter {
     }
 
     /// Hashes a file that is not read from front to back.
+    #[cfg(not(target_family = "wasm"))]
     pub(super) fn hash_file(&self, path: &Path) -> Result<()> {
         let file = File::open(path).doing("open", path)?;
         let mut hasher = self.hasher.lock().unwrap_or_else(PoisonError::into_inner);

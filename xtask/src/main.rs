@@ -18,7 +18,7 @@ Builds the browser page, and serves it.
 
   --out DIR       where it goes; target/web-page unless given
   --serve [PORT]  serves it on localhost afterwards, on port 8000 unless given
-  --no-build      only copies the page's own files anew, and serves";
+  --no-build      takes the WebAssembly that was compiled last";
 
 fn main() {
     if let Err(error) = run() {
@@ -49,8 +49,9 @@ fn run() -> Result<()> {
     }
     fs::create_dir_all(&out)?;
     if build {
-        compile(&out.join("pkg"))?;
+        compile()?;
     }
+    bind(&out.join("pkg"))?;
     copy_page(&out)?;
     report(&out)?;
     match port {
@@ -67,9 +68,10 @@ fn target_folder() -> PathBuf {
     env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from)
 }
 
-/// The Rust part, as WebAssembly with its JavaScript.
-fn compile(pkg: &Path) -> Result<()> {
-    const TARGET: &str = "wasm32-unknown-unknown";
+const TARGET: &str = "wasm32-unknown-unknown";
+
+/// The Rust part, as WebAssembly.
+fn compile() -> Result<()> {
     // Without rustup the target must be there already; cargo says so if it isn't.
     let _ = Command::new("rustup").args(["target", "add", TARGET]).status();
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
@@ -80,6 +82,11 @@ fn compile(pkg: &Path) -> Result<()> {
     if !done.success() {
         return Err("the page did not compile; what cargo said is above".into());
     }
+    Ok(())
+}
+
+/// The WebAssembly and the JavaScript that loads it.
+fn bind(pkg: &Path) -> Result<()> {
     let wasm = target_folder().join(TARGET).join("web").join("upstill_web.wasm");
     let mut bindings = wasm_bindgen_cli_support::Bindgen::new();
     bindings.input_path(&wasm).web(true)?.typescript(false).remove_name_section(true).remove_producers_section(true);
