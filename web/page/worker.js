@@ -79,7 +79,7 @@ const wentWrong = (error, asked) => {
 // Not awaited at the top: a worker whose module has not ended may get no messages.
 (async () => {
   try {
-    await init();
+    await init({ module_or_path: new URL("./pkg/upstill_web_bg.wasm", import.meta.url) });
   } catch (error) {
     return postMessage({ kind: "error", fatal: true, message: `The code could not be loaded: ${error?.message ?? error}` });
   }
