@@ -123,15 +123,15 @@ fn same_losses(found: &Path, wanted: &Path, kind: Kind) {
         assert_eq!(found.len(), wanted.len(), "{run}");
         let numbers = |steps: &[StepRecord]| -> Vec<f64> {
             let of = |step: &StepRecord| {
-                [Some(step.loss), Some(step.loss_hard), step.loss_soft, step.held_out_loss]
-                    .into_iter()
-                    .flatten()
-                    .collect::<Vec<_>>()
+                [Some(step.loss), Some(step.loss_hard), step.held_out_loss].into_iter().flatten().collect::<Vec<_>>()
             };
             steps.iter().flat_map(of).collect()
         };
+        let soft = |steps: &[StepRecord]| -> Vec<f64> { steps.iter().filter_map(|step| step.loss_soft).collect() };
         println!("{run}: {:?}\n  for {:?}", numbers(&found), numbers(&wanted));
         close(&numbers(&found), &numbers(&wanted), kind);
+        // Young students are close to their teacher: the soft loss is a small difference there.
+        close(&soft(&found), &soft(&wanted), Kind::LossGpu);
     }
 }
 
@@ -152,7 +152,7 @@ fn the_page_trains_what_the_command_trains() {
         "/drive.html" => Some(include_bytes!("page/drive.html").to_vec()),
         path => fs::read(page.join(path.trim_start_matches('/'))).ok(),
     };
-    let posted = serve(&listener, file, "/end", Duration::from_secs(900));
+    let posted = serve(&listener, file, "/end", Duration::from_secs(1500));
     running.kill().unwrap();
     running.wait().unwrap();
 
