@@ -54,8 +54,18 @@ fn plan(teacher: &str, set: &[&str]) -> TransferPlan {
 }
 
 fn train(plan: &TransferPlan, task: &TransferTask, dir: &Path, shared: &Path) -> upstill::Result<TransferSummary> {
+    train_until(plan, task, dir, shared, &|| false)
+}
+
+fn train_until(
+    plan: &TransferPlan,
+    task: &TransferTask,
+    dir: &Path,
+    shared: &Path,
+    stop: &dyn Fn() -> bool,
+) -> upstill::Result<TransferSummary> {
     let (device, console) = (device(), Console::silent());
-    train_transfer(plan, task, &TransferOptions { dir, shared, name: "test", console: &console, device: &device })
+    train_transfer(plan, task, &TransferOptions { dir, shared, name: "test", console: &console, device: &device, stop })
 }
 
 fn weights(dir: &Path) -> Weights {
@@ -244,6 +254,53 @@ fn an_interrupted_cache_goes_on_where_it_was() {
     let alone = ask(&texts[700..701], &|| false).unwrap();
     let far = alone.classified.logits[0].iter().zip(&whole.classified.logits[700]).any(|(a, b)| (a - b).abs() > 1e-5);
     assert!(!far, "sums of another length round otherwise, and no more");
+}
+
+#[test]
+fn a_student_cut_off_anywhere_goes_on_exactly() {
+    let dir = tempfile::tempdir().unwrap();
+    let from = teacher(dir.path());
+    let task = divided(&pocket(0));
+    let plan = plan(&from, &["distill.schedule=stagewise", "distill.new_heads=true", "train.rounds=3"]);
+    let whole = train(&plan, &task, &dir.path().join("whole"), dir.path()).unwrap();
+    let cut = dir.path().join("cut");
+    let mut times = 0;
+    let summary = loop {
+        // Now in the middle of a round, now at its end, now in the next phase.
+        let asked = Cell::new(0);
+        match train_until(&plan, &task, &cut, dir.path(), &|| asked.replace(asked.get() + 1) == 4 + times % 3) {
+            Ok(summary) => break summary,
+            Err(error) => assert!(error.is_interrupted(), "{error}"),
+        }
+        times += 1;
+    };
+    assert!(times > 3, "{times}");
+    let numbers = |summary: &TransferSummary| {
+        let phases: Vec<_> =
+            summary.phases.iter().map(|phase| (phase.name.clone(), phase.steps, phase.validation_loss)).collect();
+        (summary.accuracy, phases)
+    };
+    assert_eq!(numbers(&summary), numbers(&whole));
+    assert!(weights(&cut) == weights(&dir.path().join("whole")), "the student that was cut off ended elsewhere");
+    let losses = |run: &str| {
+        let records = upstill::log::read_steps(&dir.path().join(run).join("steps.jsonl")).unwrap();
+        records.into_iter().map(|record| (record.step, record.loss.to_bits())).collect::<Vec<_>>()
+    };
+    assert_eq!(losses("cut"), losses("whole"));
+    assert!(!cut.join("checkpoints").exists(), "a finished run keeps its student alone");
+}
+
+#[test]
+fn what_changed_under_a_student_that_was_cut_off_is_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let task = divided(&pocket(0));
+    let plan = plan(&teacher(dir.path()), &["distill.targets=none"]);
+    let (cut, asked) = (dir.path().join("cut"), Cell::new(0));
+    let stopped = train_until(&plan, &task, &cut, dir.path(), &|| asked.replace(asked.get() + 1) == 1).unwrap_err();
+    assert!(stopped.is_interrupted(), "{stopped}");
+    let error = train(&plan, &divided(&pocket(7)), &cut, dir.path()).unwrap_err().to_string();
+    assert!(error.contains("has changed since it was cut off"), "{error}");
+    assert_eq!(train(&plan, &task, &cut, dir.path()).unwrap().labelled, task.labelled.len());
 }
 
 #[test]

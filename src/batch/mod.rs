@@ -10,6 +10,7 @@
 //! A sentence has the same mask in an epoch whether it stands alone in a row or shares one, so `rows = "sentence"` and
 //! `rows = "packed"` give the same losses. Nothing here holds state between batches: resuming at a step is asking for it.
 
+mod cut;
 mod masked;
 mod masking;
 mod order;
@@ -27,10 +28,11 @@ pub use order::Order;
 use crate::config::Rows;
 use crate::error::{Error, Result};
 use crate::tokens::{Sentences, Shards, Special};
+use cut::Cut;
 use masked::RowMut;
 use masking::{Masker, Scratch};
-use packing::{Packed, SPECIALS};
-use pieces::{Piece, Pieces};
+use packing::SPECIALS;
+use pieces::Piece;
 
 /// Seeds the held-out order and masks of every run alike, so that all runs are scored on the same ones.
 const HELD_OUT_SEED: u64 = 0x6865_6c64_206f_7574;
@@ -71,17 +73,15 @@ struct Inner {
     options: BatchOptions,
     special: Special,
     masker: Masker,
-    pieces: Pieces,
-    /// `None` with a piece a row.
-    packed: Option<Packed>,
+    cut: Arc<Cut>,
     slots: usize,
-    real_tokens: u64,
 }
 
 impl Batches {
     /// Cuts and packs a split's sentences, from their lengths alone.
     ///
-    /// Packing needs 4 bytes a sentence and 4 a row (and 6 a sentence more while it runs).
+    /// Packing needs 4 bytes a sentence and 4 a row (and 10 a sentence more while it runs); what was packed last is kept, and
+    /// found again.
     ///
     /// # Errors
     /// An empty split, a length below 3 or above 65536, a batch of 0 rows, or a masking rate that is no share.
@@ -92,27 +92,17 @@ impl Batches {
             Split::Train => shards.train().clone(),
             Split::HeldOut => shards.held_out().clone(),
         };
-        let longest = options.length - SPECIALS;
-        let (mut lengths, mut real_tokens) = (Vec::new(), 0);
-        let pieces = Pieces::cut((0..sentences.len()).map(|i| sentences.length_of(i)), longest, |tokens| {
-            real_tokens += (tokens + SPECIALS) as u64;
-            if options.layout == Rows::Packed {
-                lengths.push(tokens as u16);
-            }
-        })?;
-        if pieces.len() == 0 {
+        let cut = Cut::of(shards, split, &sentences, &options)?;
+        if cut.pieces.len() == 0 {
             return Err(empty(split));
         }
-        let slots = slots(&options);
-        let count = |tokens| options.masking.count(tokens);
-        let packed = (options.layout == Rows::Packed).then(|| Packed::pack(&lengths, options.length, slots, count));
         let special = shards.tokenizer().special();
-        Ok(Self { inner: Arc::new(Inner { sentences, split, options, special, masker, pieces, packed, slots, real_tokens }) })
+        Ok(Self { inner: Arc::new(Inner { sentences, split, options, special, masker, cut, slots: slots(&options) }) })
     }
 
     /// Rows of one pass over the split.
     pub fn rows_per_epoch(&self) -> usize {
-        self.inner.rows()
+        self.inner.cut.rows()
     }
 
     /// Masked slots of a row, m.
@@ -122,12 +112,12 @@ impl Batches {
 
     /// Steps that see every row once; in the training split the last of them may reach into the next epoch.
     pub fn steps_per_epoch(&self) -> usize {
-        self.inner.rows().div_ceil(self.inner.options.batch)
+        self.inner.cut.rows().div_ceil(self.inner.options.batch)
     }
 
     /// Real tokens of a row on average, `[CLS]` and `[SEP]` included.
     pub fn tokens_per_row(&self) -> f64 {
-        self.inner.real_tokens as f64 / self.inner.rows() as f64
+        self.inner.cut.real_tokens as f64 / self.inner.cut.rows() as f64
     }
 
     /// The split's sentences.
@@ -173,13 +163,9 @@ struct RowScratch {
 }
 
 impl Inner {
-    fn rows(&self) -> usize {
-        self.packed.as_ref().map_or(self.pieces.len(), Packed::rows)
-    }
-
     /// Which row stands at place `i` of a step's batch, and in which epoch; `None` beyond the held-out rows.
     fn place(&self, step: u64, i: usize) -> Option<(u64, usize)> {
-        let (rows, batch) = (self.rows() as u64, self.options.batch as u64);
+        let (rows, batch) = (self.cut.rows() as u64, self.options.batch as u64);
         match self.split {
             Split::Train => {
                 let index = step.wrapping_mul(batch).wrapping_add(i as u64);
@@ -195,9 +181,9 @@ impl Inner {
 
     /// The pieces of a row.
     fn pieces_of(&self, row: usize) -> impl Iterator<Item = Piece> {
-        let packed = self.packed.as_ref().map(|packed| packed.row(row));
+        let packed = self.cut.packed.as_ref().map(|packed| packed.row(row));
         let pieces = packed.map_or(1, <[u32]>::len);
-        (0..pieces).map(move |i| self.pieces.get(packed.map_or(row, |pieces| pieces[i] as usize)))
+        (0..pieces).map(move |i| self.cut.pieces.get(packed.map_or(row, |pieces| pieces[i] as usize)))
     }
 
     /// Writes a row's sentences, each `[CLS] ids [SEP]`; returns its real tokens and its masked ones.

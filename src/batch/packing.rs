@@ -34,14 +34,18 @@ impl Packed {
         let mut open = OpenRows::new(length, slots);
         let mut row_of = vec![NONE; lengths.len()];
         let shuffle = Order::new(lengths.len() as u64, SHUFFLE_SEED, 0);
-        for long in [true, false] {
-            for piece in (0..lengths.len() as u64).map(|i| shuffle.at(i) as usize) {
-                let tokens = lengths[piece] as usize;
-                if long == (tokens + SPECIALS > length / 3) {
-                    row_of[piece] = open.place(tokens + SPECIALS, counts[tokens]);
-                }
+        let mut place = |piece: usize| {
+            let tokens = lengths[piece] as usize;
+            row_of[piece] = open.place(tokens + SPECIALS, counts[tokens]);
+        };
+        let mut short = Vec::new();
+        for piece in (0..lengths.len() as u64).map(|i| shuffle.at(i) as usize) {
+            match lengths[piece] as usize + SPECIALS > length / 3 {
+                true => place(piece),
+                false => short.push(piece as u32),
             }
         }
+        short.into_iter().for_each(|piece| place(piece as usize));
         group(&row_of, open.next.len())
     }
 

@@ -243,7 +243,7 @@ impl StepSize {
 }
 
 /// One size, ready to run.
-struct StepBench {
+pub(super) struct StepBench {
     size: StepSize,
     plan: Plan,
     data: MaskedLm,
@@ -252,7 +252,7 @@ struct StepBench {
 }
 
 impl StepBench {
-    fn new(size: StepSize, turns: u64, precision: Precision, device: &Device) -> Result<Self> {
+    pub(super) fn new(size: StepSize, turns: u64, precision: Precision, device: &Device) -> Result<Self> {
         let (shards, plan) = made_up(size.vocab, turns * steps_a_turn(device) as u64)?;
         let options =
             BatchOptions { layout: Rows::Packed, length: size.length, batch: size.batch, seed: 1, masking: Masking::default() };
@@ -269,7 +269,7 @@ impl StepBench {
         BertShape::new(self.size.vocab, self.size.hidden, layers, (self.size.hidden / 64).max(1), self.size.length)
     }
 
-    fn runner(&self, form: Form) -> Runner {
+    pub(super) fn runner(&self, form: Form) -> Runner {
         let teacher = ModelTeacher::new(self.shape(self.size.teacher_layers).init(2, 0.02, &self.device.handle));
         let steps = self.plan.train.steps;
         Runner {
@@ -288,7 +288,7 @@ impl StepBench {
     }
 
     /// A turn: a step of training, or several whose mean counts; the batches of all steps are alike.
-    fn step(&self, runner: &mut Runner, round: usize) -> Result<Taken> {
+    pub(super) fn step(&self, runner: &mut Runner, round: usize) -> Result<Taken> {
         let train = &self.plan.train;
         let steps = steps_a_turn(&self.device);
         let options = FitOptions { train, micro_batch: self.size.batch, done: (round * steps) as u64 };
@@ -316,7 +316,7 @@ impl StepBench {
     }
 
     /// FLOPs that the real tokens of a step need: forward and backward of the student, forward of the teacher.
-    fn flops(&self) -> f64 {
+    pub(super) fn flops(&self) -> f64 {
         let batch = self.data.train.at(0);
         let (tokens, masked) = (batch.tokens as f64, batch.masked as f64);
         let sentences: f64 = batch.segments_bs.chunks(batch.length).map(|row| f64::from(*row.iter().max().unwrap_or(&0))).sum();
@@ -341,7 +341,7 @@ impl StepBench {
 }
 
 /// A form, its student, and what its steps took.
-struct Runner {
+pub(super) struct Runner {
     form: Form,
     method: Dwt,
     student: Vec<Learner<BertForMaskedLm>>,

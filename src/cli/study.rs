@@ -43,9 +43,9 @@ pub struct Args {
     /// With `transfer`: a folder with train.tsv, test.tsv and unsup.txt or the like, in place of the pocket language
     #[arg(long, value_name = "DIR")]
     pub(super) data: Option<PathBuf>,
-    /// With `transfer --data`: the teacher, a pre-trained or fine-tuned model's folder
+    /// With `transfer --data`: the teacher, a pre-trained or fine-tuned model's folder; given again: a larger one beside it
     #[arg(long, value_name = "MODEL", requires = "data")]
-    pub(super) teacher: Option<PathBuf>,
+    pub(super) teacher: Vec<PathBuf>,
     /// With `transfer`: seeds of every arm; 5 unless given
     #[arg(long)]
     pub(super) seeds: Option<u64>,
@@ -80,7 +80,7 @@ pub fn run(args: Args) -> Result<()> {
         }
         return study_transfer::run(args);
     }
-    if args.data.is_some() || args.seeds.is_some() || !args.set.is_empty() {
+    if args.data.is_some() || !args.teacher.is_empty() || args.seeds.is_some() || !args.set.is_empty() {
         return Err(Error::new("--data, --teacher, --seeds and --set are for `upstill study transfer`")
             .help("of another study they are part of its file"));
     }

@@ -82,9 +82,17 @@ fn pocket_teacher(size: Size, larger: bool) -> String {
 
 /// The paper's settings over a folder's files.
 fn of_files(args: &Args, data: &Path) -> Result<TransferStudySpec> {
-    let Some(teacher) = &args.teacher else {
-        return Err(Error::new("a study of your own files needs a teacher")
-            .help("name a pre-trained or fine-tuned model with --teacher; `upstill train` pre-trains one on any text"));
+    let (teacher, larger) = match args.teacher.as_slice() {
+        [] => {
+            return Err(Error::new("a study of your own files needs a teacher")
+                .help("name a pre-trained or fine-tuned model with --teacher; `upstill train` pre-trains one on any text"));
+        }
+        [teacher] => (teacher, None),
+        [teacher, larger] => (teacher, Some(larger.display().to_string())),
+        more => {
+            return Err(Error::new(format!("{} teachers: a study has one, and a larger one beside it", more.len()))
+                .help("give --teacher once or twice"));
+        }
     };
     let needed = |names: &[&str], what: &str| {
         let help = format!("call it {}.tsv, .csv, .jsonl or .parquet (or .zst, .gz of it)", names[0]);
@@ -103,7 +111,7 @@ fn of_files(args: &Args, data: &Path) -> Result<TransferStudySpec> {
         base += &format!("unlabelled = {:?}\n", path.display().to_string());
     }
     let title = format!("{} into a BiLSTM: {}", teacher.display(), name.unwrap_or_default());
-    Ok(TransferStudySpec::paper(&title, &with_settings(base, args)?, &seeds(args), args.size(), None))
+    Ok(TransferStudySpec::paper(&title, &with_settings(base, args)?, &seeds(args), args.size(), larger.as_deref()))
 }
 
 /// The first file whose name begins so, tables before text.

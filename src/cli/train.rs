@@ -7,7 +7,7 @@ use crate::config::RunFile;
 use crate::error::Result;
 use crate::log::Console;
 use crate::train::transfer::{TransferOptions, train_transfer, transfer_task};
-use crate::train::{RunOptions, plan_run, train_run};
+use crate::train::{RunOptions, interrupted, plan_run, train_run};
 
 #[derive(clap::Args)]
 #[command(after_help = "\
@@ -68,7 +68,8 @@ fn transfer(args: Args, file: &RunFile) -> Result<()> {
     let shared = dir.parent().map_or_else(PathBuf::new, Path::to_owned).join("teachers-of-transfer");
     let device = args.device.choose(&plan.device)?;
     let console = Console::stderr();
-    let options = TransferOptions { dir: &dir, shared: &shared, name: &name, console: &console, device: &device };
+    let options =
+        TransferOptions { dir: &dir, shared: &shared, name: &name, console: &console, device: &device, stop: &interrupted };
     let summary = train_transfer(&plan, &task, &options)?;
     if args.json {
         print_json(&summary);

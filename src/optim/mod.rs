@@ -143,17 +143,22 @@ impl Optimizer {
         reader.out
     }
 
-    /// Takes up a state that [`Optimizer::state`] gave.
+    /// Takes up a state that [`Optimizer::state`] gave. A parameter that never had a gradient has none in it, and starts anew.
     ///
     /// # Errors
-    /// When a parameter's state is missing or of another shape.
+    /// When a parameter's state lacks a part or is of another shape, or is of no parameter of this model.
     pub fn load_state<M: Module>(&mut self, model: &M, state: &Weights) -> Result<()> {
-        let mut writer = StateWriter { optimizer: self, path: ModulePath::default(), from: state, problems: Vec::new() };
+        let mut writer =
+            StateWriter { optimizer: self, path: ModulePath::default(), from: state, taken: 0, problems: Vec::new() };
         model.visit(&mut writer);
-        if writer.problems.is_empty() {
+        let StateWriter { taken, mut problems, .. } = writer;
+        if problems.is_empty() && taken < state.iter().count() {
+            problems.push(format!("{} of its tensors belong to no parameter", state.iter().count() - taken));
+        }
+        if problems.is_empty() {
             return Ok(());
         }
-        Err(Error::new(format!("the optimizer's state does not fit the model: {}", writer.problems.join(", ")))
+        Err(Error::new(format!("the optimizer's state does not fit the model: {}", problems.join(", ")))
             .help("the files of a checkpoint belong together: take the whole folder, or an earlier checkpoint"))
     }
 
@@ -229,6 +234,7 @@ struct StateWriter<'a> {
     optimizer: &'a mut Optimizer,
     path: ModulePath,
     from: &'a Weights,
+    taken: usize,
     problems: Vec<String>,
 }
 
@@ -253,7 +259,9 @@ impl ModuleVisitor for StateWriter<'_> {
             {
                 let time = ((time.values[0] as usize) << 20) | time.values[1] as usize;
                 self.optimizer.moments.insert(name, Box::new(Moments::<D>::new(time, tensor(first), tensor(second))));
+                self.taken += 3;
             }
+            [None, None, None] => {}
             _ => self.problems.push(name),
         }
     }

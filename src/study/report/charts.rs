@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::page::Figure;
 use super::read::{Material, Run};
 use crate::log::{ModelRecord, StepRecord};
 use crate::study::figure::{
@@ -28,13 +29,6 @@ const SETTING: Quantity = Quantity { label: "", log: false, from_zero: true, set
 /// More arms than this are drawn apart, by teacher.
 const TOGETHER: usize = 8;
 const LOSS: &str = "nats a masked token";
-
-/// A figure and its words.
-pub(super) struct Figure {
-    pub heading: String,
-    pub caption: String,
-    pub svg: String,
-}
 
 /// One arm with what drawing it takes.
 struct Drawn<'a> {

@@ -5,7 +5,7 @@ mod page;
 mod read;
 mod table;
 
-pub use page::page;
+pub use page::{Figure, figure_page, page};
 pub use read::{Material, Run, read};
 pub use table::terminal_table;
 

@@ -1,23 +1,46 @@
 //! The page: one HTML file that needs no other.
 
-use super::charts::{self, Figure};
+use super::charts;
 use super::read::{Material, Run};
 use super::table;
 use crate::study::figure::{SCRIPT, STYLE, escape};
 use crate::study::results::{Arm, Study};
+
+/// A figure and its words.
+#[derive(Debug, Clone)]
+pub struct Figure {
+    /// What it shows.
+    pub heading: String,
+    /// How to read it.
+    pub caption: String,
+    /// The drawing.
+    pub svg: String,
+}
 
 const PAGE_STYLE: &str = include_str!("report.css");
 
 /// The report as one HTML file with no outside resources.
 pub fn page(materials: &[Material]) -> String {
     let title = materials.first().map(heading).unwrap_or_default();
-    let body: String = materials.iter().map(section).collect();
+    document(&title, &materials.iter().map(section).collect::<String>())
+}
+
+/// Figures about something else than runs, as a page of the same kind.
+pub fn figure_page(title: &str, lead: &str, of: &[Figure]) -> String {
+    let drawn = figures(of, &mut 0);
+    document(
+        title,
+        &format!("<article>\n<h1>{}</h1>\n<p class=\"lead\">{}</p>\n{drawn}</article>\n", escape(title), escape(lead)),
+    )
+}
+
+fn document(title: &str, body: &str) -> String {
     format!(
         "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n<title>{title}</title>\n\
          <style>\n{STYLE}{PAGE_STYLE}</style>\n</head>\n<body>\n{body}\
          <footer>Written by upstill {version}. Losses are in nats a masked token.</footer>\n<script>\n{SCRIPT}</script>\n</body>\n</html>\n",
-        title = escape(&title),
+        title = escape(title),
         version = env!("CARGO_PKG_VERSION"),
     )
 }

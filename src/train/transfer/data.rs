@@ -2,8 +2,9 @@
 
 use std::path::Path;
 
-use crate::config::TransferData;
-use crate::error::{Error, Result};
+use crate::config::{TransferData, TransferPlan};
+use crate::error::{Error, IoContext, Result};
+use crate::model::ModelFolder;
 use crate::tasks::{
     Example, Label, Sizes, SplitOptions, TableSpec, Task, TransferTask, Unlabelled, draw_pocket_task, pocket_names,
     split_for_transfer, table_task,
@@ -32,6 +33,22 @@ pub fn transfer_task(data: &TransferData, seed: u64) -> Result<TransferTask> {
         seed,
     };
     split_for_transfer(&task, &unlabelled, &options)
+}
+
+/// What the paths of a plan hold, for [`TransferPlan::hash`]: rows, word vectors, and the teacher's and the student's weights.
+///
+/// # Errors
+/// When one can't be read.
+pub fn transfer_contents(plan: &TransferPlan, task: &TransferTask) -> Result<String> {
+    let mut text = task.fingerprint();
+    let folders = plan.teacher.iter().map(|teacher| &teacher.from).chain(&plan.model.from);
+    for folder in folders {
+        text += &ModelFolder::open(Path::new(folder))?.tensors()?.hash();
+    }
+    if let Some(path) = &plan.model.glove {
+        text += blake3::hash(&std::fs::read(path).doing("read", path)?).to_hex().as_str();
+    }
+    Ok(text)
 }
 
 /// A pocket task, and text of the language at large (its test sentences left out): as a transfer set is in-domain text that

@@ -1,10 +1,11 @@
 //! A transfer run in its folder: the task divided, the teacher made ready and asked once, the student trained phase by phase with
 //! the loop of all methods, and scored on the test set at the end.
 //!
-//! The folder holds `plan.toml`, `steps.jsonl`, `model/` (the student) and `summary.json`; teachers and their outputs are beside
-//! them, or in the folder that a study's cells share.
+//! The folder holds `plan.toml`, `steps.jsonl`, `model/` (the student) and `summary.json`, and until then a checkpoint; teachers and
+//! their outputs are beside them, or in the folder that a study's cells share.
 
 mod data;
+mod midway;
 mod phases;
 mod stopping;
 mod student;
@@ -16,13 +17,12 @@ use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 
-pub use data::transfer_task;
+pub use data::{transfer_contents, transfer_task};
 pub use phases::{Phase, PhaseSummary, answering, phases};
 pub use stopping::{EarlyStopping, Verdict};
 pub use student::{StudentSettings, read_student};
 pub use teacher::{CHUNK, Outputs, TransferTeacherModel, ready_teacher, teacher_outputs};
 
-use super::interrupted;
 use crate::config::{LogitTargets, Padding, Targets, TransferPlan};
 use crate::device::Device;
 use crate::error::{Error, IoContext, Result};
@@ -33,6 +33,7 @@ use crate::methods::{Head, LabelledRow, TextTokens, TransferRow, TransferRows, p
 use crate::model::{TextRow, Weights};
 use crate::tasks::{Example, TransferTask, Unlabelled};
 use data::class;
+use midway::Keeper;
 use phases::PhaseRun;
 use student::{Prepared, prepare, write_student};
 use teacher::texts_per_s;
@@ -49,6 +50,8 @@ pub struct TransferOptions<'a> {
     pub console: &'a Console,
     /// What it runs on.
     pub device: &'a Device,
+    /// Whether to save and end: [`interrupted`](crate::train::interrupted), or a test's own.
+    pub stop: &'a dyn Fn() -> bool,
 }
 
 /// What a transfer run came to: the content of its `summary.json`.
@@ -94,12 +97,11 @@ pub struct TransferSummary {
     pub notes: Vec<String>,
 }
 
-/// Trains a student in its folder; a finished run is found and not repeated.
+/// Trains a student in its folder; a finished run is found and not repeated, one that was cut off goes on exactly.
 ///
 /// # Errors
 /// When the transfer set is empty and the student learns from it, the folder holds another run, files can't be read or written, or
-/// a step isn't finite. After Ctrl-C an [interrupted](Error::is_interrupted) error: the teacher and its outputs are kept, and the
-/// student starts again.
+/// a step isn't finite. After Ctrl-C an [interrupted](Error::is_interrupted) error, with all saved.
 pub fn train_transfer(plan: &TransferPlan, task: &TransferTask, options: &TransferOptions) -> Result<TransferSummary> {
     claim(options.dir, plan)?;
     let path = options.dir.join("summary.json");
@@ -121,15 +123,19 @@ pub fn train_transfer(plan: &TransferPlan, task: &TransferTask, options: &Transf
     let (train, validation, variance) = rows(plan, task, &tokens, teacher.as_ref(), options)?;
 
     let steps = phases(&plan.distill, student.layers().len());
-    let run = PhaseRun { plan, train: &train, validation: &validation, pad, device };
+    let keeper = Keeper::of(plan, task, options)?;
+    let mut midway = keeper.found(&student)?;
+    let mut summaries = midway.as_ref().map_or_else(Vec::new, |midway| midway.state.summaries.clone());
+    let mut done = summaries.iter().map(|phase| phase.steps).sum::<u64>();
+    let run = PhaseRun { plan, train: &train, validation: &validation, pad, device, keeper: &keeper, stop: options.stop };
     let most = steps.iter().map(|phase| run.round(phase) * plan.train.rounds).sum();
-    let mut log = RunLog::open(options.dir, Some(0), options.console.run(options.name, most, 0))?;
-    let (mut done, mut summaries) = (0, Vec::new());
-    for (number, phase) in (0..).zip(&steps) {
-        if phase.new_heads {
+    let at = done + midway.as_ref().map_or(0, |midway| midway.state.step);
+    let mut log = RunLog::open(options.dir, Some(at), options.console.run(options.name, most, at))?;
+    for (number, phase) in (0..).zip(&steps).skip(summaries.len()) {
+        if phase.new_heads && midway.is_none() {
             student = student.with_new_heads(plan.seed.wrapping_add(number), device)?;
         }
-        let (best, summary) = run.run(phase, student, number, done, &mut log)?;
+        let (best, summary) = run.run(phase, student, &summaries, midway.take(), &mut log)?;
         (student, done) = (best, done + summary.steps);
         options.console.note(&format!(
             "{}  {}: {} steps, validation loss {:.4}",
@@ -170,7 +176,7 @@ pub fn train_transfer(plan: &TransferPlan, task: &TransferTask, options: &Transf
     if let (Some(teacher), Some(settings)) = (&teacher, &plan.teacher) {
         let (length, vector) = (plan.data.length, settings.representation);
         let tests = &task.test.examples;
-        let found = teacher_outputs(teacher, tests, length, vector, options.shared, options.device, &interrupted)?;
+        let found = teacher_outputs(teacher, tests, length, vector, options.shared, options.device, options.stop)?;
         summary.teacher_examples_per_s = Some(texts_per_s(teacher, tests, length, options.device)?);
         let says: Vec<usize> = found.classified.logits.iter().map(|scores| likeliest(scores)).collect();
         summary.teacher_accuracy = Some(share_equal(&says, &truth));
@@ -184,6 +190,7 @@ pub fn train_transfer(plan: &TransferPlan, task: &TransferTask, options: &Transf
     })?;
     let text = serde_json::to_string_pretty(&summary).expect("a summary in memory can be written") + "\n";
     write_text(&path, &text)?;
+    keeper.clear()?;
     Ok(summary)
 }
 
@@ -238,7 +245,7 @@ fn rows(
         settings.representation,
         options.shared,
         options.device,
-        &interrupted,
+        options.stop,
     )?;
     let variance = confidence(asked.classified.logits.iter().map(Vec::as_slice));
     let said = asked.classified.logits.into_iter().zip(asked.classified.representations);

@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 
+use super::midway::{Keeper, Midway, State};
 use super::stopping::{EarlyStopping, Verdict};
 use crate::config::{ElementKind, Schedule, Targets, TrainPlan, TransferDistill, TransferPlan, TransferSchedule};
 use crate::error::{Error, Result};
@@ -11,7 +12,7 @@ use crate::log::RunLog;
 use crate::loss::{Elements, JointWeights};
 use crate::methods::{Head, Method, PhaseLoss, Transfer, TransferRows};
 use crate::model::Student;
-use crate::train::{FitOptions, Flow, Learner, fit, interrupted};
+use crate::train::{FitOptions, Flow, Learner, fit};
 
 /// One phase: what is minimised, and which layers move.
 #[derive(Debug, Clone, PartialEq)]
@@ -89,6 +90,8 @@ pub(super) struct PhaseRun<'a> {
     pub validation: &'a TransferRows,
     pub pad: i32,
     pub device: &'a burn::tensor::Device,
+    pub keeper: &'a Keeper<'a>,
+    pub stop: &'a dyn Fn() -> bool,
 }
 
 impl PhaseRun<'_> {
@@ -109,48 +112,66 @@ impl PhaseRun<'_> {
         self.method(phase, 0).steps_per_pass().max(self.plan.train.round_steps)
     }
 
-    /// Trains a student, on a device with autodiff, until its validation loss no longer falls; gives the best. `number` and
-    /// `done` are the phase's place and the steps before it.
+    /// Trains a student, on a device with autodiff, until its validation loss no longer falls; gives the best. `before` are the
+    /// phases before this one, `midway` the place in this one to go on from.
     pub fn run(
         &self,
         phase: &Phase,
         student: Student,
-        number: u64,
-        done: u64,
+        before: &[PhaseSummary],
+        midway: Option<Midway>,
         log: &mut RunLog,
     ) -> Result<(Student, PhaseSummary)> {
         let started = Instant::now();
         let settings = &self.plan.train;
-        let seed = self.plan.seed.wrapping_add(number << 32);
+        let done: u64 = before.iter().map(|phase| phase.steps).sum();
+        let seed = self.plan.seed.wrapping_add((before.len() as u64) << 32);
         let (method, round) = (self.method(phase, seed), self.round(phase));
         let train = train_plan(self.plan, round);
-        let student = student.with_unfrozen(phase.unfrozen);
-        let mut stopping = EarlyStopping::new(settings.patience);
-        // What the phase before came to is to be beaten.
-        stopping.see(method.held_out(&[&student])?.losses[0]);
-        let mut best = student.clone();
-        let mut steps = 0;
-        let learner = Learner::new(student, &train, self.plan.model.dropout, seed);
-        let options = FitOptions { train: &train, micro_batch: settings.batch.max(2), done: 0 };
+        let mut learner = Learner::new(student.with_unfrozen(phase.unfrozen), &train, self.plan.model.dropout, seed);
+        let (mut best, mut state) = match midway {
+            Some(Midway { student, best, optimizer, state }) => {
+                learner.model = student.with_unfrozen(phase.unfrozen);
+                learner.optimizer.load_state(&learner.model, &optimizer)?;
+                (best, state)
+            }
+            None => {
+                let mut stopping = EarlyStopping::new(settings.patience);
+                // What the phase before came to is to be beaten.
+                stopping.see(method.held_out(&[&learner.model])?.losses[0]);
+                (learner.model.clone(), State { step: 0, stopping, summaries: before.to_vec(), seconds: 0.0 })
+            }
+        };
+        let seconds_before = state.seconds;
+        let mut stopped = false;
+        let options = FitOptions { train: &train, micro_batch: settings.batch.max(2), done: state.step };
         fit(&method, vec![learner], &options, |record, learners| {
-            steps = record.step + 1;
+            state.step = record.step + 1;
+            state.seconds = seconds_before + started.elapsed().as_secs_f64();
             let mut record = record.clone();
             record.step += done;
             log.record(&record)?;
-            let verdict = record.held_out_loss.map(|loss| stopping.see(loss));
+            let verdict = record.held_out_loss.map(|loss| state.stopping.see(loss));
             if verdict == Some(Verdict::Better) {
                 best = learners[0].model.clone();
             }
-            Ok(if verdict == Some(Verdict::Stop) || interrupted() { Flow::Stop } else { Flow::Continue })
+            let over = verdict == Some(Verdict::Stop) || state.step == train.steps;
+            stopped = !over && (self.stop)();
+            if stopped || !over && self.keeper.is_due() {
+                log.flush()?;
+                self.keeper.save(&learners[0], &best, &state)?;
+            }
+            Ok(if over || stopped { Flow::Stop } else { Flow::Continue })
         })?;
-        if interrupted() {
-            return Err(Error::interrupted(format!("stopped in the phase {:?}", phase.name))
-                .help("the same command starts the student again; the teacher and its outputs are kept"));
+        if stopped {
+            return Err(Error::interrupted(format!("stopped in the phase {:?}; everything is saved", phase.name))
+                .help("the same command goes on exactly"));
         }
-        let validation_loss = stopping.best().ok_or_else(|| {
+        let validation_loss = state.stopping.best().ok_or_else(|| {
             Error::new(format!("no validation loss of the phase {:?} is a number", phase.name)).help("lower the learning rate")
         })?;
-        Ok((best, PhaseSummary { name: phase.name.clone(), steps, validation_loss, seconds: started.elapsed().as_secs_f64() }))
+        let seconds = seconds_before + started.elapsed().as_secs_f64();
+        Ok((best, PhaseSummary { name: phase.name.clone(), steps: state.step, validation_loss, seconds }))
     }
 }
 

@@ -1,7 +1,9 @@
 //! Early stopping: the best round by validation loss, and when to give up waiting for a better one.
 
+use serde::{Deserialize, Serialize};
+
 /// The validation losses of a phase, as they come.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct EarlyStopping {
     patience: u64,
     best: Option<f64>,

@@ -1,16 +1,18 @@
 //! `upstill bench`: how fast, beside what.
 
+mod text;
+
 use std::path::PathBuf;
 
 use super::{DeviceArg, print_json};
 use crate::bench::{
-    DataRow, LOSS_STEP_SIZES, LossSize, LstmSize, PAPER_SIZE, Row, STEP_SIZES, StepBenchOptions, StepRow, StepSize, agree,
-    bench_data, bench_loss, bench_lstm, bench_step, bench_step_forms,
+    LOSS_STEP_SIZES, LossSize, LstmSize, PAPER_SIZE, Row, STEP_SIZES, StepBenchOptions, StepRow, StepSize, agree, bench_growth,
+    bench_loss, bench_lstm, bench_step, bench_step_forms, growth_page,
 };
 use crate::config::Precision;
 use crate::error::{Error, Result};
+use crate::files::write_text;
 use crate::kernels::Form;
-use crate::tokens::Tokenizer;
 
 #[derive(clap::Subcommand)]
 pub enum BenchCommand {
@@ -19,7 +21,13 @@ pub enum BenchCommand {
     /// A whole step of distillation in each form, beside PyTorch's at its best and as most write it
     Step(Step),
     /// Text to tokens: `data build` beside the tokenizer library's own batches and Python's `datasets.map`
-    Data(Data),
+    Data(text::Data),
+    /// What lies before the first step on a data folder, and whether late steps' batches take longer
+    Start(text::Start),
+    /// One pass over real sentences: packed rows, a sentence a row, and `transformers`' Trainer with a sentence a row
+    Train(text::Train),
+    /// How a step's time grows with batch, length, layers, width and vocabulary, as charts
+    Growth(Growth),
     /// Whether this device trains as the CPU does: a small run on both, step by step
     Agree(Agree),
     /// The student's two LSTMs, forward and backward, beside `torch.nn.LSTM`
@@ -30,7 +38,10 @@ pub fn run(command: &BenchCommand) -> Result<()> {
     match command {
         BenchCommand::Loss(args) => run_loss(args),
         BenchCommand::Step(args) => run_step(args),
-        BenchCommand::Data(args) => run_data(args),
+        BenchCommand::Data(args) => text::run_data(args),
+        BenchCommand::Start(args) => text::run_start(args),
+        BenchCommand::Train(args) => text::run_train(args),
+        BenchCommand::Growth(args) => run_growth(args),
         BenchCommand::Agree(args) => run_agree(args),
         BenchCommand::Lstm(args) => run_lstm(args),
     }
@@ -154,47 +165,6 @@ pub struct Lstm {
     json: bool,
 }
 
-#[derive(clap::Args)]
-#[command(after_help = "\
-Examples:
-  upstill bench data 'text/*.txt.zst' --tokenizer bert-base-uncased/vocab.txt
-  upstill bench data book.txt --tokenizer data/text --python .venv/bin/python --json
-
-`data build` reads, unpacks, splits, tokenises every sentence, and writes; the library has the text in memory and writes nothing.")]
-pub struct Data {
-    /// Files, folders or globs: .txt .jsonl .tsv .csv (also .gz, .zst) and .parquet
-    #[arg(required = true, value_name = "INPUT")]
-    inputs: Vec<String>,
-    /// A folder with tokenizer.json or vocab.txt, or one of those files
-    #[arg(long, value_name = "DIR|FILE")]
-    tokenizer: PathBuf,
-    /// Times that each way runs
-    #[arg(long, default_value_t = 3)]
-    rounds: usize,
-    /// A Python that may have `datasets` and `transformers`
-    #[arg(long, default_value = "python3", env = "UPSTILL_PYTHON")]
-    python: String,
-    /// Print the rows on standard output for machines
-    #[arg(long)]
-    json: bool,
-}
-
-fn run_data(args: &Data) -> Result<()> {
-    let tokenizer = Tokenizer::load(&args.tokenizer)?;
-    let scratch = std::env::temp_dir().join(format!("upstill-bench-{}", std::process::id()));
-    let note = |note| eprintln!("{note}");
-    let rows = bench_data(&args.inputs, &tokenizer, args.rounds.max(1), &args.python, &scratch, note)?;
-    if args.json {
-        print_json(&serde_json::json!({ "rows": rows }));
-        return Ok(());
-    }
-    println!("{:<30} {:>8} {:>8}  against the library's batches", "way", "time", "MB/s");
-    for DataRow { way, seconds, bytes_per_s, ratio, ratio_range: [low, high] } in rows {
-        println!("{way:<30} {seconds:>6.1} s {:>8.2}  {ratio:.2} x ({low:.2} to {high:.2})", bytes_per_s / 1e6);
-    }
-    Ok(())
-}
-
 fn run_step(args: &Step) -> Result<()> {
     let device = args.device.choose("auto")?;
     let Some(sizes) = STEP_SIZES.get(..args.sizes).filter(|sizes| !sizes.is_empty()) else {
@@ -223,6 +193,38 @@ fn run_step(args: &Step) -> Result<()> {
 /// Of a word that the command line has checked.
 fn precision(word: &str) -> Precision {
     Precision::from_word(word).unwrap_or(Precision::F32)
+}
+
+#[derive(clap::Args)]
+pub struct Growth {
+    /// Times that each size runs
+    #[arg(long, default_value_t = 5)]
+    rounds: usize,
+    /// Where the charts go, an HTML file
+    #[arg(long, default_value = "growth.html")]
+    out: PathBuf,
+    #[command(flatten)]
+    device: DeviceArg,
+    /// Print the points on standard output for machines
+    #[arg(long)]
+    json: bool,
+}
+
+fn run_growth(args: &Growth) -> Result<()> {
+    let device = args.device.choose("auto")?;
+    let all = bench_growth(args.rounds.max(1), &device, |of| eprintln!("step time over {of}"))?;
+    write_text(&args.out, &growth_page(&all, &device))?;
+    if args.json {
+        print_json(&serde_json::json!({ "growth": all }));
+        return Ok(());
+    }
+    for growth in &all {
+        let points = growth.points.iter().map(|point| format!("{:>7}: {:>6.1} ms", point.at, point.step_ms));
+        let points: String = points.collect::<Vec<_>>().join(" ");
+        println!("{:<13} {points}  at most {:.0} % off a straight line in FLOPs", growth.of, 100.0 * growth.off);
+    }
+    println!("charts: {}", args.out.display());
+    Ok(())
 }
 
 #[derive(clap::Args)]

@@ -1,0 +1,113 @@
+//! A student in the middle of its training, on disk: the same command goes on from there exactly.
+
+use std::cell::Cell;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+
+use super::phases::PhaseSummary;
+use super::stopping::EarlyStopping;
+use super::{TransferOptions, transfer_contents};
+use crate::checkpoint::Checkpoints;
+use crate::config::TransferPlan;
+use crate::error::{Error, IoContext, Result};
+use crate::files::write_text;
+use crate::log::Console;
+use crate::model::{Student, Weights};
+use crate::tasks::TransferTask;
+use crate::train::Learner;
+
+/// What a crash can lose.
+const EVERY: Duration = Duration::from_secs(60);
+
+const STUDENT: &str = "student.safetensors";
+const BEST: &str = "best.safetensors";
+const OPTIMIZER: &str = "student.optimizer.safetensors";
+const MIDWAY: &str = "midway.json";
+
+/// Where a run is; the phase is the one after those that `summaries` has.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct State {
+    /// Steps done in the phase.
+    pub step: u64,
+    /// What its validation losses have come to.
+    pub stopping: EarlyStopping,
+    /// The phases before.
+    pub summaries: Vec<PhaseSummary>,
+    /// Wall time of the phase so far.
+    pub seconds: f64,
+}
+
+/// A phase to go on with.
+pub(super) struct Midway {
+    pub student: Student,
+    pub best: Student,
+    pub optimizer: Weights,
+    pub state: State,
+}
+
+/// Keeps a run's checkpoint: the last one only, and none once the run is finished.
+pub(super) struct Keeper<'a> {
+    run: &'a Path,
+    console: &'a Console,
+    checkpoints: Checkpoints,
+    plan_hash: String,
+    saved: Cell<Instant>,
+}
+
+impl<'a> Keeper<'a> {
+    pub fn of(plan: &TransferPlan, task: &TransferTask, options: &TransferOptions<'a>) -> Result<Self> {
+        Ok(Self {
+            run: options.dir,
+            console: options.console,
+            checkpoints: Checkpoints::of_run(options.dir),
+            plan_hash: plan.hash(&transfer_contents(plan, task)?),
+            saved: Cell::new(Instant::now()),
+        })
+    }
+
+    pub fn is_due(&self) -> bool {
+        self.saved.get().elapsed() >= EVERY
+    }
+
+    pub fn save(&self, learner: &Learner<Student>, best: &Student, state: &State) -> Result<()> {
+        let step = state.step + state.summaries.iter().map(|phase| phase.steps).sum::<u64>();
+        self.checkpoints.save(step, &self.plan_hash, None, |inside| {
+            Weights::of(&learner.model).write(&inside.join(STUDENT))?;
+            Weights::of(best).write(&inside.join(BEST))?;
+            learner.optimizer.state(&learner.model).write(&inside.join(OPTIMIZER))?;
+            let text = serde_json::to_string_pretty(state).expect("a state in memory can be written") + "\n";
+            write_text(&inside.join(MIDWAY), &text)
+        })?;
+        self.checkpoints.prune(1)?;
+        self.saved.set(Instant::now());
+        Ok(())
+    }
+
+    /// The checkpoint, put into students of the shape of `student`; none where the run is new.
+    pub fn found(&self, student: &Student) -> Result<Option<Midway>> {
+        let last = self.checkpoints.last_whole()?;
+        last.damaged.iter().for_each(|line| self.console.note(line));
+        let Some((path, of)) = last.found else { return Ok(None) };
+        if of.plan_hash != self.plan_hash {
+            return Err(Error::new("what this run reads has changed since it was cut off; it was left as it is")
+                .at(self.run.display())
+                .help("choose another --out, or put the texts and the teacher back as they were"));
+        }
+        let file = path.join(MIDWAY);
+        let text = std::fs::read_to_string(&file).doing("read", &file)?;
+        let state = serde_json::from_str(&text)
+            .map_err(|error| Error::new(format!("not the middle of a transfer run: {error}")).at(file.display()))?;
+        let loaded = |name: &str| Weights::read(&path.join(name))?.load_into(student.clone());
+        let optimizer = Weights::read(&path.join(OPTIMIZER))?;
+        Ok(Some(Midway { student: loaded(STUDENT)?, best: loaded(BEST)?, optimizer, state }))
+    }
+
+    /// Removes what a finished run has no more use for.
+    pub fn clear(&self) -> Result<()> {
+        let folder = self.run.join("checkpoints");
+        if folder.exists() { std::fs::remove_dir_all(&folder).doing("delete", &folder) } else { Ok(()) }
+    }
+}
