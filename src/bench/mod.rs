@@ -20,7 +20,9 @@ pub use growth::{Growth, GrowthPoint, bench_growth, growth_page};
 pub use loss::{LossSize, bench_loss};
 pub use lstm::{LstmSize, bench_lstm};
 pub use start::{Start, bench_start};
-pub use step::{LOSS_STEP_SIZES, PAPER_SIZE, STEP_SIZES, StepBenchOptions, StepRow, StepSize, bench_step, bench_step_forms};
+pub use step::{
+    LOSS_STEP_SIZES, PAPER_SIZE, STEP_SIZES, StepBenchOptions, StepRow, StepSize, StepSpent, bench_step, bench_step_forms,
+};
 pub use train::{TrainBenchSize, TrainRow, bench_train};
 
 /// One measurement: a line of the table, an object of `--json`.

@@ -1,5 +1,7 @@
 //! A whole step of distillation, batch to optimizer, in each form and beside PyTorch's.
 
+use std::time::Instant;
+
 use burn::tensor::{FloatDType, Tensor};
 use serde::Serialize;
 
@@ -11,7 +13,7 @@ use crate::config::{Plan, Precision, Rows, RunFile};
 use crate::device::{Device, DeviceKind};
 use crate::error::Result;
 use crate::kernels::dwt_loss::spread;
-use crate::kernels::{Compute, Form};
+use crate::kernels::{Compute, Form, Spent, spent};
 use crate::methods::{Dwt, MaskedLm, ModelTeacher};
 use crate::model::{BertForMaskedLm, BertShape};
 use crate::tokens::{Shards, Tokenizer};
@@ -89,8 +91,23 @@ pub struct StepRow {
     pub peak_flops_per_s: f64,
     /// `published` or `product`.
     pub peak: &'static str,
+    /// Where the time of one more step went, for the CPU's own operations.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub spent: Option<StepSpent>,
     /// Memory over what was held between steps, at its highest, where the system says; of a GPU, all that was taken.
     pub peak_bytes: Option<u64>,
+}
+
+/// Where a step's time goes.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub struct StepSpent {
+    /// The step.
+    pub step_s: f64,
+    /// Operations of our own in it; what they leave is burn's and the loop's.
+    #[serde(flatten)]
+    pub spent: Spent,
+    /// What making a batch takes; a thread does it meanwhile.
+    pub batch_s: f64,
 }
 
 /// A step of each size, each form in turn with PyTorch's, `rounds` times after one that warms up.
@@ -133,7 +150,7 @@ fn in_turn(
     note: &mut impl FnMut(String),
 ) -> Result<Vec<StepRow>> {
     let rounds = options.rounds;
-    let bench = StepBench::new(size, rounds as u64 + 2, options.precision, device)?;
+    let bench = StepBench::new(size, rounds as u64 + 3, options.precision, device)?;
     let wanted = |form: &&Form| options.forms.as_ref().is_none_or(|forms| forms.contains(form));
     let mut forms: Vec<Runner> = Form::all_on(&device.handle).iter().filter(wanted).map(|&form| bench.runner(form)).collect();
     let request = bench.request();
@@ -159,6 +176,10 @@ fn in_turn(
         }
         peaks.push(product_flops_per_s(device, options.precision));
     }
+    let mut spent = Vec::new();
+    for runner in &mut forms {
+        spent.push((runner.form.word(), bench.spent(runner, rounds + 2)?));
+    }
     let measured = forms.into_iter().map(|runner| (runner.form.word().to_owned(), runner.taken));
     let measured = measured.chain(ways.into_iter().map(|(_, name, all)| (name.to_owned(), all)));
     let measured: Vec<(String, Option<u64>, Vec<f64>)> = measured
@@ -183,7 +204,6 @@ fn in_turn(
         let flops_per_s = bench.flops() / seconds;
         StepRow {
             size: size.name(),
-            form,
             device: device.to_string(),
             precision: options.precision.word(),
             tokens_per_s: bench.tokens() / seconds,
@@ -194,7 +214,9 @@ fn in_turn(
             mfu: flops_per_s / peak,
             peak_flops_per_s: peak,
             peak: if published.is_some() { "published" } else { "product" },
+            spent: spent.iter().find(|(word, _)| *word == form).and_then(|(_, spent)| *spent),
             peak_bytes,
+            form,
         }
     };
     Ok(measured.into_iter().map(row).collect())
@@ -305,6 +327,17 @@ impl StepBench {
         runner.student = result?;
         let of_gpu = if self.device.kind == DeviceKind::Cpu { None } else { self.device.handle.memory_pool_usage() };
         Ok(Taken { seconds, peak_bytes: of_gpu.map(|usage| usage.bytes_reserved).or(taken.peak_bytes) })
+    }
+
+    /// Where a further step's time goes; none where operations of our own don't run on the CPU.
+    fn spent(&self, runner: &mut Runner, round: usize) -> Result<Option<StepSpent>> {
+        if self.device.kind != DeviceKind::Cpu || runner.form == Form::Composed || self.precision != Precision::F32 {
+            return Ok(None);
+        }
+        let (taken, spent) = spent(|| self.step(runner, round));
+        let clock = Instant::now();
+        self.data.train.at(round as u64);
+        Ok(Some(StepSpent { step_s: taken?.seconds, spent, batch_s: clock.elapsed().as_secs_f64() }))
     }
 
     fn tokens_of(&self, step: u64) -> f64 {

@@ -10,6 +10,7 @@ use rayon::prelude::*;
 use super::dropout::{Dropout, Mask};
 use super::host::{HostBackward, HostTensor, PARENTS, host, slice, with_gradient};
 use super::matrix::{Matrix, Threads, product};
+use super::spent::{self, Part};
 use super::vector::{exp, on_vectors};
 use super::{Compute, cube, in_f32};
 
@@ -72,7 +73,8 @@ pub fn attention(
     let compute = compute.into();
     let [n, d] = query_nd.dims();
     if compute.is_fused_on_cpu(&query_nd.device()) {
-        return fused([query_nd, key_nd, value_nd], heads, segments, dropout.mask());
+        let mask = dropout.mask();
+        return spent::on(Part::Attention, || fused([query_nd, key_nd, value_nd], heads, segments, mask));
     }
     let (s, width) = (segments.length, d / heads);
     let split = |x_nd: Tensor<2>| compute.factor(x_nd).reshape([n / s, s, heads, width]).swap_dims(1, 2);
@@ -207,6 +209,10 @@ struct Saved {
 }
 
 impl HostBackward for Saved {
+    fn part(&self) -> Part {
+        Part::Attention
+    }
+
     fn backward(&self, above_nd: &[f32], _wanted: [bool; PARENTS]) -> [Vec<f32>; PARENTS] {
         let Blocks { d, segments, .. } = &self.blocks;
         let row_values = (segments.length * d).max(1);

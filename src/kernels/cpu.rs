@@ -38,12 +38,17 @@ pub(super) fn dwt_loss(
     let slots: Vec<usize> = (0..m).filter(is_used).collect();
     let mut gradient = wants_gradient.then(|| Gradient::zeros(&student, m, v));
     let chunk = (CHUNK_BYTES / (4 * v.max(1))).max(1).min(slots.len());
-    let mut student_cv = zeros(chunk * v);
+    let is_in_place = matches!(gradient, Some(Gradient::Whole { .. }));
+    let mut spare_cv = zeros(if is_in_place { 0 } else { chunk * v });
     let mut teacher_cv = zeros(if teacher.is_some() { chunk * v } else { 0 });
     let (mut hard, mut soft) = (0.0, 0.0);
 
     for slots in slots.chunks(chunk.max(1)) {
-        let student_cv = &mut student_cv[..slots.len() * v];
+        let student_cv = match &mut gradient {
+            // A whole gradient is worked out where it stays; whole slots are all used, so they lie side by side.
+            Some(Gradient::Whole { logits_mv }) => &mut logits_mv[slots[0] * v..][..slots.len() * v],
+            _ => &mut spare_cv[..slots.len() * v],
+        };
         student.fill(slots, v, student_cv);
         let teacher_cv = match &teacher {
             Some(teacher) => {
@@ -58,8 +63,8 @@ pub(super) fn dwt_loss(
             hard += weight(*slot) * loss.hard;
             soft += weight(*slot) * loss.soft;
         }
-        if let Some(gradient) = &mut gradient {
-            gradient.add(&student, slots, student_cv, v);
+        if let Some(Gradient::Factors { hidden_md, words_vd, bias_v }) = &mut gradient {
+            student.add_gradient(slots, &spare_cv[..slots.len() * v], v, [hidden_md, words_vd, bias_v]);
         }
     }
     let scalar = |x: f64| Tensor::<1>::from_floats([x as f32], &Device::flex());
@@ -146,6 +151,26 @@ impl Rows<'_> {
             }
         }
     }
+
+    /// Adds what a chunk's gradient with respect to the logits comes to, by hidden states, decoder and bias.
+    fn add_gradient(
+        &self,
+        slots: &[usize],
+        gradient_cv: &[f32],
+        v: usize,
+        [hidden_md, of_words_vd, of_bias_v]: [&mut Vec<f32>; 3],
+    ) {
+        let Rows::Factors { hidden_md: x_md, words_vd, .. } = self else { unreachable!("the gradient has the student's form") };
+        let d = words_vd.len() / v;
+        let mut hidden_cd = vec![0.0; slots.len() * d];
+        add_product(&mut hidden_cd, Matrix::new(gradient_cv, v), Matrix::new(words_vd, d));
+        for (row_d, slot) in hidden_cd.chunks(d).zip(slots) {
+            hidden_md[slot * d..][..d].copy_from_slice(row_d);
+        }
+        let x_cd = gather(x_md, slots, d);
+        add_product(of_words_vd, Matrix::new(gradient_cv, v).transposed(), Matrix::new(&x_cd, d));
+        add_columns(of_bias_v, gradient_cv);
+    }
 }
 
 /// The rows of `slots`, one after another.
@@ -162,32 +187,11 @@ enum Gradient {
 impl Gradient {
     fn zeros(student: &Rows, m: usize, v: usize) -> Self {
         match student {
-            Rows::Whole { .. } => Gradient::Whole { logits_mv: zeros(m * v) },
+            // Zeros of the system: the threads that fill it touch it first.
+            Rows::Whole { .. } => Gradient::Whole { logits_mv: vec![0.0; m * v] },
             Rows::Factors { hidden_md, words_vd, .. } => {
                 Gradient::Factors { hidden_md: vec![0.0; hidden_md.len()], words_vd: zeros(words_vd.len()), bias_v: vec![0.0; v] }
             }
-        }
-    }
-
-    /// Adds what a chunk's gradient with respect to its logits comes to.
-    fn add(&mut self, student: &Rows, slots: &[usize], gradient_cv: &[f32], v: usize) {
-        match (self, student) {
-            (Gradient::Factors { hidden_md, words_vd, bias_v }, Rows::Factors { hidden_md: x_md, words_vd: w_vd, .. }) => {
-                let d = w_vd.len() / v;
-                let mut hidden_cd = vec![0.0; slots.len() * d];
-                add_product(&mut hidden_cd, Matrix::new(gradient_cv, v), Matrix::new(w_vd, d));
-                for (row_d, slot) in hidden_cd.chunks(d).zip(slots) {
-                    hidden_md[slot * d..][..d].copy_from_slice(row_d);
-                }
-                let x_cd = gather(x_md, slots, d);
-                add_product(words_vd, Matrix::new(gradient_cv, v).transposed(), Matrix::new(&x_cd, d));
-                add_columns(bias_v, gradient_cv);
-            }
-            (Gradient::Whole { logits_mv }, _) => {
-                let from = slots[0] * v;
-                logits_mv[from..from + gradient_cv.len()].copy_from_slice(gradient_cv);
-            }
-            (Gradient::Factors { .. }, Rows::Whole { .. }) => unreachable!("the gradient has the student's form"),
         }
     }
 

@@ -6,6 +6,7 @@ use rayon::prelude::*;
 
 use super::host::{HostBackward, HostTensor, PARENTS, host, slice, with_gradient};
 use super::matrix::{Matrix, add_columns, add_product, multiply, zeros};
+use super::spent::{self, Part};
 use super::vector::{erf, exp, on_vectors};
 use super::{Compute, cube, in_f32};
 use crate::device::is_cpu;
@@ -14,7 +15,7 @@ use crate::device::is_cpu;
 pub fn dense(x_nd: Tensor<2>, weight_df: Tensor<2>, bias_f: Tensor<1>, compute: impl Into<Compute>) -> Tensor<2> {
     let compute = compute.into();
     match compute.is_fused_on_cpu(&x_nd.device()) {
-        true => fused(&x_nd, &weight_df, &bias_f, false),
+        true => spent::on(Part::Dense, || fused(&x_nd, &weight_df, &bias_f, false)),
         false => product(x_nd, weight_df, compute) + compute.factor(bias_f).unsqueeze(),
     }
 }
@@ -26,7 +27,7 @@ pub fn dense_gelu(x_nd: Tensor<2>, weight_df: Tensor<2>, bias_f: Tensor<1>, comp
         return cube::gelu(dense(x_nd, weight_df, bias_f, compute));
     }
     match compute.is_fused_on_cpu(&x_nd.device()) {
-        true => fused(&x_nd, &weight_df, &bias_f, true),
+        true => spent::on(Part::Dense, || fused(&x_nd, &weight_df, &bias_f, true)),
         false => compute.factor(erf_gelu(in_f32(dense(x_nd, weight_df, bias_f, compute)))),
     }
 }
@@ -78,6 +79,10 @@ struct Saved {
 }
 
 impl HostBackward for Saved {
+    fn part(&self) -> Part {
+        Part::Dense
+    }
+
     fn backward(&self, above_nf: &[f32], wanted: [bool; PARENTS]) -> [Vec<f32>; PARENTS] {
         let Self { d, f, .. } = *self;
         let scaled;

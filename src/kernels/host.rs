@@ -10,6 +10,8 @@ use burn::backend::tensor::FloatTensor;
 use burn::backend::{Autodiff, Backend, Dispatch, DispatchTensor, Flex, TensorMetadata, backend_extension};
 use burn::tensor::{Device, Shape, Tensor, TensorData};
 
+use super::spent::{self, Part};
+
 /// Tensors that an operation can read.
 pub(super) const PARENTS: usize = 4;
 
@@ -18,6 +20,9 @@ pub(super) type HostTensor = FloatTensor<Flex>;
 
 /// The backward pass of an operation, with all that it needs of the forward pass.
 pub(super) trait HostBackward: Debug + Send + Sync {
+    /// What its time counts as.
+    fn part(&self) -> Part;
+
     /// The gradients with respect to the parents that are `wanted`, flat; anything for the others. `above` is the gradient with
     /// respect to the operation's value.
     fn backward(&self, above: &[f32], wanted: [bool; PARENTS]) -> [Vec<f32>; PARENTS];
@@ -95,7 +100,8 @@ impl<C: CheckpointStrategy> Link for Autodiff<Flex, C> {
             fn backward(self, ops: Ops<Self::State, PARENTS>, gradients: &mut Gradients, _: &mut Checkpointer) {
                 let above = gradients.consume::<Flex>(&ops.node).to_contiguous();
                 let (known, shapes) = ops.state;
-                let found = known.0.backward(slice(&above), ops.parents.each_ref().map(Option::is_some));
+                let wanted = ops.parents.each_ref().map(Option::is_some);
+                let found = spent::on(known.0.part(), || known.0.backward(slice(&above), wanted));
                 for ((node, values), shape) in ops.parents.into_iter().zip(found).zip(shapes) {
                     if let Some(node) = node {
                         gradients.register::<Flex>(node.id, HostTensor::from_data(TensorData::new(values, shape)));

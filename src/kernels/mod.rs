@@ -21,6 +21,7 @@ mod matrix;
 mod norm;
 mod places;
 mod row;
+mod spent;
 mod update;
 mod vector;
 
@@ -41,6 +42,8 @@ pub use dwt_loss::DwtLoss;
 pub use lstm::{Direction, bilstm, lstm_composed};
 pub use norm::norm_of_sum;
 pub use places::{Places, look_up};
+use spent::Part;
+pub use spent::{Spent, spent};
 pub(crate) use update::{AdamStep, adam, sum_of_squares};
 
 /// Which form of an operation runs.
@@ -299,11 +302,11 @@ pub fn dwt_loss(student: &Logits, teacher: Option<&Logits>, targets: &Targets, l
     let device = plain.device();
     #[cfg(feature = "gpu")]
     let found = match is_cpu(&device) {
-        true => cpu::dwt_loss(&plain, teacher, targets, loss, tracked),
+        true => spent::on(Part::Loss, || cpu::dwt_loss(&plain, teacher, targets, loss, tracked)),
         false => gpu_loss::dwt_loss(&plain, teacher, targets, loss, form, tracked),
     };
     #[cfg(not(feature = "gpu"))]
-    let found = cpu::dwt_loss(&plain, teacher, targets, loss, tracked);
+    let found = spent::on(Part::Loss, || cpu::dwt_loss(&plain, teacher, targets, loss, tracked));
     let Found { hard, soft, gradient } = found;
     let total = hard.clone() * loss.hard_factor();
     let total = if loss.alpha_soft.is_some() { total + soft.clone() * loss.soft_factor() } else { total };

@@ -7,6 +7,7 @@ use rayon::prelude::*;
 use super::dropout::{Dropout, Mask};
 use super::host::{HostBackward, HostTensor, PARENTS, host, slice, with_gradient};
 use super::matrix::zeros;
+use super::spent::{self, Part};
 use super::vector::on_vectors;
 use super::{Compute, cube, in_f32};
 
@@ -28,7 +29,7 @@ pub fn norm_of_sum(
     }
     if compute.is_fused_on_cpu(&x_nd.device()) {
         let mask = residual_nd.as_ref().and_then(|_| dropout.mask());
-        return fused(&x_nd, residual_nd.as_ref(), &gamma_d, &beta_d, epsilon as f32, mask);
+        return spent::on(Part::Norm, || fused(&x_nd, residual_nd.as_ref(), &gamma_d, &beta_d, epsilon as f32, mask));
     }
     let x_nd = in_f32(x_nd);
     let sum_nd = match residual_nd {
@@ -120,6 +121,10 @@ struct Saved {
 }
 
 impl HostBackward for Saved {
+    fn part(&self) -> Part {
+        Part::Norm
+    }
+
     fn backward(&self, above_nd: &[f32], wanted: [bool; PARENTS]) -> [Vec<f32>; PARENTS] {
         let gamma_d = slice(&self.gamma);
         let d = gamma_d.len();

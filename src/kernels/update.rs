@@ -5,6 +5,7 @@ use burn::tensor::Tensor;
 use rayon::prelude::*;
 
 use super::host::{HostTensor, host, slice};
+use super::spent::{self, Part};
 use super::vector::on_vectors;
 
 /// Elements that a thread takes at a time; sums are added up by such parts, whoever took them.
@@ -74,16 +75,19 @@ pub(crate) fn adam<const D: usize>(
     let AdamNumbers { lr, beta1, beta2, epsilon, coupled, unbias2, kept } = step.numbers();
     let parts = storage(&mut out).par_chunks_mut(PART).zip(slice(&value).par_chunks(PART));
     let moments = storage(&mut first).par_chunks_mut(PART).zip(storage(&mut second).par_chunks_mut(PART));
-    parts.zip(moments).for_each(|((out, value), (first, second))| {
-        on_vectors(|| {
-            for (((out, value), first), second) in out.iter_mut().zip(value).zip(first).zip(second) {
-                let gradient = *out + coupled * value;
-                *first = beta1 * *first + (1.0 - beta1) * gradient;
-                *second = beta2 * *second + (1.0 - beta2) * gradient * gradient;
-                *out = kept * value - lr * *first / (second.sqrt() * unbias2 + epsilon);
-            }
+    let pass = || {
+        parts.zip(moments).for_each(|((out, value), (first, second))| {
+            on_vectors(|| {
+                for (((out, value), first), second) in out.iter_mut().zip(value).zip(first).zip(second) {
+                    let gradient = *out + coupled * value;
+                    *first = beta1 * *first + (1.0 - beta1) * gradient;
+                    *second = beta2 * *second + (1.0 - beta2) * gradient * gradient;
+                    *out = kept * value - lr * *first / (second.sqrt() * unbias2 + epsilon);
+                }
+            });
         });
-    });
+    };
+    spent::on(Part::Optimizer, pass);
     let [out, first, second] = [out, first, second].map(Tensor::from_primitive::<Flex>);
     (out, [first, second])
 }
@@ -110,6 +114,6 @@ pub(crate) fn sum_of_squares<const D: usize>(x: &Tensor<D>) -> f64 {
             lanes.iter().sum::<f64>()
         })
     };
-    let sums: Vec<f64> = slice(&host(x)).par_chunks(PART).map(part).collect();
+    let sums: Vec<f64> = spent::on(Part::Optimizer, || slice(&host(x)).par_chunks(PART).map(part).collect());
     sums.iter().sum()
 }

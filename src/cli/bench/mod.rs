@@ -6,13 +6,13 @@ use std::path::PathBuf;
 
 use super::{DeviceArg, print_json};
 use crate::bench::{
-    LOSS_STEP_SIZES, LossSize, LstmSize, PAPER_SIZE, Row, STEP_SIZES, StepBenchOptions, StepRow, StepSize, agree, bench_growth,
-    bench_loss, bench_lstm, bench_step, bench_step_forms, growth_page,
+    LOSS_STEP_SIZES, LossSize, LstmSize, PAPER_SIZE, Row, STEP_SIZES, StepBenchOptions, StepRow, StepSize, StepSpent, agree,
+    bench_growth, bench_loss, bench_lstm, bench_step, bench_step_forms, growth_page,
 };
 use crate::config::Precision;
 use crate::error::{Error, Result};
 use crate::files::write_text;
-use crate::kernels::Form;
+use crate::kernels::{Form, Spent};
 
 #[derive(clap::Subcommand)]
 pub enum BenchCommand {
@@ -286,8 +286,26 @@ fn step_table(rows: &[StepRow]) -> String {
         );
         out.push_str(line.trim_end());
         out.push('\n');
+        out.extend(row.spent.map(|spent| format!("    {}\n", shares(&spent))));
     }
     out.trim_end().to_owned()
+}
+
+/// Where a step's time went, in percent.
+fn shares(step: &StepSpent) -> String {
+    let Spent { dense_s, attention_s, norm_s, loss_s, optimizer_s } = step.spent;
+    let rest_s = step.step_s - dense_s - attention_s - norm_s - loss_s - optimizer_s;
+    let share = |seconds: f64| format!("{:.0} %", 100.0 * seconds / step.step_s);
+    format!(
+        "dense layers {}, attention {}, norms {}, loss with head {}, optimizer {}, rest {}; a batch is made in {:.1} ms meanwhile",
+        share(dense_s),
+        share(attention_s),
+        share(norm_s),
+        share(loss_s),
+        share(optimizer_s),
+        share(rest_s),
+        1e3 * step.batch_s
+    )
 }
 
 fn run_lstm(args: &Lstm) -> Result<()> {
