@@ -94,7 +94,7 @@ impl Device {
         match self.handle.supports_dtype(wanted) {
             true => Ok(()),
             false => Err(Error::new(format!("{} ({}) does not compute in {precision}", self.kind.word(), self.name)).help(
-                "write [runtime] precision = \"f32\"; bf16 needs CUDA (an Ampere GPU or later) or the CPU, where it is slow",
+                "write [runtime] precision = \"f32\"; bf16 needs CUDA (an Ampere GPU or later), f16 CUDA or a GPU with WebGPU's shader-f16; the CPU has both, slowly",
             )),
         }
     }

@@ -6,10 +6,11 @@ use burn::optim::GradientsParams;
 use burn::tensor::Tensor;
 use tempfile::tempdir;
 use upstill::batch::{BatchOptions, Batches, Masking, Split};
+use upstill::config::Precision;
 use upstill::device::Device;
 use upstill::methods::{MaskedLm, standalone};
 use upstill::model::{BertForMaskedLm, BertShape};
-use upstill::optim::{Guard, Optimizer, global_norm, scale, squared_norm};
+use upstill::optim::{Guard, LossScale, Optimizer, global_norm, scale, squared_norm};
 use upstill::train::{FitOptions, Flow, Learner, fit_ahead};
 
 use crate::close::{Kind, close};
@@ -17,9 +18,16 @@ use crate::common::{plan, run, run_on, shards, steps, weights};
 
 #[test]
 fn a_resumed_run_is_the_uninterrupted_run_to_the_bit() {
+    // Products of f16 bring a loss scale that has to go on too.
+    for precision in ["f32", "f16"] {
+        resumed_is_uninterrupted(precision);
+    }
+}
+
+fn resumed_is_uninterrupted(precision: &str) {
     let (shards, dir) = (shards(), tempdir().unwrap());
     // Dropout on: its masks must not depend on where a run was cut.
-    let plan = plan(&shards, &["preset=standalone", "model.dropout=0.1"]);
+    let plan = plan(&shards, &["preset=standalone", "model.dropout=0.1", &format!("runtime.precision={precision}")]);
     let (whole, cut) = (dir.path().join("whole"), dir.path().join("cut"));
     run(&plan, &shards, &whole);
     run(&plan, &shards, &cut);
@@ -227,17 +235,23 @@ fn checkpoints_are_teachers_and_models_too() {
 }
 
 #[test]
-fn a_run_in_bf16_follows_the_run_in_f32() {
+fn a_run_in_half_precision_follows_the_run_in_f32() {
+    // A factor is off by up to 2^-9, of f16 by 2^-12; a loss is a mean over many products. The band is ten times what was seen of bf16.
+    for (precision, band) in [("bf16", 2e-2), ("f16", 2e-2 / 8.0)] {
+        follows(precision, band);
+    }
+}
+
+fn follows(precision: &str, band: f64) {
     let (shards, dir) = (shards(), tempdir().unwrap());
-    let (whole, half) = (dir.path().join("f32"), dir.path().join("bf16"));
+    let (whole, half) = (dir.path().join("f32"), dir.path().join(precision));
     let set = ["preset=dwt-normal", "teacher.from=uniform", "model.dropout=0.1"];
     run(&plan(&shards, &set), &shards, &whole);
-    run(&plan(&shards, &[&set[..], &["runtime.precision=bf16"]].concat()), &shards, &half);
-    let (f32, bf16) = (steps(&whole), steps(&half));
-    assert_ne!(f32, bf16, "bf16 is in use");
-    for (a, b) in f32.iter().zip(&bf16) {
-        // A factor is off by up to 2^-9; a loss is a mean over many products. The band is ten times what was seen.
-        assert!((a.loss_hard - b.loss_hard).abs() <= 2e-2, "step {}: {} and {}", a.step, a.loss_hard, b.loss_hard);
+    run(&plan(&shards, &[&set[..], &[&format!("runtime.precision={precision}")]].concat()), &shards, &half);
+    let (f32, low) = (steps(&whole), steps(&half));
+    assert_ne!(f32, low, "{precision} is in use");
+    for (a, b) in f32.iter().zip(&low) {
+        assert!((a.loss_hard - b.loss_hard).abs() <= band, "{precision}, step {}: {} and {}", a.step, a.loss_hard, b.loss_hard);
     }
     // Weights are kept in f32: bits below bf16's are in use.
     assert!(
@@ -245,4 +259,36 @@ fn a_run_in_bf16_follows_the_run_in_f32() {
             .iter()
             .all(|(name, tensor)| tensor.values.iter().any(|x| x.to_bits() & 0xffff != 0) || name.ends_with("bias"))
     );
+}
+
+#[test]
+fn a_step_whose_scaled_gradients_overflow_is_taken_again() {
+    let shards = shards();
+    let plan = plan(&shards, &["preset=standalone", "model.dropout=0.1"]);
+    let device = Device::cpu("test");
+    let options = BatchOptions { layout: plan.data.rows, length: 32, batch: 8, seed: 7, masking: Masking::default() };
+    let first_step = |factor: f64| {
+        let data = MaskedLm {
+            train: Batches::new(&shards, Split::Train, options).unwrap(),
+            held_out: Batches::new(&shards, Split::HeldOut, options).unwrap(),
+            evaluate_rows: 1,
+            device: device.handle.clone(),
+        };
+        let method = standalone(data, plan.distill.clone(), 20).with_precision(Precision::F16);
+        let model = BertShape::new(plan.model.vocab_size, 32, 2, 2, 32).init(7, 0.02, &device.handle.clone().autodiff());
+        let mut learner = Learner::new(model, &plan.train, 0.1, 7).for_precision(Precision::F16);
+        learner.optimizer.set_loss_scale(LossScale::new(factor));
+        let fit = FitOptions { train: &plan.train, micro_batch: 8, done: 0 };
+        let mut found = None;
+        let learners = fit_ahead(&method, vec![learner], &fit, 1, |records, _| {
+            found = Some((records[0].loss, records[0].grad_norm));
+            Ok(Flow::Stop)
+        });
+        (found.unwrap(), learners.unwrap()[0].optimizer.loss_scale().unwrap().factor())
+    };
+    let ((loss, norm), factor) = first_step(1024.0);
+    let ((loss_again, norm_again), smaller) = first_step(2f64.powi(60));
+    assert_eq!((factor, loss.to_bits()), (1024.0, loss_again.to_bits()), "the same batch and masks");
+    assert!(smaller < 2f64.powi(40), "{smaller}");
+    assert!((norm / norm_again - 1.0).abs() < 0.02, "{norm} and {norm_again}");
 }

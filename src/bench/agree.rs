@@ -81,6 +81,7 @@ fn curve(device: &Device, form: Form, precision: Precision, steps: u64) -> Resul
     let student = shape(2).init(1, 0.02, &device.handle.clone().autodiff());
     // A rate at which losses move from the first step on, so that a wrong gradient shows.
     let learner = Learner { lr: Schedule::constant(5e-3), ..Learner::new(student, &plan.train, 0.1, 1) };
+    let learner = learner.for_precision(precision);
     let mut losses = Vec::new();
     let options = FitOptions { train: &plan.train, micro_batch: 16, done: 0 };
     fit_ahead(&method, vec![learner], &options, 5, |records, _| {

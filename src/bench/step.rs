@@ -294,17 +294,14 @@ impl StepBench {
     pub(super) fn runner(&self, form: Form) -> Runner {
         let teacher = ModelTeacher::new(self.shape(self.size.teacher_layers).init(2, 0.02, &self.device.handle));
         let steps = self.plan.train.steps;
+        let model = self.shape(self.size.layers).init(1, 0.02, &self.device.handle.clone().autodiff());
+        let student = Learner::new(model, &self.plan.train, 0.1, 1).for_precision(self.precision);
         Runner {
             form,
             method: Dwt::new(self.data.clone(), self.plan.distill.clone(), steps, Box::new(teacher))
                 .with_form(form)
                 .with_precision(self.precision),
-            student: vec![Learner::new(
-                self.shape(self.size.layers).init(1, 0.02, &self.device.handle.clone().autodiff()),
-                &self.plan.train,
-                0.1,
-                1,
-            )],
+            student: vec![student],
             taken: Vec::new(),
         }
     }

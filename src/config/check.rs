@@ -252,9 +252,6 @@ fn runtime(plan: &Plan, out: &mut Mistakes) {
         let what = format!("is {micro_batch}, more than train.batch = {}", plan.train.batch);
         out.add("runtime.micro_batch", what, format!("write {} or less", plan.train.batch));
     }
-    if plan.runtime.precision == Precision::F16 {
-        out.add("runtime.precision", "\"f16\" is not in this version", "write \"bf16\" or \"f32\"");
-    }
 }
 
 fn teacher(plan: &Plan, found: &TeacherFacts, facts: &Facts, out: &mut Mistakes) {

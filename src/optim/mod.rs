@@ -6,6 +6,7 @@
 mod adadelta;
 mod clip;
 mod guard;
+mod loss_scale;
 
 use std::any::Any;
 use std::collections::BTreeMap;
@@ -20,8 +21,9 @@ use burn::tensor::{Tensor, TensorData};
 use adadelta::Adadelta;
 pub use clip::{global_norm, scale, squared_norm};
 pub use guard::{Guard, GuardOf};
+pub use loss_scale::LossScale;
 
-use crate::config::{OptimizerKind, TrainPlan};
+use crate::config::{OptimizerKind, Precision, TrainPlan};
 use crate::device::is_cpu;
 use crate::error::{Error, Result};
 use crate::kernels::{AdamStep, adam, guarded_adam};
@@ -34,7 +36,12 @@ pub struct Optimizer {
     rule_without_decay: Rule,
     /// `AdaptiveMomentumState<D>` of each parameter, D its rank.
     moments: BTreeMap<String, Box<dyn Any + Send + Sync>>,
+    /// Where the products are f16.
+    loss_scale: Option<LossScale>,
 }
+
+/// The loss scale's name in the state's file.
+const LOSS_SCALE: &str = "loss_scale";
 
 #[derive(Clone)]
 enum Rule {
@@ -123,7 +130,28 @@ type Moments<const D: usize> = AdaptiveMomentumState<D>;
 impl Optimizer {
     /// The plan's optimizer, with no state yet.
     pub fn new(plan: &TrainPlan) -> Self {
-        Self { rule: Rule::new(plan, plan.weight_decay), rule_without_decay: Rule::new(plan, 0.0), moments: BTreeMap::new() }
+        Self {
+            rule: Rule::new(plan, plan.weight_decay),
+            rule_without_decay: Rule::new(plan, 0.0),
+            moments: BTreeMap::new(),
+            loss_scale: None,
+        }
+    }
+
+    /// With loss scaling, where the products' numbers need it.
+    #[must_use]
+    pub fn for_precision(self, precision: Precision) -> Self {
+        Self { loss_scale: (precision == Precision::F16).then(LossScale::default), ..self }
+    }
+
+    /// What losses are multiplied by, where products are f16.
+    pub fn loss_scale(&self) -> Option<LossScale> {
+        self.loss_scale
+    }
+
+    /// The one to go on with.
+    pub fn set_loss_scale(&mut self, scale: LossScale) {
+        self.loss_scale = Some(scale);
     }
 
     /// Takes one step: every parameter with a gradient moves. With a guard, gradients are multiplied by its factor, and nothing
@@ -133,13 +161,17 @@ impl Optimizer {
     }
 
     fn knows_guards(&self) -> bool {
-        matches!(self.rule, Rule::Adam(..) | Rule::AdamW(..))
+        // A loss scale is settled on the host.
+        matches!(self.rule, Rule::Adam(..) | Rule::AdamW(..)) && self.loss_scale.is_none()
     }
 
     /// The state on the host, for a checkpoint: `exp_avg.NAME`, `exp_avg_sq.NAME`, `step.NAME`, or Adadelta's.
     pub fn state<M: Module>(&self, model: &M) -> Weights {
         let mut reader = StateReader { optimizer: self, path: ModulePath::default(), out: Weights::default() };
         model.visit(&mut reader);
+        if let Some(scale) = &self.loss_scale {
+            reader.out.insert(LOSS_SCALE, HostTensor { shape: vec![2], values: scale.values().to_vec() });
+        }
         reader.out
     }
 
@@ -151,7 +183,16 @@ impl Optimizer {
         let mut writer =
             StateWriter { optimizer: self, path: ModulePath::default(), from: state, taken: 0, problems: Vec::new() };
         model.visit(&mut writer);
-        let StateWriter { taken, mut problems, .. } = writer;
+        let StateWriter { mut taken, mut problems, .. } = writer;
+        // A run that goes on in other numbers leaves it where it is.
+        if let Some(scale) = state.get(LOSS_SCALE) {
+            taken += 1;
+            match (scale.values.as_slice(), &mut self.loss_scale) {
+                (&[factor, held], Some(own)) => *own = LossScale::of_values([factor, held]),
+                (&[_, _], None) => {}
+                _ => problems.push(LOSS_SCALE.to_owned()),
+            }
+        }
         if problems.is_empty() && taken < state.iter().count() {
             problems.push(format!("{} of its tensors belong to no parameter", state.iter().count() - taken));
         }

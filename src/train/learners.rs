@@ -39,7 +39,7 @@ pub(super) fn learners(plan: &Plan, device: &Device) -> Result<Vec<Learner<BertF
         let train = own.train(&plan.train);
         Ok(Learner {
             model: initial(plan, &own, device)?,
-            optimizer: Optimizer::new(&train),
+            optimizer: Optimizer::new(&train).for_precision(plan.runtime.precision),
             lr: own.lr,
             clip: own.clip,
             dropout: own.shape.dropout,

@@ -8,6 +8,7 @@ mod learners;
 mod memory;
 mod numbers;
 mod run;
+mod scaled;
 mod seeds;
 pub mod transfer;
 mod trial;
@@ -16,7 +17,6 @@ use std::collections::BTreeMap;
 use std::time::Instant;
 
 use burn::module::Module;
-use burn::optim::{GradientsAccumulator, GradientsParams};
 use burn::tensor::Tensor;
 
 pub use card::{model_card, run_of};
@@ -28,11 +28,10 @@ pub use run::{RunOptions, train_run};
 pub use seeds::{SeedScores, Settings as FinetuneSettings, checkpoint_scores_folder, read_checkpoint_scores};
 pub use trial::trial_speed;
 
-use crate::config::{MODEL, Schedule, TrainPlan};
+use crate::config::{MODEL, Precision, Schedule, TrainPlan};
 use crate::error::Result;
 use crate::log::{ModelRecord, StepRecord};
-use crate::methods::{BatchSize, HeldOut, Method, Settings};
-use crate::model::Dropout;
+use crate::methods::{HeldOut, Method};
 use crate::optim::{Guard, Optimizer, global_norm, scale, squared_norm};
 use numbers::{Norms, Parts, Unread, refuse_if_not_finite};
 
@@ -66,6 +65,12 @@ impl<M> Learner<M> {
             dropout,
             seed,
         }
+    }
+
+    /// With what its optimizer needs for products in these numbers.
+    #[must_use]
+    pub fn for_precision(self, precision: Precision) -> Self {
+        Self { optimizer: self.optimizer.for_precision(precision), ..self }
     }
 }
 
@@ -128,12 +133,9 @@ pub fn fit_ahead<M: Method + ?Sized>(
         let at = method.settings(step);
         let whole = method.size(&batch);
         let lr: Vec<f64> = learners.iter().map(|learner| learner.lr.at(step, train.steps)).collect();
-        let keyed = |learner: &Learner<M::Model>| Dropout::new(learner.dropout, learner.seed ^ step.rotate_left(32));
-        let mut dropout: Vec<Dropout> = learners.iter().map(keyed).collect();
-
-        let models: Vec<&M::Model> = learners.iter().map(|learner| &learner.model).collect();
         let parts = method.split(&batch, options.micro_batch);
-        let (losses, gradients) = accumulate(method, &models, &parts, &at, whole, &mut dropout);
+        let (losses, gradients) = scaled::gradients(method, &mut learners, &parts, &at, whole, step);
+        let models: Vec<&M::Model> = learners.iter().map(|learner| &learner.model).collect();
         let names: Vec<&str> = learners.iter().map(|learner| learner.name.as_str()).collect();
         let this = match &mut guard {
             Some(guard) => {
@@ -233,26 +235,4 @@ fn record(step: u64, models: Vec<ModelRecord>, agreement: BTreeMap<String, f64>,
         models: if models.len() > 1 { models } else { Vec::new() },
         agreement,
     }
-}
-
-/// Losses and gradients of every model, over the parts of a batch; gradients are summed.
-fn accumulate<M: Method + ?Sized>(
-    method: &M,
-    models: &[&M::Model],
-    parts: &[M::Batch],
-    at: &[Settings],
-    whole: BatchSize,
-    dropout: &mut [Dropout],
-) -> (Vec<Parts>, Vec<GradientsParams>) {
-    let mut sums: Vec<Parts> = models.iter().map(|_| Parts::default()).collect();
-    let mut accumulators: Vec<_> = models.iter().map(|_| GradientsAccumulator::<M::Model>::new()).collect();
-    for part in parts {
-        let losses = method.losses(models, part, at, whole, dropout);
-        for (((model, loss), sum), accumulator) in models.iter().zip(losses).zip(&mut sums).zip(&mut accumulators) {
-            let total = loss.total.clone();
-            sum.add(loss);
-            accumulator.accumulate(model, GradientsParams::from_grads(total.backward(), *model));
-        }
-    }
-    (sums, accumulators.iter_mut().map(GradientsAccumulator::grads).collect())
 }

@@ -120,7 +120,7 @@ pub struct Step {
     #[arg(long)]
     rows: Option<usize>,
     /// Numbers of the products
-    #[arg(long, value_parser = ["f32", "bf16"], default_value = "f32")]
+    #[arg(long, value_parser = ["f32", "bf16", "f16"], default_value = "f32")]
     precision: String,
     /// One form alone: composed, fused or cubecl; all that the device has, unless given
     #[arg(long, value_parser = Form::WORDS)]
@@ -233,7 +233,7 @@ pub struct Agree {
     #[arg(long, default_value_t = 30)]
     steps: u64,
     /// Numbers of the device's products; the CPU's are f32
-    #[arg(long, value_parser = ["f32", "bf16"], default_value = "f32")]
+    #[arg(long, value_parser = ["f32", "bf16", "f16"], default_value = "f32")]
     precision: String,
     #[command(flatten)]
     device: DeviceArg,

@@ -1,0 +1,81 @@
+//! A step's losses and gradients; with loss scaling, where products are f16.
+
+use burn::optim::{GradientsAccumulator, GradientsParams};
+
+use super::Learner;
+use super::numbers::Parts;
+use crate::methods::{BatchSize, Method, Settings};
+use crate::model::Dropout;
+use crate::optim::{LossScale, global_norm, scale};
+
+/// Losses and gradients of every model, over the parts of a batch; gradients are summed.
+///
+/// Scaled gradients that overflow are worked out again with half the factor, from the same batch and masks: no step is lost, and a run
+/// stays a function of its plan. Those of a loss that is not finite are given as they are, once no smaller factor is left.
+pub(super) fn gradients<M: Method + ?Sized>(
+    method: &M,
+    learners: &mut [Learner<M::Model>],
+    parts: &[M::Batch],
+    at: &[Settings],
+    whole: BatchSize,
+    step: u64,
+) -> (Vec<Parts>, Vec<GradientsParams>) {
+    loop {
+        let keyed = |learner: &Learner<M::Model>| Dropout::new(learner.dropout, learner.seed ^ step.rotate_left(32));
+        let mut dropout: Vec<Dropout> = learners.iter().map(keyed).collect();
+        let factors: Vec<Option<f64>> =
+            learners.iter().map(|learner| learner.optimizer.loss_scale().as_ref().map(LossScale::factor)).collect();
+        let models: Vec<&M::Model> = learners.iter().map(|learner| &learner.model).collect();
+        let (losses, gradients) = accumulate(method, &models, parts, at, whole, &mut dropout, &factors);
+        if factors.iter().all(Option::is_none) {
+            return (losses, gradients);
+        }
+        let unscaled = |((model, gradients), factor): ((&&M::Model, GradientsParams), &Option<f64>)| match factor {
+            Some(factor) => scale(*model, gradients, 1.0 / factor),
+            None => gradients,
+        };
+        let gradients: Vec<GradientsParams> = models.iter().zip(gradients).zip(&factors).map(unscaled).collect();
+        let are_finite: Vec<bool> =
+            models.iter().zip(&gradients).map(|(model, gradients)| global_norm(*model, gradients).is_finite()).collect();
+        let mut is_taken = are_finite.iter().all(|is_finite| *is_finite);
+        // A step that is not taken counts for those alone whose gradients overflowed.
+        let all_finite = is_taken;
+        for (learner, is_finite) in learners.iter_mut().zip(are_finite).filter(|(_, is_finite)| all_finite || !is_finite) {
+            match learner.optimizer.loss_scale().and_then(|scale| scale.after(is_finite)) {
+                Some(scale) => learner.optimizer.set_loss_scale(scale),
+                None => is_taken = true,
+            }
+        }
+        if is_taken {
+            return (losses, gradients);
+        }
+    }
+}
+
+/// Each loss is multiplied by its model's factor before its backward pass.
+fn accumulate<M: Method + ?Sized>(
+    method: &M,
+    models: &[&M::Model],
+    parts: &[M::Batch],
+    at: &[Settings],
+    whole: BatchSize,
+    dropout: &mut [Dropout],
+    factors: &[Option<f64>],
+) -> (Vec<Parts>, Vec<GradientsParams>) {
+    let mut sums: Vec<Parts> = models.iter().map(|_| Parts::default()).collect();
+    let mut accumulators: Vec<_> = models.iter().map(|_| GradientsAccumulator::<M::Model>::new()).collect();
+    for part in parts {
+        let losses = method.losses(models, part, at, whole, dropout);
+        for ((((model, loss), sum), accumulator), factor) in
+            models.iter().zip(losses).zip(&mut sums).zip(&mut accumulators).zip(factors)
+        {
+            let total = match factor {
+                Some(factor) => loss.total.clone() * *factor,
+                None => loss.total.clone(),
+            };
+            sum.add(loss);
+            accumulator.accumulate(model, GradientsParams::from_grads(total.backward(), *model));
+        }
+    }
+    (sums, accumulators.iter_mut().map(GradientsAccumulator::grads).collect())
+}
