@@ -207,7 +207,12 @@ impl Plan {
     /// # Errors
     /// As the file system says.
     pub fn save(&self, path: &Path) -> Result<()> {
-        write_text(path, &format!("# Everything about this run, resolved; written by upstill.\n{}", self.to_toml()))
+        write_text(path, &self.to_file())
+    }
+
+    /// The text of `plan.toml`.
+    pub fn to_file(&self) -> String {
+        format!("# Everything about this run, resolved; written by upstill.\n{}", self.to_toml())
     }
 
     /// Reads a `plan.toml`.

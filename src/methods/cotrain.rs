@@ -8,6 +8,7 @@ use super::teacher::Teacher;
 use super::{BatchSize, HeldOut, Method, ModelLoss, Settings, SoftSettings, TEACHER};
 use crate::batch::MaskedBatch;
 use crate::config::{DistillPlan, LearnerPlan, Precision, SourcePlan};
+use crate::device::wait;
 use crate::error::Result;
 use crate::kernels::{Compute, Logits};
 use crate::model::{BatchTensors, BertForMaskedLm, Dropout};
@@ -109,7 +110,7 @@ impl Method for Cotrain {
 
     /// Also how often two of the models, and each model and the fixed teacher, agree.
     fn held_out(&self, models: &[&BertForMaskedLm]) -> Result<HeldOut> {
-        let found = self.data.score(models, self.teacher.as_deref())?;
+        let found = wait(self.data.score(models, self.teacher.as_deref()))?;
         let name = |at: usize| &self.models[at].name;
         let mut agreement: BTreeMap<String, f64> =
             found.agreement.iter().map(|&(a, b, share)| (format!("{}/{}", name(a), name(b)), share)).collect();

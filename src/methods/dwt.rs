@@ -2,9 +2,10 @@
 
 use super::masked_lm::{MaskedLm, Objective};
 use super::teacher::Teacher;
-use super::{BatchSize, HeldOut, Method, ModelLoss, Settings, SoftSettings, TEACHER};
+use super::{BatchSize, HeldOut, Method, ModelLoss, Pending, Settings, SoftSettings, TEACHER};
 use crate::batch::MaskedBatch;
 use crate::config::{DistillPlan, Precision};
+use crate::device::wait;
 use crate::error::Result;
 use crate::kernels::{Compute, Form};
 use crate::model::{BatchTensors, BertForMaskedLm, Dropout};
@@ -90,7 +91,13 @@ impl Method for Dwt {
     }
 
     fn held_out(&self, models: &[&BertForMaskedLm]) -> Result<HeldOut> {
-        let scores = self.data.score(models, None)?.scores;
-        Ok(scores.iter().map(|score| score.held_out_loss).collect::<Vec<_>>().into())
+        wait(self.held_out_async(models))
+    }
+
+    fn held_out_async<'a>(&'a self, models: &'a [&'a BertForMaskedLm]) -> Pending<'a, Result<HeldOut>> {
+        Box::pin(async move {
+            let scores = self.data.score(models, None).await?.scores;
+            Ok(scores.iter().map(|score| score.held_out_loss).collect::<Vec<_>>().into())
+        })
     }
 }

@@ -1,10 +1,11 @@
 //! Scoring a masked language model on held-out rows.
 
-use burn::tensor::{Device, Int, Tensor};
+use burn::tensor::{Bool, Device, Int, Tensor};
 use serde::{Deserialize, Serialize};
 
 use super::teacher::Teacher;
 use crate::batch::Batches;
+use crate::device::{read_scalars, wait};
 use crate::error::{Error, Result};
 use crate::kernels::{DwtLoss, Form, Targets};
 use crate::loss::dwt_loss;
@@ -46,14 +47,14 @@ pub fn evaluate(
     teacher: Option<&dyn Teacher>,
     device: &Device,
 ) -> Result<Evaluation> {
-    Ok(evaluate_together(&[model], held_out, rows, teacher, device)?.scores.swap_remove(0))
+    Ok(wait(evaluate_together(&[model], held_out, rows, teacher, device))?.scores.swap_remove(0))
 }
 
-/// Scores `models`, on a device without autodiff, on the first `rows` rows; each makes one pass over them.
+/// Scores `models`, on a device without autodiff, on the first `rows` rows, without blocking; each makes one pass over them.
 ///
 /// # Errors
 /// When nothing is masked there.
-pub fn evaluate_together(
+pub async fn evaluate_together(
     models: &[&BertForMaskedLm],
     held_out: &Batches,
     rows: usize,
@@ -61,10 +62,9 @@ pub fn evaluate_together(
     device: &Device,
 ) -> Result<Together> {
     let form = Form::of(device);
-    let mut tallies = vec![Tally::default(); models.len()];
     let pairs: Vec<(usize, usize)> = (0..models.len()).flat_map(|a| (a + 1..models.len()).map(move |b| (a, b))).collect();
-    let mut together = vec![0.0; pairs.len()];
-    let mut masked = 0;
+    let mut unread: Vec<Tensor<1>> = Vec::new();
+    let (mut batches, mut masked) = (0, 0);
     let mut rows_left = rows.min(held_out.rows_per_epoch());
     for step in 0..held_out.steps_per_epoch() as u64 {
         if rows_left == 0 {
@@ -77,29 +77,40 @@ pub fn evaluate_together(
             continue;
         }
         let batch = BatchTensors::new(&host, device);
-        let count = |same_n: Tensor<1>| f64::from((same_n * batch.weights_n.clone()).sum().into_scalar::<f32>());
+        let count = |same_n: Tensor<1, Bool>| (same_n.float() * batch.weights_n.clone()).sum();
         let taught = teacher.map(|teacher| best(teacher.signal(&batch.inputs, batch.slots_n.clone()).logits().whole()));
         let mut candidates = Vec::new();
-        for (model, tally) in models.iter().zip(&mut tallies) {
+        for model in models {
             let logits_nv = model.logits(&batch.inputs, batch.slots_n.clone(), &mut Dropout::off());
             let best_n = best(logits_nv.clone());
-            tally.right += count(best_n.clone().equal(batch.labels_n.clone()).float());
-            if let Some(taught_n) = &taught {
-                tally.agreeing += count(best_n.clone().equal(taught_n.clone()).float());
-            }
+            unread.push(count(best_n.clone().equal(batch.labels_n.clone())));
+            unread.extend(taught.as_ref().map(|taught_n| count(best_n.clone().equal(taught_n.clone()))));
             let targets = Targets { labels_m: batch.labels_n.clone(), weights_m: batch.weights_n.clone(), count: 1 };
-            let hard = dwt_loss(logits_nv.into(), None, &targets, &DwtLoss::hard(1.0, 0.0), form).hard;
-            tally.loss += f64::from(hard.into_scalar::<f32>());
+            unread.push(dwt_loss(logits_nv.into(), None, &targets, &DwtLoss::hard(1.0, 0.0), form).hard);
             candidates.push(best_n);
         }
-        for (&(a, b), same) in pairs.iter().zip(&mut together) {
-            *same += count(candidates[a].clone().equal(candidates[b].clone()).float());
-        }
+        unread.extend(pairs.iter().map(|&(a, b)| count(candidates[a].clone().equal(candidates[b].clone()))));
+        batches += 1;
         masked += host.masked;
     }
     if masked == 0 {
         return Err(Error::new("there is nothing to evaluate on: no held-out token is masked")
             .help("hold out a larger share when building the data (--held-out)"));
+    }
+    // In the order in which they were asked for, batch after batch.
+    let mut tallies = vec![Tally::default(); models.len()];
+    let mut together = vec![0.0; pairs.len()];
+    let mut numbers = read_scalars(unread).await?.into_iter();
+    let mut next = || numbers.next().expect("a number for each scalar that was asked for");
+    for _ in 0..batches {
+        for tally in &mut tallies {
+            tally.right += next();
+            if teacher.is_some() {
+                tally.agreeing += next();
+            }
+            tally.loss += next();
+        }
+        together.iter_mut().for_each(|same| *same += next());
     }
     let n = masked as f64;
     let score = |tally: &Tally| Evaluation {

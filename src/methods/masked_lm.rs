@@ -37,10 +37,10 @@ impl MaskedLm {
     }
 
     /// Scores all models on the same rows.
-    pub(super) fn score(&self, models: &[&BertForMaskedLm], teacher: Option<&dyn Teacher>) -> Result<Together> {
+    pub(super) async fn score(&self, models: &[&BertForMaskedLm], teacher: Option<&dyn Teacher>) -> Result<Together> {
         let models: Vec<BertForMaskedLm> = models.iter().map(|model| model.valid()).collect();
         let models: Vec<&BertForMaskedLm> = models.iter().collect();
-        evaluate_together(&models, &self.held_out, self.evaluate_rows, teacher, &self.device)
+        evaluate_together(&models, &self.held_out, self.evaluate_rows, teacher, &self.device).await
     }
 }
 
