@@ -1,16 +1,22 @@
 //! Tells the program which commit it was built from, for `run.json`; "unknown" outside a checkout.
 
+use std::path::Path;
 use std::process::Command;
 
 fn main() {
-    println!("cargo::rerun-if-changed=.git/HEAD");
+    // A file that isn't there would make cargo run this at every build, and compile everything after it.
+    println!("cargo::rerun-if-changed=build.rs");
+    let head = git(&["rev-parse", "--git-path", "HEAD"]);
     // The branch's own file alone: other branches, and other checkouts that share the folder, have nothing to say.
-    if let Some(branch) =
-        std::fs::read_to_string(".git/HEAD").ok().and_then(|head| Some(head.strip_prefix("ref: ")?.trim().to_owned()))
-    {
-        println!("cargo::rerun-if-changed=.git/{branch}");
+    let branch = git(&["symbolic-ref", "--quiet", "HEAD"]).and_then(|branch| git(&["rev-parse", "--git-path", &branch]));
+    for file in [head, branch].into_iter().flatten().filter(|file| Path::new(file).exists()) {
+        println!("cargo::rerun-if-changed={file}");
     }
-    let described = Command::new("git").args(["describe", "--always", "--dirty"]).output();
-    let commit = described.ok().filter(|output| output.status.success()).and_then(|output| String::from_utf8(output.stdout).ok());
-    println!("cargo::rustc-env=UPSTILL_COMMIT={}", commit.as_deref().unwrap_or("unknown").trim());
+    println!("cargo::rustc-env=UPSTILL_COMMIT={}", git(&["describe", "--always", "--dirty"]).as_deref().unwrap_or("unknown"));
+}
+
+/// What git answers, when there is a git and it has an answer.
+fn git(args: &[&str]) -> Option<String> {
+    let output = Command::new("git").args(args).output().ok().filter(|output| output.status.success())?;
+    Some(String::from_utf8(output.stdout).ok()?.trim().to_owned())
 }

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, IoContext, Result};
-use crate::files::{write_folder, write_text};
+use crate::files::{Files, within, write_folder, write_text};
 
 /// What a checkpoint says of itself.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -29,6 +29,48 @@ pub struct State {
     pub files: BTreeMap<String, String>,
 }
 
+impl State {
+    fn to_json(&self) -> String {
+        serde_json::to_string_pretty(self).expect("a state in memory can be written") + "\n"
+    }
+}
+
+/// A checkpoint that isn't written yet: the models' files, and beside them what it says of itself.
+pub fn with_state(mut files: Files, step: u64, plan_hash: &str, held_out_loss: Option<f64>) -> Files {
+    let hashes = files.iter().map(|(name, bytes)| (name.clone(), hash(bytes))).collect();
+    let state = State { version: VERSION, step, plan_hash: plan_hash.to_owned(), held_out_loss, files: hashes };
+    files.insert(STATE.to_owned(), state.to_json().into_bytes());
+    files
+}
+
+/// The last whole checkpoint of a run in memory, with its files; none where there is none.
+///
+/// # Errors
+/// When the last one is not whole.
+pub fn last_of_files(run: &Files) -> Result<Option<(State, Files)>> {
+    let all = within(run, CHECKPOINTS);
+    let Some(name) = all.keys().filter_map(|path| path.strip_suffix(STATE)?.strip_suffix('/')).next_back() else {
+        return Ok(None);
+    };
+    let files = within(&all, name);
+    let state = parse_state(&String::from_utf8_lossy(&files[STATE])).map_err(|error| error.at(name))?;
+    match state.files.iter().find(|(name, wanted)| files.get(*name).is_none_or(|bytes| hash(bytes) != **wanted)) {
+        None => Ok(Some((state, files))),
+        Some((file, _)) => Err(Error::new(format!("{file} is missing or altered since it was written")).at(name)),
+    }
+}
+
+/// The name of a checkpoint's folder.
+pub fn folder_name(step: u64) -> String {
+    format!("step-{step:07}")
+}
+
+fn hash(bytes: &[u8]) -> String {
+    blake3::hash(bytes).to_hex().to_string()
+}
+
+/// Where a run has its checkpoints.
+pub const CHECKPOINTS: &str = "checkpoints";
 const VERSION: u32 = 1;
 const STATE: &str = "state.json";
 
@@ -50,7 +92,7 @@ pub struct Checkpoints {
 impl Checkpoints {
     /// Those of a run directory; there may be none yet.
     pub fn of_run(run: &Path) -> Self {
-        Self { folder: run.join("checkpoints") }
+        Self { folder: run.join(CHECKPOINTS) }
     }
 
     /// Writes the checkpoint of `step` whole: `fill` writes the models' files into the folder it is given.
@@ -65,13 +107,12 @@ impl Checkpoints {
         fill: impl FnOnce(&Path) -> Result<()>,
     ) -> Result<PathBuf> {
         fs::create_dir_all(&self.folder).doing("create", &self.folder)?;
-        let path = self.folder.join(format!("step-{step:07}"));
+        let path = self.folder.join(folder_name(step));
         write_folder(&path, |inside| {
             fill(inside)?;
             let files = hash_files(inside)?;
             let state = State { version: VERSION, step, plan_hash: plan_hash.to_owned(), held_out_loss, files };
-            let text = serde_json::to_string_pretty(&state).expect("a state in memory can be written") + "\n";
-            write_text(&inside.join(STATE), &text)
+            write_text(&inside.join(STATE), &state.to_json())
         })?;
         Ok(path)
     }
@@ -163,12 +204,14 @@ pub fn verify(path: &Path) -> Result<State> {
 fn read_state(path: &Path) -> Result<State> {
     let file = path.join(STATE);
     let text = fs::read_to_string(&file).doing("read", &file)?;
-    let state: State = serde_json::from_str(&text)
-        .map_err(|error| Error::new(format!("not a checkpoint's state: {error}")).at(file.display()))?;
+    parse_state(&text).map_err(|error| error.at(file.display()))
+}
+
+fn parse_state(text: &str) -> Result<State> {
+    let state: State = serde_json::from_str(text).map_err(|error| Error::new(format!("not a checkpoint's state: {error}")))?;
     match state.version {
         VERSION => Ok(state),
         other => Err(Error::new(format!("a checkpoint of layout {other}, and this version reads {VERSION}"))
-            .at(file.display())
             .help("use the version of upstill that wrote it (run.json names it)")),
     }
 }
@@ -184,7 +227,7 @@ fn hash_files(folder: &Path) -> Result<BTreeMap<String, String>> {
                 open.push(path);
             } else if name != STATE {
                 let bytes = fs::read(&path).doing("read", &path)?;
-                out.insert(name, blake3::hash(&bytes).to_hex().to_string());
+                out.insert(name, hash(&bytes));
             }
         }
     }

@@ -1,6 +1,6 @@
 //! The devices: detect, choose, say why.
 
-use burn::tensor::{Device as BurnDevice, FloatDType};
+use burn::tensor::{Device as BurnDevice, FloatDType, Tensor, TensorData, Transaction};
 
 #[cfg_attr(not(feature = "cuda"), path = "device/no_cuda.rs")]
 mod cuda;
@@ -98,6 +98,51 @@ impl Device {
             )),
         }
     }
+}
+
+/// Waits for what a device was asked. A browser may not wait: only what is there at once, as all is on the CPU, can be had so.
+pub fn wait<T>(asked: impl Future<Output = T>) -> T {
+    pollster::block_on(asked)
+}
+
+/// Reads some numbers, `[1]` each, in one go and without blocking.
+///
+/// # Errors
+/// When the device is lost or out of memory.
+pub async fn read_scalars(scalars: Vec<Tensor<1>>) -> Result<Vec<f64>> {
+    if scalars.is_empty() {
+        return Ok(Vec::new());
+    }
+    let wanted = scalars.into_iter().fold(Transaction::default(), Transaction::register);
+    let found = wanted.execute_async().await.map_err(|error| failed("an evaluation", &error))?;
+    let number = |data: TensorData| data.convert::<f32>().try_to_vec::<f32>().expect("just converted to f32")[0];
+    Ok(found.into_iter().map(|data| f64::from(number(data))).collect())
+}
+
+/// The error for what a device answers in place of the numbers of `what`.
+pub fn failed(what: &str, answer: &impl std::fmt::Debug) -> Error {
+    let text = format!("{answer:?}");
+    let lines: Vec<&str> =
+        text.lines().take_while(|line| !line.starts_with("Backtrace")).filter(|line| *line != "Caused by:").collect();
+    let text = lines.join(": ");
+    match is_about_memory(&text) {
+        true => out_of_memory(&text),
+        false => Error::new(format!("{what}: the device failed: {text}"))
+            .help("go on from the last checkpoint with --resume; `upstill doctor` tests the device"),
+    }
+}
+
+/// Whether a device's words say that memory ran out, in the words of cubecl, CUDA and Vulkan.
+pub fn is_about_memory(text: &str) -> bool {
+    let text = text.to_lowercase();
+    ["out of memory", "outofmemory", "out_of_memory", "not enough memory", "buffertoobig"]
+        .iter()
+        .any(|words| text.contains(words))
+}
+
+/// The error for a device's words.
+pub fn out_of_memory(text: &str) -> Error {
+    Error::out_of_memory(format!("the device's memory ran out: {}", text.lines().next().unwrap_or("no more is known")))
 }
 
 /// Whether tensors of this device are computed by burn's CPU backend.
@@ -205,8 +250,19 @@ fn of_adapter(adapter: &Adapter, why: &str) -> Device {
     Device { handle: adapter.handle.clone(), kind, name: format!("{}, {}", adapter.name, adapter.api), why: why.to_owned() }
 }
 
+/// The GPU that a browser offers; to be asked for once, before any tensor is made on it.
+///
+/// # Errors
+/// When the browser has no WebGPU or refuses an adapter.
+#[cfg(all(feature = "wgpu", target_family = "wasm"))]
+pub async fn web_gpu() -> Result<BurnDevice> {
+    BurnDevice::wgpu_options().init_async().await.map_err(|error| {
+        Error::new(format!("the browser gives no GPU: {error}")).help("train on the CPU, or use a browser that has WebGPU")
+    })
+}
+
 /// The GPUs of this machine, in the order of `wgpu:N`.
-#[cfg(feature = "wgpu")]
+#[cfg(all(feature = "wgpu", not(target_family = "wasm")))]
 pub fn adapters() -> Vec<Adapter> {
     use burn::tensor::DeviceKind as Kind;
     // Vulkan, Metal and DirectX 12 alone: asking for OpenGL makes its libraries complain on machines without a display.
@@ -243,8 +299,8 @@ pub fn adapters() -> Vec<Adapter> {
     out
 }
 
-/// No GPU backend in this build.
-#[cfg(not(feature = "wgpu"))]
+/// None that can be listed: this build has no GPU backend, or a browser, which offers one GPU at most.
+#[cfg(not(all(feature = "wgpu", not(target_family = "wasm"))))]
 pub fn adapters() -> Vec<Adapter> {
     Vec::new()
 }

@@ -49,8 +49,10 @@
 #![warn(missing_docs)]
 
 pub mod batch;
+#[cfg(not(target_family = "wasm"))]
 pub mod bench;
 pub mod checkpoint;
+#[cfg(not(target_family = "wasm"))]
 pub mod cli;
 pub mod config;
 pub mod device;
@@ -62,6 +64,7 @@ pub mod loss;
 pub mod methods;
 pub mod model;
 pub mod optim;
+#[cfg(not(target_family = "wasm"))]
 pub mod study;
 pub mod tasks;
 pub mod text;

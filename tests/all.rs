@@ -12,6 +12,8 @@ mod folders;
 mod golden;
 mod kernels;
 mod layers;
+mod memory;
+mod page;
 mod report;
 mod rows;
 mod shaders;

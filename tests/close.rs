@@ -15,6 +15,8 @@ pub enum Kind {
     ParametersGradientGpu,
     /// Losses and gradient norms along some tens of training steps on the CPU, against float64.
     LossAfterSteps,
+    /// The same on a GPU through WebGPU, against the CPU.
+    LossAfterStepsGpu,
     /// A tensor of weights after some tens of training steps on the CPU, against float64.
     WeightsAfterSteps,
     /// A key's bias after some tens of training steps.
@@ -63,6 +65,12 @@ impl Kind {
                 "as on the CPU; WGSL allows exp, log and erf (a polynomial there) some units in the last place more",
             ),
             Kind::LossAfterSteps => (0.0, 1e-5, 0.0, "f32 rounding, which so few steps don't amplify"),
+            Kind::LossAfterStepsGpu => (
+                0.0,
+                1e-4,
+                0.0,
+                "f32 rounding on both sides; WGSL allows exp, log and erf some units in the last place more, and Adam's first steps hand a rounding on whole",
+            ),
             Kind::WeightsAfterSteps => (
                 1e-5,
                 1e-5,

@@ -1,13 +1,15 @@
 //! Every shader is valid WGSL as it stands, within WebGPU's default limits, and has its definition beside it. No GPU needed.
 
 use std::fs;
-use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::process::Stdio;
+use std::time::Duration;
 
 use naga::valid::{Capabilities, ValidationFlags, Validator};
 use naga::{AddressSpace, Module, TypeInner};
+
+use crate::page::{browser, serve};
 
 fn shaders() -> Vec<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("shaders");
@@ -93,44 +95,10 @@ const PAGE: &str = r#"<!doctype html><title>shaders</title><script>
 })().catch(String).then((body) => fetch("/said", { method: "POST", body }));
 </script>"#;
 
-/// Gives `page` to whoever asks, until someone posts something back: that.
-fn serve(listener: &TcpListener, page: &str, patience: Duration) -> String {
-    let end = Instant::now() + patience;
-    listener.set_nonblocking(true).unwrap();
-    while Instant::now() < end {
-        let Ok((mut stream, _)) = listener.accept() else {
-            std::thread::sleep(Duration::from_millis(20));
-            continue;
-        };
-        stream.set_nonblocking(false).unwrap();
-        // A browser may open a connection that it does not use.
-        stream.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
-        let mut request = BufReader::new(stream.try_clone().unwrap());
-        let mut head = String::new();
-        while !head.ends_with("\r\n\r\n") && request.read_line(&mut head).is_ok_and(|bytes| bytes > 0) {}
-        let length = head.lines().find_map(|line| line.to_lowercase().strip_prefix("content-length:")?.trim().parse().ok());
-        let mut body = vec![0; length.unwrap_or(0)];
-        if request.read_exact(&mut body).is_err() {
-            continue;
-        }
-        let answer = if head.starts_with("GET / ") { page } else { "" };
-        // It may have gone away meanwhile.
-        let _ = write!(
-            stream,
-            "HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{answer}",
-            answer.len()
-        );
-        if head.starts_with("POST ") {
-            return String::from_utf8_lossy(&body).into_owned();
-        }
-    }
-    format!("no answer within {} s", patience.as_secs())
-}
-
 /// naga and Tint disagree at times: on what is uniform control flow, on a literal just above the largest f32.
 #[test]
 fn a_browser_takes_every_shader() {
-    let Ok(browser) = std::env::var("UPSTILL_TEST_BROWSER") else {
+    let Ok(program) = std::env::var("UPSTILL_TEST_BROWSER") else {
         eprintln!("SKIPPED: needs a browser with WebGPU: UPSTILL_TEST_BROWSER=chromium runs it");
         return;
     };
@@ -141,19 +109,13 @@ fn a_browser_takes_every_shader() {
         .collect();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     // The page reports by itself: `--dump-dom` does not wait for a GPU, whatever its time budget.
-    let mut browser = std::process::Command::new(browser)
-        .args(["--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--no-first-run", "--disable-gpu-watchdog"])
-        .args(["--disable-background-networking", "--disable-component-update", "--disable-sync"])
-        // The second is what gives a machine without a GPU an adapter at all.
-        .args(["--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader"])
-        .arg(format!("--user-data-dir={}", profile.path().display()))
-        .arg(format!("http://{}/", listener.local_addr().unwrap()))
-        .stderr(std::process::Stdio::null())
-        .spawn()
-        .unwrap();
+    let address = format!("http://{}/", listener.local_addr().unwrap());
+    let mut running = browser(&program, profile.path(), &address, Stdio::null());
     let page = PAGE.replace("SHADERS", &serde_json::Value::from(sources).to_string());
-    let said = serve(&listener, &page, Duration::from_secs(120));
-    browser.kill().unwrap();
-    browser.wait().unwrap();
+    let file = |path: &str| Some(if path == "/" { page.clone().into_bytes() } else { Vec::new() });
+    let posted = serve(&listener, file, "/said", Duration::from_secs(120));
+    running.kill().unwrap();
+    running.wait().unwrap();
+    let said = posted.get("/said").map_or("no answer within 120 s".into(), |said| String::from_utf8_lossy(said).into_owned());
     assert_eq!(said, "all valid");
 }

@@ -97,7 +97,7 @@ fn every_dependency_says_why_it_is_there() {
         if line.starts_with('[') {
             section = line;
         }
-        let is_dependency = section.contains("dependencies") && line.contains(" = ") && !line.starts_with('#');
+        let is_dependency = section.contains("dependencies") && line != section && line.contains(" = ") && !line.starts_with('#');
         // A comment may stand over several that belong together.
         assert!(!is_dependency || before.starts_with('#') || before.contains(" = "), "Cargo.toml: say why before: {line}");
         before = line;

@@ -8,6 +8,7 @@ use tempfile::tempdir;
 use upstill::batch::{BatchOptions, Batches, Masking, Split};
 use upstill::config::Precision;
 use upstill::device::Device;
+use upstill::kernels::{Compute, Form};
 use upstill::methods::{MaskedLm, standalone};
 use upstill::model::{BertForMaskedLm, BertShape};
 use upstill::optim::{Guard, LossScale, Optimizer, global_norm, scale, squared_norm};
@@ -274,7 +275,7 @@ fn a_step_whose_scaled_gradients_overflow_is_taken_again() {
             evaluate_rows: 1,
             device: device.handle.clone(),
         };
-        let method = standalone(data, plan.distill.clone(), 20).with_precision(Precision::F16);
+        let method = standalone(data, plan.distill.clone(), 20).with(Compute { form: Form::Composed, precision: Precision::F16 });
         let model = BertShape::new(plan.model.vocab_size, 32, 2, 2, 32).init(7, 0.02, &device.handle.clone().autodiff());
         let mut learner = Learner::new(model, &plan.train, 0.1, 7).for_precision(Precision::F16);
         learner.optimizer.set_loss_scale(LossScale::new(factor));
@@ -291,4 +292,24 @@ fn a_step_whose_scaled_gradients_overflow_is_taken_again() {
     assert_eq!((factor, loss.to_bits()), (1024.0, loss_again.to_bits()), "the same batch and masks");
     assert!(smaller < 2f64.powi(40), "{smaller}");
     assert!((norm / norm_again - 1.0).abs() < 0.02, "{norm} and {norm_again}");
+}
+
+#[test]
+fn the_plan_chooses_the_kernels() {
+    let (shards, dir) = (shards(), tempdir().unwrap());
+    let curve = |kernels: &str| {
+        let run_dir = dir.path().join(kernels);
+        run(&plan(&shards, &["preset=standalone", "train.steps=3", &format!("runtime.kernels={kernels}")]), &shards, &run_dir);
+        steps(&run_dir)
+    };
+    let [auto, fused, composed] = ["auto", "fused", "composed"].map(curve);
+    assert_eq!(auto, fused, "fused is what measured best on a CPU");
+    assert_ne!(auto, composed, "sums in another order, unless the key is not heard");
+    for (one, two) in auto.iter().zip(&composed) {
+        // Two orders of f32 sums, over three steps.
+        assert!((one.loss - two.loss).abs() < 1e-5, "step {}: {} and {}", one.step, one.loss, two.loss);
+    }
+    let wrong = plan(&shards, &["preset=standalone", "runtime.kernels=cubecl"]);
+    let error = run_on(&Device::cpu("test"), &wrong, &shards, &dir.path().join("wrong"), false).unwrap_err().to_string();
+    assert!(error.contains("no cubecl kernels") && error.contains("composed and fused"), "{error}");
 }

@@ -7,7 +7,7 @@ use crate::batch::{BatchOptions, Batches, Masking, Split};
 use crate::config::{Precision, Rows, Schedule};
 use crate::device::Device;
 use crate::error::Result;
-use crate::kernels::Form;
+use crate::kernels::{Compute, Form};
 use crate::methods::{Dwt, MaskedLm, ModelTeacher};
 use crate::model::BertShape;
 use crate::train::{FitOptions, Flow, Learner, fit_ahead};
@@ -76,8 +76,7 @@ fn curve(device: &Device, form: Form, precision: Precision, steps: u64) -> Resul
     };
     let shape = |layers| BertShape::new(VOCAB, 64, layers, 2, LENGTH);
     let teacher = ModelTeacher::new(shape(1).init(2, 0.1, &device.handle));
-    let method =
-        Dwt::new(data, plan.distill.clone(), plan.train.steps, Box::new(teacher)).with_form(form).with_precision(precision);
+    let method = Dwt::new(data, plan.distill.clone(), plan.train.steps, Box::new(teacher)).with(Compute { form, precision });
     let student = shape(2).init(1, 0.02, &device.handle.clone().autodiff());
     // A rate at which losses move from the first step on, so that a wrong gradient shows.
     let learner = Learner { lr: Schedule::constant(5e-3), ..Learner::new(student, &plan.train, 0.1, 1) };

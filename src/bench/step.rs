@@ -299,8 +299,7 @@ impl StepBench {
         Runner {
             form,
             method: Dwt::new(self.data.clone(), self.plan.distill.clone(), steps, Box::new(teacher))
-                .with_form(form)
-                .with_precision(self.precision),
+                .with(Compute { form, precision: self.precision }),
             student: vec![student],
             taken: Vec::new(),
         }

@@ -197,9 +197,10 @@ impl Plan {
     }
 
     fn runtime_text(&self) -> String {
-        let RuntimePlan { device, precision, micro_batch, threads } = &self.runtime;
+        let RuntimePlan { device, precision, kernels, micro_batch, threads } = &self.runtime;
         let threads = if *threads == 0 { "all threads".into() } else { format!("{threads} threads") };
-        format!("device {device}, {precision}, {micro_batch} rows at once, {threads}")
+        let kernels = if *kernels == Kernels::Auto { String::new() } else { format!("{kernels} kernels, ") };
+        format!("device {device}, {precision}, {kernels}{micro_batch} rows at once, {threads}")
     }
 
     fn memory_text(&self) -> String {

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use toml::Value;
 
 use super::schedule::EXAMPLES;
-use super::{Method, OptimizerKind, Positions, Precision, Rows, Schedule, Start};
+use super::{Kernels, Method, OptimizerKind, Positions, Precision, Rows, Schedule, Start};
 
 /// A key of a run file.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -106,6 +106,7 @@ pub const KEYS: &[Key] = &[
     key("train.keep_checkpoints", Whole, Is("2"), "checkpoints kept besides the best"),
     key("runtime.device", Text, Is("\"auto\""), "auto, cpu, cuda or wgpu; never changes results beyond rounding"),
     key("runtime.precision", Word(Precision::WORDS), Is("\"f32\""), "number format of the forward and backward pass"),
+    key("runtime.kernels", Word(Kernels::WORDS), Is("\"auto\""), "form of the operations that have several: what measured best"),
     key("runtime.micro_batch", Whole, Rule("batch, or what fits memory"), "rows at once on one device"),
     key("runtime.threads", Whole, Is("0"), "CPU threads; 0 takes all"),
     key("models.NAME.layers", Whole, Rule("model.layers"), "encoder layers of one of the models of a cotrain run"),

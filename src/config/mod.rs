@@ -29,8 +29,8 @@ pub use facts::{DataFacts, Facts, TeacherFacts, Wanted};
 pub use keys::{Fallback, KEYS, Key, Kind, reference};
 pub use learner::{LearnerPlan, MODEL, SourcePlan, TEACHER};
 pub use plan::{
-    DataPlan, DistillPlan, Method, ModelPlan, OptimizerKind, Plan, Positions, Precision, Rows, RuntimePlan, Start, TeacherModel,
-    TeacherPlan, TrainPlan, UNIFORM,
+    DataPlan, DistillPlan, Kernels, Method, ModelPlan, OptimizerKind, Plan, Positions, Precision, Rows, RuntimePlan, Start,
+    TeacherModel, TeacherPlan, TrainPlan, UNIFORM,
 };
 pub use run_file::RunFile;
 pub use schedule::Schedule;

@@ -190,6 +190,9 @@ pub struct RuntimePlan {
     pub device: String,
     /// Number format of the forward and backward pass.
     pub precision: Precision,
+    /// In which form operations run that have several.
+    #[serde(default, skip_serializing_if = "Kernels::is_auto")]
+    pub kernels: Kernels,
     /// Rows at once on one device; a batch is split into these.
     pub micro_batch: usize,
     /// CPU threads; 0 takes all.
@@ -207,7 +210,12 @@ impl Plan {
     /// # Errors
     /// As the file system says.
     pub fn save(&self, path: &Path) -> Result<()> {
-        write_text(path, &format!("# Everything about this run, resolved; written by upstill.\n{}", self.to_toml()))
+        write_text(path, &self.to_file())
+    }
+
+    /// The text of `plan.toml`.
+    pub fn to_file(&self) -> String {
+        format!("# Everything about this run, resolved; written by upstill.\n{}", self.to_toml())
     }
 
     /// Reads a `plan.toml`.
@@ -233,7 +241,8 @@ impl Plan {
     /// Left out are `[runtime]`, checkpoints, and paths: teacher and shards count by their content.
     pub fn hash(&self) -> String {
         let mut plan = self.clone();
-        plan.runtime = RuntimePlan { device: String::new(), precision: Precision::F32, micro_batch: 0, threads: 0 };
+        plan.runtime =
+            RuntimePlan { device: String::new(), precision: Precision::F32, kernels: Kernels::Auto, micro_batch: 0, threads: 0 };
         (plan.train.checkpoint_every, plan.train.keep_checkpoints) = (0, 0);
         plan.data.shards.clear();
         if let Some(TeacherPlan { from, model: Some(_) }) = &mut plan.teacher {
@@ -344,6 +353,29 @@ words! {
         Bf16 = "bf16",
         /// IEEE half.
         F16 = "f16",
+    }
+}
+
+words! {
+    /// In which form operations run that have several; `UPSTILL_KERNELS` goes before it.
+    #[derive(Default)]
+    Kernels {
+        /// The one that measured best on the device.
+        #[default]
+        Auto = "auto",
+        /// burn's operations.
+        Composed = "composed",
+        /// Operations of our own: Rust on a CPU, WGSL by hand or CubeCL on a GPU.
+        Fused = "fused",
+        /// CubeCL, on any GPU.
+        CubeCl = "cubecl",
+    }
+}
+
+impl Kernels {
+    /// Left out of `plan.toml`, whose hash is that of plans from before this key.
+    fn is_auto(&self) -> bool {
+        *self == Kernels::Auto
     }
 }
 

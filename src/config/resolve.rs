@@ -51,6 +51,7 @@ fn draft(file: &RunFile, facts: &Facts) -> Plan {
         runtime: RuntimePlan {
             device: file.text("runtime.device").unwrap_or_default(),
             precision: file.word("runtime.precision", Precision::from_word, Precision::F32),
+            kernels: file.word("runtime.kernels", Kernels::from_word, Kernels::Auto),
             micro_batch: file.try_whole("runtime.micro_batch").map_or(train.batch, |rows| rows as usize),
             threads: file.whole("runtime.threads") as usize,
         },

@@ -31,7 +31,7 @@ pub mod dwt_loss;
 
 use burn::tensor::{DType, Device, FloatDType, Int, Tensor};
 
-use crate::config::Precision;
+use crate::config::{Kernels, Precision};
 use crate::device::{is_cpu, is_cuda};
 use crate::error::{Error, Result};
 pub use attention::{Segments, attention};
@@ -71,6 +71,24 @@ impl Form {
             Ok(None) | Err(_) if is_cpu(device) || is_cuda(device) => Form::Fused,
             _ => Form::Composed,
         }
+    }
+
+    /// The form that a run wants: `UPSTILL_KERNELS` first, then what its plan says.
+    ///
+    /// # Errors
+    /// When the device has no such form.
+    pub fn of_run(device: &Device, wanted: Kernels) -> Result<Self> {
+        let form = match Self::from_word(wanted.word()) {
+            Some(form) if Self::asked()?.is_none() => form,
+            _ => return Ok(Self::of(device)),
+        };
+        let forms = Self::all_on(device);
+        if forms.contains(&form) {
+            return Ok(form);
+        }
+        let words: Vec<&str> = forms.iter().map(|form| form.word()).collect();
+        Err(Error::new(format!("this device has no {} kernels", form.word()))
+            .help(format!("write [runtime] kernels = \"auto\"; it has {}", words.join(" and "))))
     }
 
     /// The forms that the device has.

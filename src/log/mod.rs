@@ -24,7 +24,7 @@ use std::time::{Duration, Instant};
 
 pub use console::{Console, Progress, clock};
 pub use record::{ModelRecord, ModelSummary, SoftRecord, StepRecord, Summary};
-pub use steps::{StepWriter, read_steps};
+pub use steps::{StepWriter, parse_steps, read_steps};
 pub use tensorboard::EventWriter;
 
 use crate::error::{IoContext, Result};

@@ -87,6 +87,19 @@ pub fn read_steps(path: &Path) -> Result<Vec<StepRecord>> {
     Ok(records)
 }
 
+/// The same of the bytes of such a file.
+///
+/// # Errors
+/// As [`read_steps`].
+pub fn parse_steps(bytes: &[u8]) -> Result<Vec<StepRecord>> {
+    let mut records = Vec::new();
+    scan_lines(bytes, Path::new("steps.jsonl"), |line| {
+        records.push(line.record);
+        true
+    })?;
+    Ok(records)
+}
+
 struct Line {
     record: StepRecord,
     /// Bytes from the start of the file to the end of this line, its newline included.
@@ -94,8 +107,11 @@ struct Line {
 }
 
 /// Calls `each` on every record until it says false.
-fn scan(path: &Path, mut each: impl FnMut(Line) -> bool) -> Result<()> {
-    let mut reader = BufReader::new(File::open(path).doing("open", path)?);
+fn scan(path: &Path, each: impl FnMut(Line) -> bool) -> Result<()> {
+    scan_lines(BufReader::new(File::open(path).doing("open", path)?), path, each)
+}
+
+fn scan_lines(mut reader: impl BufRead, path: &Path, mut each: impl FnMut(Line) -> bool) -> Result<()> {
     let (mut bytes, mut end) = (Vec::new(), 0);
     for number in 1_u64.. {
         bytes.clear();

@@ -7,7 +7,8 @@ use super::masked_lm::{MaskedLm, Objective};
 use super::teacher::Teacher;
 use super::{BatchSize, HeldOut, Method, ModelLoss, Settings, SoftSettings, TEACHER};
 use crate::batch::MaskedBatch;
-use crate::config::{DistillPlan, LearnerPlan, Precision, SourcePlan};
+use crate::config::{DistillPlan, LearnerPlan, SourcePlan};
+use crate::device::wait;
 use crate::error::Result;
 use crate::kernels::{Compute, Logits};
 use crate::model::{BatchTensors, BertForMaskedLm, Dropout};
@@ -40,10 +41,10 @@ impl Cotrain {
         Self { data, distill, models, steps, teacher, compute }
     }
 
-    /// The same with products in other numbers.
+    /// The same with operations in a form, and products in numbers, of the caller's choice.
     #[must_use]
-    pub fn with_precision(self, precision: Precision) -> Self {
-        Self { compute: self.compute.with(precision), ..self }
+    pub fn with(self, compute: impl Into<Compute>) -> Self {
+        Self { compute: compute.into(), ..self }
     }
 
     fn soft_settings(&self, source: &SourcePlan, step: u64) -> SoftSettings {
@@ -109,7 +110,7 @@ impl Method for Cotrain {
 
     /// Also how often two of the models, and each model and the fixed teacher, agree.
     fn held_out(&self, models: &[&BertForMaskedLm]) -> Result<HeldOut> {
-        let found = self.data.score(models, self.teacher.as_deref())?;
+        let found = wait(self.data.score(models, self.teacher.as_deref(), self.compute))?;
         let name = |at: usize| &self.models[at].name;
         let mut agreement: BTreeMap<String, f64> =
             found.agreement.iter().map(|&(a, b, share)| (format!("{}/{}", name(a), name(b)), share)).collect();

@@ -2,11 +2,12 @@
 
 use super::masked_lm::{MaskedLm, Objective};
 use super::teacher::Teacher;
-use super::{BatchSize, HeldOut, Method, ModelLoss, Settings, SoftSettings, TEACHER};
+use super::{BatchSize, HeldOut, Method, ModelLoss, Pending, Settings, SoftSettings, TEACHER};
 use crate::batch::MaskedBatch;
-use crate::config::{DistillPlan, Precision};
+use crate::config::DistillPlan;
+use crate::device::wait;
 use crate::error::Result;
-use crate::kernels::{Compute, Form};
+use crate::kernels::Compute;
 use crate::model::{BatchTensors, BertForMaskedLm, Dropout};
 
 /// Equation 3: the student minimises `alpha_h * H + alpha_s * S`. A step whose `alpha_s` is 0 does not ask the teacher, and
@@ -31,16 +32,10 @@ impl Dwt {
         Self { teacher: Some(teacher), ..standalone(data, distill, steps) }
     }
 
-    /// The same with a form of the operations of the caller's choice.
+    /// The same with operations in a form, and products in numbers, of the caller's choice.
     #[must_use]
-    pub fn with_form(self, form: Form) -> Self {
-        Self { compute: Compute { form, ..self.compute }, ..self }
-    }
-
-    /// The same with products in other numbers.
-    #[must_use]
-    pub fn with_precision(self, precision: Precision) -> Self {
-        Self { compute: self.compute.with(precision), ..self }
+    pub fn with(self, compute: impl Into<Compute>) -> Self {
+        Self { compute: compute.into(), ..self }
     }
 }
 
@@ -90,7 +85,13 @@ impl Method for Dwt {
     }
 
     fn held_out(&self, models: &[&BertForMaskedLm]) -> Result<HeldOut> {
-        let scores = self.data.score(models, None)?.scores;
-        Ok(scores.iter().map(|score| score.held_out_loss).collect::<Vec<_>>().into())
+        wait(self.held_out_async(models))
+    }
+
+    fn held_out_async<'a>(&'a self, models: &'a [&'a BertForMaskedLm]) -> Pending<'a, Result<HeldOut>> {
+        Box::pin(async move {
+            let scores = self.data.score(models, None, self.compute).await?.scores;
+            Ok(scores.iter().map(|score| score.held_out_loss).collect::<Vec<_>>().into())
+        })
     }
 }

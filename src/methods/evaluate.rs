@@ -1,12 +1,13 @@
 //! Scoring a masked language model on held-out rows.
 
-use burn::tensor::{Device, Int, Tensor};
+use burn::tensor::{Bool, Device, Int, Tensor};
 use serde::{Deserialize, Serialize};
 
 use super::teacher::Teacher;
 use crate::batch::Batches;
+use crate::device::{read_scalars, wait};
 use crate::error::{Error, Result};
-use crate::kernels::{DwtLoss, Form, Targets};
+use crate::kernels::{Compute, DwtLoss, Logits, Targets, look_up};
 use crate::loss::dwt_loss;
 use crate::model::{BatchTensors, BertForMaskedLm, Dropout};
 
@@ -46,25 +47,30 @@ pub fn evaluate(
     teacher: Option<&dyn Teacher>,
     device: &Device,
 ) -> Result<Evaluation> {
-    Ok(evaluate_together(&[model], held_out, rows, teacher, device)?.scores.swap_remove(0))
+    let compute = Compute::of(device);
+    Ok(wait(evaluate_together(&[model], held_out, rows, teacher, device, compute))?.scores.swap_remove(0))
 }
 
-/// Scores `models`, on a device without autodiff, on the first `rows` rows; each makes one pass over them.
+/// Logits in bytes that are multiplied out at once; what [`evaluate_together`] needs beyond a batch's hidden states.
+const LOGITS_BYTES: usize = 64 << 20;
+
+/// Scores `models`, on a device without autodiff, on the first `rows` rows, without blocking; each makes one pass over them, and
+/// logits exist some slots at a time.
 ///
 /// # Errors
 /// When nothing is masked there.
-pub fn evaluate_together(
+pub async fn evaluate_together(
     models: &[&BertForMaskedLm],
     held_out: &Batches,
     rows: usize,
     teacher: Option<&dyn Teacher>,
     device: &Device,
+    compute: impl Into<Compute>,
 ) -> Result<Together> {
-    let form = Form::of(device);
-    let mut tallies = vec![Tally::default(); models.len()];
+    let compute = compute.into();
     let pairs: Vec<(usize, usize)> = (0..models.len()).flat_map(|a| (a + 1..models.len()).map(move |b| (a, b))).collect();
-    let mut together = vec![0.0; pairs.len()];
-    let mut masked = 0;
+    let mut unread: Vec<Tensor<1>> = Vec::new();
+    let (mut batches, mut masked) = (0, 0);
     let mut rows_left = rows.min(held_out.rows_per_epoch());
     for step in 0..held_out.steps_per_epoch() as u64 {
         if rows_left == 0 {
@@ -76,30 +82,53 @@ pub fn evaluate_together(
         if host.masked == 0 {
             continue;
         }
-        let batch = BatchTensors::new(&host, device);
-        let count = |same_n: Tensor<1>| f64::from((same_n * batch.weights_n.clone()).sum().into_scalar::<f32>());
-        let taught = teacher.map(|teacher| best(teacher.signal(&batch.inputs, batch.slots_n.clone()).logits().whole()));
+        let batch = BatchTensors::new(&host, device).with_compute(compute);
+        let count = |same_n: Tensor<1, Bool>| (same_n.float() * batch.weights_n.clone()).sum();
+        let taught = teacher.map(|teacher| {
+            in_parts(&teacher.signal(&batch.inputs, batch.slots_n.clone()).logits(), LOGITS_BYTES, |_, part_nv| best(part_nv))
+        });
         let mut candidates = Vec::new();
-        for (model, tally) in models.iter().zip(&mut tallies) {
-            let logits_nv = model.logits(&batch.inputs, batch.slots_n.clone(), &mut Dropout::off());
-            let best_n = best(logits_nv.clone());
-            tally.right += count(best_n.clone().equal(batch.labels_n.clone()).float());
-            if let Some(taught_n) = &taught {
-                tally.agreeing += count(best_n.clone().equal(taught_n.clone()).float());
-            }
-            let targets = Targets { labels_m: batch.labels_n.clone(), weights_m: batch.weights_n.clone(), count: 1 };
-            let hard = dwt_loss(logits_nv.into(), None, &targets, &DwtLoss::hard(1.0, 0.0), form).hard;
-            tally.loss += f64::from(hard.into_scalar::<f32>());
+        for model in models {
+            let hidden_nd = model.bert.hidden(&batch.inputs, &mut Dropout::off());
+            let logits = model.head(look_up(hidden_nd, &batch.slots, compute), compute);
+            let mut losses = Vec::new();
+            let best_n = in_parts(&logits, LOGITS_BYTES, |from, part_nv| {
+                let slots = part_nv.dims()[0];
+                let targets = Targets {
+                    labels_m: batch.labels_n.clone().narrow(0, from, slots),
+                    weights_m: batch.weights_n.clone().narrow(0, from, slots),
+                    count: 1,
+                };
+                losses.push(dwt_loss(part_nv.clone().into(), None, &targets, &DwtLoss::hard(1.0, 0.0), compute.form).hard);
+                best(part_nv)
+            });
+            unread.push(count(best_n.clone().equal(batch.labels_n.clone())));
+            unread.extend(taught.as_ref().map(|taught_n| count(best_n.clone().equal(taught_n.clone()))));
+            unread.extend(losses.into_iter().reduce(|sum, loss| sum + loss));
             candidates.push(best_n);
         }
-        for (&(a, b), same) in pairs.iter().zip(&mut together) {
-            *same += count(candidates[a].clone().equal(candidates[b].clone()).float());
-        }
+        unread.extend(pairs.iter().map(|&(a, b)| count(candidates[a].clone().equal(candidates[b].clone()))));
+        batches += 1;
         masked += host.masked;
     }
     if masked == 0 {
         return Err(Error::new("there is nothing to evaluate on: no held-out token is masked")
             .help("hold out a larger share when building the data (--held-out)"));
+    }
+    // In the order in which they were asked for, batch after batch.
+    let mut tallies = vec![Tally::default(); models.len()];
+    let mut together = vec![0.0; pairs.len()];
+    let mut numbers = read_scalars(unread).await?.into_iter();
+    let mut next = || numbers.next().expect("a number for each scalar that was asked for");
+    for _ in 0..batches {
+        for tally in &mut tallies {
+            tally.right += next();
+            if teacher.is_some() {
+                tally.agreeing += next();
+            }
+            tally.loss += next();
+        }
+        together.iter_mut().for_each(|same| *same += next());
     }
     let n = masked as f64;
     let score = |tally: &Tally| Evaluation {
@@ -121,6 +150,44 @@ struct Tally {
     agreeing: f64,
 }
 
+/// What `each` makes of the logits, of which so many bytes are multiplied out at a time; it is told the first slot.
+fn in_parts(logits: &Logits, bytes: usize, mut each: impl FnMut(usize, Tensor<2>) -> Tensor<1, Int>) -> Tensor<1, Int> {
+    let [n, v] = logits.dims();
+    let slots = (bytes / (4 * v)).max(1);
+    let mut part = |from| each(from, logits.narrow(from, slots.min(n - from)).whole());
+    Tensor::cat((0..n).step_by(slots).map(&mut part).collect(), 0)
+}
+
 fn best(logits_nv: Tensor<2>) -> Tensor<1, Int> {
     logits_nv.argmax(1).squeeze_dim(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use burn::tensor::TensorData;
+
+    #[test]
+    fn slots_in_parts_are_slots_at_once() {
+        let device = Device::flex();
+        let tensor = |values: Vec<f32>, shape: [usize; 2]| Tensor::<2>::from_data(TensorData::new(values, shape), &device);
+        let wave = |count: usize| (0..count).map(|at| (at as f32 * 0.7).sin()).collect::<Vec<f32>>();
+        let logits = Logits::Factors {
+            hidden_md: tensor(wave(7 * 4), [7, 4]),
+            words_vd: tensor(wave(9 * 4), [9, 4]),
+            bias_v: Tensor::from_floats(wave(9).as_slice(), &device),
+        };
+        let mut seen = Vec::new();
+        let mut found = |bytes| {
+            let best_n = in_parts(&logits, bytes, |from, part_nv| {
+                seen.push((from, part_nv.dims()[0]));
+                best(part_nv)
+            });
+            best_n.into_data().iter::<i64>().collect::<Vec<_>>()
+        };
+        let at_once = found(1 << 20);
+        assert_eq!(found(3 * 9 * 4 + 1), at_once);
+        assert_eq!(found(0), at_once, "a slot at a time, however little room there is");
+        assert_eq!(seen[..4], [(0, 7), (0, 3), (3, 3), (6, 1)]);
+    }
 }

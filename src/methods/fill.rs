@@ -4,6 +4,7 @@ use burn::tensor::activation::softmax;
 use burn::tensor::{Device, Tensor, TensorData};
 use serde::Serialize;
 
+use crate::device::wait;
 use crate::error::{Error, Result};
 use crate::model::{BertForMaskedLm, Dropout, Inputs};
 use crate::tokens::Tokenizer;
@@ -22,6 +23,20 @@ pub struct Candidate {
 /// # Errors
 /// When the sentence has no `[MASK]`, or is longer than the model reads.
 pub fn fill_mask(
+    model: &BertForMaskedLm,
+    tokenizer: &Tokenizer,
+    sentence: &str,
+    top: usize,
+    device: &Device,
+) -> Result<Vec<Vec<Candidate>>> {
+    wait(fill_mask_async(model, tokenizer, sentence, top, device))
+}
+
+/// [`fill_mask`] without blocking.
+///
+/// # Errors
+/// As there.
+pub async fn fill_mask_async(
     model: &BertForMaskedLm,
     tokenizer: &Tokenizer,
     sentence: &str,
@@ -47,7 +62,9 @@ pub fn fill_mask(
     let count = masks.len();
     let at_n = Tensor::from_data(TensorData::new(masks, [count]), device);
     let probabilities_nv = softmax(model.logits(&inputs, at_n, &mut Dropout::off()), 1);
-    let flat: Vec<f32> = probabilities_nv.into_data().try_to_vec().expect("probabilities are f32");
+    let data = probabilities_nv.into_data_async().await;
+    let data = data.map_err(|error| Error::new(format!("the device could not be read: {error:?}")))?;
+    let flat: Vec<f32> = data.try_to_vec().expect("probabilities are f32");
     // A model may have more rows in its table than the tokenizer has tokens; those stand for nothing.
     Ok(flat
         .chunks(model.shape().vocab_size)

@@ -36,11 +36,16 @@ impl MaskedLm {
         BatchSize { targets: batch.masked, tokens: batch.tokens }
     }
 
-    /// Scores all models on the same rows.
-    pub(super) fn score(&self, models: &[&BertForMaskedLm], teacher: Option<&dyn Teacher>) -> Result<Together> {
+    /// Scores all models on the same rows, in f32 and the form of `compute`.
+    pub(super) async fn score(
+        &self,
+        models: &[&BertForMaskedLm],
+        teacher: Option<&dyn Teacher>,
+        compute: Compute,
+    ) -> Result<Together> {
         let models: Vec<BertForMaskedLm> = models.iter().map(|model| model.valid()).collect();
         let models: Vec<&BertForMaskedLm> = models.iter().collect();
-        evaluate_together(&models, &self.held_out, self.evaluate_rows, teacher, &self.device)
+        evaluate_together(&models, &self.held_out, self.evaluate_rows, teacher, &self.device, compute.form).await
     }
 }
 

@@ -12,6 +12,7 @@ mod teacher;
 mod transfer;
 
 use std::collections::BTreeMap;
+use std::pin::Pin;
 
 use burn::module::Module;
 use burn::tensor::Tensor;
@@ -20,7 +21,7 @@ pub use classify::{Classified, Representation, TextTokens, classify};
 pub use cotrain::Cotrain;
 pub use dwt::{Dwt, standalone};
 pub use evaluate::{Evaluation, Together, evaluate, evaluate_together};
-pub use fill::{Candidate, fill_mask};
+pub use fill::{Candidate, fill_mask, fill_mask_async};
 pub use finetune::{EncodedBatch, EncodedTask, Finetune};
 pub use logits::{SentenceLogits, sentence_logits};
 pub use masked_lm::MaskedLm;
@@ -66,7 +67,15 @@ pub trait Method {
     /// # Errors
     /// When there is nothing to evaluate on.
     fn held_out(&self, models: &[&Self::Model]) -> Result<HeldOut>;
+
+    /// The same without blocking, for methods that train in a browser too.
+    fn held_out_async<'a>(&'a self, models: &'a [&'a Self::Model]) -> Pending<'a, Result<HeldOut>> {
+        Box::pin(std::future::ready(self.held_out(models)))
+    }
 }
+
+/// What will be there once the device has worked it out.
+pub type Pending<'a, T> = Pin<Box<dyn Future<Output = T> + 'a>>;
 
 /// What a batch counts; sums over its parts.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

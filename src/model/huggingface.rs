@@ -13,7 +13,7 @@ use super::config_json;
 use super::weight_files;
 use super::weights::{HostTensor, Weights};
 use crate::error::{Error, IoContext, Result};
-use crate::files::{write_folder, write_text};
+use crate::files::{Files, write_files, write_folder, write_text};
 use crate::tokens::Tokenizer;
 
 /// A folder that holds a model: its shape is read, its weights are not yet.
@@ -184,13 +184,24 @@ impl ModelFolder {
     /// # Errors
     /// When it can't be written.
     pub fn write_into(folder: &Path, model: &BertForMaskedLm, tokenizer: &Tokenizer) -> Result<()> {
-        write_text(&folder.join("config.json"), &(pretty(&config_json::write(model.shape(), tokenizer.special().pad)) + "\n"))?;
-        tokenizer.save(folder)?;
+        write_files(folder, &Self::files(model.shape(), &Weights::of(model), tokenizer)?)
+    }
+
+    /// What [`ModelFolder::write_into`] writes.
+    ///
+    /// # Errors
+    /// As [`Tokenizer::files`].
+    pub fn files(shape: &BertShape, weights: &Weights, tokenizer: &Tokenizer) -> Result<Files> {
+        let mut files = tokenizer.files()?;
         // Over the tokenizer's own, which does not know the model's longest row.
         let mut settings = tokenizer.settings();
-        settings["model_max_length"] = json!(model.shape().max_positions);
-        write_text(&folder.join("tokenizer_config.json"), &(pretty(&settings) + "\n"))?;
-        Weights::of(model).write(&folder.join("model.safetensors"))
+        settings["model_max_length"] = json!(shape.max_positions);
+        let config = config_json::write(shape, tokenizer.special().pad);
+        for (name, value) in [("config.json", config), ("tokenizer_config.json", settings)] {
+            files.insert(name.to_owned(), (pretty(&value) + "\n").into_bytes());
+        }
+        files.insert("model.safetensors".to_owned(), weights.to_bytes());
+        Ok(files)
     }
 }
 

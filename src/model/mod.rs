@@ -10,6 +10,10 @@ mod huggingface;
 mod init;
 mod inputs;
 mod names;
+#[cfg(not(target_family = "wasm"))]
+mod pickle;
+#[cfg(target_family = "wasm")]
+#[path = "pickle_absent.rs"]
 mod pickle;
 mod remap;
 mod student;
@@ -24,4 +28,4 @@ pub use inputs::{BatchTensors, Inputs};
 pub use remap::remap;
 pub use student::{BiLstm, BiLstmShape, EncoderShape, Glove, Pooling, Student, StudentShape, TextRow};
 pub use weights::{HostTensor, Weights};
-pub(crate) use weights::{ModulePath, to_host};
+pub(crate) use weights::{ModulePath, Reading};

@@ -3,11 +3,13 @@
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::Path;
+use std::pin::Pin;
 
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::{Tensor, TensorData};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 
+use crate::device::wait;
 use crate::error::{Error, IoContext, Result};
 use crate::files::write_whole;
 
@@ -28,9 +30,14 @@ pub struct Weights(BTreeMap<String, HostTensor>);
 impl Weights {
     /// Reads a model's weights back to the host.
     pub fn of<M: Module>(model: &M) -> Self {
+        wait(Self::read_back(model))
+    }
+
+    /// The same without blocking.
+    pub async fn read_back<M: Module>(model: &M) -> Self {
         let mut reader = Reader::default();
         model.visit(&mut reader);
-        Self(reader.out)
+        reader.reading.finish().await
     }
 
     /// Puts these weights into a model of the same shape.
@@ -41,8 +48,9 @@ impl Weights {
         let mut writer = Writer { path: ModulePath::default(), from: &self.0, used: 0, problems: Vec::new() };
         let model = model.map(&mut writer);
         if writer.used < self.0.len() && writer.problems.is_empty() {
-            let known = Weights::of(&model);
-            let left_over = self.0.keys().filter(|name| known.get(name).is_none());
+            let mut known = Reader::default();
+            model.visit(&mut known);
+            let left_over = self.0.keys().filter(|name| !known.reading.has(name));
             writer.problems.extend(left_over.map(|name| format!("left over: {name}")));
         }
         if writer.problems.is_empty() {
@@ -202,10 +210,45 @@ fn transpose(tensor: &HostTensor) -> HostTensor {
     HostTensor { shape: vec![columns, rows], values }
 }
 
+/// Tensors on their way to the host.
+#[derive(Default)]
+pub(crate) struct Reading(Vec<Wanted>);
+
+struct Wanted {
+    name: String,
+    shape: Vec<usize>,
+    is_transposed: bool,
+    data: Pin<Box<dyn Future<Output = TensorData> + Send>>,
+}
+
+impl Reading {
+    /// Asks for a tensor; `is_transposed` swaps the axes of a matrix on the host.
+    pub(crate) fn add<const D: usize>(&mut self, name: String, tensor: Tensor<D>, is_transposed: bool) {
+        let shape = tensor.dims().to_vec();
+        let data = async { tensor.into_data_async().await.expect("a device that is there gives what it holds") };
+        self.0.push(Wanted { name, shape, is_transposed, data: Box::pin(data) });
+    }
+
+    fn has(&self, name: &str) -> bool {
+        self.0.iter().any(|wanted| wanted.name == name)
+    }
+
+    /// All of them, by name.
+    pub(crate) async fn finish(self) -> Weights {
+        let mut out = Weights::default();
+        for Wanted { name, shape, is_transposed, data } in self.0 {
+            let values = data.await.convert::<f32>().try_to_vec().expect("just converted to f32");
+            let tensor = HostTensor { shape, values };
+            out.insert(&name, if is_transposed { transpose(&tensor) } else { tensor });
+        }
+        out
+    }
+}
+
 #[derive(Default)]
 struct Reader {
     path: ModulePath,
-    out: BTreeMap<String, HostTensor>,
+    reading: Reading,
 }
 
 impl ModuleVisitor for Reader {
@@ -218,17 +261,8 @@ impl ModuleVisitor for Reader {
     }
 
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        let tensor = to_host(param.val());
-        let tensor = if self.path.is_transposed() { transpose(&tensor) } else { tensor };
-        self.out.insert(self.path.name(), tensor);
+        self.reading.add(self.path.name(), param.val(), self.path.is_transposed());
     }
-}
-
-/// Copies a tensor to the host.
-pub(crate) fn to_host<const D: usize>(tensor: Tensor<D>) -> HostTensor {
-    let shape = tensor.dims().to_vec();
-    let values = tensor.into_data().convert::<f32>().try_to_vec().expect("just converted to f32");
-    HostTensor { shape, values }
 }
 
 struct Writer<'a> {

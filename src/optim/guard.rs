@@ -31,11 +31,12 @@ impl Guard {
         Self { values: Tensor::ones([1 + clips.len()], device), clips: Tensor::from_floats(clips.as_slice(), device) }
     }
 
-    /// The same where it is of use: not on a CPU, where reading a number costs nothing, not where burn's own operations run, and not
-    /// for optimizers that don't know guards.
+    /// The same where it is of use: not on a CPU, where reading a number costs nothing, not for optimizers that don't know guards, and
+    /// not where burn's own operations run, unless in a browser, where each reading takes a turn of the event loop.
     pub fn of(device: &Device, optimizers: &[&Optimizer], clips: &[f64]) -> Option<Self> {
         let is_known = optimizers.iter().all(|optimizer| optimizer.knows_guards());
-        (!is_cpu(device) && Form::of(device) != Form::Composed && is_known).then(|| Self::new(device, clips))
+        let is_worth_it = cfg!(target_family = "wasm") || Form::of(device) != Form::Composed;
+        (!is_cpu(device) && is_worth_it && is_known).then(|| Self::new(device, clips))
     }
 
     /// After the losses of a step, and the squared norms of its gradients, `[models]` each.

@@ -24,10 +24,10 @@ pub use guard::{Guard, GuardOf};
 pub use loss_scale::LossScale;
 
 use crate::config::{OptimizerKind, Precision, TrainPlan};
-use crate::device::is_cpu;
+use crate::device::{is_cpu, wait};
 use crate::error::{Error, Result};
 use crate::kernels::{AdamStep, adam, guarded_adam};
-use crate::model::{HostTensor, ModulePath, Weights, to_host};
+use crate::model::{HostTensor, ModulePath, Reading, Weights};
 
 /// An update rule and its state for every parameter, by the parameter's name.
 pub struct Optimizer {
@@ -167,12 +167,20 @@ impl Optimizer {
 
     /// The state on the host, for a checkpoint: `exp_avg.NAME`, `exp_avg_sq.NAME`, `step.NAME`, or Adadelta's.
     pub fn state<M: Module>(&self, model: &M) -> Weights {
-        let mut reader = StateReader { optimizer: self, path: ModulePath::default(), out: Weights::default() };
+        wait(self.read_state(model))
+    }
+
+    /// The same without blocking.
+    pub async fn read_state<M: Module>(&self, model: &M) -> Weights {
+        let mut reader =
+            StateReader { optimizer: self, path: ModulePath::default(), reading: Reading::default(), times: Vec::new() };
         model.visit(&mut reader);
+        let mut out = reader.reading.finish().await;
+        reader.times.into_iter().for_each(|(name, time)| out.insert(&name, time));
         if let Some(scale) = &self.loss_scale {
-            reader.out.insert(LOSS_SCALE, HostTensor { shape: vec![2], values: scale.values().to_vec() });
+            out.insert(LOSS_SCALE, HostTensor { shape: vec![2], values: scale.values().to_vec() });
         }
-        reader.out
+        out
     }
 
     /// Takes up a state that [`Optimizer::state`] gave. A parameter that never had a gradient has none in it, and starts anew.
@@ -246,7 +254,8 @@ impl ModuleMapper for Step<'_> {
 struct StateReader<'a> {
     optimizer: &'a Optimizer,
     path: ModulePath,
-    out: Weights,
+    reading: Reading,
+    times: Vec<(String, HostTensor)>,
 }
 
 impl ModuleVisitor for StateReader<'_> {
@@ -263,10 +272,10 @@ impl ModuleVisitor for StateReader<'_> {
         if let Some(moments) = self.optimizer.moments.get(&name).and_then(|moments| moments.downcast_ref::<Moments<D>>()) {
             // Exact: a step count stays below 2^24 in f32 terms of its two halves.
             let time = HostTensor { shape: vec![2], values: vec![(moments.time >> 20) as f32, (moments.time & 0xf_ffff) as f32] };
-            let parts = [to_host(moments.moment_1.clone()), to_host(moments.moment_2.clone()), time];
-            for (part, tensor) in self.optimizer.rule.parts().iter().zip(parts) {
-                self.out.insert(&format!("{part}.{name}"), tensor);
-            }
+            let [first, second, step] = self.optimizer.rule.parts().map(|part| format!("{part}.{name}"));
+            self.reading.add(first, moments.moment_1.clone(), false);
+            self.reading.add(second, moments.moment_2.clone(), false);
+            self.times.push((step, time));
         }
     }
 }

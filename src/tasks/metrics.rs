@@ -1,7 +1,8 @@
 //! Scores of predictions, with scikit-learn's and SciPy's definitions.
 
 /// A score of predictions against the truth; higher is better, 1 is perfect.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[cfg_attr(not(target_family = "wasm"), derive(clap::ValueEnum))]
 pub enum Metric {
     /// The share of right answers.
     Accuracy,

@@ -1,6 +1,7 @@
-//! Parquet: one string column, some hundred rows at a time.
+//! Parquet: one string column, some hundred rows at a time; and Zstandard.
 
 use std::fs::File;
+use std::io::{BufRead, BufReader};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
@@ -9,10 +10,12 @@ use parquet::column::reader::{ColumnReader, ColumnReaderImpl};
 use parquet::data_type::{ByteArray, ByteArrayType};
 use parquet::errors::ParquetError;
 use parquet::file::reader::{FileReader, SerializedFileReader};
+use parquet::record::Field;
 
 use super::Document;
 use super::lines::NOT_UTF8_HELP;
-use super::reader::{Documents, Meter, ReadOptions};
+use super::reader::{Documents, Meter, ReadOptions, broken};
+use super::rows::Row;
 use super::source::Source;
 use super::table::no_column;
 use crate::error::{Error, IoContext, Result};
@@ -38,6 +41,12 @@ pub(super) fn documents(source: &Source, options: &ReadOptions, meter: &Arc<Mete
         batch: Vec::new().into_iter(),
     };
     Ok(Box::new(rows))
+}
+
+/// The stream within a Zstandard file.
+pub(super) fn unpack_zstd(packed: impl BufRead + Send + 'static, source: &Source) -> Result<Box<dyn BufRead + Send>> {
+    let decoder = zstd::Decoder::with_buffer(packed).map_err(|error| broken(source, &error))?;
+    Ok(Box::new(BufReader::with_capacity(1 << 18, decoder)))
 }
 
 fn find_column(reader: &SerializedFileReader<File>, source: &Source, name: &str) -> Result<usize> {
@@ -145,4 +154,32 @@ pub(super) fn guarded<T>(source: &Source, decode: impl FnOnce() -> std::result::
 
 fn damaged(source: &Source, reason: &str) -> Error {
     Error::new(format!("a broken parquet file: {reason}")).at(source.path.display()).help("fetch or write the file again")
+}
+
+/// The rows of a file, the chosen columns as text: see [`read_rows`](super::read_rows).
+pub(super) fn rows(source: &Source, choose: impl FnOnce(&[String]) -> Result<Vec<usize>>) -> Result<Vec<Row>> {
+    let file = File::open(&source.path).map_err(|error| Error::io("open", &source.path, &error))?;
+    let reader = guarded(source, || SerializedFileReader::new(file))?;
+    let columns: Vec<String> =
+        reader.metadata().file_metadata().schema().get_fields().iter().map(|field| field.name().to_owned()).collect();
+    let chosen = choose(&columns).map_err(|error| error.at(source.path.display()))?;
+    guarded(source, || {
+        let mut rows = Vec::new();
+        for (line, row) in (1..).zip(reader.get_row_iter(None)?) {
+            let row = row?;
+            let values: Vec<&Field> = row.get_column_iter().map(|(_, value)| value).collect();
+            rows.push(Row { line, fields: chosen.iter().map(|&at| plain(values[at])).collect() });
+        }
+        Ok(rows)
+    })
+}
+
+fn plain(value: &Field) -> Option<String> {
+    match value {
+        Field::Null => None,
+        Field::Str(text) => Some(text.clone()),
+        // A string column that doesn't say so.
+        Field::Bytes(bytes) => Some(String::from_utf8_lossy(bytes.data()).into_owned()),
+        other => Some(other.to_string()),
+    }
 }

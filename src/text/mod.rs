@@ -7,6 +7,10 @@
 
 pub mod pocket;
 
+#[cfg(not(target_family = "wasm"))]
+mod columnar;
+#[cfg(target_family = "wasm")]
+#[path = "columnar_absent.rs"]
 mod columnar;
 mod lines;
 mod reader;

@@ -145,10 +145,7 @@ pub(super) fn unpack(source: &Source, meter: &Arc<Meter>) -> Result<Box<dyn BufR
     Ok(match source.packing {
         Packing::Plain => Box::new(metered),
         Packing::Gzip => Box::new(BufReader::with_capacity(1 << 18, flate2::bufread::MultiGzDecoder::new(metered))),
-        Packing::Zstd => {
-            let decoder = zstd::Decoder::with_buffer(metered).map_err(|error| broken(source, &error))?;
-            Box::new(BufReader::with_capacity(1 << 18, decoder))
-        }
+        Packing::Zstd => columnar::unpack_zstd(metered, source)?,
     })
 }
 
@@ -180,6 +177,7 @@ impl Meter {
     }
 
     /// Hashes a file that is not read from front to back.
+    #[cfg(not(target_family = "wasm"))]
     pub(super) fn hash_file(&self, path: &Path) -> Result<()> {
         let file = File::open(path).doing("open", path)?;
         let mut hasher = self.hasher.lock().unwrap_or_else(PoisonError::into_inner);

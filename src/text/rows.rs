@@ -1,20 +1,16 @@
 //! Some columns of a table, row after row, as text: what labelled data is read from.
 
-use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use csv::ByteRecord;
-use parquet::file::reader::{FileReader, SerializedFileReader};
-use parquet::record::Field;
 use serde_json::Value;
 
-use super::columnar::guarded;
 use super::lines::Lines;
 use super::reader::{Meter, ReadOptions, unpack};
 use super::source::{Format, Source, find};
-use super::table;
+use super::{columnar, table};
 use crate::error::{Error, Result};
 
 /// A row of a table: the chosen columns, in the order in which they were chosen.
@@ -41,7 +37,7 @@ pub fn read_rows(path: &Path, has_header: bool, choose: impl FnOnce(&[String]) -
         Format::Tsv => separated(&source, b'\t', has_header, choose),
         Format::Csv => separated(&source, b',', has_header, choose),
         Format::JsonLines => objects(&source, choose),
-        Format::Parquet => columnar(&source, choose),
+        Format::Parquet => columnar::rows(&source, choose),
         Format::Text => {
             Err(Error::new("a text file has no columns").at(path.display()).help("give a .tsv, .csv, .jsonl or .parquet file"))
         }
@@ -101,31 +97,4 @@ fn objects(source: &Source, choose: impl FnOnce(&[String]) -> Result<Vec<usize>>
         object = lines.next_object()?;
     }
     Ok(rows)
-}
-
-fn columnar(source: &Source, choose: impl FnOnce(&[String]) -> Result<Vec<usize>>) -> Result<Vec<Row>> {
-    let file = File::open(&source.path).map_err(|error| Error::io("open", &source.path, &error))?;
-    let reader = guarded(source, || SerializedFileReader::new(file))?;
-    let columns: Vec<String> =
-        reader.metadata().file_metadata().schema().get_fields().iter().map(|field| field.name().to_owned()).collect();
-    let chosen = choose(&columns).map_err(|error| error.at(source.path.display()))?;
-    guarded(source, || {
-        let mut rows = Vec::new();
-        for (line, row) in (1..).zip(reader.get_row_iter(None)?) {
-            let row = row?;
-            let values: Vec<&Field> = row.get_column_iter().map(|(_, value)| value).collect();
-            rows.push(Row { line, fields: chosen.iter().map(|&at| plain(values[at])).collect() });
-        }
-        Ok(rows)
-    })
-}
-
-fn plain(value: &Field) -> Option<String> {
-    match value {
-        Field::Null => None,
-        Field::Str(text) => Some(text.clone()),
-        // A string column that doesn't say so.
-        Field::Bytes(bytes) => Some(String::from_utf8_lossy(bytes.data()).into_owned()),
-        other => Some(other.to_string()),
-    }
 }

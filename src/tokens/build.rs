@@ -372,9 +372,7 @@ impl Split {
         write_whole(&folder.join(&file), |out| packed.write(out))?;
         let blake3 = packed.checksum.to_hex().to_string();
         self.checksums.push(packed.checksum);
-        self.record.sentences += sentences;
-        self.record.tokens += tokens;
-        self.record.shards.push(ShardRecord { file, bytes: packed.bytes(), sentences, tokens, blake3 });
+        self.record.add(ShardRecord { file, bytes: packed.bytes(), sentences, tokens, blake3 });
         Ok(())
     }
 }

@@ -135,8 +135,21 @@ impl Manifest {
     }
 
     pub(super) fn write(&self, folder: &Path) -> Result<()> {
-        let text = serde_json::to_string_pretty(self).expect("a manifest has string keys only");
-        write_text(&folder.join(NAME), &(text + "\n"))
+        write_text(&folder.join(NAME), &self.to_json())
+    }
+
+    /// The file's text.
+    pub(super) fn to_json(&self) -> String {
+        serde_json::to_string_pretty(self).expect("a manifest has string keys only") + "\n"
+    }
+}
+
+impl SplitRecord {
+    /// One more shard.
+    pub(super) fn add(&mut self, shard: ShardRecord) {
+        self.sentences += shard.sentences;
+        self.tokens += shard.tokens;
+        self.shards.push(shard);
     }
 }
 

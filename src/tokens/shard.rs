@@ -179,6 +179,11 @@ impl Shard {
         self.sentences
     }
 
+    /// All of it, header first.
+    pub(super) fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
     pub(super) fn tokens(&self) -> u64 {
         (self.ids.len() / self.width.bytes()) as u64
     }

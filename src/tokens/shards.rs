@@ -6,10 +6,11 @@ use std::sync::Arc;
 
 use rayon::prelude::*;
 
-use super::Tokenizer;
-use super::manifest::{Manifest, ShardRecord, SplitRecord, rebuild};
+use super::manifest::{self, Manifest, ShardRecord, SplitRecord, rebuild};
 use super::shard::{Bytes, Packer, Shard, Width};
+use super::{BuildOptions, Tokenizer};
 use crate::error::{Error, IoContext, Result};
+use crate::files::Files;
 
 /// The file with the token counts.
 pub(super) const COUNTS: &str = "token-counts.bin";
@@ -60,6 +61,64 @@ impl Shards {
         train.iter().flatten().for_each(|id| token_counts[*id as usize] += 1);
         let [train, held_out] = [train, held_out].map(|sentences| Sentences::from_memory(&sentences, &tokenizer));
         Self::new(tokenizer, train, held_out, token_counts)
+    }
+
+    /// What a data folder of these sentences holds. Its manifest names no input: where the text came from is not known here.
+    ///
+    /// # Errors
+    /// As [`Tokenizer::files`].
+    pub fn files(&self) -> Result<Files> {
+        let mut files = self.tokenizer.files()?;
+        let mut manifest = Manifest::new(&self.tokenizer, BuildOptions::default());
+        for (name, sentences, record) in
+            [("train", &self.train, &mut manifest.train), ("held-out", &self.held_out, &mut manifest.held_out)]
+        {
+            for (number, shard) in sentences.shards.iter().enumerate() {
+                let file = format!("{name}-{number:05}.tok");
+                record.add(ShardRecord {
+                    file: file.clone(),
+                    bytes: shard.bytes().len() as u64,
+                    sentences: shard.sentences() as u64,
+                    tokens: shard.tokens(),
+                    blake3: shard.checksum.to_hex().to_string(),
+                });
+                files.insert(file, shard.bytes().to_vec());
+            }
+        }
+        let counts: Vec<u8> = self.token_counts.iter().flat_map(|count| count.to_le_bytes()).collect();
+        manifest.token_counts = blake3::hash(&counts).to_hex().to_string();
+        manifest.hash = self.hash.to_string();
+        files.insert(COUNTS.to_owned(), counts);
+        files.insert(manifest::NAME.to_owned(), manifest.to_json().into_bytes());
+        Ok(files)
+    }
+
+    /// Sentences from what [`Shards::files`] gives, every shard checked.
+    ///
+    /// # Errors
+    /// When a file is missing or damaged.
+    pub fn from_files(files: &Files) -> Result<Self> {
+        let file = |name: &str| files.get(name).ok_or_else(|| Error::new("a file of the data is missing").at(name));
+        let tokenizer = Tokenizer::from_bytes(file("tokenizer.json")?).map_err(|error| error.at("tokenizer.json"))?;
+        let split = |name: &str| -> Result<Sentences> {
+            let named = files.iter().filter(|(file, _)| file.starts_with(name) && file.ends_with(".tok"));
+            let shard = |(file, bytes): (&String, &Vec<u8>)| {
+                let shard = Shard::check(Bytes::Memory(bytes.clone()), tokenizer.vocab_size());
+                let shard = shard.and_then(|shard| match shard.tokenizer == tokenizer_hash(&tokenizer) {
+                    true => Ok(shard),
+                    false => Err(Error::new("the shard was made with another tokenizer")),
+                });
+                shard.map_err(|error| error.at(file))
+            };
+            Ok(Sentences::new(named.map(shard).collect::<Result<_>>()?))
+        };
+        let (train, held_out) = (split("train-")?, split("held-out-")?);
+        let (mut token_counts, mut ids) = (vec![0; tokenizer.vocab_size()], Vec::new());
+        for at in 0..train.len() {
+            train.read(at, &mut ids);
+            ids.iter().for_each(|id| token_counts[*id as usize] += 1);
+        }
+        Ok(Self::new(tokenizer, train, held_out, token_counts))
     }
 
     fn new(tokenizer: Tokenizer, train: Sentences, held_out: Sentences, token_counts: Vec<u64>) -> Self {

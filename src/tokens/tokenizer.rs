@@ -18,7 +18,7 @@ use tokenizers::{AddedToken, Model as _};
 
 use super::train;
 use crate::error::{Error, IoContext, Result};
-use crate::files::write_text;
+use crate::files::{Files, write_files};
 
 /// The tokens that every vocabulary must have, in the order in which a new one starts.
 pub const SPECIAL_TOKENS: [&str; 5] = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"];
@@ -79,6 +79,14 @@ impl Tokenizer {
         loaded.and_then(Self::new).map_err(|error| error.at(file.display()))
     }
 
+    /// A tokenizer from the bytes of a `tokenizer.json`.
+    ///
+    /// # Errors
+    /// As [`Tokenizer::load`].
+    pub fn from_bytes(json: &[u8]) -> Result<Self> {
+        from_json(json).and_then(Self::new)
+    }
+
     /// A tokenizer with BERT's uncased normalisation over `vocab`, ids in order.
     ///
     /// # Errors
@@ -135,10 +143,17 @@ impl Tokenizer {
     /// When the folder can't be written.
     pub fn save(&self, folder: &Path) -> Result<()> {
         fs::create_dir_all(folder).doing("create", folder)?;
-        let [vocab, json, config] = TOKENIZER_FILES.map(|name| folder.join(name));
-        write_text(&vocab, &(self.vocab.join("\n") + "\n"))?;
-        write_text(&json, &self.inner.to_string(false).map_err(failed)?)?;
-        write_text(&config, &format!("{:#}\n", self.settings()))
+        write_files(folder, &self.files()?)
+    }
+
+    /// What [`Tokenizer::save`] writes.
+    ///
+    /// # Errors
+    /// When the underlying library can't write itself down, which it has no reason for.
+    pub fn files(&self) -> Result<Files> {
+        let json = self.inner.to_string(false).map_err(failed)?;
+        let contents = [self.vocab.join("\n") + "\n", json, format!("{:#}\n", self.settings())];
+        Ok(TOKENIZER_FILES.into_iter().zip(contents).map(|(name, text)| (name.to_owned(), text.into_bytes())).collect())
     }
 
     /// What `tokenizer_config.json` says. `transformers` 5 rebuilds BERT's tokenizer from these settings and takes the

@@ -2,11 +2,12 @@
 
 use std::path::Path;
 
+use super::GivenTeacher;
 use crate::batch::{BatchOptions, Batches, Masking, Split};
 use crate::config::{DataFacts, Facts, Plan, RunFile, TeacherFacts, Wanted};
 use crate::device::memory_of;
 use crate::error::{Error, Result};
-use crate::model::ModelFolder;
+use crate::model::{BertShape, ModelFolder, Weights};
 use crate::tokens::{Shards, Tokenizer, pocket_shards};
 
 /// A run file's plan and the shards it trains on. Nothing is trained and nothing is written.
@@ -21,6 +22,16 @@ pub fn plan_run(file: &RunFile) -> Result<(Plan, Shards)> {
     };
     let plan = file.resolve(&find_facts(&wanted, &shards))?;
     Ok((plan, shards?))
+}
+
+/// A run file's plan on shards and with a teacher that are at hand; whatever the file names them, they are not opened.
+///
+/// # Errors
+/// One error with every mistake of the run file.
+pub fn plan_in_memory(file: &RunFile, shards: &Shards, teacher: Option<&GivenTeacher>) -> Result<Plan> {
+    let data = data_facts(&file.wanted(), shards);
+    let teacher = teacher.map(|teacher| Ok(facts_of(&teacher.shape, &teacher.weights, shards.tokenizer())));
+    file.resolve(&Facts { data, teacher, memory_bytes: None })
 }
 
 /// Opens a data folder, or makes the pocket language for the name `pocket`.
@@ -68,8 +79,13 @@ fn teacher_facts(from: &Path, student: Option<&Tokenizer>) -> Result<TeacherFact
     let folder = ModelFolder::open(from)?;
     let (tokenizer, weights) = (folder.tokenizer()?, folder.weights()?);
     let has_head = folder.inventory(&weights).has_head();
-    let shape = &folder.shape;
-    Ok(TeacherFacts {
+    let differing = student.map_or_else(Vec::new, |student| differing(student.vocab(), tokenizer.vocab()));
+    Ok(TeacherFacts { has_head, first_differing_tokens: differing, ..facts_of(&folder.shape, &weights, &tokenizer) })
+}
+
+/// A whole teacher's, with the data's own tokenizer.
+fn facts_of(shape: &BertShape, weights: &Weights, tokenizer: &Tokenizer) -> TeacherFacts {
+    TeacherFacts {
         layers: shape.layers,
         hidden: shape.hidden,
         heads: shape.heads,
@@ -80,9 +96,9 @@ fn teacher_facts(from: &Path, student: Option<&Tokenizer>) -> Result<TeacherFact
         parameters: shape.parameters() as u64,
         tokenizer_hash: tokenizer.hash().to_owned(),
         content_hash: weights.hash(),
-        has_head,
-        first_differing_tokens: student.map_or_else(Vec::new, |student| differing(student.vocab(), tokenizer.vocab())),
-    })
+        has_head: true,
+        first_differing_tokens: Vec::new(),
+    }
 }
 
 /// The first few ids whose tokens differ: (id, in the data, in the teacher).

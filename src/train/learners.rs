@@ -8,13 +8,14 @@ use super::Learner;
 use crate::batch::{BatchOptions, Batches, MaskedBatch, Masking, Split};
 use crate::config::{LearnerPlan, MODEL, Method as MethodName, ModelPlan, Plan, Start};
 use crate::error::Result;
+use crate::kernels::{Compute, Form};
 use crate::methods::{Cotrain, Dwt, MaskedLm, Method, ModelTeacher, Teacher, UniformTeacher, standalone};
 use crate::model::{BertForMaskedLm, BertShape, ModelFolder, Weights, remap};
 use crate::optim::Optimizer;
 use crate::tokens::Shards;
 
 /// Any method over masked language models.
-pub(super) type MaskedMethod = dyn Method<Model = BertForMaskedLm, Batch = MaskedBatch>;
+pub type MaskedMethod = dyn Method<Model = BertForMaskedLm, Batch = MaskedBatch>;
 
 /// Where a model of this name lies, in its run's folder and in each checkpoint: `model`, or `model/NAME` of several.
 pub fn model_folder(name: &str) -> PathBuf {
@@ -33,12 +34,35 @@ pub(super) fn optimizer_file(name: &str) -> PathBuf {
     model_folder(name).with_file_name(format!("{name}.optimizer.safetensors"))
 }
 
+/// A teacher that is given, and not read from the folder that its plan names.
+#[derive(Debug, Clone)]
+pub struct GivenTeacher {
+    /// Its shape.
+    pub shape: BertShape,
+    /// Its weights, head included.
+    pub weights: Weights,
+}
+
+/// A plan's models before step 1 and its method, on a device without autodiff. A teacher that isn't given is read from its
+/// folder.
+///
+/// # Errors
+/// When the teacher can't be read or does not fit.
+pub fn set_out(
+    plan: &Plan,
+    shards: &Shards,
+    given: Option<&GivenTeacher>,
+    device: &Device,
+) -> Result<(Vec<Learner<BertForMaskedLm>>, Box<MaskedMethod>)> {
+    Ok((learners(plan, given, &device.clone().autodiff())?, method(plan, shards, given, device)?))
+}
+
 /// The plan's models before step 1, each with its own optimizer, rate, clipping and dropout.
-pub(super) fn learners(plan: &Plan, device: &Device) -> Result<Vec<Learner<BertForMaskedLm>>> {
+fn learners(plan: &Plan, given: Option<&GivenTeacher>, device: &Device) -> Result<Vec<Learner<BertForMaskedLm>>> {
     let learner = |own: LearnerPlan| {
         let train = own.train(&plan.train);
         Ok(Learner {
-            model: initial(plan, &own, device)?,
+            model: initial(plan, &own, given, device)?,
             optimizer: Optimizer::new(&train).for_precision(plan.runtime.precision),
             lr: own.lr,
             clip: own.clip,
@@ -50,12 +74,15 @@ pub(super) fn learners(plan: &Plan, device: &Device) -> Result<Vec<Learner<BertF
     plan.learners().into_iter().map(learner).collect()
 }
 
-/// The same as a checkpoint has them.
-pub(super) fn restored(learners: Vec<Learner<BertForMaskedLm>>, checkpoint: &Path) -> Result<Vec<Learner<BertForMaskedLm>>> {
+/// The same as a checkpoint has them; `read` gives the weights in one of its files.
+pub(super) fn restored(
+    learners: Vec<Learner<BertForMaskedLm>>,
+    read: impl Fn(&Path) -> Result<Weights>,
+) -> Result<Vec<Learner<BertForMaskedLm>>> {
     let restored = |mut learner: Learner<BertForMaskedLm>| {
-        let weights = Weights::read(&checkpoint.join(model_folder(&learner.name)).join("model.safetensors"))?;
+        let weights = read(&model_folder(&learner.name).join("model.safetensors"))?;
         learner.model = weights.load_into(learner.model)?;
-        let state = Weights::read(&checkpoint.join(optimizer_file(&learner.name)))?;
+        let state = read(&optimizer_file(&learner.name))?;
         learner.optimizer.load_state(&learner.model, &state)?;
         Ok(learner)
     };
@@ -63,13 +90,17 @@ pub(super) fn restored(learners: Vec<Learner<BertForMaskedLm>>, checkpoint: &Pat
 }
 
 /// A model before step 1: drawn from its seed, or the teacher's weights remapped.
-fn initial(plan: &Plan, own: &LearnerPlan, device: &Device) -> Result<BertForMaskedLm> {
+fn initial(plan: &Plan, own: &LearnerPlan, given: Option<&GivenTeacher>, device: &Device) -> Result<BertForMaskedLm> {
     let shape = shape(&own.shape);
     let fresh = shape.init(own.seed, own.shape.initializer_range, device);
     match (&plan.teacher, plan.distill.start) {
         (Some(teacher), Start::Remap) => {
-            let teacher = ModelFolder::open(Path::new(&teacher.from))?;
-            remap(&teacher.weights()?, &teacher.shape, &shape)?.load_into(fresh)
+            let read = || {
+                let folder = ModelFolder::open(Path::new(&teacher.from))?;
+                Ok(GivenTeacher { weights: folder.weights()?, shape: folder.shape })
+            };
+            let teacher = given.cloned().map_or_else(read, Ok)?;
+            remap(&teacher.weights, &teacher.shape, &shape)?.load_into(fresh)
         }
         _ => Ok(fresh),
     }
@@ -88,24 +119,25 @@ fn shape(model: &ModelPlan) -> BertShape {
     }
 }
 
-/// The plan's method, on a device without autodiff.
-pub(super) fn method(plan: &Plan, shards: &Shards, device: &Device) -> Result<Box<MaskedMethod>> {
+fn method(plan: &Plan, shards: &Shards, given: Option<&GivenTeacher>, device: &Device) -> Result<Box<MaskedMethod>> {
     let data = masked_lm(plan, shards, device)?;
-    let (distill, steps, precision) = (plan.distill.clone(), plan.train.steps, plan.runtime.precision);
-    Ok(match (plan.method, teacher(plan, device)?) {
+    let (distill, steps) = (plan.distill.clone(), plan.train.steps);
+    let compute = Compute { form: Form::of_run(device, plan.runtime.kernels)?, precision: plan.runtime.precision };
+    Ok(match (plan.method, teacher(plan, given, device)?) {
         (MethodName::Cotrain, teacher) => {
-            Box::new(Cotrain::new(data, distill, plan.models.clone(), steps, teacher).with_precision(precision))
+            Box::new(Cotrain::new(data, distill, plan.models.clone(), steps, teacher).with(compute))
         }
-        (MethodName::Dwt, Some(teacher)) => Box::new(Dwt::new(data, distill, steps, teacher).with_precision(precision)),
-        _ => Box::new(standalone(data, distill, steps).with_precision(precision)),
+        (MethodName::Dwt, Some(teacher)) => Box::new(Dwt::new(data, distill, steps, teacher).with(compute)),
+        _ => Box::new(standalone(data, distill, steps).with(compute)),
     })
 }
 
-fn teacher(plan: &Plan, device: &Device) -> Result<Option<Box<dyn Teacher>>> {
+fn teacher(plan: &Plan, given: Option<&GivenTeacher>, device: &Device) -> Result<Option<Box<dyn Teacher>>> {
     let Some(teacher) = &plan.teacher else { return Ok(None) };
-    Ok(Some(match &teacher.model {
-        Some(_) => Box::new(ModelTeacher::new(ModelFolder::open(Path::new(&teacher.from))?.load(device)?)),
-        None => Box::new(UniformTeacher { vocab_size: plan.model.vocab_size }),
+    Ok(Some(match (&teacher.model, given) {
+        (Some(_), Some(given)) => Box::new(ModelTeacher::new(given.weights.load_into(given.shape.init(0, 0.0, device))?)),
+        (Some(_), None) => Box::new(ModelTeacher::new(ModelFolder::open(Path::new(&teacher.from))?.load(device)?)),
+        (None, _) => Box::new(UniformTeacher { vocab_size: plan.model.vocab_size }),
     }))
 }
 

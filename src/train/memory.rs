@@ -2,7 +2,8 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
-use crate::error::{Error, Result};
+use crate::device::{is_about_memory, out_of_memory};
+use crate::error::Result;
 
 /// Tries with `rows` rows at once, and with half as many each time that memory runs out, down to one. `note` is told.
 ///
@@ -36,24 +37,12 @@ fn caught<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
     })
 }
 
-/// Whether a device's words say that memory ran out, in the words of cubecl, CUDA and Vulkan.
-pub(super) fn is_about_memory(text: &str) -> bool {
-    let text = text.to_lowercase();
-    ["out of memory", "outofmemory", "out_of_memory", "not enough memory", "buffertoobig"]
-        .iter()
-        .any(|words| text.contains(words))
-}
-
-/// The error for a device's words.
-pub(super) fn out_of_memory(text: &str) -> Error {
-    Error::out_of_memory(format!("the device's memory ran out: {}", text.lines().next().unwrap_or("no more is known")))
-}
-
 #[cfg(test)]
 mod tests {
     use std::cell::RefCell;
 
     use super::*;
+    use crate::error::Error;
 
     /// A device with room for so many rows, which fails as an error or as a panic.
     fn try_with(room: usize, panics: bool) -> (Result<usize>, Vec<usize>, Vec<String>) {

@@ -1,10 +1,9 @@
 //! A step's losses and gradient norms on their way to the host: the one thing that a step reads back.
 
-use std::time::Instant;
+use burn::tensor::Tensor;
+use web_time::Instant;
 
-use burn::tensor::{Tensor, TensorData};
-
-use super::memory::{is_about_memory, out_of_memory};
+use crate::device::failed;
 use crate::error::{Error, Result};
 use crate::log::{ModelRecord, SoftRecord};
 use crate::methods::{BatchSize, ModelLoss, Settings, SoftSettings};
@@ -69,6 +68,19 @@ pub(super) enum Norms {
     Squares(Tensor<1>),
 }
 
+impl Norms {
+    /// The norms on the host.
+    pub async fn read(self) -> Result<Vec<f64>> {
+        match self {
+            Norms::Host(norms) => Ok(norms),
+            Norms::Squares(squares) => {
+                let data = squares.into_data_async().await.map_err(|error| failed("the gradients' norms", &error))?;
+                Ok(data.iter::<f32>().map(|square| f64::from(square).sqrt()).collect())
+            }
+        }
+    }
+}
+
 /// A step whose numbers are not on the host yet.
 pub(super) struct Unread {
     pub step: u64,
@@ -80,6 +92,8 @@ pub(super) struct Unread {
     /// Everything, one after another.
     values: Tensor<1>,
     norms: Option<Vec<f64>>,
+    /// What was read before its update.
+    pub found: Option<Read>,
 }
 
 /// The same on the host.
@@ -106,27 +120,16 @@ impl Unread {
                 None
             }
         };
-        Self { step, started, at, lr, whole, parts, values: Tensor::cat(values, 0), norms }
+        Self { step, started, at, lr, whole, parts, values: Tensor::cat(values, 0), norms, found: None }
     }
 
-    /// A model's gradient norm, when the host has it.
-    pub fn norm(&self, place: usize) -> Option<f64> {
-        self.norms.as_ref().map(|norms| norms[place])
-    }
-
-    /// Waits for the numbers.
+    /// Reads the numbers.
     ///
     /// # Errors
     /// When the device could not work them out: out of memory, say.
-    pub fn read(&self) -> Result<Read> {
-        let data: TensorData = self.values.clone().try_into_data().map_err(|error| {
-            let error = format!("{error:?}");
-            match is_about_memory(&error) {
-                true => out_of_memory(&error),
-                false => Error::new(format!("step {}: the device failed: {error}", self.step + 1))
-                    .help("go on from the last checkpoint with --resume; `upstill doctor` tests the device"),
-            }
-        })?;
+    pub async fn read(&self) -> Result<Read> {
+        let data = self.values.clone().into_data_async().await;
+        let data = data.map_err(|error| failed(&format!("step {}", self.step + 1), &error))?;
         let values: Vec<f32> = data.try_to_vec().map_err(|error| Error::new(format!("losses are f32: {error:?}")))?;
         let mut values = values.into_iter();
         let losses = self.parts.iter().map(|parts| parts.sums(&mut values)).collect();

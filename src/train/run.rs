@@ -2,20 +2,19 @@
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::Instant;
 
-use serde::{Deserialize, Serialize};
-
-use super::learners::{learners, method, model_folder, optimizer_file, restored};
+use super::learners::{model_folder, optimizer_file, restored, set_out};
 use super::memory::with_fewer_rows;
+use super::written::{RunInfo, scored, to_json};
 use super::{FitOptions, Flow, Learner, fit_ahead, interrupted};
 use crate::checkpoint::{Checkpoints, LastWhole, State};
 use crate::config::{MODEL, Plan};
 use crate::device::{Device, DeviceKind};
 use crate::error::{Error, IoContext, Result};
 use crate::files::{write_folder, write_text};
-use crate::log::{Console, ModelRecord, ModelSummary, RunLog, StepRecord, Summary};
-use crate::model::{BertForMaskedLm, ModelFolder};
+use crate::log::{Console, ModelSummary, RunLog, StepRecord, Summary};
+use crate::model::{BertForMaskedLm, ModelFolder, Weights};
 use crate::tokens::Shards;
 
 /// How a run is carried out; nothing of it changes results.
@@ -34,29 +33,6 @@ pub struct RunOptions<'a> {
 
 /// Steps that a GPU is given before the host waits for their losses.
 const AHEAD: usize = 16;
-
-/// One stretch of a run between a start and an end: an entry of `run.json`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-struct Session {
-    command: Vec<String>,
-    started_unix_s: u64,
-    device: String,
-    from_step: u64,
-    to_step: u64,
-    seconds: f64,
-    tokens: u64,
-}
-
-/// `run.json`: how a run came about.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-struct RunInfo {
-    upstill: String,
-    commit: String,
-    burn: String,
-    tokenizer_hash: String,
-    plan_hash: String,
-    sessions: Vec<Session>,
-}
 
 /// Trains a plan in its directory, or goes on with it.
 ///
@@ -108,24 +84,14 @@ fn stretch(plan: &Plan, shards: &Shards, options: &RunOptions) -> Result<Summary
     damaged.iter().for_each(|line| options.console.note(line));
 
     let plain = options.device.handle.clone();
-    let tracked = plain.clone().autodiff();
-    let mut learners = learners(plan, &tracked)?;
+    let (mut learners, method) = set_out(plan, shards, None, &plain)?;
     let mut done = 0;
     if let Some((path, state)) = &last {
-        learners = restored(learners, path)?;
+        learners = restored(learners, |file| Weights::read(&path.join(file)))?;
         done = state.step;
     }
     let mut info = read_info(dir, plan)?;
-    let session = Session {
-        command: std::env::args().collect(),
-        started_unix_s: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()),
-        device: options.device.to_string(),
-        from_step: done,
-        to_step: done,
-        seconds: 0.0,
-        tokens: 0,
-    };
-    info.sessions.push(session);
+    info.start(std::env::args().collect(), options.device.to_string(), done);
     write_info(dir, &info)?;
 
     let mut keeper = Keeper {
@@ -143,7 +109,6 @@ fn stretch(plan: &Plan, shards: &Shards, options: &RunOptions) -> Result<Summary
         last: last_record(&last, dir)?,
         stopped: false,
     };
-    let method = method(plan, shards, &plain)?;
     let fit_options = FitOptions { train: &plan.train, micro_batch: plan.runtime.micro_batch, done };
     // Reading a number from a CPU costs nothing; from a GPU it waits for all that was asked before.
     let ahead = if options.device.kind == DeviceKind::Cpu { 1 } else { AHEAD };
@@ -151,10 +116,8 @@ fn stretch(plan: &Plan, shards: &Shards, options: &RunOptions) -> Result<Summary
         fit_ahead(method.as_ref(), learners, &fit_options, ahead, |records, learners| keeper.observe(records, learners));
 
     let Keeper { log, started, session_tokens, last, stopped, .. } = keeper;
-    let session = info.sessions.last_mut().expect("pushed above");
-    session.seconds = started.elapsed().as_secs_f64();
-    session.tokens = session_tokens as u64;
-    session.to_step = last.as_ref().map_or(done, |record| record.step + 1);
+    let reached = last.as_ref().map_or(done, |record| record.step + 1);
+    info.reach(reached, started.elapsed().as_secs_f64(), session_tokens);
     write_info(dir, &info)?;
     let trained = match trained {
         Ok(trained) => trained,
@@ -164,9 +127,8 @@ fn stretch(plan: &Plan, shards: &Shards, options: &RunOptions) -> Result<Summary
         }
     };
     if stopped {
-        let at = info.sessions.last().map_or(0, |session| session.to_step);
-        log.finish(&format!("saved at step {at}"))?;
-        return Err(Error::interrupted(format!("stopped at step {at} of {}; everything is saved", plan.train.steps))
+        log.finish(&format!("saved at step {reached}"))?;
+        return Err(Error::interrupted(format!("stopped at step {reached} of {}; everything is saved", plan.train.steps))
             .at(dir.display())
             .help("the same command with --resume goes on exactly"));
     }
@@ -248,22 +210,11 @@ fn read_info(dir: &Path, plan: &Plan) -> Result<RunInfo> {
             Error::new(format!("not a run's record: {error}")).at(path.display()).help("delete it, and --resume starts it anew")
         });
     }
-    Ok(RunInfo {
-        upstill: env!("CARGO_PKG_VERSION").to_owned(),
-        commit: env!("UPSTILL_COMMIT").to_owned(),
-        burn: BURN_VERSION.to_owned(),
-        tokenizer_hash: plan.data.tokenizer_hash.clone(),
-        plan_hash: plan.hash(),
-        sessions: Vec::new(),
-    })
+    Ok(RunInfo::new(plan))
 }
 
-/// The version that Cargo.toml pins.
-const BURN_VERSION: &str = "0.22.1";
-
 fn write_info(dir: &Path, info: &RunInfo) -> Result<()> {
-    let text = serde_json::to_string_pretty(info).expect("a record in memory can be written") + "\n";
-    write_text(&dir.join("run.json"), &text)
+    write_text(&dir.join("run.json"), &info.to_json())
 }
 
 /// The record of the step before the one that comes next.
@@ -309,15 +260,6 @@ impl Keeper<'_> {
     }
 }
 
-/// What a checkpoint is ranked by: the models' mean held-out loss.
-fn scored(record: &StepRecord) -> Option<f64> {
-    let losses: Vec<f64> = record.models.iter().filter_map(|own| own.held_out_loss).collect();
-    match losses.is_empty() {
-        true => record.held_out_loss,
-        false => Some(losses.iter().sum::<f64>() / losses.len() as f64),
-    }
-}
-
 fn write_checkpoint(folder: &Path, learners: &[Learner<BertForMaskedLm>], shards: &Shards) -> Result<()> {
     for learner in learners {
         write_model(&folder.join(model_folder(&learner.name)), learner, shards)?;
@@ -346,20 +288,7 @@ fn finish(
             false => write_model(&inside.join(&learner.name), learner, shards),
         })
     })?;
-    let of = |own: &ModelRecord| ModelSummary { name: own.name.clone(), held_out_loss: own.held_out_loss, loss: own.loss };
-    let (seconds, tokens) =
-        info.sessions.iter().fold((0.0, 0.0), |(s, t), session| (s + session.seconds, t + session.tokens as f64));
-    let summary = Summary {
-        steps: plan.train.steps,
-        held_out_loss: last.and_then(|record| record.held_out_loss),
-        loss: last.map_or(f64::NAN, |record| record.loss),
-        tokens_per_s: tokens / f64::max(seconds, 1e-9),
-        seconds,
-        run: dir.display().to_string(),
-        models: last.map_or_else(Vec::new, |record| record.models.iter().map(of).collect()),
-        agreement: last.map_or_else(Default::default, |record| record.agreement.clone()),
-    };
-    let text = serde_json::to_string_pretty(&summary).expect("a summary in memory can be written") + "\n";
-    write_text(&dir.join("summary.json"), &text)?;
+    let summary = info.summary(plan, last, &dir.display().to_string());
+    write_text(&dir.join("summary.json"), &to_json(&summary))?;
     Ok(summary)
 }

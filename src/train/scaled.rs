@@ -1,42 +1,50 @@
-//! A step's losses and gradients; with loss scaling, where products are f16.
+//! A step's losses, gradients and their norms; with loss scaling, where products are f16.
 
+use burn::module::Module;
 use burn::optim::{GradientsAccumulator, GradientsParams};
+use burn::tensor::Tensor;
 
 use super::Learner;
-use super::numbers::Parts;
+use super::numbers::{Norms, Parts};
+use crate::device::is_cpu;
+use crate::error::Result;
 use crate::methods::{BatchSize, Method, Settings};
 use crate::model::Dropout;
-use crate::optim::{LossScale, global_norm, scale};
+use crate::optim::{global_norm, scale, squared_norm};
 
-/// Losses and gradients of every model, over the parts of a batch; gradients are summed.
+/// Losses, gradients and the norms of these, of every model over the parts of a batch; gradients are summed.
 ///
 /// Scaled gradients that overflow are worked out again with half the factor, from the same batch and masks: no step is lost, and a run
 /// stays a function of its plan. Those of a loss that is not finite are given as they are, once no smaller factor is left.
-pub(super) fn gradients<M: Method + ?Sized>(
+///
+/// # Errors
+/// When the device fails.
+pub(super) async fn gradients<M: Method + ?Sized>(
     method: &M,
     learners: &mut [Learner<M::Model>],
     parts: &[M::Batch],
     at: &[Settings],
     whole: BatchSize,
     step: u64,
-) -> (Vec<Parts>, Vec<GradientsParams>) {
+) -> Result<(Vec<Parts>, Vec<GradientsParams>, Norms)> {
     loop {
         let keyed = |learner: &Learner<M::Model>| Dropout::new(learner.dropout, learner.seed ^ step.rotate_left(32));
         let mut dropout: Vec<Dropout> = learners.iter().map(keyed).collect();
-        let factors: Vec<Option<f64>> =
-            learners.iter().map(|learner| learner.optimizer.loss_scale().as_ref().map(LossScale::factor)).collect();
+        let factor = |learner: &Learner<M::Model>| learner.optimizer.loss_scale().map(|scale| scale.factor());
+        let factors: Vec<Option<f64>> = learners.iter().map(factor).collect();
         let models: Vec<&M::Model> = learners.iter().map(|learner| &learner.model).collect();
         let (losses, gradients) = accumulate(method, &models, parts, at, whole, &mut dropout, &factors);
         if factors.iter().all(Option::is_none) {
-            return (losses, gradients);
+            let norms = norms(&models, &gradients);
+            return Ok((losses, gradients, norms));
         }
         let unscaled = |((model, gradients), factor): ((&&M::Model, GradientsParams), &Option<f64>)| match factor {
             Some(factor) => scale(*model, gradients, 1.0 / factor),
             None => gradients,
         };
         let gradients: Vec<GradientsParams> = models.iter().zip(gradients).zip(&factors).map(unscaled).collect();
-        let are_finite: Vec<bool> =
-            models.iter().zip(&gradients).map(|(model, gradients)| global_norm(*model, gradients).is_finite()).collect();
+        let norms = norms(&models, &gradients).read().await?;
+        let are_finite: Vec<bool> = norms.iter().map(|norm| norm.is_finite()).collect();
         let mut is_taken = are_finite.iter().all(|is_finite| *is_finite);
         // A step that is not taken counts for those alone whose gradients overflowed.
         let all_finite = is_taken;
@@ -47,8 +55,18 @@ pub(super) fn gradients<M: Method + ?Sized>(
             }
         }
         if is_taken {
-            return (losses, gradients);
+            return Ok((losses, gradients, Norms::Host(norms)));
         }
+    }
+}
+
+/// Of all models' gradients: known at once on a CPU, on their way elsewhere.
+fn norms<M: Module>(models: &[&M], gradients: &[GradientsParams]) -> Norms {
+    let on_cpu = models.iter().flat_map(|model| model.devices()).all(|device| is_cpu(&device.inner()));
+    let each = models.iter().zip(gradients);
+    match on_cpu {
+        true => Norms::Host(each.map(|(model, gradients)| global_norm(*model, gradients)).collect()),
+        false => Norms::Squares(Tensor::cat(each.map(|(model, gradients)| squared_norm(*model, gradients)).collect(), 0)),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::learners::{learners, method};
+use super::learners::set_out;
 use crate::config::{Plan, Speed};
 use crate::device::Device;
 use crate::error::Result;
@@ -22,8 +22,7 @@ pub fn trial_speed(plan: &Plan, shards: &Shards, device: &Device) -> Result<Spee
     let step_flops = (work.student + work.teacher).max(1.0);
     let rows =
         ((plan.train.batch as f64 * FLOPS / step_flops) as usize).clamp(1, plan.runtime.micro_batch.min(plan.train.batch).max(1));
-    let method = method(plan, shards, &device.handle)?;
-    let learners = learners(plan, &device.handle.clone().autodiff())?;
+    let (learners, method) = set_out(plan, shards, None, &device.handle)?;
     let models: Vec<_> = learners.iter().map(|learner| &learner.model).collect();
     let at = method.settings(0);
     let mut tokens_per_s = 0.0;

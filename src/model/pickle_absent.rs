@@ -1,0 +1,10 @@
+//! What stands for the reader of PyTorch's files in a browser, which has none.
+
+use std::path::Path;
+
+use super::weights::Weights;
+use crate::error::{Error, Result};
+
+pub(super) fn read(path: &Path) -> Result<Weights> {
+    Err(Error::new("PyTorch's files are not read in a browser").at(path.display()).help("make it model.safetensors"))
+}

@@ -1,0 +1,182 @@
+//! A run in memory: what [`train_run`](super::train_run) is for folders, for places that have no files and may not wait.
+
+use burn::module::Module;
+use web_time::Instant;
+
+use super::learners::{GivenTeacher, MaskedMethod, model_folder, optimizer_file, restored, set_out};
+use super::written::{RunInfo, scored, to_json};
+use super::{FitOptions, Learner, Steps};
+use crate::checkpoint::{CHECKPOINTS, folder_name, last_of_files, with_state};
+use crate::config::{MODEL, Plan};
+use crate::device::Device;
+use crate::error::{Error, Result};
+use crate::files::Files;
+use crate::log::{StepRecord, parse_steps};
+use crate::model::{BertForMaskedLm, ModelFolder, Weights};
+use crate::tokens::Shards;
+
+/// A run in memory, step by step. Its [files](MemoryRun::files) are those of a run's folder: `upstill train --resume` goes on
+/// with them, and [`MemoryRun::open`] with that command's.
+pub struct MemoryRun {
+    plan: Plan,
+    shards: Shards,
+    device: Device,
+    method: Box<MaskedMethod>,
+    learners: Vec<Learner<BertForMaskedLm>>,
+    steps: Steps,
+    done: u64,
+    records: Vec<StepRecord>,
+    info: RunInfo,
+    session: (f64, f64),
+}
+
+impl MemoryRun {
+    /// Before step 1. The losses of up to `ahead` steps are read at once.
+    ///
+    /// # Errors
+    /// When the teacher does not fit.
+    pub fn new(plan: Plan, shards: &Shards, teacher: Option<&GivenTeacher>, device: &Device, ahead: usize) -> Result<Self> {
+        let (learners, method) = set_out(&plan, shards, teacher, &device.handle)?;
+        let mut info = RunInfo::new(&plan);
+        info.start(vec!["page".into()], device.to_string(), 0);
+        Ok(Self {
+            plan,
+            shards: shards.clone(),
+            device: device.clone(),
+            method,
+            steps: Steps::new(&learners, ahead),
+            learners,
+            done: 0,
+            records: Vec::new(),
+            info,
+            session: (0.0, 0.0),
+        })
+    }
+
+    /// Goes on where a run's files end: with its last checkpoint and the records before it.
+    ///
+    /// # Errors
+    /// When the files are another plan's, or damaged.
+    pub fn open(
+        files: &Files,
+        plan: Plan,
+        shards: &Shards,
+        teacher: Option<&GivenTeacher>,
+        device: &Device,
+        ahead: usize,
+    ) -> Result<Self> {
+        let mut run = Self::new(plan, shards, teacher, device, ahead)?;
+        let Some((state, checkpoint)) = last_of_files(files)? else { return Ok(run) };
+        if state.plan_hash != run.plan.hash() {
+            return Err(
+                Error::new("these files are a run of another plan").help("open them with the settings they were saved with")
+            );
+        }
+        run.learners = restored(run.learners, |file| {
+            let name = file.to_string_lossy().replace('\\', "/");
+            let bytes = checkpoint.get(&name).ok_or_else(|| Error::new(format!("the checkpoint has no {name}")))?;
+            Weights::from_bytes(bytes)
+        })?;
+        run.done = state.step;
+        let steps = files.get("steps.jsonl").map_or(&[][..], Vec::as_slice);
+        run.records = parse_steps(steps)?.into_iter().filter(|record| record.step < run.done).collect();
+        if let Some(info) = files.get("run.json").and_then(|bytes| serde_json::from_slice(bytes).ok()) {
+            run.info = info;
+        }
+        run.info.start(vec!["page".into()], device.to_string(), run.done);
+        Ok(run)
+    }
+
+    /// Takes a step; its record is among the [records](MemoryRun::records) once it is read.
+    ///
+    /// # Errors
+    /// When a step isn't finite, or the device fails. Nothing can be done with the run then but to open what was saved.
+    pub async fn step(&mut self) -> Result<()> {
+        let Some(batch) = self.method.batches(self.done, self.done + 1).next().filter(|_| !self.is_done()) else {
+            return Ok(());
+        };
+        let started = Instant::now();
+        let train = &self.plan.train;
+        let options = FitOptions { train, micro_batch: self.plan.runtime.micro_batch.min(train.batch).max(1), done: self.done };
+        let read = self.steps.take(self.method.as_ref(), &mut self.learners, &options, self.done, &batch).await?;
+        self.done += 1;
+        self.records.extend(read);
+        self.session.0 += started.elapsed().as_secs_f64();
+        self.session.1 += batch.tokens as f64;
+        self.info.reach(self.done, self.session.0, self.session.1);
+        Ok(())
+    }
+
+    /// Whether the plan's last step is taken.
+    pub fn is_done(&self) -> bool {
+        self.done >= self.plan.train.steps
+    }
+
+    /// Steps taken.
+    pub fn done(&self) -> u64 {
+        self.done
+    }
+
+    /// The plan.
+    pub fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    /// Every step that was read; saving reads those that were not.
+    pub fn records(&self) -> &[StepRecord] {
+        &self.records
+    }
+
+    /// The model as it is, outside any autodiff graph.
+    pub fn model(&self) -> BertForMaskedLm {
+        self.learners[0].model.valid()
+    }
+
+    /// What it runs on.
+    pub fn device(&self) -> &Device {
+        &self.device
+    }
+
+    /// The model as a teacher for another run.
+    pub async fn as_teacher(&self) -> GivenTeacher {
+        let model = &self.learners[0].model;
+        GivenTeacher { shape: model.shape().clone(), weights: Weights::read_back(model).await }
+    }
+
+    /// The files of a run's folder: the plan, the records, a checkpoint of this very step, and, at the end, model and summary.
+    ///
+    /// # Errors
+    /// When steps that aren't read yet turn out not to be finite.
+    pub async fn files(&mut self) -> Result<Files> {
+        self.records.extend(self.steps.read(self.method.as_ref(), &self.learners, false).await?);
+        let mut checkpoint = Files::new();
+        let tokenizer = self.shards.tokenizer();
+        for learner in &self.learners {
+            let weights = Weights::read_back(&learner.model).await;
+            let folder = model_folder(&learner.name);
+            for (name, bytes) in ModelFolder::files(learner.model.shape(), &weights, tokenizer)? {
+                checkpoint.insert(format!("{}/{name}", folder.display()), bytes);
+            }
+            let state = learner.optimizer.read_state(&learner.model).await;
+            checkpoint.insert(optimizer_file(&learner.name).display().to_string(), state.to_bytes());
+        }
+        let mut files = Files::new();
+        let last = self.records.last();
+        if self.is_done() {
+            let models = checkpoint.iter().filter(|(name, _)| name.starts_with(&format!("{MODEL}/")));
+            files.extend(models.map(|(name, bytes)| (name.clone(), bytes.clone())));
+            files.insert("summary.json".into(), to_json(&self.info.summary(&self.plan, last, "page")).into_bytes());
+        }
+        if self.done > 0 {
+            let loss = last.filter(|record| record.step + 1 == self.done).and_then(scored);
+            let checkpoint = with_state(checkpoint, self.done, &self.plan.hash(), loss);
+            let folder = format!("{CHECKPOINTS}/{}", folder_name(self.done));
+            files.extend(checkpoint.into_iter().map(|(name, bytes)| (format!("{folder}/{name}"), bytes)));
+        }
+        let line = |record: &StepRecord| serde_json::to_string(record).expect("a record in memory can be written") + "\n";
+        files.insert("steps.jsonl".into(), self.records.iter().map(line).collect::<String>().into_bytes());
+        files.insert("run.json".into(), self.info.to_json().into_bytes());
+        files.insert("plan.toml".into(), self.plan.to_file().into_bytes());
+        Ok(files)
+    }
+}

@@ -1,0 +1,150 @@
+//! One optimizer step, from a batch to its record.
+//!
+//! What a step comes to is read from the device without blocking, so that the same code trains in a browser, where nothing may
+//! wait: [`wait`](crate::device::wait) makes it a plain call elsewhere.
+
+use std::collections::BTreeMap;
+
+use burn::module::Module;
+use burn::tensor::Tensor;
+use web_time::Instant;
+
+use super::numbers::{Norms, Parts, Unread, refuse_if_not_finite};
+use super::{FitOptions, Learner, scaled};
+use crate::error::Result;
+use crate::log::{ModelRecord, StepRecord};
+use crate::methods::{HeldOut, Method};
+use crate::optim::{Guard, scale};
+
+/// Takes the steps of a run, and keeps what they came to on the device until it is read.
+///
+/// Where a [`Guard`] is to be had, nothing is read back in between; a step that wasn't finite is then found when it is read, and
+/// neither it nor those after it have moved a weight.
+pub struct Steps {
+    guard: Option<Guard>,
+    ahead: usize,
+    unread: Vec<Unread>,
+}
+
+impl Steps {
+    /// For learners that are about to begin, or to go on; the records of up to `ahead` steps are read at once.
+    pub fn new<M: Module>(learners: &[Learner<M>], ahead: usize) -> Self {
+        Self { guard: guard(learners), ahead, unread: Vec::new() }
+    }
+
+    /// Takes step number `step` (from 0) on its batch: losses and gradients of each micro-batch, summed; the norm over all of a
+    /// model's gradients; clipping; one update a model. Gives the records of the steps that were read, which may be none. Read
+    /// at once are those where an evaluation or a checkpoint is due, so that both belong to their step.
+    ///
+    /// # Errors
+    /// When a step isn't finite, the evaluation fails or the device does.
+    pub async fn take<M: Method + ?Sized>(
+        &mut self,
+        method: &M,
+        learners: &mut [Learner<M::Model>],
+        options: &FitOptions<'_>,
+        step: u64,
+        batch: &M::Batch,
+    ) -> Result<Vec<StepRecord>> {
+        let (train, started) = (options.train, Instant::now());
+        let at = method.settings(step);
+        let whole = method.size(batch);
+        let lr: Vec<f64> = learners.iter().map(|learner| learner.lr.at(step, train.steps)).collect();
+        let parts = method.split(batch, options.micro_batch);
+        let (losses, gradients, norms) = scaled::gradients(method, learners, &parts, &at, whole, step).await?;
+        if let (Some(guard), Norms::Squares(squares)) = (&mut self.guard, &norms) {
+            *guard = guard.after(&Tensor::cat(losses.iter().map(Parts::total).collect(), 0), squares);
+        }
+        let mut this = Unread::new(step, started, at, lr, whole, losses, norms);
+        if self.guard.is_none() {
+            let found = this.read().await?;
+            refuse_if_not_finite(step, &names(learners), &found)?;
+            this.found = Some(found);
+        }
+        for (place, (learner, gradients)) in learners.iter_mut().zip(gradients).enumerate() {
+            let gradients = match this.found.as_ref().map(|found| found.norms[place]) {
+                Some(norm) if learner.clip > 0.0 && norm > learner.clip => scale(&learner.model, gradients, learner.clip / norm),
+                _ => gradients,
+            };
+            let guard = self.guard.as_ref().map(|guard| guard.model(place));
+            learner.model = learner.optimizer.step(this.lr[place], learner.model.clone(), gradients, guard);
+        }
+        self.unread.push(this);
+
+        let (done, last) = (step + 1, step + 1 == train.steps);
+        let evaluates = last || train.evaluate_every > 0 && done.is_multiple_of(train.evaluate_every);
+        if self.unread.len() < self.ahead && !evaluates && !done.is_multiple_of(train.checkpoint_every) {
+            return Ok(Vec::new());
+        }
+        self.read(method, learners, evaluates).await
+    }
+
+    /// Reads the steps that were not read yet; the last of them is where the learners are, and may be evaluated.
+    ///
+    /// # Errors
+    /// As [`Steps::take`].
+    pub async fn read<M: Method + ?Sized>(
+        &mut self,
+        method: &M,
+        learners: &[Learner<M::Model>],
+        evaluates: bool,
+    ) -> Result<Vec<StepRecord>> {
+        let (names, mut read) = (names(learners), Vec::new());
+        let unread = std::mem::take(&mut self.unread);
+        for mut this in unread {
+            let found = match this.found.take() {
+                Some(found) => found,
+                None => this.read().await?,
+            };
+            refuse_if_not_finite(this.step, &names, &found)?;
+            read.push((this, found));
+        }
+        let seconds = read.first().map_or(0.0, |(first, _)| first.started.elapsed().as_secs_f64());
+        let tokens: usize = read.iter().map(|(this, _)| this.whole.tokens).sum();
+        let tokens_per_s = tokens as f64 / seconds.max(1e-9);
+        let (count, mut out) = (read.len(), Vec::new());
+        for (place, (this, found)) in read.iter().enumerate() {
+            let held_out = match evaluates && place + 1 == count {
+                true => method.held_out_async(&learners.iter().map(|learner| &learner.model).collect::<Vec<_>>()).await?,
+                false => HeldOut::default(),
+            };
+            let own = |(at, name): (usize, &&str)| this.model_record(at, name, found, held_out.losses.get(at).copied());
+            let models = names.iter().enumerate().map(own).collect();
+            out.push(record(this.step, models, held_out.agreement, tokens_per_s));
+        }
+        Ok(out)
+    }
+}
+
+fn names<M>(learners: &[Learner<M>]) -> Vec<&str> {
+    learners.iter().map(|learner| learner.name.as_str()).collect()
+}
+
+/// A guard, where losses are worth not reading at every step.
+fn guard<M: Module>(learners: &[Learner<M>]) -> Option<Guard> {
+    let device = learners.first()?.model.devices().into_iter().next()?.inner();
+    let optimizers: Vec<_> = learners.iter().map(|learner| &learner.optimizer).collect();
+    let clips: Vec<f64> = learners.iter().map(|learner| learner.clip).collect();
+    Guard::of(&device, &optimizers, &clips)
+}
+
+/// One model's record is the run's; of several, each has its own and the first's stand above.
+fn record(step: u64, models: Vec<ModelRecord>, agreement: BTreeMap<String, f64>, tokens_per_s: f64) -> StepRecord {
+    let first = &models[0];
+    StepRecord {
+        step,
+        loss: first.loss,
+        loss_hard: first.loss_hard,
+        loss_soft: first.loss_soft(),
+        alpha_hard: first.alpha_hard,
+        alpha_soft: first.alpha_soft(),
+        temperature: first.temperature(),
+        lr: first.lr,
+        grad_norm: first.grad_norm,
+        tokens_per_s,
+        mfu: None,
+        held_out_loss: first.held_out_loss,
+        models: if models.len() > 1 { models } else { Vec::new() },
+        agreement,
+    }
+}

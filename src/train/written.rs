@@ -1,0 +1,99 @@
+//! What a run leaves behind beside its models, whether in a folder or in memory.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use web_time::{SystemTime, UNIX_EPOCH};
+
+use crate::config::Plan;
+use crate::log::{ModelRecord, ModelSummary, StepRecord, Summary};
+
+/// `run.json`: how a run came about.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct RunInfo {
+    upstill: String,
+    commit: String,
+    burn: String,
+    tokenizer_hash: String,
+    plan_hash: String,
+    sessions: Vec<Session>,
+}
+
+/// One stretch of a run between a start and an end.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct Session {
+    command: Vec<String>,
+    started_unix_s: u64,
+    device: String,
+    from_step: u64,
+    to_step: u64,
+    seconds: f64,
+    tokens: u64,
+}
+
+/// The version that Cargo.toml pins.
+const BURN_VERSION: &str = "0.22.1";
+
+impl RunInfo {
+    /// Of a run that has not started.
+    pub fn new(plan: &Plan) -> Self {
+        Self {
+            upstill: env!("CARGO_PKG_VERSION").to_owned(),
+            commit: env!("UPSTILL_COMMIT").to_owned(),
+            burn: BURN_VERSION.to_owned(),
+            tokenizer_hash: plan.data.tokenizer_hash.clone(),
+            plan_hash: plan.hash(),
+            sessions: Vec::new(),
+        }
+    }
+
+    /// A stretch starts here and now.
+    pub fn start(&mut self, command: Vec<String>, device: String, from_step: u64) {
+        let started_unix_s = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO).as_secs();
+        let session = Session { command, started_unix_s, device, from_step, to_step: from_step, seconds: 0.0, tokens: 0 };
+        self.sessions.push(session);
+    }
+
+    /// How far the stretch that was started last has come.
+    pub fn reach(&mut self, step: u64, seconds: f64, tokens: f64) {
+        if let Some(session) = self.sessions.last_mut() {
+            (session.to_step, session.seconds, session.tokens) = (step, seconds, tokens as u64);
+        }
+    }
+
+    /// What the run came to with its last record.
+    pub fn summary(&self, plan: &Plan, last: Option<&StepRecord>, run: &str) -> Summary {
+        let of = |own: &ModelRecord| ModelSummary { name: own.name.clone(), held_out_loss: own.held_out_loss, loss: own.loss };
+        let (seconds, tokens) =
+            self.sessions.iter().fold((0.0, 0.0), |(s, t), session| (s + session.seconds, t + session.tokens as f64));
+        Summary {
+            steps: plan.train.steps,
+            held_out_loss: last.and_then(|record| record.held_out_loss),
+            loss: last.map_or(f64::NAN, |record| record.loss),
+            tokens_per_s: tokens / f64::max(seconds, 1e-9),
+            seconds,
+            run: run.to_owned(),
+            models: last.map_or_else(Vec::new, |record| record.models.iter().map(of).collect()),
+            agreement: last.map_or_else(Default::default, |record| record.agreement.clone()),
+        }
+    }
+
+    /// The file's text.
+    pub fn to_json(&self) -> String {
+        to_json(self)
+    }
+}
+
+/// A file's text.
+pub(super) fn to_json(content: &impl Serialize) -> String {
+    serde_json::to_string_pretty(content).expect("a record in memory can be written") + "\n"
+}
+
+/// What a checkpoint is ranked by: the models' mean held-out loss.
+pub(super) fn scored(record: &StepRecord) -> Option<f64> {
+    let losses: Vec<f64> = record.models.iter().filter_map(|own| own.held_out_loss).collect();
+    match losses.is_empty() {
+        true => record.held_out_loss,
+        false => Some(losses.iter().sum::<f64>() / losses.len() as f64),
+    }
+}

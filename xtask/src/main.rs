@@ -1,0 +1,127 @@
+//! `cargo xtask web`: builds the page into a folder that any web server can give out, and serves it.
+
+mod serve;
+
+use std::env;
+use std::error::Error;
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+type Result<T> = std::result::Result<T, Box<dyn Error>>;
+
+const HELP: &str = "\
+Builds the browser page, and serves it.
+
+  cargo xtask web [--out DIR] [--serve [PORT]]
+
+  --out DIR       where it goes; target/web-page unless given
+  --serve [PORT]  serves it on localhost afterwards, on port 8000 unless given
+  --no-build      takes the WebAssembly that was compiled last";
+
+fn main() {
+    if let Err(error) = run() {
+        eprintln!("{error}");
+        std::process::exit(2);
+    }
+}
+
+fn run() -> Result<()> {
+    let mut args = env::args().skip(1).peekable();
+    if args.next().as_deref() != Some("web") {
+        return Err(HELP.into());
+    }
+    let (mut out, mut port, mut build) = (target_folder().join("web-page"), None, true);
+    while let Some(arg) = args.next() {
+        match arg.as_str() {
+            "--out" => out = args.next().ok_or("--out needs a folder")?.into(),
+            "--no-build" => build = false,
+            "--serve" => {
+                port = Some(8000);
+                if let Some(given) = args.peek().and_then(|next| next.parse().ok()) {
+                    port = Some(given);
+                    args.next();
+                }
+            }
+            _ => return Err(format!("unknown argument {arg}\n\n{HELP}").into()),
+        }
+    }
+    fs::create_dir_all(&out)?;
+    if build {
+        compile()?;
+    }
+    bind(&out.join("pkg"))?;
+    copy_page(&out)?;
+    report(&out)?;
+    match port {
+        Some(port) => serve::serve(&out, port),
+        None => Ok(()),
+    }
+}
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("this crate lies in the workspace").to_owned()
+}
+
+fn target_folder() -> PathBuf {
+    env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from)
+}
+
+const TARGET: &str = "wasm32-unknown-unknown";
+
+/// The Rust part, as WebAssembly.
+fn compile() -> Result<()> {
+    // Without rustup the target must be there already; cargo says so if it isn't.
+    let _ = Command::new("rustup").args(["target", "add", TARGET]).status();
+    let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let done = Command::new(cargo)
+        .current_dir(root())
+        .args(["build", "-p", "upstill-web", "--lib", "--profile", "web", "--target", TARGET])
+        .status()?;
+    if !done.success() {
+        return Err("the page did not compile; what cargo said is above".into());
+    }
+    Ok(())
+}
+
+/// The WebAssembly and the JavaScript that loads it.
+fn bind(pkg: &Path) -> Result<()> {
+    let wasm = target_folder().join(TARGET).join("web").join("upstill_web.wasm");
+    let mut bindings = wasm_bindgen_cli_support::Bindgen::new();
+    bindings.input_path(&wasm).web(true)?.typescript(false).remove_name_section(true).remove_producers_section(true);
+    bindings.generate(pkg)?;
+    Ok(())
+}
+
+/// The page's own files, and the style of the reports' figures.
+fn copy_page(out: &Path) -> Result<()> {
+    for entry in fs::read_dir(root().join("web/page"))? {
+        let path = entry?.path();
+        fs::copy(&path, out.join(path.file_name().expect("an entry has a name")))?;
+    }
+    fs::copy(root().join("src/study/figure/figure.css"), out.join("figure.css"))?;
+    Ok(())
+}
+
+fn report(out: &Path) -> Result<()> {
+    let (mut raw, mut packed) = (0, 0);
+    for folder in [out.to_owned(), out.join("pkg")] {
+        for entry in fs::read_dir(&folder)? {
+            let path = entry?.path();
+            if path.is_file() {
+                let bytes = fs::read(&path)?;
+                let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+                gzip.write_all(&bytes)?;
+                let small = gzip.finish()?.len();
+                if path.extension().is_some_and(|ending| ending == "wasm") {
+                    println!("{}: {} bytes, {small} compressed", path.display(), bytes.len());
+                }
+                raw += bytes.len();
+                packed += small;
+            }
+        }
+    }
+    println!("{}: {:.2} MB in all, {:.2} MB compressed (gzip)", out.display(), raw as f64 / 1e6, packed as f64 / 1e6);
+    Ok(())
+}
