@@ -2,7 +2,6 @@
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
-use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -178,7 +177,7 @@ impl Meter {
 
     /// Hashes a file that is not read from front to back.
     #[cfg(not(target_family = "wasm"))]
-    pub(super) fn hash_file(&self, path: &Path) -> Result<()> {
+    pub(super) fn hash_file(&self, path: &std::path::Path) -> Result<()> {
         let file = File::open(path).doing("open", path)?;
         let mut hasher = self.hasher.lock().unwrap_or_else(PoisonError::into_inner);
         hasher.update_reader(file).doing("read", path)?;

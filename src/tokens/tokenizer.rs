@@ -196,6 +196,7 @@ impl Tokenizer {
     ///
     /// # Errors
     /// As [`Tokenizer::encode`].
+    #[cfg(not(target_family = "wasm"))]
     pub(crate) fn encode_all(&self, texts: &[String]) -> Result<Vec<tokenizers::Encoding>> {
         let texts = texts.iter().map(String::as_str).collect();
         self.inner.encode_batch_fast(texts, false).map_err(failed)

@@ -291,6 +291,8 @@ $("ask").onsubmit = (event) => {
 };
 
 function answers(models) {
+  // Bars as long as the likeliest of all is wide: young models are unsure of everything.
+  const most = Math.max(...models.flatMap(([, masks]) => masks.flat().map(({ probability }) => probability)), 1e-9);
   $("answers").replaceChildren(...models.map(([role, masks]) => {
     const box = document.createElement("div"), title = document.createElement("h3");
     box.className = `c${ROLES[role].colour}`;
@@ -301,7 +303,7 @@ function answers(models) {
       list.append(...candidates.map(({ token, probability }) => {
         const row = document.createElement("li"), word = document.createElement("span"), bar = document.createElement("i"), share = document.createElement("em");
         word.textContent = token;
-        bar.style.width = `${Math.max(1, 100 * probability)}%`;
+        bar.style.width = `${Math.max(1, (100 * probability) / most)}%`;
         bar.setAttribute("aria-hidden", "true");
         share.textContent = `${(100 * probability).toFixed(0)} %`;
         row.append(word, bar, share);
