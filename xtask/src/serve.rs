@@ -20,22 +20,26 @@ fn answer(mut stream: TcpStream, folder: &Path) -> std::io::Result<()> {
     let mut first = String::new();
     let mut request = BufReader::new(stream.try_clone()?);
     request.read_line(&mut first)?;
-    let mut line = String::from("-");
+    let (mut line, mut takes_brotli) = (String::from("-"), false);
     while !line.trim().is_empty() {
         line.clear();
         request.read_line(&mut line)?;
+        let line = line.to_ascii_lowercase();
+        takes_brotli |= line.strip_prefix("accept-encoding:").is_some_and(|all| all.split(',').any(|one| one.trim() == "br"));
     }
     let asked = first.split(' ').nth(1).unwrap_or("/").split(['?', '#']).next().unwrap_or("/");
     let name = if asked == "/" { "index.html" } else { asked.trim_start_matches('/') };
     let inside = Path::new(name).components().all(|part| matches!(part, Component::Normal(_)));
-    let found = inside.then(|| fs::read(folder.join(name)).ok()).flatten();
-    let (status, kind, body) = match found {
+    let read = |ending: &str| inside.then(|| fs::read(folder.join(format!("{name}{ending}"))).ok()).flatten();
+    let packed = takes_brotli.then(|| read(".br")).flatten();
+    let encoding = if packed.is_some() { "Content-Encoding: br\r\n" } else { "" };
+    let (status, kind, body) = match packed.or_else(|| read("")) {
         Some(body) => ("200 OK", mime(name), body),
         None => ("404 Not Found", "text/plain", b"not found".to_vec()),
     };
     write!(
         stream,
-        "HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nContent-Length: {}\r\nCache-Control: no-cache\r\nConnection: close\r\n\r\n",
+        "HTTP/1.1 {status}\r\nContent-Type: {kind}\r\n{encoding}Vary: Accept-Encoding\r\nContent-Length: {}\r\nCache-Control: no-cache\r\nConnection: close\r\n\r\n",
         body.len()
     )?;
     stream.write_all(&body)
