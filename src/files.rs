@@ -26,6 +26,14 @@ pub fn write_whole(path: &Path, fill: impl FnOnce(&mut BufWriter<File>) -> std::
     written.doing("write", path)
 }
 
+/// Whether nothing is at `dir` but at most an empty folder.
+///
+/// # Errors
+/// When it can't be read.
+pub fn is_free(dir: &Path) -> Result<bool> {
+    Ok(!dir.exists() || dir.is_dir() && fs::read_dir(dir).doing("read", dir)?.next().is_none())
+}
+
 /// [`write_whole`] for text at hand.
 pub fn write_text(path: &Path, text: &str) -> Result<()> {
     write_whole(path, |out| out.write_all(text.as_bytes()))

@@ -539,4 +539,11 @@ fn a_transfer_study_prints_its_tables_and_repeats_nothing() {
     let other = study(&["--set", "model.hidden=9"]);
     assert_eq!(other.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&other.stderr).contains("another study"));
+    // Somebody's folder is refused before a teacher is trained in it.
+    fs::create_dir(dir.path().join("mine")).unwrap();
+    fs::write(dir.path().join("mine/thesis.tex"), "mine").unwrap();
+    let refused = study(&["--out", "mine"]);
+    assert_eq!(refused.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("not a study"));
+    assert_eq!(fs::read_dir(dir.path().join("mine")).unwrap().count(), 1);
 }

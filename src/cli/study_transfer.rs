@@ -8,7 +8,7 @@ use crate::config::RunFile;
 use crate::error::{Error, Result};
 use crate::files::write_text;
 use crate::log::Console;
-use crate::study::{Size, StudyOptions, TransferStudySpec, run_transfer_study, transfer_tables};
+use crate::study::{Size, StudyOptions, TransferStudySpec, claim, run_transfer_study, transfer_tables};
 use crate::train::{RunOptions, plan_run, train_run};
 
 /// The word in a study file's place that asks for this study.
@@ -18,31 +18,17 @@ pub(super) fn run(args: Args) -> Result<()> {
     let device = args.device.choose("auto")?;
     let size = format!("{:?}", args.size()).to_lowercase();
     let dir = args.out.clone().unwrap_or_else(|| Path::new("runs").join(format!("study-transfer-{size}")));
-    let spec = match &args.data {
-        Some(data) => of_files(&args, data)?,
-        None => {
-            let mut teachers = vec![(dir.join("teacher"), pocket_teacher(args.size(), false))];
-            if args.size() == Size::Full {
-                teachers.push((dir.join("larger-teacher"), pocket_teacher(args.size(), true)));
-            }
-            for (folder, text) in &teachers {
-                let (plan, shards) = plan_run(&RunFile::parse(text, "the pocket teacher")?)?;
-                let console = Console::stderr();
-                let options = RunOptions {
-                    dir: folder,
-                    resume: true,
-                    name: "pre-training the teacher",
-                    console: &console,
-                    device: &device,
-                };
-                train_run(&plan, &shards, &options)?;
-            }
-            let larger = teachers.get(1).map(|(folder, _)| folder.display().to_string());
-            let base = with_settings(TransferStudySpec::pocket_base(&teachers[0].0, args.size()), &args)?;
-            let title = "A pre-trained teacher into a BiLSTM: the pocket language, few labels";
-            TransferStudySpec::paper(title, &base, &seeds(&args), args.size(), larger.as_deref())
-        }
+    let (spec, teachers) = match &args.data {
+        Some(data) => (of_files(&args, data)?, Vec::new()),
+        None => of_pocket(&args, &dir)?,
     };
+    // Before anything is trained in a folder that may be another study's.
+    claim(&dir, &spec)?;
+    for (folder, text) in &teachers {
+        let (plan, shards) = plan_run(&RunFile::parse(text, "the pocket teacher")?)?;
+        let (console, name) = (Console::stderr(), "pre-training the teacher");
+        train_run(&plan, &shards, &RunOptions { dir: folder, resume: true, name, console: &console, device: &device })?;
+    }
     let console = Console::study(spec.cell_count());
     let jobs = args.jobs.unwrap_or_else(|| default_jobs(&device));
     let study = run_transfer_study(&spec, &StudyOptions { dir: &dir, jobs, device: &device, console: &console })?;
@@ -60,6 +46,18 @@ pub(super) fn run(args: Args) -> Result<()> {
 fn seeds(args: &Args) -> Vec<u64> {
     let unless_given = if args.size() == Size::Tiny { 2 } else { 5 };
     (1..=args.seeds.unwrap_or(unless_given)).collect()
+}
+
+/// The pocket language's study, and the run files of its teachers by the folders that they are trained in.
+fn of_pocket(args: &Args, dir: &Path) -> Result<(TransferStudySpec, Vec<(PathBuf, String)>)> {
+    let mut teachers = vec![(dir.join("teacher"), pocket_teacher(args.size(), false))];
+    if args.size() == Size::Full {
+        teachers.push((dir.join("larger-teacher"), pocket_teacher(args.size(), true)));
+    }
+    let larger = teachers.get(1).map(|(folder, _)| folder.display().to_string());
+    let base = with_settings(TransferStudySpec::pocket_base(&teachers[0].0, args.size()), args)?;
+    let title = "A pre-trained teacher into a BiLSTM: the pocket language, few labels";
+    Ok((TransferStudySpec::paper(title, &base, &seeds(args), args.size(), larger.as_deref()), teachers))
 }
 
 /// A small BERT, pre-trained on the pocket language.

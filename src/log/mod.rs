@@ -3,8 +3,7 @@
 //! A [`RunLog`] takes one [`StepRecord`] a step and writes it to all three:
 //!
 //! ```no_run
-//! # fn main() -> upstill::Result<()> {
-//! # let (run_dir, record): (&std::path::Path, upstill::log::StepRecord) = unimplemented!();
+//! # fn written(run_dir: &std::path::Path, record: upstill::log::StepRecord) -> upstill::Result<()> {
 //! use upstill::log::{Console, RunLog};
 //!
 //! let console = Console::stderr();

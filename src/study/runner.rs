@@ -14,7 +14,7 @@ use super::spec::{ArmSpec, StudySpec};
 use crate::config::{LearnerPlan, MODEL, Plan, RunFile, SourcePlan};
 use crate::device::Device;
 use crate::error::{Error, IoContext, Result};
-use crate::files::write_text;
+use crate::files::{is_free, write_text};
 use crate::log::{Console, StepRecord, Summary, read_steps};
 use crate::model::ModelFolder;
 use crate::tasks::Task;
@@ -368,7 +368,7 @@ fn of_model(steps: &[StepRecord], model: Option<&str>) -> Vec<StepRecord> {
 ///
 /// # Errors
 /// When the folder holds something else.
-pub fn claim(dir: &Path, spec: &StudySpec) -> Result<()> {
+pub fn claim(dir: &Path, spec: &impl Serialize) -> Result<()> {
     let file = dir.join("study.toml");
     let text = toml::to_string(spec).expect("a study in memory can be written");
     match std::fs::read_to_string(&file) {
@@ -377,8 +377,7 @@ pub fn claim(dir: &Path, spec: &StudySpec) -> Result<()> {
             .at(dir.display())
             .help("choose another --out")),
         Err(_) => {
-            let is_empty = !dir.exists() || dir.is_dir() && std::fs::read_dir(dir).doing("read", dir)?.next().is_none();
-            if !is_empty {
+            if !is_free(dir)? {
                 return Err(Error::new("this folder holds something that is not a study; it was left as it is")
                     .at(dir.display())
                     .help("choose another --out"));

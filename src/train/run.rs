@@ -12,7 +12,7 @@ use crate::checkpoint::{Checkpoints, LastWhole, State};
 use crate::config::{MODEL, Plan};
 use crate::device::{Device, DeviceKind};
 use crate::error::{Error, IoContext, Result};
-use crate::files::{write_folder, write_text};
+use crate::files::{is_free, write_folder, write_text};
 use crate::log::{Console, ModelSummary, RunLog, StepRecord, Summary};
 use crate::model::{BertForMaskedLm, ModelFolder, Weights};
 use crate::tokens::Shards;
@@ -166,8 +166,7 @@ fn claim(dir: &Path, plan: &Plan, resume: bool) -> Result<()> {
         }
         return Ok(());
     }
-    let is_empty = !dir.exists() || dir.is_dir() && fs::read_dir(dir).doing("read", dir)?.next().is_none();
-    if !is_empty {
+    if !is_free(dir)? {
         return Err(Error::new("this folder holds something that is not a run; it was left as it is")
             .at(dir.display())
             .help("choose another --out"));

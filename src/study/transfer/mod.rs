@@ -13,8 +13,7 @@ pub use spec::{Experiment, TransferArm, TransferStudySpec};
 
 use super::runner::StudyOptions;
 use crate::config::{RunFile, Targets, TransferPlan};
-use crate::error::{Error, IoContext, Result};
-use crate::files::write_text;
+use crate::error::{Error, Result};
 use crate::log::Console;
 use crate::tasks::TransferTask;
 use crate::train::interrupted;
@@ -28,13 +27,12 @@ struct Cell {
     task: usize,
 }
 
-/// Makes teachers ready, then runs every cell; gives the tables.
+/// Makes teachers ready, then runs every cell; gives the tables. The folder is [claimed](super::claim) already.
 ///
 /// # Errors
 /// The first cell's that fails; the others keep what they have, and the same command goes on.
 pub fn run_transfer_study(spec: &TransferStudySpec, options: &StudyOptions) -> Result<TransferStudy> {
     let started = std::time::Instant::now();
-    claim(options.dir, spec)?;
     let (cells, tasks) = plan_cells(spec, options.dir)?;
     // Students of one teacher would else all wait for it, or make it several times.
     let mut teachers: Vec<&Cell> = Vec::new();
@@ -155,20 +153,5 @@ fn in_parallel(jobs: usize, cells: &[&Cell], each: &(dyn Fn(&Cell) -> Result<()>
             Err(Error::interrupted("the study was stopped; finished runs are saved").help("the same command goes on"))
         }
         None => Ok(()),
-    }
-}
-
-fn claim(dir: &Path, spec: &TransferStudySpec) -> Result<()> {
-    let file = dir.join("study.toml");
-    let text = toml::to_string(spec).expect("a study in memory can be written");
-    match std::fs::read_to_string(&file) {
-        Ok(there) if there == text => Ok(()),
-        Ok(_) => Err(Error::new("this folder holds another study; it was left as it is")
-            .at(dir.display())
-            .help("choose another --out")),
-        Err(_) => {
-            std::fs::create_dir_all(dir).doing("create", dir)?;
-            write_text(&file, &text)
-        }
     }
 }

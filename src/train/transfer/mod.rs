@@ -26,7 +26,7 @@ pub use teacher::{CHUNK, Outputs, TransferTeacherModel, ready_teacher, teacher_o
 use crate::config::{LogitTargets, Padding, Targets, TransferPlan};
 use crate::device::Device;
 use crate::error::{Error, IoContext, Result};
-use crate::files::{write_folder, write_text};
+use crate::files::{is_free, write_folder, write_text};
 use crate::log::{Console, RunLog};
 use crate::loss::{confidence, largest_variance, log_odds};
 use crate::methods::{Head, LabelledRow, TextTokens, TransferRow, TransferRows, predict};
@@ -208,8 +208,7 @@ fn claim(dir: &Path, plan: &TransferPlan) -> Result<()> {
                 .help("choose another --out, or compare the run file with plan.toml there")),
         };
     }
-    let is_empty = !dir.exists() || dir.is_dir() && fs::read_dir(dir).doing("read", dir)?.next().is_none();
-    if !is_empty {
+    if !is_free(dir)? {
         return Err(Error::new("this folder holds something that is not a run; it was left as it is")
             .at(dir.display())
             .help("choose another --out"));
