@@ -312,4 +312,5 @@ fn the_plan_chooses_the_kernels() {
     let wrong = plan(&shards, &["preset=standalone", "runtime.kernels=cubecl"]);
     let error = run_on(&Device::cpu("test"), &wrong, &shards, &dir.path().join("wrong"), false).unwrap_err().to_string();
     assert!(error.contains("no cubecl kernels") && error.contains("composed and fused"), "{error}");
+    assert!(!dir.path().join("wrong").exists(), "the folder is free for the run that was meant");
 }

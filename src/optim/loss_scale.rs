@@ -64,6 +64,7 @@ mod tests {
         let after = |scale: LossScale, steps: u64| (0..steps).fold(scale, |scale, _| scale.after(true).unwrap());
         assert_eq!(after(halved, PATIENCE - 1).factor(), 32768.0);
         assert_eq!(after(halved, PATIENCE).factor(), 65536.0);
+        assert_eq!(after(halved, 2 * PATIENCE - 1).factor(), 65536.0, "and waits as long again");
         assert_eq!(
             after(halved, PATIENCE - 1).after(false).unwrap().after(true).unwrap().factor(),
             16384.0,

@@ -13,6 +13,7 @@ use crate::config::{MODEL, Plan};
 use crate::device::{Device, DeviceKind};
 use crate::error::{Error, IoContext, Result};
 use crate::files::{is_free, write_folder, write_text};
+use crate::kernels::Form;
 use crate::log::{Console, ModelSummary, RunLog, StepRecord, Summary};
 use crate::model::{BertForMaskedLm, ModelFolder, Weights};
 use crate::tokens::Shards;
@@ -53,7 +54,9 @@ pub fn train_run(plan: &Plan, shards: &Shards, options: &RunOptions) -> Result<S
 /// [`train_run`] on the threads of the caller's pool.
 fn train_here(plan: &Plan, shards: &Shards, options: &RunOptions) -> Result<Summary> {
     let dir = options.dir;
+    // What the device lacks is told before the folder is taken.
     options.device.must_have(plan.runtime.precision)?;
+    Form::of_run(&options.device.handle, plan.runtime.kernels)?;
     claim(dir, plan, options.resume)?;
     let _lock = lock(dir)?;
     if let Some(summary) = finished(dir)? {
