@@ -2,7 +2,7 @@
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use upstill::kernels::dwt_loss::{BOTH, Case, DwtLoss, cases, spread};
-use upstill::kernels::{Form, Logits, Targets};
+use upstill::kernels::{self, Form, Logits, Targets, matmul};
 use upstill::loss::{StepLoss, dwt_loss};
 
 use crate::close::{Kind, close};
@@ -151,4 +151,37 @@ fn without_autodiff_there_are_losses_alone() {
     let loss = dwt_loss(logits(&case.student_mv), Some(logits(&case.teacher_mv)), &targets(&case, &device), &BOTH, Form::Fused);
     close(&[value(loss.hard)], &[case.reference().hard], Kind::LossOfSlots);
     assert!(!loss.total.device().is_autodiff());
+}
+
+/// A product by one form, of factors that lie in memory as the case says, and the gradients of both.
+fn multiplied(case: &matmul::Case, form: Form, device: &Device) -> [Vec<f32>; 3] {
+    let matmul::Case { batch, heads, m, k, n, .. } = *case;
+    let leaf = |rows, columns, seed, is_transposed| {
+        let values = spread(batch * heads * rows * columns, seed);
+        let leaf = tensor(&values, [batch, heads, rows, columns], &device.clone().autodiff());
+        // A copy that lies the other way round.
+        let leaf = if is_transposed { leaf.swap_dims(2, 3).mul_scalar(1.0).swap_dims(2, 3) } else { leaf };
+        leaf.detach().require_grad()
+    };
+    let (a, b) = (leaf(m, k, 1, case.a_transposed), leaf(k, n, 2, case.b_transposed));
+    let out = kernels::matmul(a.clone(), b.clone(), form);
+    let above = tensor(&spread(batch * heads * m * n, 3), [batch, heads, m, n], device);
+    let gradients = (out.clone() * above).sum().backward();
+    [Some(out.inner()), a.grad(&gradients), b.grad(&gradients)].map(|x| x.unwrap().into_data().try_to_vec().unwrap())
+}
+
+#[test]
+fn software_gpu_products_are_the_reference() {
+    let Some(gpu) = crate::common::software_gpu() else { return };
+    for case in matmul::cases() {
+        println!("{case:?}");
+        let matmul::Case { batch, heads, m, k, n, .. } = case;
+        let found = multiplied(&case, Form::Fused, &gpu.handle);
+        let values = |rows, columns, seed| spread(batch * heads * rows * columns, seed);
+        close(&found[0], &matmul::reference(&case, &values(m, k, 1), &values(k, n, 2)), Kind::GradientOfFactors);
+        let by_burn = multiplied(&case, Form::Composed, &Device::flex());
+        for (found, wanted) in found[1..].iter().zip(&by_burn[1..]) {
+            close(found, wanted, Kind::GradientOfFactors);
+        }
+    }
 }

@@ -1,9 +1,13 @@
 //! The fused operations of an encoder layer, the CPU's and a GPU's, against their composed forms: values and every gradient.
 
+use burn::module::{Module, ModuleVisitor, Param};
+use burn::optim::GradientsParams;
 use burn::tensor::{Device, Tensor, TensorData};
 use upstill::config::Precision;
 use upstill::kernels::dwt_loss::spread;
 use upstill::kernels::{Compute, Dropout, Form, Places, Segments, attention, dense, dense_gelu, look_up, norm_of_sum};
+use upstill::model::BertShape;
+use upstill::optim::global_norm;
 
 use crate::close::{Kind, close};
 
@@ -193,4 +197,29 @@ fn layers_in_bf16_are_those_in_f32_but_for_rounding() {
         // A factor is off by up to 2^-9 = 0.2 %; half a dozen roundings follow each other here.
         assert!((off / all).sqrt() < 2.5e-2, "off by {} of the norm", (off / all).sqrt());
     }
+}
+
+/// Half of the sum of the squares of all parameters: each one's gradient is its value.
+struct HalfSquares(Option<Tensor<1>>);
+
+impl ModuleVisitor for HalfSquares {
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        let half = param.val().square().sum() * 0.5;
+        self.0 = Some(self.0.take().map_or(half.clone(), |sum| sum + half));
+    }
+}
+
+#[test]
+fn the_norm_of_all_gradients_is_the_same_on_a_gpu() {
+    let Some(gpu) = crate::common::software_gpu() else { return };
+    // 24 tensors of 1 to 30,000 elements; the longest takes more than a cube's share.
+    let norm = |device: &Device| {
+        let model = BertShape::new(3001, 10, 1, 2, 7).init(5, 0.5, &device.clone().autodiff());
+        let mut half = HalfSquares(None);
+        model.visit(&mut half);
+        let gradients = GradientsParams::from_grads(half.0.unwrap().backward(), &model);
+        global_norm(&model, &gradients)
+    };
+    let (found, wanted) = (norm(&gpu.handle), norm(&Device::flex()));
+    close(&[found], &[wanted], Kind::ParametersGradientGpu);
 }

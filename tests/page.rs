@@ -82,9 +82,24 @@ fn mime(path: &str) -> &'static str {
     }
 }
 
-/// A file of the page; below `no-gpu/`, `full/` and `lost/` that of a page to which this has happened.
+/// Counts what a worker asks of its GPU, and tells it when asked for `counts`.
+const COUNTING: &str = r#"
+const counts = { pipelines: 0, letters: 0, kernels: 0 };
+const counted = (prototype, name, count) => {
+  const plain = prototype[name];
+  prototype[name] = function (...how) { count(...how); return plain.apply(this, how); };
+};
+counted(GPUDevice.prototype, "createShaderModule", ({ code }) => { counts.letters += code.length; });
+counted(GPUDevice.prototype, "createComputePipeline", () => { counts.pipelines += 1; });
+counted(GPUComputePassEncoder.prototype, "dispatchWorkgroups", () => { counts.kernels += 1; });
+self.addEventListener("message", ({ data }) => { if (data.kind === "counts") postMessage({ kind: "counts", counts }); });
+"#;
+
+/// A file of the page; below `no-gpu/`, `full/` and `lost/` that of a page to which this has happened, below `counted/` that of one
+/// whose worker is counted.
 fn altered(page: &Path, path: &str) -> Option<Vec<u8>> {
-    let (fate, name) = path.split_once('/').filter(|(fate, _)| ["no-gpu", "full", "lost"].contains(fate)).unwrap_or(("", path));
+    let fates = ["no-gpu", "full", "lost", "counted"];
+    let (fate, name) = path.split_once('/').filter(|(fate, _)| fates.contains(fate)).unwrap_or(("", path));
     let bytes = fs::read(page.join(name)).ok()?;
     let replaced = |from: &str, to: &str| {
         let text = String::from_utf8(bytes.clone()).unwrap();
@@ -97,6 +112,7 @@ fn altered(page: &Path, path: &str) -> Option<Vec<u8>> {
             "export const keepSession =",
             "export const keepSession = async () => { throw new DOMException(\"full on purpose\", \"QuotaExceededError\"); };\nconst once =",
         ),
+        ("counted", "worker.js") => replaced("let lab = null", &format!("{COUNTING}let lab = null")),
         ("lost", "worker.js") => replaced(
             "let lab = null",
             "const request = GPUAdapter.prototype.requestDevice;
@@ -191,6 +207,10 @@ fn the_page_trains_what_the_command_trains() {
     for device in ["cpu", "wgpu"] {
         println!("{device}: {} {}", text(&format!("/timing-{device}")), text(&format!("/seen-{device}")));
     }
+    // Compiling is most of the first step's time on a software GPU: some 30 ms a short kernel, a second one of burn's products.
+    let counts: BTreeMap<String, u64> = serde_json::from_slice(&posted["/counts"]).unwrap();
+    println!("the first step of the teacher, with an evaluation: {counts:?}");
+    assert!(counts["pipelines"] <= 60 && counts["letters"] <= 200_000 && counts["kernels"] <= 500, "{counts:?}");
     assert!(text("/seen-wgpu").contains("WebGPU") && text("/seen-cpu").contains("ahead") | text("/seen-cpu").contains("level"));
 
     let unpacked = |name: &str| {

@@ -12,7 +12,7 @@ use super::host::{HostBackward, HostTensor, PARENTS, host, slice, with_gradient}
 use super::matrix::{Matrix, Threads, product};
 use super::spent::{self, Part};
 use super::vector::{exp, on_vectors};
-use super::{Compute, cube, in_f32};
+use super::{Compute, cube, in_f32, matmul};
 
 /// Added to the score of a pair of positions that must not see each other; far below any real score, and finite,
 /// so that a row of padding (which sees nothing) has a softmax.
@@ -80,9 +80,9 @@ pub fn attention(
     let split = |x_nd: Tensor<2>| compute.factor(x_nd).reshape([n / s, s, heads, width]).swap_dims(1, 2);
     let (query, key, value) = (split(query_nd), split(key_nd), split(value_nd));
     if compute.is_fused_on_gpu(&query.device(), Some(dropout)) {
-        let (scores_bhss, scale) = (query.matmul(key.swap_dims(2, 3)), 1.0 / (width as f64).sqrt());
+        let (scores_bhss, scale) = (matmul(query, key.swap_dims(2, 3), compute.form), 1.0 / (width as f64).sqrt());
         let shares_bhss = cube::shares(scores_bhss, &segments.on(&value.device().inner()), scale, dropout.mask());
-        return shares_bhss.matmul(value).swap_dims(1, 2).reshape([n, d]);
+        return matmul(shares_bhss, value, compute.form).swap_dims(1, 2).reshape([n, d]);
     }
     let bias_b1ss = segments.bias_b1ss(&query.device().inner());
     let scores_bhss = in_f32(query.matmul(key.swap_dims(2, 3))) / (width as f64).sqrt() + bias_b1ss;

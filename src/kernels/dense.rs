@@ -8,7 +8,7 @@ use super::host::{HostBackward, HostTensor, PARENTS, host, slice, with_gradient}
 use super::matrix::{Matrix, add_columns, add_product, multiply, zeros};
 use super::spent::{self, Part};
 use super::vector::{erf, exp, on_vectors};
-use super::{Compute, cube, in_f32};
+use super::{Compute, cube, in_f32, matmul};
 use crate::device::is_cpu;
 
 /// `x W + b`: `[n, d]`, `[d, f]` and `[f]` to `[n, f]`, in the product's numbers.
@@ -33,7 +33,7 @@ pub fn dense_gelu(x_nd: Tensor<2>, weight_df: Tensor<2>, bias_f: Tensor<1>, comp
 }
 
 fn product(x_nd: Tensor<2>, weight_df: Tensor<2>, compute: Compute) -> Tensor<2> {
-    compute.factor(x_nd).matmul(compute.factor(weight_df))
+    matmul(compute.factor(x_nd), compute.factor(weight_df), compute.form)
 }
 
 /// GELU by the error function, `x * Phi(x)`, in burn operations with its exact gradient everywhere: burn 0.22's own backward

@@ -5,16 +5,11 @@
 use burn::tensor::{DType, Device, FloatDType, Tensor};
 use burn_cubecl::CubeBackend;
 use burn_cubecl::kernel::into_contiguous;
-use burn_cubecl::tensor::CubeTensor;
-use cubecl::ir::{ElemType, UIntKind, metadata::Info};
-use cubecl::prelude::{
-    AddressType, CubeCount, CubeDim, ExecutionMode, KernelDefinition, KernelId, KernelMetadata, KernelSettings, Scope,
-};
-use cubecl::server::KernelArguments;
-use cubecl::{CubeKernel, PrecompiledSource};
+use cubecl::prelude::{CubeCount, CubeDim};
 
 use super::dwt_loss::DwtLoss;
-use super::{Form, Found, Logits, Targets, cube, in_f32};
+use super::wgsl::Wgsl;
+use super::{Form, Found, Logits, Targets, cube, in_f32, matmul};
 use crate::device::is_cuda;
 
 /// What every WebGPU device can bind.
@@ -23,8 +18,7 @@ const BINDING_BYTES: usize = 128 << 20;
 const CUDA_BYTES: usize = 512 << 20;
 /// Workgroups that every WebGPU device can launch in one dimension.
 const GROUPS: usize = 65_535;
-/// The shader's own constant; a test holds it to it.
-const WORKGROUP_SIZE: u32 = 256;
+const SHADER: Wgsl = Wgsl { source: super::dwt_loss::WGSL, workgroup: 256 };
 
 /// Whether the device is a GPU of burn's.
 pub(super) fn is_gpu(device: &Device) -> bool {
@@ -49,10 +43,10 @@ pub(super) fn dwt_loss(
     for from in (0..m).step_by(chunk) {
         let count = chunk.min(m - from);
         let part = |logits: &Logits| logits.narrow(from, count);
-        let (student, teacher) = (part(student), teacher.map(|teacher| part(teacher).whole()));
+        let (student, teacher) = (part(student), teacher.map(|teacher| part(teacher).whole(form)));
         let labels_c = targets.labels_m.clone().narrow(0, from, count);
         let weights_c = targets.weights_m.clone().narrow(0, from, count) / targets.count.max(1) as f64;
-        let (losses_c2, gradient_cv) = launch(student.clone().whole(), teacher, labels_c, weights_c, loss, form);
+        let (losses_c2, gradient_cv) = launch(student.clone().whole(form), teacher, labels_c, weights_c, loss, form);
         losses_2 = losses_2 + losses_c2.sum_dim(0).squeeze_dim::<1>(0);
         if tracked {
             gradients.push(match student {
@@ -60,8 +54,8 @@ pub(super) fn dwt_loss(
                 Logits::Factors { hidden_md, words_vd, .. } => Logits::Factors {
                     bias_v: gradient_cv.clone().sum_dim(0).squeeze_dim::<1>(0),
                     // Products in the numbers of their factors; what is summed over chunks is f32.
-                    words_vd: in_f32(like(&gradient_cv, &hidden_md).transpose().matmul(hidden_md)),
-                    hidden_md: like(&gradient_cv, &words_vd).matmul(words_vd),
+                    words_vd: in_f32(matmul(like(&gradient_cv, &hidden_md).transpose(), hidden_md, form)),
+                    hidden_md: matmul(like(&gradient_cv, &words_vd), words_vd, form),
                 },
             });
         }
@@ -106,7 +100,6 @@ fn launch(
     let ([m, v], device) = (student_mv.dims(), student_mv.device());
     let contiguous =
         |x: Tensor<2>| into_contiguous(x.try_into_primitive::<CubeBackend>().expect("a GPU's tensor, outside autodiff"));
-    let buffer = |x: &CubeTensor| x.handle.clone().binding();
     let gradient_mv = contiguous(Tensor::empty([m, v], &device));
     let losses_m2 = contiguous(Tensor::empty([m, 2], &device));
     let has_soft = teacher_mv.is_some();
@@ -120,13 +113,10 @@ fn launch(
         [loss.hard_factor(), loss.soft_factor() / loss.temperature, 1.0 / loss.temperature, loss.smoothing].map(|x| x as f32);
     let client = student_mv.client.clone();
     let has_hard = loss.alpha_hard.is_some();
-    if form == Form::Fused && client.name() == "wgpu<wgsl>" {
-        let flags = [v as u32, u32::from(has_hard), u32::from(has_soft)];
-        let params: Vec<u8> =
-            flags.iter().flat_map(|x| x.to_le_bytes()).chain(factors.iter().flat_map(|x| x.to_le_bytes())).collect();
-        let buffers = [&student_mv, &teacher_mv, &labels_m, &weights_m, &gradient_mv, &losses_m2].map(buffer);
-        let buffers = buffers.into_iter().chain([client.create_from_slice(&params).binding()]).collect();
-        client.launch(Box::new(Shader), CubeCount::Static(m as u32, 1, 1), KernelArguments::new().with_buffers(buffers));
+    if form == Form::Fused && Wgsl::runs_on(&client) {
+        let flags = [v as u32, u32::from(has_hard), u32::from(has_soft)].map(u32::to_le_bytes);
+        let tensors = [&student_mv, &teacher_mv, &labels_m, &weights_m, &gradient_mv, &losses_m2];
+        SHADER.launch([m, 1, 1], tensors, &[&flags[..], &factors.map(f32::to_le_bytes)].concat());
     } else {
         let [hard_factor, soft_factor, cooling, smoothing] = factors;
         cube::dwt_loss_kernel::launch(
@@ -150,29 +140,4 @@ fn launch(
         );
     }
     (Tensor::from_primitive::<CubeBackend>(losses_m2), Tensor::from_primitive::<CubeBackend>(gradient_mv))
-}
-
-/// `shaders/dwt_loss.wgsl`, as the runtime wants a kernel.
-struct Shader;
-
-impl KernelMetadata for Shader {
-    fn id(&self) -> KernelId {
-        KernelId::new::<Self>()
-    }
-
-    fn address_type(&self) -> ElemType {
-        UIntKind::U32.into()
-    }
-}
-
-impl CubeKernel for Shader {
-    fn define(&self) -> KernelDefinition {
-        let settings = KernelSettings::new(CubeDim::new_1d(WORKGROUP_SIZE).0, ExecutionMode::Checked, AddressType::U32);
-        KernelDefinition { body: Scope::root(settings.clone()), settings, info: Info::default() }
-    }
-
-    fn source(&self) -> Option<PrecompiledSource> {
-        let source = super::dwt_loss::WGSL.to_owned();
-        Some(PrecompiledSource { source, entrypoint_name: "main".to_owned(), lang: "wgsl" })
-    }
 }

@@ -15,6 +15,8 @@ mod dense;
 mod dropout;
 #[cfg(feature = "gpu")]
 mod gpu_loss;
+#[cfg(feature = "gpu")]
+mod gpu_matmul;
 mod host;
 mod lstm;
 mod matrix;
@@ -24,10 +26,15 @@ mod row;
 mod spent;
 mod update;
 mod vector;
+#[cfg(feature = "gpu")]
+mod wgsl;
 
 /// The definition of the distillation loss, and its cases.
 #[path = "../../shaders/dwt_loss.rs"]
 pub mod dwt_loss;
+/// The definition of a product of matrices, and its cases.
+#[path = "../../shaders/matmul.rs"]
+pub mod matmul;
 
 use burn::tensor::{DType, Device, FloatDType, Int, Tensor};
 
@@ -35,7 +42,7 @@ use crate::config::{Kernels, Precision};
 use crate::device::{is_cpu, is_cuda};
 use crate::error::{Error, Result};
 pub use attention::{Segments, attention};
-pub(crate) use cube::{adam as guarded_adam, guard as next_guard};
+pub(crate) use cube::{adam as guarded_adam, guard as next_guard, squares};
 pub use dense::{dense, dense_gelu, erf_gelu};
 pub use dropout::Dropout;
 pub use dwt_loss::DwtLoss;
@@ -61,14 +68,13 @@ impl Form {
     /// The words of `UPSTILL_KERNELS`.
     pub const WORDS: [&'static str; 3] = ["composed", "fused", "cubecl"];
 
-    /// The form that `UPSTILL_KERNELS` asks for where the device has it, else fused on a CPU, where it measured best, and through
-    /// CUDA, where burn's gradient of a table look-up goes through tokens one by one; composed on other GPUs, until one has been
-    /// measured.
+    /// The form that `UPSTILL_KERNELS` asks for where the device has it, else fused: on a CPU it measured best; on a GPU it launches a
+    /// third of burn's kernels, and burn's gradient of a table look-up goes through tokens one by one.
     pub fn of(device: &Device) -> Self {
         match Self::asked() {
             Ok(Some(form)) if Self::all_on(device).contains(&form) => form,
             Ok(Some(Form::CubeCl)) if is_cuda(device) => Form::Fused, // which is CubeCL there
-            Ok(None) | Err(_) if is_cpu(device) || is_cuda(device) => Form::Fused,
+            Ok(None) | Err(_) if Self::all_on(device).contains(&Form::Fused) => Form::Fused,
             _ => Form::Composed,
         }
     }
@@ -180,6 +186,20 @@ impl Compute {
     }
 }
 
+/// `a b` over the last two dimensions; those before them are equal. Fused, a small product on a GPU through WebGPU is one short
+/// kernel for all shapes; any other is burn's.
+pub fn matmul<const D: usize>(a: Tensor<D>, b: Tensor<D>, form: Form) -> Tensor<D> {
+    #[cfg(feature = "gpu")]
+    if form == Form::Fused
+        && !is_cpu(&a.device())
+        && let Some(out) = gpu_matmul::small_matmul(&a, &b)
+    {
+        return out;
+    }
+    let _ = form;
+    a.matmul(b)
+}
+
 /// In f32, whatever it comes as.
 pub(crate) fn in_f32<const D: usize>(x: Tensor<D>) -> Tensor<D> {
     if x.dtype() == DType::F32 { x } else { x.cast(FloatDType::F32) }
@@ -220,12 +240,12 @@ impl Logits {
         }
     }
 
-    /// All of them at once, `[m, v]`.
-    pub fn whole(self) -> Tensor<2> {
+    /// All of them at once, `[m, v]`, the product by one form.
+    pub fn whole(self, form: Form) -> Tensor<2> {
         match self {
             Logits::Whole(logits_mv) => logits_mv,
             Logits::Factors { hidden_md, words_vd, bias_v } => {
-                in_f32(hidden_md.matmul(words_vd.transpose())) + bias_v.unsqueeze()
+                in_f32(matmul(hidden_md, words_vd.transpose(), form)) + bias_v.unsqueeze()
             }
         }
     }

@@ -58,9 +58,9 @@ pub fn dwt_loss(student: Logits, teacher: Option<Logits>, targets: &Targets, los
 /// In burn operations, on any device.
 fn composed(student: Logits, teacher: Option<Logits>, targets: &Targets, loss: &DwtLoss) -> StepLoss {
     let mean = |loss_n: Tensor<1>| weighted_mean(loss_n, targets.weights_m.clone(), targets.count);
-    let student_nv = student.whole();
+    let student_nv = student.whole(Form::Composed);
     let soft = loss.alpha_soft.map(|_| {
-        let teacher_nv = teacher.expect("a soft loss has a teacher").whole();
+        let teacher_nv = teacher.expect("a soft loss has a teacher").whole(Form::Composed);
         mean(soft_loss(student_nv.clone(), teacher_nv, loss.temperature))
     });
     let hard = match loss.alpha_hard {

@@ -7,7 +7,7 @@ use super::teacher::Teacher;
 use crate::batch::Batches;
 use crate::device::{read_scalars, wait};
 use crate::error::{Error, Result};
-use crate::kernels::{Compute, DwtLoss, Logits, Targets, look_up};
+use crate::kernels::{Compute, DwtLoss, Form, Logits, Targets, look_up};
 use crate::loss::dwt_loss;
 use crate::model::{BatchTensors, BertForMaskedLm, Dropout};
 
@@ -85,14 +85,15 @@ pub async fn evaluate_together(
         let batch = BatchTensors::new(&host, device).with_compute(compute);
         let count = |same_n: Tensor<1, Bool>| (same_n.float() * batch.weights_n.clone()).sum();
         let taught = teacher.map(|teacher| {
-            in_parts(&teacher.signal(&batch.inputs, batch.slots_n.clone()).logits(), LOGITS_BYTES, |_, part_nv| best(part_nv))
+            let logits = teacher.signal(&batch.inputs, batch.slots_n.clone()).logits();
+            in_parts(&logits, LOGITS_BYTES, compute.form, |_, part_nv| best(part_nv))
         });
         let mut candidates = Vec::new();
         for model in models {
             let hidden_nd = model.bert.hidden(&batch.inputs, &mut Dropout::off());
             let logits = model.head(look_up(hidden_nd, &batch.slots, compute), compute);
             let mut losses = Vec::new();
-            let best_n = in_parts(&logits, LOGITS_BYTES, |from, part_nv| {
+            let best_n = in_parts(&logits, LOGITS_BYTES, compute.form, |from, part_nv| {
                 let slots = part_nv.dims()[0];
                 let targets = Targets {
                     labels_m: batch.labels_n.clone().narrow(0, from, slots),
@@ -151,10 +152,15 @@ struct Tally {
 }
 
 /// What `each` makes of the logits, of which so many bytes are multiplied out at a time; it is told the first slot.
-fn in_parts(logits: &Logits, bytes: usize, mut each: impl FnMut(usize, Tensor<2>) -> Tensor<1, Int>) -> Tensor<1, Int> {
+fn in_parts(
+    logits: &Logits,
+    bytes: usize,
+    form: Form,
+    mut each: impl FnMut(usize, Tensor<2>) -> Tensor<1, Int>,
+) -> Tensor<1, Int> {
     let [n, v] = logits.dims();
     let slots = (bytes / (4 * v)).max(1);
-    let mut part = |from| each(from, logits.narrow(from, slots.min(n - from)).whole());
+    let mut part = |from| each(from, logits.narrow(from, slots.min(n - from)).whole(form));
     Tensor::cat((0..n).step_by(slots).map(&mut part).collect(), 0)
 }
 
@@ -179,7 +185,7 @@ mod tests {
         };
         let mut seen = Vec::new();
         let mut found = |bytes| {
-            let best_n = in_parts(&logits, bytes, |from, part_nv| {
+            let best_n = in_parts(&logits, bytes, Form::Fused, |from, part_nv| {
                 seen.push((from, part_nv.dims()[0]));
                 best(part_nv)
             });

@@ -117,7 +117,7 @@ impl BertForMaskedLm {
     /// Logits `[n, v]` at `n` positions, given as indices into the flattened `[b * s]` positions of `inputs`.
     /// The head runs on these alone.
     pub fn logits(&self, inputs: &Inputs, at_n: Tensor<1, Int>, dropout: &mut Dropout) -> Tensor<2> {
-        self.head(self.bert.hidden(inputs, dropout).select(0, at_n), inputs.compute).whole()
+        self.head(self.bert.hidden(inputs, dropout).select(0, at_n), inputs.compute).whole(inputs.compute.form)
     }
 
     /// The head on hidden states `[n, d]`: logits `[n, v]`, not multiplied out yet.

@@ -36,9 +36,21 @@ impl log::Log for ToConsole {
     fn flush(&self) {}
 }
 
+#[cfg(target_family = "wasm")]
+unsafe extern "C" {
+    /// What the linker makes of all code that runs before `main` elsewhere: CubeCL registers its operations there. Where nobody calls
+    /// it, the linker puts the call before every single export, at 15 ms each.
+    fn __wasm_call_ctors();
+}
+
 /// Called when the module is loaded.
 #[wasm_bindgen(start)]
 fn started() {
+    // SAFETY: the first code of the module that runs, and once.
+    #[cfg(target_family = "wasm")]
+    unsafe {
+        __wasm_call_ctors();
+    }
     std::panic::set_hook(Box::new(|panic| console_error(&panic.to_string())));
     // A second logger is refused; there is none.
     if log::set_logger(&ToConsole).is_ok() {

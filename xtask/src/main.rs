@@ -59,8 +59,10 @@ fn run() -> Result<()> {
     }
 }
 
+/// Cargo says at run time where this crate lies: a target folder may be shared by checkouts.
 fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("this crate lies in the workspace").to_owned()
+    let here = env::var_os("CARGO_MANIFEST_DIR").unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());
+    Path::new(&here).parent().expect("this crate lies in the workspace").to_owned()
 }
 
 fn target_folder() -> PathBuf {

@@ -14,10 +14,10 @@ use burn_cubecl::kernel::into_contiguous;
 use burn_cubecl::tensor::CubeTensor;
 
 /// Tensors that an operation can read.
-pub(super) const PARENTS: usize = 4;
+pub(in super::super) const PARENTS: usize = 4;
 
 /// The backward pass of an operation, with all that it needs of the forward pass.
-pub(super) trait GpuBackward: Debug + Send + Sync {
+pub(in super::super) trait GpuBackward: Debug + Send + Sync {
     /// The gradients with respect to the parents that are `wanted`; anything for the others. `above` is the gradient with respect
     /// to the operation's value, contiguous.
     fn backward(&self, above: CubeTensor, wanted: [bool; PARENTS]) -> [Option<CubeTensor>; PARENTS];
@@ -25,7 +25,7 @@ pub(super) trait GpuBackward: Debug + Send + Sync {
 
 /// `value`, worked out by a kernel, as a tensor that depends on `parents` by `backward`. When none of them is on a graph, the
 /// tensor is on none.
-pub(super) fn with_gradient<const D: usize>(
+pub(in super::super) fn with_gradient<const D: usize>(
     value: CubeTensor,
     parents: [Option<DispatchTensor>; PARENTS],
     backward: impl GpuBackward + 'static,

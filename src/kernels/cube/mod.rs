@@ -9,6 +9,7 @@ mod norm;
 mod reduce;
 mod rows;
 mod shares;
+mod squares;
 
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use burn_cubecl::CubeBackend;
@@ -20,10 +21,12 @@ use cubecl::prelude::{CubeCount, CubeDim};
 pub(crate) use adam::{adam, guard};
 pub(super) use dropout::{can_draw, factors};
 pub(super) use gelu::gelu;
+pub(super) use link::{GpuBackward, PARENTS, with_gradient};
 pub(super) use loss::{UNITS, dwt_loss_kernel};
 pub(super) use norm::norm;
 pub(super) use rows::rows;
 pub(super) use shares::shares;
+pub(crate) use squares::squares;
 
 /// Invocations of a cube; WebGPU has at least as many.
 const WIDE: u32 = 256;
@@ -42,7 +45,7 @@ fn ints_on_gpu(x: &Tensor<1, burn::tensor::Int>) -> CubeTensor {
 }
 
 /// Contiguous memory to be written, f32, on the device of `like`.
-fn empty<const D: usize>(shape: [usize; D], like: &CubeTensor) -> CubeTensor {
+pub(super) fn empty<const D: usize>(shape: [usize; D], like: &CubeTensor) -> CubeTensor {
     empty_of(shape, DType::F32, like)
 }
 
@@ -69,6 +72,11 @@ fn tensor<const D: usize>(x: CubeTensor) -> Tensor<D> {
 fn cubes(units: usize) -> (CubeCount, CubeDim) {
     let cubes = u32::try_from(units.div_ceil(WIDE as usize)).expect("a tensor has fewer elements").max(1);
     (arranged(cubes), CubeDim::new_1d(WIDE))
+}
+
+/// Invocations for a row of `length`: enough, a power of two, and no more than a cube has.
+fn units(length: usize) -> u32 {
+    (length.next_power_of_two() as u32).clamp(32, WIDE)
 }
 
 /// As many cubes, or a few more.

@@ -11,8 +11,6 @@ use super::dropout::factor;
 use super::link::{GpuBackward, PARENTS, with_gradient};
 use super::reduce::sum;
 
-/// Invocations a row.
-const UNITS: u32 = 256;
 /// Rows whose gradients of scale and shift are added up together.
 const ROWS: u32 = 64;
 
@@ -35,6 +33,7 @@ fn norm_kernel<F: Float>(
     kept: f32,
     #[comptime] has_residual: bool,
     #[comptime] has_dropout: bool,
+    #[comptime] units: u32,
     #[define(F)] _dtype: ElemType,
 ) {
     let row = CUBE_POS;
@@ -44,7 +43,7 @@ fn norm_kernel<F: Float>(
     let d = d as usize;
     let start = row * d;
     let lane = UNIT_POS as usize;
-    let units = CUBE_DIM as usize;
+    let step = units as usize;
     let mut total = f32::new(0.0);
     let mut i = lane;
     while i < d {
@@ -57,24 +56,24 @@ fn norm_kernel<F: Float>(
         }
         normed_nd[start + i] = y;
         total += y;
-        i += units;
+        i += step;
     }
-    let mean = sum(total, UNITS) / d as f32;
+    let mean = sum(total, units) / d as f32;
     let mut squares = f32::new(0.0);
     let mut i = lane;
     while i < d {
         // Each invocation reads what it wrote itself.
         let off = normed_nd[start + i] - mean;
         squares += off * off;
-        i += units;
+        i += step;
     }
-    let scale = 1.0f32 / (sum(squares, UNITS) / d as f32 + epsilon).sqrt();
+    let scale = 1.0f32 / (sum(squares, units) / d as f32 + epsilon).sqrt();
     let mut i = lane;
     while i < d {
         let z = (normed_nd[start + i] - mean) * scale;
         normed_nd[start + i] = z;
         out_nd[start + i] = z * gamma_d[i] + beta_d[i];
-        i += units;
+        i += step;
     }
     if lane == 0 {
         scale_n[row] = scale;
@@ -97,6 +96,7 @@ fn norm_backward_kernel<F: Float>(
     dropped_below: u32,
     kept: f32,
     #[comptime] has_dropout: bool,
+    #[comptime] units: u32,
     #[define(F)] _dtype: ElemType,
 ) {
     let row = CUBE_POS;
@@ -106,7 +106,7 @@ fn norm_backward_kernel<F: Float>(
     let d = d as usize;
     let start = row * d;
     let lane = UNIT_POS as usize;
-    let units = CUBE_DIM as usize;
+    let step = units as usize;
     let mut plain = f32::new(0.0);
     let mut along = f32::new(0.0);
     let mut i = lane;
@@ -114,10 +114,10 @@ fn norm_backward_kernel<F: Float>(
         let gradient = above_nd[start + i] * gamma_d[i];
         plain += gradient;
         along += gradient * normed_nd[start + i];
-        i += units;
+        i += step;
     }
-    let mean = sum(plain, UNITS) / d as f32;
-    let along = sum(along, UNITS) / d as f32;
+    let mean = sum(plain, units) / d as f32;
+    let along = sum(along, units) / d as f32;
     let scale = scale_n[row];
     let mut i = lane;
     while i < d {
@@ -129,7 +129,7 @@ fn norm_backward_kernel<F: Float>(
             of_x *= factor(key_low, key_high, start + i, dropped_below, kept);
         }
         of_x_nd[start + i] = F::cast_from(of_x);
-        i += units;
+        i += step;
     }
 }
 
@@ -184,7 +184,7 @@ pub(in super::super) fn norm(
     norm_kernel::launch(
         &client,
         super::arranged(n as u32),
-        CubeDim::new_1d(UNITS),
+        CubeDim::new_1d(super::units(d)),
         x.clone().into_buffer_arg(),
         residual.clone().unwrap_or_else(|| gamma.clone()).into_buffer_arg(),
         gamma.clone().into_buffer_arg(),
@@ -201,6 +201,7 @@ pub(in super::super) fn norm(
         drawn.kept,
         residual.is_some(),
         mask.is_some(),
+        super::units(d),
         dtype_to_storage_type(dtype),
     );
     let parents = [
@@ -247,7 +248,7 @@ impl GpuBackward for Saved {
         norm_backward_kernel::launch(
             &client,
             super::arranged(n as u32),
-            CubeDim::new_1d(UNITS),
+            CubeDim::new_1d(super::units(d)),
             above_nd.clone().into_buffer_arg(),
             self.normed_nd.clone().into_buffer_arg(),
             self.scale_n.clone().into_buffer_arg(),
@@ -261,6 +262,7 @@ impl GpuBackward for Saved {
             drawn.dropped_below,
             drawn.kept,
             self.mask.is_some(),
+            super::units(d),
             dtype_to_storage_type(self.x_like),
         );
         if !wanted[2] && !wanted[3] {

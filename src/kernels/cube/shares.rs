@@ -119,11 +119,6 @@ fn shares_backward_kernel<F: Float>(
     }
 }
 
-/// Invocations for rows of `s`: enough, a power of two, and no more than a cube has.
-fn units(s: usize) -> u32 {
-    (s.next_power_of_two() as u32).clamp(32, super::WIDE)
-}
-
 /// `dropout(softmax(scale scores))` over the last dimension of `[b, heads, s, s]`, where a position sees those of its own number in
 /// `segments_bs`; in the scores' numbers.
 pub(in super::super) fn shares(
@@ -142,7 +137,7 @@ pub(in super::super) fn shares(
     shares_kernel::launch(
         &client,
         super::arranged(rows),
-        CubeDim::new_1d(units(s)),
+        CubeDim::new_1d(super::units(s)),
         scores.into_buffer_arg(),
         super::ints_on_gpu(segments_bs).into_buffer_arg(),
         shares.clone().into_buffer_arg(),
@@ -156,7 +151,7 @@ pub(in super::super) fn shares(
         drawn.dropped_below,
         drawn.kept,
         mask.is_some(),
-        units(s),
+        super::units(s),
         dtype,
     );
     let saved = Saved { shares, s, rows, scale: scale as f32, mask };
@@ -181,7 +176,7 @@ impl GpuBackward for Saved {
         shares_backward_kernel::launch(
             &client,
             super::arranged(self.rows),
-            CubeDim::new_1d(units(self.s)),
+            CubeDim::new_1d(super::units(self.s)),
             above.into_buffer_arg(),
             self.shares.clone().into_buffer_arg(),
             of_scores.clone().into_buffer_arg(),
@@ -193,7 +188,7 @@ impl GpuBackward for Saved {
             drawn.dropped_below,
             drawn.kept,
             self.mask.is_some(),
-            units(self.s),
+            super::units(self.s),
             dtype,
         );
         [Some(of_scores), None, None, None]
