@@ -10,7 +10,8 @@ use burn::tensor::Tensor;
 use web_time::Instant;
 
 use super::numbers::{Norms, Parts, Unread, refuse_if_not_finite};
-use super::{FitOptions, Learner, scaled};
+use super::scaled::{self, Share, parts};
+use super::{FitOptions, Learner};
 use crate::error::Result;
 use crate::log::{ModelRecord, StepRecord};
 use crate::methods::{HeldOut, Method};
@@ -50,8 +51,8 @@ impl Steps {
         let at = method.settings(step);
         let whole = method.size(batch);
         let lr: Vec<f64> = learners.iter().map(|learner| learner.lr.at(step, train.steps)).collect();
-        let parts = method.split(batch, options.micro_batch);
-        let (losses, gradients, norms) = scaled::gradients(method, learners, &parts, &at, whole, step).await?;
+        let share = Share { batch, whole, parts: parts(0..whole.rows, options.micro_batch), at: &at, step };
+        let (losses, gradients, norms) = scaled::gradients(method, learners, &share).await?;
         if let (Some(guard), Norms::Squares(squares)) = (&mut self.guard, &norms) {
             *guard = guard.after(&Tensor::cat(losses.iter().map(Parts::total).collect(), 0), squares);
         }

@@ -27,7 +27,7 @@ pub fn trial_speed(plan: &Plan, shards: &Shards, device: &Device) -> Result<Spee
     let at = method.settings(0);
     let mut tokens_per_s = 0.0;
     for batch in method.batches(0, 2) {
-        let part = method.split(&batch, rows).swap_remove(0);
+        let part = method.part(&batch, 0..rows);
         let size = method.size(&part);
         let started = Instant::now();
         let mut dropout: Vec<Dropout> = learners.iter().map(|learner| Dropout::new(learner.dropout, 0)).collect();

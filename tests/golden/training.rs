@@ -1,5 +1,7 @@
 //! Gradients by every parameter, and twenty steps of each optimizer, through the method and the loop that train.
 
+use std::ops::Range;
+
 use burn::module::{Module, ModuleMapper, Param};
 use burn::optim::GradientsParams;
 use burn::tensor::{Device, Tensor};
@@ -184,8 +186,8 @@ impl<M: Method<Model = BertForMaskedLm, Batch = MaskedBatch>> Method for Fixed<M
         Box::new((from..to).map(|step| self.batches[step as usize % self.batches.len()].clone()))
     }
 
-    fn split(&self, batch: &MaskedBatch, rows: usize) -> Vec<MaskedBatch> {
-        self.method.split(batch, rows)
+    fn part(&self, batch: &MaskedBatch, rows: Range<usize>) -> MaskedBatch {
+        self.method.part(batch, rows)
     }
 
     fn size(&self, batch: &MaskedBatch) -> BatchSize {
