@@ -8,6 +8,8 @@ use burn::tensor::Tensor;
 
 use super::Learner;
 use super::numbers::{Norms, Parts};
+use super::reduce::over_workers;
+use super::workers::Worker;
 use crate::device::is_cpu;
 use crate::error::Result;
 use crate::methods::{BatchSize, Method, Settings};
@@ -23,6 +25,8 @@ pub(super) struct Share<'a, B> {
     pub parts: Vec<Range<usize>>,
     pub at: &'a [Settings],
     pub step: u64,
+    /// Whose share it is, where several workers share the batch.
+    pub worker: Option<&'a Worker>,
 }
 
 /// These rows in parts of at most `at_once`, in order.
@@ -31,13 +35,13 @@ pub(super) fn parts(rows: Range<usize>, at_once: usize) -> Vec<Range<usize>> {
     rows.step_by(at_once.max(1)).map(|first| first..end.min(first + at_once.max(1))).collect()
 }
 
-/// Losses, gradients and the norms of these, of every model over the parts of a batch; gradients are summed.
+/// Losses, gradients and the norms of these, of every model over the parts of a batch; gradients are summed, over all workers too.
 ///
 /// Scaled gradients that overflow are worked out again with half the factor, from the same batch and masks: no step is lost, and a run
 /// stays a function of its plan. Those of a loss that is not finite are given as they are, once no smaller factor is left.
 ///
 /// # Errors
-/// When the device fails.
+/// When the device fails, or another worker.
 pub(super) async fn gradients<M: Method + ?Sized>(
     method: &M,
     learners: &mut [Learner<M::Model>],
@@ -49,7 +53,10 @@ pub(super) async fn gradients<M: Method + ?Sized>(
         let factor = |learner: &Learner<M::Model>| learner.optimizer.loss_scale().map(|scale| scale.factor());
         let factors: Vec<Option<f64>> = learners.iter().map(factor).collect();
         let models: Vec<&M::Model> = learners.iter().map(|learner| &learner.model).collect();
-        let (losses, gradients) = accumulate(method, &models, share, &dropout, &factors);
+        let (mut losses, mut gradients) = accumulate(method, &models, share, &dropout, &factors);
+        if let Some(worker) = share.worker {
+            (losses, gradients) = over_workers(worker, &models, losses, gradients).await?;
+        }
         if factors.iter().all(Option::is_none) {
             let norms = norms(&models, &gradients);
             return Ok((losses, gradients, norms));

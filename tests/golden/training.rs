@@ -247,7 +247,7 @@ fn twenty_steps_of_each_optimizer_are_pytorchs() {
             let method =
                 Fixed { method: dwt(&teacher, distill(2.0, 2.0), train.steps, &Device::flex()), batches: batches.clone() };
             let learner = Learner::new(model("student", &student, &Device::flex().autodiff()), &train, 0.0, 1);
-            let options = FitOptions { train: &train, micro_batch, done: 0 };
+            let options = FitOptions { train: &train, micro_batch, done: 0, worker: None };
             let mut records = Vec::new();
             let trained = fit(&method, vec![learner], &options, |record, _| {
                 records.push(record.clone());
