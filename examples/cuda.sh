@@ -47,6 +47,11 @@ stage python 60 txt "$python" -c 'import torch; print(torch.__version__, torch.c
 stage doctor 60 json "$upstill" doctor --device "$device" --json
 stage agree-f32 90 json "$upstill" bench agree --device "$device" --precision f32 --json
 stage agree-bf16 60 json "$upstill" bench agree --device "$device" --precision bf16 --json
+# With two GPUs or more: a batch shared by two of them, summed by NCCL, and through the host.
+if (($(nvidia-smi -L 2> /dev/null | grep -c '^GPU') > 1)); then
+  stage agree-workers 60 json "$upstill" bench agree --device cuda --workers 2 --precision f32 --json
+  UPSTILL_SUM=host stage agree-workers-host 60 json "$upstill" bench agree --device cuda --workers 2 --precision f32 --json
+fi
 
 # How fast, the paper's pair: the most important first.
 against=(--against pytorch --python "$python" --json)

@@ -81,6 +81,32 @@ impl Device {
 }
 
 impl Device {
+    /// The devices of so many workers: of GPUs this one and those after it, in the order of `cuda:N` and `wgpu:N`; a CPU, and a GPU
+    /// that it imitates, has room for all.
+    ///
+    /// # Errors
+    /// When there are fewer GPUs.
+    pub fn several(&self, workers: usize) -> Result<Vec<Self>> {
+        if workers < 2 || matches!(self.kind, DeviceKind::Cpu | DeviceKind::SoftwareGpu) {
+            return Ok(vec![self.clone(); workers.max(1)]);
+        }
+        let all: Vec<Self> = match self.kind {
+            DeviceKind::Cuda => cuda::found().iter().map(|device| device.chosen("a worker's")).collect(),
+            _ => adapters().iter().filter(|gpu| !gpu.is_software).map(|gpu| of_adapter(gpu, "a worker's")).collect(),
+        };
+        let from_here: Vec<Self> = all.into_iter().skip_while(|device| device.handle != self.handle).take(workers).collect();
+        match from_here.len() {
+            found if found == workers => Ok(from_here),
+            found => {
+                Err(Error::new(format!("{workers} workers need a GPU each; from {self} on there are {found}")).help(format!(
+                    "write [runtime] workers = {}, or begin with an earlier GPU: device = \"{}\"",
+                    found.max(1),
+                    self.kind.word()
+                )))
+            }
+        }
+    }
+
     /// Refuses a precision that the device doesn't have.
     ///
     /// # Errors
@@ -320,6 +346,18 @@ mod tests {
         assert!(Device::choose("cuda:x").unwrap_err().to_string().contains("unknown device"));
         assert!(Device::choose("cuda:99").is_err());
         assert!(Device::choose("wgpu:99").unwrap_err().to_string().contains("there is no device wgpu:99 here"));
+    }
+
+    #[test]
+    fn workers_have_a_gpu_each_and_one_cpu_for_all() {
+        assert_eq!(Device::cpu("test").several(3).unwrap().len(), 3);
+        // A GPU that is not among those found.
+        for kind in [DeviceKind::Cuda, DeviceKind::Wgpu] {
+            let gpu = Device { kind, ..Device::cpu("test") };
+            assert_eq!(gpu.several(1).unwrap().len(), 1);
+            let error = gpu.several(2).unwrap_err().to_string();
+            assert!(error.contains("2 workers need a GPU each") && error.contains("write [runtime] workers = 1"), "{error}");
+        }
     }
 
     #[test]

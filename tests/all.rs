@@ -23,3 +23,4 @@ mod tidy;
 mod tokens;
 mod train;
 mod transfer;
+mod workers;

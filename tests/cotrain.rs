@@ -235,8 +235,7 @@ fn a_fixed_teacher_is_heard_by_all_and_three_models_by_each_other() {
 fn micro_batches_do_not_change_what_several_models_learn() {
     let (shards, dir) = (shards(), tempdir().unwrap());
     let (whole, parts) = (dir.path().join("whole"), dir.path().join("parts"));
-    // Dropout off: its masks are drawn a micro-batch at a time.
-    let set = ["model.dropout=0", "distill.positions=all"];
+    let set = ["distill.positions=all"];
     run(&together(&shards, &set), &shards, &whole);
     run(&together(&shards, &[&set[..], &["runtime.micro_batch=3"]].concat()), &shards, &parts);
     for (a, b) in steps(&whole).iter().zip(steps(&parts)) {

@@ -97,7 +97,8 @@ fn the_norm_of_a_sum_is_dropout_a_sum_and_a_norm() {
                 &[gamma_d, beta_d],
                 &spread(n * d, 5),
                 move |[x, r]| {
-                    let mut dropout = Dropout::new(rate, 9);
+                    // Of a part of a batch: where rows don't end with a word of four, kernels leave the masks to the host.
+                    let mut dropout = Dropout::new(rate, 9).of_rows(1..1 + n);
                     norm_of_sum(x, Some(r), gamma.clone(), beta.clone(), 1e-12, &mut dropout, form)
                 },
             )
@@ -129,7 +130,7 @@ fn attention_by_segments_is_attention_with_the_others_ruled_out() {
                 [leaf([n, d], 1, device), leaf([n, d], 2, device), leaf([n, d], 3, device)],
                 &[],
                 &weights,
-                move |inputs| attention(inputs, heads, &segments, &mut Dropout::new(rate, 5), form),
+                move |inputs| attention(inputs, heads, &segments, &mut Dropout::new(rate, 5).of_rows(1..3), form),
             )
         };
         compare(run);
@@ -150,10 +151,10 @@ fn rows_of_a_table_are_looked_up_and_their_gradients_added_up() {
 #[test]
 fn a_gpu_draws_the_hosts_dropout_masks() {
     let Some(gpu) = crate::common::software_gpu() else { return };
-    for count in [1, 7, 1027] {
+    for (count, row) in [(1, 0), (7, 0), (1027, 0), (1027, 3), (1027, 4)] {
         let drawn = |device: &Device| {
             let ones = Tensor::<1>::ones([count], device);
-            let mut dropout = Dropout::new(0.3, 0x0123_4567_89ab_cdef);
+            let mut dropout = Dropout::new(0.3, 0x0123_4567_89ab_cdef).of_rows(row..row + 1);
             // The second site.
             dropout.apply(ones.clone());
             host(dropout.apply(ones))

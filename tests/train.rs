@@ -88,7 +88,7 @@ fn a_student_that_is_its_teacher_has_no_soft_gradient() {
 fn micro_batches_do_not_change_results() {
     let (shards, dir) = (shards(), tempdir().unwrap());
     let (whole, parts) = (dir.path().join("whole"), dir.path().join("parts"));
-    let set = ["preset=dwt-normal", "teacher.from=uniform", "distill.positions=all"];
+    let set = ["preset=dwt-normal", "teacher.from=uniform", "distill.positions=all", "model.dropout=0.1"];
     run(&plan(&shards, &set), &shards, &whole);
     run(&plan(&shards, &[&set[..], &["runtime.micro_batch=3"]].concat()), &shards, &parts);
     for (a, b) in steps(&whole).iter().zip(steps(&parts)) {
@@ -141,7 +141,7 @@ fn seen_ahead(ahead: usize) -> (Vec<usize>, Vec<f64>) {
     };
     let model = BertShape::new(shards.tokenizer().vocab_size(), 32, 1, 2, 32).init(1, 0.02, &device.autodiff());
     let method = standalone(data, plan.distill.clone(), plan.train.steps);
-    let fit_options = FitOptions { train: &plan.train, micro_batch: 8, done: 0 };
+    let fit_options = FitOptions { train: &plan.train, micro_batch: 8, done: 0, worker: None };
     let (mut counts, mut losses) = (Vec::new(), Vec::new());
     fit_ahead(&method, vec![Learner::new(model, &plan.train, 0.1, 1)], &fit_options, ahead, |records, _| {
         counts.push(records.len());
@@ -279,7 +279,7 @@ fn a_step_whose_scaled_gradients_overflow_is_taken_again() {
         let model = BertShape::new(plan.model.vocab_size, 32, 2, 2, 32).init(7, 0.02, &device.handle.clone().autodiff());
         let mut learner = Learner::new(model, &plan.train, 0.1, 7).for_precision(Precision::F16);
         learner.optimizer.set_loss_scale(LossScale::new(factor));
-        let fit = FitOptions { train: &plan.train, micro_batch: 8, done: 0 };
+        let fit = FitOptions { train: &plan.train, micro_batch: 8, done: 0, worker: None };
         let mut found = None;
         let learners = fit_ahead(&method, vec![learner], &fit, 1, |records, _| {
             found = Some((records[0].loss, records[0].grad_norm));

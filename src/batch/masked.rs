@@ -1,5 +1,7 @@
 //! What a step trains on.
 
+use std::ops::Range;
+
 use crate::tokens::Special;
 
 /// A batch of rows with some tokens masked, as flat row-major vectors ready for tensors of `i32` and `f32`.
@@ -47,17 +49,15 @@ impl MaskedBatch {
         }
     }
 
-    /// The batch in micro-batches of `micro_rows` rows, in order; the last has fewer where they don't divide. An 0 is taken for 1.
-    pub fn split(&self, micro_rows: usize) -> impl Iterator<Item = MaskedBatch> {
-        let micro_rows = micro_rows.max(1);
-        (0..self.rows).step_by(micro_rows).map(move |first| self.part(first, micro_rows.min(self.rows - first)))
-    }
-
-    fn part(&self, first: usize, rows: usize) -> MaskedBatch {
-        let (s, m) = (first * self.length..(first + rows) * self.length, first * self.slots..(first + rows) * self.slots);
+    /// Some of the batch's rows, in its order.
+    ///
+    /// # Panics
+    /// When there are no such rows.
+    pub fn part(&self, rows: Range<usize>) -> MaskedBatch {
+        let [s, m] = [self.length, self.slots].map(|width| rows.start * width..rows.end * width);
         let (segments_bs, weights_bm) = (self.segments_bs[s.clone()].to_vec(), self.weights_bm[m.clone()].to_vec());
         MaskedBatch {
-            rows,
+            rows: rows.len(),
             length: self.length,
             slots: self.slots,
             input_ids_bs: self.input_ids_bs[s.clone()].to_vec(),

@@ -10,7 +10,7 @@ use crate::error::Result;
 use crate::kernels::{Compute, Form};
 use crate::methods::{Dwt, MaskedLm, ModelTeacher};
 use crate::model::BertShape;
-use crate::train::{FitOptions, Flow, Learner, fit_ahead};
+use crate::train::{FitOptions, Flow, Learner, Worker, fit_ahead, together};
 
 /// A run's losses beside the CPU's in f32.
 #[derive(Debug, Clone, Serialize)]
@@ -21,6 +21,8 @@ pub struct Agreement {
     pub precision: &'static str,
     /// The device.
     pub device: String,
+    /// Workers that shared each batch, on it and those after it.
+    pub workers: usize,
     /// The CPU's loss of each step.
     pub cpu: Vec<f64>,
     /// The device's.
@@ -32,13 +34,20 @@ pub struct Agreement {
 }
 
 /// Trains a student of 2 layers, 64 wide, with a teacher of 1 layer and with dropout, for `steps` steps: on the CPU in f32, and on
-/// `device` in every form that it has. `note` is told of each as it is done.
+/// `device` in every form that it has, there by so many `workers`. `note` is told of each as it is done.
 ///
 /// # Errors
-/// When the device doesn't have the precision, or a step isn't finite.
-pub fn agree(device: &Device, precision: Precision, steps: u64, mut note: impl FnMut(String)) -> Result<Vec<Agreement>> {
+/// When the device doesn't have the precision, there are fewer devices than workers, or a step isn't finite.
+pub fn agree(
+    device: &Device,
+    workers: usize,
+    precision: Precision,
+    steps: u64,
+    mut note: impl FnMut(String),
+) -> Result<Vec<Agreement>> {
     device.must_have(precision)?;
-    let cpu = curve(&Device::cpu("the other side"), Form::Fused, Precision::F32, steps)?;
+    let devices = device.several(workers)?;
+    let cpu = curve(&[Device::cpu("the other side")], Form::Fused, Precision::F32, steps)?;
     let allowed = match precision {
         // TF32 keeps 11 bits of a factor, 2^-11 = 5e-4 each; without it this is far below.
         Precision::F32 => 5e-3,
@@ -46,13 +55,14 @@ pub fn agree(device: &Device, precision: Precision, steps: u64, mut note: impl F
         Precision::Bf16 | Precision::F16 => 2e-2,
     };
     let mut of_form = |form: &Form| {
-        let losses = curve(device, *form, precision, steps)?;
+        let losses = curve(&devices, *form, precision, steps)?;
         let off: f64 = cpu.iter().zip(&losses).map(|(cpu, found)| (cpu - found).abs() / cpu).fold(0.0, f64::max);
         note(format!("{} in {precision}: off by {off:.1e} at most ({allowed:.0e} allowed)", form.word()));
         Ok(Agreement {
             form: form.word(),
             precision: precision.word(),
             device: device.to_string(),
+            workers,
             cpu: cpu.clone(),
             losses,
             off,
@@ -62,8 +72,13 @@ pub fn agree(device: &Device, precision: Precision, steps: u64, mut note: impl F
     Form::all_on(&device.handle).iter().map(&mut of_form).collect()
 }
 
-/// The losses of a run's steps.
-fn curve(device: &Device, form: Form, precision: Precision, steps: u64) -> Result<Vec<f64>> {
+/// The losses of a run's steps, by a worker on each device.
+fn curve(devices: &[Device], form: Form, precision: Precision, steps: u64) -> Result<Vec<f64>> {
+    let of = |worker: Option<&Worker>| curve_of(worker, worker.map_or(&devices[0], Worker::device), form, precision, steps);
+    together(devices, of, |worker| of(Some(worker)).map(drop))
+}
+
+fn curve_of(worker: Option<&Worker>, device: &Device, form: Form, precision: Precision, steps: u64) -> Result<Vec<f64>> {
     const VOCAB: usize = 997;
     const LENGTH: usize = 64;
     let (shards, plan) = made_up(VOCAB, steps)?;
@@ -82,7 +97,7 @@ fn curve(device: &Device, form: Form, precision: Precision, steps: u64) -> Resul
     let learner = Learner { lr: Schedule::constant(5e-3), ..Learner::new(student, &plan.train, 0.1, 1) };
     let learner = learner.for_precision(precision);
     let mut losses = Vec::new();
-    let options = FitOptions { train: &plan.train, micro_batch: 16, done: 0 };
+    let options = FitOptions { train: &plan.train, micro_batch: 16, done: 0, worker };
     fit_ahead(&method, vec![learner], &options, 5, |records, _| {
         losses.extend(records.iter().map(|record| record.loss));
         Ok(if losses.len() as u64 >= steps { Flow::Stop } else { Flow::Continue })

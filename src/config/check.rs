@@ -244,13 +244,20 @@ fn train(file: &RunFile, plan: &Plan, out: &mut Mistakes) {
 }
 
 fn runtime(plan: &Plan, out: &mut Mistakes) {
-    let RuntimePlan { micro_batch, .. } = plan.runtime;
+    let RuntimePlan { micro_batch, workers, .. } = plan.runtime;
     if micro_batch == 0 && plan.train.batch > 0 {
         out.add("runtime.micro_batch", "is 0", "write 1 or more");
     }
     if micro_batch > plan.train.batch {
         let what = format!("is {micro_batch}, more than train.batch = {}", plan.train.batch);
         out.add("runtime.micro_batch", what, format!("write {} or less", plan.train.batch));
+    }
+    if workers == 0 {
+        out.add("runtime.workers", "is 0", "write 1 or more");
+    }
+    if workers > plan.train.batch && plan.train.batch > 0 {
+        let what = format!("is {workers}, but train.batch = {}, and each takes a row at least", plan.train.batch);
+        out.add("runtime.workers", what, format!("write {} or less, or a larger train.batch", plan.train.batch));
     }
 }
 
@@ -325,7 +332,7 @@ fn memory(plan: &Plan, known: Option<u64>, out: &mut Mistakes) {
         || "not even one row fits: make the model or data.length smaller, or use another device".into(),
         |rows| format!("write micro_batch = {rows} or less; the result stays the same"),
     );
-    out.add("runtime.micro_batch", format!("{} {what}", plan.runtime.micro_batch), fix);
+    out.add("runtime.micro_batch", format!("{} {what}", plan.rows_at_once()), fix);
 }
 
 /// A number from `from` to 1, 1 excluded.

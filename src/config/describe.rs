@@ -197,10 +197,11 @@ impl Plan {
     }
 
     fn runtime_text(&self) -> String {
-        let RuntimePlan { device, precision, kernels, micro_batch, threads } = &self.runtime;
+        let RuntimePlan { device, precision, kernels, workers, threads, .. } = &self.runtime;
         let threads = if *threads == 0 { "all threads".into() } else { format!("{threads} threads") };
         let kernels = if *kernels == Kernels::Auto { String::new() } else { format!("{kernels} kernels, ") };
-        format!("device {device}, {precision}, {kernels}{micro_batch} rows at once, {threads}")
+        let workers = if *workers == 1 { String::new() } else { format!("{workers} workers, each ") };
+        format!("device {device}, {precision}, {kernels}{workers}{} rows at once, {threads}", self.rows_at_once())
     }
 
     fn memory_text(&self) -> String {
@@ -210,7 +211,8 @@ impl Plan {
         parts.extend((memory.teacher > 0).then_some(("teacher", memory.teacher)));
         parts.extend([("activations", memory.activations), ("logits", memory.logits), ("in passing", memory.passing)]);
         let parts: Vec<_> = parts.into_iter().map(|(name, bytes)| format!("{name} {}", bytes_text(bytes))).collect();
-        format!("about {}: {}", bytes_text(memory.total()), parts.join(", "))
+        let of = if self.runtime.workers == 1 { "" } else { " a worker" };
+        format!("about {}{of}: {}", bytes_text(memory.total()), parts.join(", "))
     }
 
     fn work_text(&self, speed: Option<Speed>) -> String {

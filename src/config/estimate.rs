@@ -19,7 +19,7 @@ use super::plan::{ModelPlan, Plan, Positions, Precision, TeacherModel};
 /// after its first, also `6 h V d` to multiply out and differentiate its own logits again.
 ///
 /// **Memory** is an estimate too. A student parameter takes 20 bytes (weight, gradient, two moments, and a new weight or a clipped
-/// gradient beside the old), a teacher's 4. Each position of a micro-batch keeps `8 d + 2 i` values a layer, and for each head the
+/// gradient beside the old), of several workers 4 more (gradients in one piece), a teacher's 4. All is of one worker. Each position of a micro-batch keeps `8 d + 2 i` values a layer, and for each head the
 /// shares of the positions it sees: those of its sentence on a CPU, twice the whole row's through CUDA; through WebGPU, where burn's
 /// own operations run, `12 d + 3 i + 3 heads s`. In passing there are two values of the feed-forward layer for each position, and
 /// the program itself, 60 MB. Logits are made a chunk at a time; through WebGPU there are six rows for each head row.
@@ -147,27 +147,28 @@ impl Plan {
 
     /// Rows at once that so many bytes hold.
     pub(super) fn rows_in(&self, bytes: u64) -> u64 {
-        let (memory, rows) = (self.estimate().memory, self.runtime.micro_batch.max(1) as u64);
+        let (memory, rows) = (self.estimate().memory, self.rows_at_once() as u64);
         let in_passing = memory.passing - PROGRAM_BYTES;
         let a_row = (memory.activations.saturating_add(memory.logits).saturating_add(in_passing) / rows).max(1);
         let fixed = memory.student.saturating_add(memory.teacher).saturating_add(PROGRAM_BYTES);
         bytes.saturating_sub(fixed) / a_row
     }
 
-    /// Rows at once where the run file leaves it open: the whole batch, or as many as fit nine tenths of the memory, in equal parts.
+    /// Rows at once where the run file leaves it open: the whole batch, or a worker's share of it, or as many as fit nine tenths of the memory, in equal parts.
     pub(super) fn rows_that_fit(&self, memory_bytes: Option<u64>) -> usize {
-        let batch = self.train.batch;
+        let share = self.train.batch.div_ceil(self.runtime.workers.max(1));
         let room = memory_bytes.map_or(u64::MAX, |bytes| bytes / 10 * 9);
         match self.rows_in(room) {
-            0 => batch, // what is wrong is told with the other mistakes
-            rows if rows >= batch as u64 => batch,
-            rows => batch.div_ceil(batch.div_ceil(rows as usize)),
+            0 => share, // what is wrong is told with the other mistakes
+            rows if rows >= share as u64 => share,
+            rows => share.div_ceil(share.div_ceil(rows as usize)),
         }
     }
 
     fn memory(&self, learners: &[LearnerPlan], teacher: u64) -> Memory {
         let value = if self.runtime.precision == Precision::F32 { 4.0 } else { 2.0 };
-        let (rows, length) = (self.runtime.micro_batch as f64, self.data.length as f64);
+        let (rows, length) = (self.rows_at_once() as f64, self.data.length as f64);
+        let a_parameter = if self.runtime.workers > 1 { 24.0 } else { 20.0 };
         let slots = rows * if self.distill.positions == Positions::All { length } else { self.data.slots as f64 };
         let sentence = (self.data.tokens as f64 / self.data.sentences.max(1) as f64 + 2.0).min(length);
         let word = self.runtime.device.split(':').next().unwrap_or_default();
@@ -184,7 +185,7 @@ impl Plan {
             };
             let logit_rows = if self.teacher.is_some() || !learner.from.is_empty() { 6.0 } else { 3.0 };
             let add = |sum: &mut u64, bytes: f64| *sum = sum.saturating_add(bytes as u64);
-            add(&mut memory.student, parameters(&learner.shape).total as f64 * 20.0);
+            add(&mut memory.student, parameters(&learner.shape).total as f64 * a_parameter);
             add(&mut memory.activations, rows * length * layers as f64 * kept);
             add(&mut memory.logits, (slots * vocab_size as f64 * 4.0).min(chunk) * logit_rows);
             memory.passing = memory.passing.max(PROGRAM_BYTES.saturating_add((rows * length * 2.0 * i * 4.0) as u64));

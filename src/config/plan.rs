@@ -193,16 +193,32 @@ pub struct RuntimePlan {
     /// In which form operations run that have several.
     #[serde(default, skip_serializing_if = "Kernels::is_auto")]
     pub kernels: Kernels,
-    /// Rows at once on one device; a batch is split into these.
+    /// Rows at once on one device; a batch, or a worker's share of it, is split into these.
     pub micro_batch: usize,
-    /// CPU threads; 0 takes all.
+    /// Copies of the models that share each batch, a GPU each.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub workers: usize,
+    /// CPU threads, of all workers together; 0 takes all.
     pub threads: usize,
+}
+
+fn one() -> usize {
+    1
+}
+
+fn is_one(workers: &usize) -> bool {
+    *workers == 1
 }
 
 impl Plan {
     /// Passes over the training split.
     pub fn epochs(&self) -> f64 {
         self.train.steps as f64 * self.train.batch as f64 / self.data.rows_per_epoch.max(1) as f64
+    }
+
+    /// Rows at once on a device: no more than the largest share of a batch.
+    pub fn rows_at_once(&self) -> usize {
+        self.runtime.micro_batch.min(self.train.batch.div_ceil(self.runtime.workers.max(1))).max(1)
     }
 
     /// Writes `plan.toml`, whole or not at all.
@@ -241,8 +257,14 @@ impl Plan {
     /// Left out are `[runtime]`, checkpoints, and paths: teacher and shards count by their content.
     pub fn hash(&self) -> String {
         let mut plan = self.clone();
-        plan.runtime =
-            RuntimePlan { device: String::new(), precision: Precision::F32, kernels: Kernels::Auto, micro_batch: 0, threads: 0 };
+        plan.runtime = RuntimePlan {
+            device: String::new(),
+            precision: Precision::F32,
+            kernels: Kernels::Auto,
+            micro_batch: 0,
+            workers: 1,
+            threads: 0,
+        };
         (plan.train.checkpoint_every, plan.train.keep_checkpoints) = (0, 0);
         plan.data.shards.clear();
         if let Some(TeacherPlan { from, model: Some(_) }) = &mut plan.teacher {

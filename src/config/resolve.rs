@@ -53,6 +53,7 @@ fn draft(file: &RunFile, facts: &Facts) -> Plan {
             precision: file.word("runtime.precision", Precision::from_word, Precision::F32),
             kernels: file.word("runtime.kernels", Kernels::from_word, Kernels::Auto),
             micro_batch: file.try_whole("runtime.micro_batch").map_or(train.batch, |rows| rows as usize),
+            workers: file.whole("runtime.workers") as usize,
             threads: file.whole("runtime.threads") as usize,
         },
         data,

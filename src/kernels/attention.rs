@@ -72,16 +72,16 @@ pub fn attention(
 ) -> Tensor<2> {
     let compute = compute.into();
     let [n, d] = query_nd.dims();
+    let (s, width, scores) = (segments.length, d / heads, n * heads * segments.length);
     if compute.is_fused_on_cpu(&query_nd.device()) {
-        let mask = dropout.mask();
+        let mask = dropout.mask(scores);
         return spent::on(Part::Attention, || fused([query_nd, key_nd, value_nd], heads, segments, mask));
     }
-    let (s, width) = (segments.length, d / heads);
     let split = |x_nd: Tensor<2>| compute.factor(x_nd).reshape([n / s, s, heads, width]).swap_dims(1, 2);
     let (query, key, value) = (split(query_nd), split(key_nd), split(value_nd));
-    if compute.is_fused_on_gpu(&query.device(), Some(dropout)) {
+    if compute.is_fused_on_gpu(&query.device(), Some((dropout, scores))) {
         let (scores_bhss, scale) = (matmul(query, key.swap_dims(2, 3), compute.form), 1.0 / (width as f64).sqrt());
-        let shares_bhss = cube::shares(scores_bhss, &segments.on(&value.device().inner()), scale, dropout.mask());
+        let shares_bhss = cube::shares(scores_bhss, &segments.on(&value.device().inner()), scale, dropout.mask(scores));
         return matmul(shares_bhss, value, compute.form).swap_dims(1, 2).reshape([n, d]);
     }
     let bias_b1ss = segments.bias_b1ss(&query.device().inner());

@@ -1,23 +1,35 @@
 //! Dropout whose masks are a function of a key, not of a device's generator: the same on every device, and a resumed
 //! run needs no random state.
 
+use std::ops::Range;
+
 use burn::tensor::{Device, Tensor, TensorData};
 
 use super::cube;
 use crate::device::is_cpu;
 
 /// Draws the dropout masks of one forward pass. Each use is a new site; the mask of site `i` depends on `(key, i)` only.
+///
+/// A forward pass over some rows of a batch, [`of_rows`](Dropout::of_rows), draws those rows of the whole batch's masks, as long as
+/// rows come in the batch's order: however a batch is cut, it is the same batch.
 #[derive(Debug, Clone)]
 pub struct Dropout {
     rate: f64,
     key: u64,
     site: u64,
+    rows: Range<usize>,
 }
 
 impl Dropout {
     /// Drops each element with probability `rate` in `[0, 1)`.
     pub fn new(rate: f64, key: u64) -> Self {
-        Self { rate, key, site: 0 }
+        Self { rate, key, site: 0, rows: 0..1 }
+    }
+
+    /// For a forward pass over these rows of a batch; every tensor that is dropped from has the same number of elements a row.
+    #[must_use]
+    pub fn of_rows(self, rows: Range<usize>) -> Self {
+        Self { rows, ..self }
     }
 
     /// No dropout: evaluation, and every teacher.
@@ -25,9 +37,15 @@ impl Dropout {
         Self::new(0.0, 0)
     }
 
-    /// Whether nothing is dropped.
-    pub(super) fn is_off(&self) -> bool {
-        self.rate == 0.0
+    /// Whether kernels that draw words of four elements, from the first on, can draw the masks of so many elements; always so where
+    /// nothing is dropped.
+    pub(super) fn is_whole_words(&self, elements: usize, can_draw: impl FnOnce() -> bool) -> bool {
+        self.rate == 0.0 || self.first(elements).is_multiple_of(4) && can_draw()
+    }
+
+    /// Where in the whole batch's mask that of so many elements begins.
+    fn first(&self, elements: usize) -> usize {
+        self.rows.start * (elements / self.rows.len().max(1))
     }
 
     /// A mask of its own rate, for values that share it (a row's steps, say); none while dropout is off.
@@ -36,34 +54,38 @@ impl Dropout {
             return None;
         }
         let mut factors = vec![0.0; shape.iter().product()];
-        self.next_mask(rate).factors(0, &mut factors);
+        self.next_mask(rate, factors.len()).factors(0, &mut factors);
         Some(Tensor::from_data(TensorData::new(factors, shape), device))
     }
 
     /// Zeroes a random share of `x` and scales the rest up, so that the expectation stays (inverted dropout).
     pub fn apply<const D: usize>(&mut self, x: Tensor<D>) -> Tensor<D> {
-        let Some(mask) = self.mask() else { return x };
         let (shape, device) = (x.dims(), x.device().inner());
+        let elements = shape.iter().product();
+        let Some(mask) = self.mask(elements) else { return x };
         if !is_cpu(&device)
+            && mask.skip == 0
             && let Some(factors) = cube::factors(mask, shape, &device)
         {
             return x * factors;
         }
-        let mut factors = vec![0.0; shape.iter().product()];
+        let mut factors = vec![0.0; elements];
         mask.factors(0, &mut factors);
         x * Tensor::<D>::from_data(TensorData::new(factors, shape), &device)
     }
 
-    /// The mask of the next site; `None` when nothing is dropped.
-    pub(super) fn mask(&mut self) -> Option<Mask> {
-        (self.rate > 0.0).then(|| self.next_mask(self.rate))
+    /// The mask of the next site, for so many elements; `None` when nothing is dropped.
+    pub(super) fn mask(&mut self, elements: usize) -> Option<Mask> {
+        (self.rate > 0.0).then(|| self.next_mask(self.rate, elements))
     }
 
-    fn next_mask(&mut self, rate: f64) -> Mask {
-        let key = mix(self.key ^ mix(self.site));
+    fn next_mask(&mut self, rate: f64, elements: usize) -> Mask {
+        let (key, first) = (mix(self.key ^ mix(self.site)), self.first(elements));
         self.site += 1;
         let dropped_below = (rate * 65536.0).round() as u16;
-        Mask { key, dropped_below, kept: (1.0 / (1.0 - f64::from(dropped_below) / 65536.0)) as f32 }
+        let kept = (1.0 / (1.0 - f64::from(dropped_below) / 65536.0)) as f32;
+        // The words before the first one are another key.
+        Mask { key: key.wrapping_add((first as u64 / 4).wrapping_mul(GOLDEN)), skip: first % 4, dropped_below, kept }
     }
 }
 
@@ -71,6 +93,8 @@ impl Dropout {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Mask {
     key: u64,
+    /// Elements of the first word that are not of this mask; 0 where a kernel draws it.
+    skip: usize,
     dropped_below: u16,
     kept: f32,
 }
@@ -79,11 +103,13 @@ impl Mask {
     /// The key, the draws of 16 bits below which an element is dropped, and what the others are multiplied by.
     #[cfg_attr(not(feature = "gpu"), allow(dead_code, reason = "GPUs alone need them"))]
     pub(super) fn parts(self) -> (u64, u16, f32) {
+        debug_assert_eq!(self.skip, 0, "kernels draw whole words");
         (self.key, self.dropped_below, self.kept)
     }
 
     /// The factors of elements `from..from + out.len()`.
     pub fn factors(&self, from: usize, out: &mut [f32]) {
+        let from = self.skip + from;
         let factor = |word: u64, lane: usize| {
             let draw = (mix(self.key.wrapping_add(word.wrapping_mul(GOLDEN))) >> (16 * lane)) as u16;
             if draw < self.dropped_below { 0.0 } else { self.kept }
@@ -120,7 +146,7 @@ mod tests {
     fn a_mask_keeps_the_expectation_and_depends_on_the_key_alone() {
         let mask = |key: u64, from: usize, count: usize| {
             let mut out = vec![0.0; count];
-            Dropout::new(0.1, key).mask().unwrap().factors(from, &mut out);
+            Dropout::new(0.1, key).mask(from + count).unwrap().factors(from, &mut out);
             out
         };
         let drawn = mask(7, 0, 100_001);
@@ -131,6 +157,27 @@ mod tests {
         }
         let mean = drawn.iter().map(|&x| f64::from(x)).sum::<f64>() / drawn.len() as f64;
         assert!((mean - 1.0).abs() < 5e-3, "mean of the mask is {mean}");
+    }
+
+    #[test]
+    fn a_parts_mask_is_its_rows_of_the_whole_batchs() {
+        // Rows of 5 and of 8 elements: of the first only each fourth begins with a word.
+        for row in [5, 8] {
+            let of = |rows: Range<usize>| {
+                let mut dropout = Dropout::new(0.3, 11).of_rows(rows.clone());
+                let masks = [0, 1].map(|_| dropout.apply(Tensor::<2>::ones([rows.len(), row], &Device::flex())));
+                Tensor::cat(masks.to_vec(), 1).into_data()
+            };
+            let whole: Vec<f32> = of(0..7).try_to_vec().unwrap();
+            for rows in [0..7, 0..3, 3..4, 4..7, 5..7] {
+                let part: Vec<f32> = of(rows.clone()).try_to_vec().unwrap();
+                assert_eq!(part, whole[rows.start * 2 * row..rows.end * 2 * row], "{rows:?} of {row}");
+            }
+            let mut dropout = Dropout::new(0.3, 11).of_rows(3..6);
+            assert_eq!(dropout.is_whole_words(3 * row, || true), row == 8);
+            assert!(!dropout.is_whole_words(3 * row, || false) && Dropout::off().is_whole_words(3 * row, || false));
+            assert_eq!(dropout.mask(3 * row).unwrap().skip, if row == 8 { 0 } else { 3 });
+        }
     }
 
     #[test]

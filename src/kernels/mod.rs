@@ -175,9 +175,10 @@ impl Compute {
         }
     }
 
-    /// Whether a GPU's own kernels run: those that draw dropout themselves, or draw none.
-    fn is_fused_on_gpu(self, device: &Device, dropout: Option<&Dropout>) -> bool {
-        self.form != Form::Composed && !is_cpu(device) && (dropout.is_none_or(Dropout::is_off) || cube::can_draw(device))
+    /// Whether a GPU's own kernels run: those that draw dropout of so many elements themselves, or draw none.
+    fn is_fused_on_gpu(self, device: &Device, dropout: Option<(&Dropout, usize)>) -> bool {
+        let draws = |(dropout, elements): (&Dropout, usize)| dropout.is_whole_words(elements, || cube::can_draw(device));
+        self.form != Form::Composed && !is_cpu(device) && dropout.is_none_or(draws)
     }
 
     /// Whether the CPU's own kernels run: they know f32 alone.

@@ -22,13 +22,13 @@ pub fn norm_of_sum(
     dropout: &mut Dropout,
     compute: impl Into<Compute>,
 ) -> Tensor<2> {
-    let compute = compute.into();
-    if compute.is_fused_on_gpu(&x_nd.device(), Some(dropout)) {
-        let mask = residual_nd.as_ref().and_then(|_| dropout.mask());
+    let (compute, elements) = (compute.into(), x_nd.dims().iter().product());
+    if compute.is_fused_on_gpu(&x_nd.device(), Some((dropout, elements))) {
+        let mask = residual_nd.as_ref().and_then(|_| dropout.mask(elements));
         return cube::norm(x_nd, residual_nd, gamma_d, beta_d, epsilon, mask);
     }
     if compute.is_fused_on_cpu(&x_nd.device()) {
-        let mask = residual_nd.as_ref().and_then(|_| dropout.mask());
+        let mask = residual_nd.as_ref().and_then(|_| dropout.mask(elements));
         return spent::on(Part::Norm, || fused(&x_nd, residual_nd.as_ref(), &gamma_d, &beta_d, epsilon as f32, mask));
     }
     let x_nd = in_f32(x_nd);

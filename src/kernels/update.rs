@@ -92,9 +92,9 @@ pub(crate) fn adam<const D: usize>(
     (out, [first, second])
 }
 
-/// The values, to be changed.
+/// The values, to be changed: of a view, those that it shows and no others.
 fn storage(x: &mut HostTensor) -> &mut [f32] {
-    if !x.is_contiguous() {
+    if x.as_slice::<f32>().is_none_or(|own| size_of_val(own) != x.bytes().len()) {
         *x = x.to_contiguous();
     }
     x.storage_mut::<f32>()
@@ -116,4 +116,27 @@ pub(crate) fn sum_of_squares<const D: usize>(x: &Tensor<D>) -> f64 {
     };
     let sums: Vec<f64> = spent::on(Part::Optimizer, || slice(&host(x)).par_chunks(PART).map(part).collect());
     sums.iter().sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::Device;
+
+    use super::*;
+
+    #[test]
+    fn a_gradient_that_is_a_view_moves_what_its_copy_does() {
+        let step =
+            AdamStep { lr: 0.1, beta1: 0.9, beta2: 0.98, epsilon: 1e-6, coupled_decay: 0.0, decoupled_decay: 0.0, time: 1 };
+        let device = Device::flex();
+        let all = Tensor::<1>::from_floats([9.0, 9.0, 1.0, -2.0, 3.0, -4.0, 5.0, -6.0, 9.0], &device);
+        let zeros = || Tensor::<2>::zeros([2, 3], &device);
+        let moved = |gradient: Tensor<2>| {
+            let (value, [first, _]) = adam(&zeros(), gradient, [zeros(), zeros()], &step);
+            [value, first].map(|x| x.into_data().try_to_vec::<f32>().unwrap())
+        };
+        let view = all.clone().narrow(0, 2, 6).reshape([2, 3]);
+        assert_eq!(moved(view), moved(Tensor::from_floats([[1.0, -2.0, 3.0], [-4.0, 5.0, -6.0]], &device)));
+        assert_eq!(all.into_data().try_to_vec::<f32>().unwrap()[2], 1.0, "what it is a view of stays");
+    }
 }

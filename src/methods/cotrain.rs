@@ -2,6 +2,7 @@
 //! fixed teacher that all of them learn from too.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use super::masked_lm::{MaskedLm, Objective};
 use super::teacher::Teacher;
@@ -64,8 +65,8 @@ impl Method for Cotrain {
         self.data.batches(from, to)
     }
 
-    fn split(&self, batch: &MaskedBatch, rows: usize) -> Vec<MaskedBatch> {
-        batch.split(rows).collect()
+    fn part(&self, batch: &MaskedBatch, rows: Range<usize>) -> MaskedBatch {
+        batch.part(rows)
     }
 
     fn size(&self, batch: &MaskedBatch) -> BatchSize {

@@ -1,5 +1,7 @@
 //! Distillation from a weak teacher (Lee et al. 2023), and, without a teacher, masked language modelling alone.
 
+use std::ops::Range;
+
 use super::masked_lm::{MaskedLm, Objective};
 use super::teacher::Teacher;
 use super::{BatchSize, HeldOut, Method, ModelLoss, Pending, Settings, SoftSettings, TEACHER};
@@ -47,8 +49,8 @@ impl Method for Dwt {
         self.data.batches(from, to)
     }
 
-    fn split(&self, batch: &MaskedBatch, rows: usize) -> Vec<MaskedBatch> {
-        batch.split(rows).collect()
+    fn part(&self, batch: &MaskedBatch, rows: Range<usize>) -> MaskedBatch {
+        batch.part(rows)
     }
 
     fn size(&self, batch: &MaskedBatch) -> BatchSize {

@@ -77,7 +77,7 @@ pub async fn evaluate_together(
             break;
         }
         let host = held_out.at(step);
-        let Some(host) = host.split(rows_left.min(host.rows)).next() else { break };
+        let host = host.part(0..rows_left.min(host.rows));
         rows_left -= host.rows;
         if host.masked == 0 {
             continue;

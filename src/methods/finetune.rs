@@ -1,6 +1,8 @@
 //! Fine-tuning a pre-trained model on a labelled task, as Hugging Face's `run_glue` does it: AdamW, linear decay,
 //! dynamic padding. The loop is [`crate::train::fit`], the same as for pre-training.
 
+use std::ops::Range;
+
 use burn::module::Module;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 
@@ -138,12 +140,12 @@ impl Method for Finetune<'_> {
         Box::new((from..to).map(|step| self.at(step)))
     }
 
-    fn split(&self, batch: &EncodedBatch, rows: usize) -> Vec<EncodedBatch> {
-        batch.chunks(rows).map(<[Encoded]>::to_vec).collect()
+    fn part(&self, batch: &EncodedBatch, rows: Range<usize>) -> EncodedBatch {
+        batch[rows].to_vec()
     }
 
     fn size(&self, batch: &EncodedBatch) -> BatchSize {
-        BatchSize { targets: batch.len(), tokens: batch.iter().map(|row| row.ids.len()).sum() }
+        BatchSize { rows: batch.len(), targets: batch.len(), tokens: batch.iter().map(|row| row.ids.len()).sum() }
     }
 
     fn settings(&self, _step: u64) -> Vec<Settings> {
@@ -167,7 +169,7 @@ impl Method for Finetune<'_> {
 
     fn held_out(&self, models: &[&BertClassifier]) -> Result<HeldOut> {
         let rows = self.task.dev.iter().map(Vec::len).sum();
-        let whole = BatchSize { targets: rows, tokens: 0 };
+        let whole = BatchSize { rows, targets: rows, tokens: 0 };
         let loss = |model: &&BertClassifier| {
             let model = model.valid();
             let parts = self.task.dev.iter().flat_map(|split| split.chunks(self.batch));

@@ -33,7 +33,7 @@ impl MaskedLm {
     }
 
     pub(super) fn size(batch: &MaskedBatch) -> BatchSize {
-        BatchSize { targets: batch.masked, tokens: batch.tokens }
+        BatchSize { rows: batch.rows, targets: batch.masked, tokens: batch.tokens }
     }
 
     /// Scores all models on the same rows, in f32 and the form of `compute`.

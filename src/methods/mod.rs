@@ -12,6 +12,7 @@ mod teacher;
 mod transfer;
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::pin::Pin;
 
 use burn::module::Module;
@@ -41,8 +42,8 @@ pub trait Method {
     /// The batches of steps `from..to`, prepared ahead; each is a function of its step alone.
     fn batches(&self, from: u64, to: u64) -> Box<dyn Iterator<Item = Self::Batch> + '_>;
 
-    /// A batch in parts of at most `rows` rows; what they count adds up.
-    fn split(&self, batch: &Self::Batch, rows: usize) -> Vec<Self::Batch>;
+    /// Some of a batch's rows, in its order; what parts count adds up.
+    fn part(&self, batch: &Self::Batch, rows: Range<usize>) -> Self::Batch;
 
     /// What a batch counts.
     fn size(&self, batch: &Self::Batch) -> BatchSize;
@@ -80,6 +81,8 @@ pub type Pending<'a, T> = Pin<Box<dyn Future<Output = T> + 'a>>;
 /// What a batch counts; sums over its parts.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct BatchSize {
+    /// Rows, or examples.
+    pub rows: usize,
     /// What the hard loss is a mean over: masked tokens, or labelled examples.
     pub targets: usize,
     /// Real tokens, padding not counted.

@@ -2,6 +2,8 @@
 //! is one phase of a schedule: which of equation 8's losses it takes, on which rows; which layers move is the student's matter
 //! ([`Student::with_unfrozen`]). The loop is [`crate::train::fit`], the same as for pre-training.
 
+use std::ops::Range;
+
 use burn::module::Module;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 
@@ -218,13 +220,13 @@ impl<'a> Method for Transfer<'a> {
         Box::new((from..to).map(|step| self.at(step)))
     }
 
-    fn split(&self, batch: &TransferBatch<'a>, rows: usize) -> Vec<TransferBatch<'a>> {
-        let part = |rows: &[RowOf<'a>]| TransferBatch { rows: rows.to_vec(), ..*batch };
-        batch.rows.chunks(rows).map(part).collect()
+    fn part(&self, batch: &TransferBatch<'a>, rows: Range<usize>) -> TransferBatch<'a> {
+        TransferBatch { rows: batch.rows[rows].to_vec(), ..*batch }
     }
 
     fn size(&self, batch: &TransferBatch<'a>) -> BatchSize {
-        BatchSize { targets: batch.rows.len(), tokens: batch.rows.iter().map(|row| row.text().ids.len()).sum() }
+        let rows = batch.rows.len();
+        BatchSize { rows, targets: rows, tokens: batch.rows.iter().map(|row| row.text().ids.len()).sum() }
     }
 
     fn settings(&self, _step: u64) -> Vec<Settings> {

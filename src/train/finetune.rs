@@ -145,7 +145,7 @@ impl<'a> Finetuning<'a> {
         let (weights, shape) = (&self.pretrained.weights, &self.pretrained.shape);
         let model = BertClassifier::start_from(weights, shape, self.task.kind.outputs(), seed, &tracked)?;
         let learner = Learner::new(model, &train, options.dropout, seed);
-        let fit_options = FitOptions { train: &train, micro_batch: options.batch, done: 0 };
+        let fit_options = FitOptions { train: &train, micro_batch: options.batch, done: 0, worker: None };
         let mut progress = self.console.run(&format!("{} #{seed}", self.task.name), steps, 0);
         let mut best = Best::default();
         let trained = fit(&method, vec![learner], &fit_options, |record, learners| {

@@ -15,7 +15,7 @@ use crate::log::{StepRecord, parse_steps};
 use crate::model::{BertForMaskedLm, ModelFolder, Weights};
 use crate::tokens::Shards;
 
-/// A run in memory, step by step. Its [files](MemoryRun::files) are those of a run's folder: `upstill train --resume` goes on
+/// A run in memory, step by step, by one worker whatever the plan says. Its [files](MemoryRun::files) are those of a run's folder: `upstill train --resume` goes on
 /// with them, and [`MemoryRun::open`] with that command's.
 pub struct MemoryRun {
     plan: Plan,
@@ -97,7 +97,7 @@ impl MemoryRun {
         };
         let started = Instant::now();
         let train = &self.plan.train;
-        let options = FitOptions { train, micro_batch: self.plan.runtime.micro_batch.min(train.batch).max(1), done: self.done };
+        let options = FitOptions { train, micro_batch: self.plan.rows_at_once(), done: self.done, worker: None };
         let read = self.steps.take(self.method.as_ref(), &mut self.learners, &options, self.done, &batch).await?;
         self.done += 1;
         self.records.extend(read);

@@ -147,7 +147,7 @@ fn masked_lm(plan: &Plan, shards: &Shards, device: &Device) -> Result<MaskedLm> 
     let options =
         BatchOptions { layout: plan.data.rows, length: plan.data.length, batch: plan.train.batch, seed: plan.seed, masking };
     // Held-out rows come in small batches that fit wherever training fits; how they are batched changes nothing.
-    let held_out = BatchOptions { batch: plan.runtime.micro_batch.min(plan.train.batch).max(1), ..options };
+    let held_out = BatchOptions { batch: plan.rows_at_once(), ..options };
     Ok(MaskedLm {
         train: Batches::new(shards, Split::Train, options)?,
         held_out: Batches::new(shards, Split::HeldOut, held_out)?,

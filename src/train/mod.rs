@@ -8,12 +8,14 @@ mod interrupt;
 mod learners;
 mod memory;
 mod numbers;
+mod reduce;
 mod run;
 mod scaled;
 mod seeds;
 mod step;
 pub mod transfer;
 mod trial;
+mod workers;
 mod written;
 
 pub use card::{model_card, run_of};
@@ -26,6 +28,7 @@ pub use run::{RunOptions, train_run};
 pub use seeds::{SeedScores, Settings as FinetuneSettings, checkpoint_scores_folder, read_checkpoint_scores};
 pub use step::Steps;
 pub use trial::trial_speed;
+pub use workers::{Worker, together};
 
 use crate::config::{MODEL, Precision, Schedule, TrainPlan};
 use crate::device::wait;
@@ -74,7 +77,7 @@ impl<M> Learner<M> {
 }
 
 /// What the loop needs beside the method and the learners.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Copy)]
 pub struct FitOptions<'a> {
     /// Steps, and when to evaluate.
     pub train: &'a TrainPlan,
@@ -82,6 +85,8 @@ pub struct FitOptions<'a> {
     pub micro_batch: usize,
     /// Steps already done: the next step is number `done`, counted from 0.
     pub done: u64,
+    /// Who this is, where several workers share each batch ([`together`]).
+    pub worker: Option<&'a Worker>,
 }
 
 /// Whether to go on after a step.

@@ -34,8 +34,32 @@ impl Parts {
         totals.reduce(|a, b| a + b).expect("a batch has at least one part")
     }
 
+    /// One part in place of all: their sums.
+    pub fn merged(self) -> Self {
+        let both = |a: Option<Tensor<1>>, b: Option<Tensor<1>>| match (a, b) {
+            (Some(a), Some(b)) => Some(a + b),
+            (a, b) => a.or(b),
+        };
+        let sum = |a: ModelLoss, b: ModelLoss| ModelLoss {
+            total: a.total + b.total,
+            hard: a.hard + b.hard,
+            soft: a.soft.into_iter().zip(b.soft).map(|(a, b)| both(a, b)).collect(),
+        };
+        Self(self.0.into_iter().reduce(sum).into_iter().collect())
+    }
+
+    /// The same losses with other numbers, in the order of [`flat`](Self::flat).
+    pub fn with(self, mut next: impl FnMut() -> Tensor<1>) -> Self {
+        let mut part = |part: ModelLoss| ModelLoss {
+            total: next(),
+            hard: next(),
+            soft: part.soft.into_iter().map(|soft| soft.map(|_| next())).collect(),
+        };
+        Self(self.0.into_iter().map(&mut part).collect())
+    }
+
     /// All numbers of all parts.
-    fn flat(&self) -> impl Iterator<Item = Tensor<1>> {
+    pub fn flat(&self) -> impl Iterator<Item = Tensor<1>> {
         self.0
             .iter()
             .flat_map(|part| [part.total.clone(), part.hard.clone()].into_iter().chain(part.soft.iter().flatten().cloned()))

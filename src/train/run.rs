@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use super::learners::{model_folder, optimizer_file, restored, set_out};
 use super::memory::with_fewer_rows;
+use super::workers::{Worker, together};
 use super::written::{RunInfo, scored, to_json};
 use super::{FitOptions, Flow, Learner, fit_ahead, interrupted};
 use crate::checkpoint::{Checkpoints, LastWhole, State};
@@ -35,15 +36,19 @@ pub struct RunOptions<'a> {
 /// Steps that a GPU is given before the host waits for their losses.
 const AHEAD: usize = 16;
 
-/// Trains a plan in its directory, or goes on with it.
+/// Trains a plan in its directory, or goes on with it. Several workers (`[runtime] workers`) share each batch on devices of this kind,
+/// from this one on, and the CPU's threads evenly.
 ///
 /// # Errors
 /// When the directory holds another run (it is left as it is), or this one already and `resume` is off; when a step isn't
 /// finite; when a file can't be written. After Ctrl-C: an [interrupted](Error::is_interrupted) error, with all saved.
 pub fn train_run(plan: &Plan, shards: &Shards, options: &RunOptions) -> Result<Summary> {
+    let workers = plan.runtime.workers.max(1);
     match plan.runtime.threads {
-        0 => train_here(plan, shards, options),
+        0 if workers == 1 => train_here(plan, shards, options),
         threads => {
+            let all = if threads == 0 { rayon::current_num_threads() } else { threads };
+            let threads = (all / workers).max(1);
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
             let pool = pool.map_err(|error| Error::new(format!("could not start {threads} threads: {error}")))?;
             pool.install(|| train_here(plan, shards, options))
@@ -57,44 +62,48 @@ fn train_here(plan: &Plan, shards: &Shards, options: &RunOptions) -> Result<Summ
     // What the device lacks is told before the folder is taken.
     options.device.must_have(plan.runtime.precision)?;
     Form::of_run(&options.device.handle, plan.runtime.kernels)?;
+    let devices = options.device.several(plan.runtime.workers)?;
     claim(dir, plan, options.resume)?;
     let _lock = lock(dir)?;
     if let Some(summary) = finished(dir)? {
         options.console.note(&format!("{} is finished already ({} steps)", dir.display(), summary.steps));
         return Ok(summary);
     }
-    let rows = plan.runtime.micro_batch.min(plan.train.batch).max(1);
     let mut resumes = options.resume;
     with_fewer_rows(
-        rows,
+        plan.rows_at_once(),
         |note| options.console.note(note),
         |rows| {
             let mut plan = plan.clone();
             plan.runtime.micro_batch = rows;
             let resumed = std::mem::replace(&mut resumes, true);
             // What an attempt before has left.
-            options.device.handle.memory_cleanup();
-            stretch(&plan, shards, &RunOptions { resume: resumed, ..*options })
+            devices.iter().for_each(|device| device.handle.memory_cleanup());
+            stretch(&plan, shards, &RunOptions { resume: resumed, ..*options }, &devices)
         },
     )
 }
 
 /// From the last checkpoint, or from the beginning, to the end.
-fn stretch(plan: &Plan, shards: &Shards, options: &RunOptions) -> Result<Summary> {
+fn stretch(plan: &Plan, shards: &Shards, options: &RunOptions, devices: &[Device]) -> Result<Summary> {
     let dir = options.dir;
     let checkpoints = Checkpoints::of_run(dir);
     let LastWhole { found: last, damaged } = checkpoints.last_whole()?;
     damaged.iter().for_each(|line| options.console.note(line));
 
-    let plain = options.device.handle.clone();
-    let (mut learners, method) = set_out(plan, shards, None, &plain)?;
-    let mut done = 0;
-    if let Some((path, state)) = &last {
-        learners = restored(learners, |file| Weights::read(&path.join(file)))?;
-        done = state.step;
-    }
+    let done = last.as_ref().map_or(0, |(_, state)| state.step);
+    let begin = |device: &Device| -> Result<_> {
+        let (learners, method) = set_out(plan, shards, None, &device.handle)?;
+        let learners = match &last {
+            Some((path, _)) => restored(learners, |file| Weights::read(&path.join(file)))?,
+            None => learners,
+        };
+        Ok((learners, method))
+    };
+    let (learners, method) = begin(options.device)?;
     let mut info = read_info(dir, plan)?;
-    info.start(std::env::args().collect(), options.device.to_string(), done);
+    let workers = if devices.len() > 1 { format!("{} workers from ", devices.len()) } else { String::new() };
+    info.start(std::env::args().collect(), format!("{workers}{}", options.device), done);
     write_info(dir, &info)?;
 
     let mut keeper = Keeper {
@@ -112,11 +121,20 @@ fn stretch(plan: &Plan, shards: &Shards, options: &RunOptions) -> Result<Summary
         last: last_record(&last, dir)?,
         stopped: false,
     };
-    let fit_options = FitOptions { train: &plan.train, micro_batch: plan.runtime.micro_batch, done };
+    let fit_options = FitOptions { train: &plan.train, micro_batch: plan.runtime.micro_batch, done, worker: None };
     // Reading a number from a CPU costs nothing; from a GPU it waits for all that was asked before.
     let ahead = if options.device.kind == DeviceKind::Cpu { 1 } else { AHEAD };
-    let trained =
-        fit_ahead(method.as_ref(), learners, &fit_options, ahead, |records, learners| keeper.observe(records, learners));
+    let first = |worker: Option<&Worker>| {
+        let options = FitOptions { worker, ..fit_options };
+        fit_ahead(method.as_ref(), learners, &options, ahead, |records, learners| keeper.observe(records, learners))
+    };
+    // From the same checkpoint or seeds, by the same steps: its models are the first worker's.
+    let other = |worker: &Worker| {
+        let (learners, method) = begin(worker.device())?;
+        let options = FitOptions { worker: Some(worker), ..fit_options };
+        fit_ahead(method.as_ref(), learners, &options, ahead, |_, _| Ok(Flow::Continue)).map(drop)
+    };
+    let trained = together(devices, first, other);
 
     let Keeper { log, started, session_tokens, last, stopped, .. } = keeper;
     let reached = last.as_ref().map_or(done, |record| record.step + 1);

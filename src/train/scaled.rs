@@ -1,39 +1,62 @@
 //! A step's losses, gradients and their norms; with loss scaling, where products are f16.
 
+use std::ops::Range;
+
 use burn::module::Module;
 use burn::optim::{GradientsAccumulator, GradientsParams};
 use burn::tensor::Tensor;
 
 use super::Learner;
 use super::numbers::{Norms, Parts};
+use super::reduce::over_workers;
+use super::workers::Worker;
 use crate::device::is_cpu;
 use crate::error::Result;
 use crate::methods::{BatchSize, Method, Settings};
 use crate::model::Dropout;
 use crate::optim::{global_norm, scale, squared_norm};
 
-/// Losses, gradients and the norms of these, of every model over the parts of a batch; gradients are summed.
+/// What is worked out of a step.
+pub(super) struct Share<'a, B> {
+    /// The whole step's batch, and what it counts.
+    pub batch: &'a B,
+    pub whole: BatchSize,
+    /// The rows that go at once, one part after another.
+    pub parts: Vec<Range<usize>>,
+    pub at: &'a [Settings],
+    pub step: u64,
+    /// Whose share it is, where several workers share the batch.
+    pub worker: Option<&'a Worker>,
+}
+
+/// These rows in parts of at most `at_once`, in order.
+pub(super) fn parts(rows: Range<usize>, at_once: usize) -> Vec<Range<usize>> {
+    let end = rows.end;
+    rows.step_by(at_once.max(1)).map(|first| first..end.min(first + at_once.max(1))).collect()
+}
+
+/// Losses, gradients and the norms of these, of every model over the parts of a batch; gradients are summed, over all workers too.
 ///
 /// Scaled gradients that overflow are worked out again with half the factor, from the same batch and masks: no step is lost, and a run
 /// stays a function of its plan. Those of a loss that is not finite are given as they are, once no smaller factor is left.
 ///
 /// # Errors
-/// When the device fails.
+/// When the device fails, or another worker.
 pub(super) async fn gradients<M: Method + ?Sized>(
     method: &M,
     learners: &mut [Learner<M::Model>],
-    parts: &[M::Batch],
-    at: &[Settings],
-    whole: BatchSize,
-    step: u64,
+    share: &Share<'_, M::Batch>,
 ) -> Result<(Vec<Parts>, Vec<GradientsParams>, Norms)> {
     loop {
-        let keyed = |learner: &Learner<M::Model>| Dropout::new(learner.dropout, learner.seed ^ step.rotate_left(32));
-        let mut dropout: Vec<Dropout> = learners.iter().map(keyed).collect();
+        let keyed = |learner: &Learner<M::Model>| Dropout::new(learner.dropout, learner.seed ^ share.step.rotate_left(32));
+        let dropout: Vec<Dropout> = learners.iter().map(keyed).collect();
         let factor = |learner: &Learner<M::Model>| learner.optimizer.loss_scale().map(|scale| scale.factor());
         let factors: Vec<Option<f64>> = learners.iter().map(factor).collect();
         let models: Vec<&M::Model> = learners.iter().map(|learner| &learner.model).collect();
-        let (losses, gradients) = accumulate(method, &models, parts, at, whole, &mut dropout, &factors);
+        let (mut losses, mut gradients) = accumulate(method, &models, share, &dropout, &factors);
+        if let Some(worker) = share.worker {
+            (losses, gradients) = over_workers(worker, &models, losses, gradients).await?;
+        }
         if factors.iter().all(Option::is_none) {
             let norms = norms(&models, &gradients);
             return Ok((losses, gradients, norms));
@@ -74,16 +97,16 @@ fn norms<M: Module>(models: &[&M], gradients: &[GradientsParams]) -> Norms {
 fn accumulate<M: Method + ?Sized>(
     method: &M,
     models: &[&M::Model],
-    parts: &[M::Batch],
-    at: &[Settings],
-    whole: BatchSize,
-    dropout: &mut [Dropout],
+    share: &Share<M::Batch>,
+    dropout: &[Dropout],
     factors: &[Option<f64>],
 ) -> (Vec<Parts>, Vec<GradientsParams>) {
     let mut sums: Vec<Parts> = models.iter().map(|_| Parts::default()).collect();
     let mut accumulators: Vec<_> = models.iter().map(|_| GradientsAccumulator::<M::Model>::new()).collect();
-    for part in parts {
-        let losses = method.losses(models, part, at, whole, dropout);
+    for rows in &share.parts {
+        let part = method.part(share.batch, rows.clone());
+        let mut dropout: Vec<Dropout> = dropout.iter().map(|dropout| dropout.clone().of_rows(rows.clone())).collect();
+        let losses = method.losses(models, &part, share.at, share.whole, &mut dropout);
         for ((((model, loss), sum), accumulator), factor) in
             models.iter().zip(losses).zip(&mut sums).zip(&mut accumulators).zip(factors)
         {

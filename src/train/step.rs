@@ -10,7 +10,9 @@ use burn::tensor::Tensor;
 use web_time::Instant;
 
 use super::numbers::{Norms, Parts, Unread, refuse_if_not_finite};
-use super::{FitOptions, Learner, scaled};
+use super::scaled::{self, Share, parts};
+use super::workers::Worker;
+use super::{FitOptions, Learner};
 use crate::error::Result;
 use crate::log::{ModelRecord, StepRecord};
 use crate::methods::{HeldOut, Method};
@@ -50,8 +52,10 @@ impl Steps {
         let at = method.settings(step);
         let whole = method.size(batch);
         let lr: Vec<f64> = learners.iter().map(|learner| learner.lr.at(step, train.steps)).collect();
-        let parts = method.split(batch, options.micro_batch);
-        let (losses, gradients, norms) = scaled::gradients(method, learners, &parts, &at, whole, step).await?;
+        let rows = options.worker.map_or(Ok(0..whole.rows), |worker| worker.share(whole.rows))?;
+        let parts = parts(rows, options.micro_batch);
+        let share = Share { batch, whole, parts, at: &at, step, worker: options.worker };
+        let (losses, gradients, norms) = scaled::gradients(method, learners, &share).await?;
         if let (Some(guard), Norms::Squares(squares)) = (&mut self.guard, &norms) {
             *guard = guard.after(&Tensor::cat(losses.iter().map(Parts::total).collect(), 0), squares);
         }
@@ -76,7 +80,7 @@ impl Steps {
         if self.unread.len() < self.ahead && !evaluates && !done.is_multiple_of(train.checkpoint_every) {
             return Ok(Vec::new());
         }
-        self.read(method, learners, evaluates).await
+        self.read(method, learners, evaluates && options.worker.is_none_or(Worker::is_first)).await
     }
 
     /// Reads the steps that were not read yet; the last of them is where the learners are, and may be evaluated.

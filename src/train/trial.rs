@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use super::learners::set_out;
 use crate::config::{Plan, Speed};
-use crate::device::Device;
+use crate::device::{Device, DeviceKind};
 use crate::error::Result;
 use crate::model::Dropout;
 use crate::tokens::Shards;
@@ -20,14 +20,15 @@ const FLOPS: f64 = 2e10;
 pub fn trial_speed(plan: &Plan, shards: &Shards, device: &Device) -> Result<Speed> {
     let work = plan.estimate().computed;
     let step_flops = (work.student + work.teacher).max(1.0);
-    let rows =
-        ((plan.train.batch as f64 * FLOPS / step_flops) as usize).clamp(1, plan.runtime.micro_batch.min(plan.train.batch).max(1));
+    let rows = ((plan.train.batch as f64 * FLOPS / step_flops) as usize).clamp(1, plan.rows_at_once());
+    // Those of one CPU share its threads; what summing their gradients takes is left out.
+    let workers = if device.kind == DeviceKind::Cpu { 1 } else { plan.runtime.workers };
     let (learners, method) = set_out(plan, shards, None, &device.handle)?;
     let models: Vec<_> = learners.iter().map(|learner| &learner.model).collect();
     let at = method.settings(0);
     let mut tokens_per_s = 0.0;
     for batch in method.batches(0, 2) {
-        let part = method.split(&batch, rows).swap_remove(0);
+        let part = method.part(&batch, 0..rows);
         let size = method.size(&part);
         let started = Instant::now();
         let mut dropout: Vec<Dropout> = learners.iter().map(|learner| Dropout::new(learner.dropout, 0)).collect();
@@ -37,7 +38,7 @@ pub fn trial_speed(plan: &Plan, shards: &Shards, device: &Device) -> Result<Spee
             let words = model.bert.embeddings.word_embeddings.weight.val().grad(&gradients);
             let _ = words.map(|words| words.sum().into_scalar::<f32>());
         }
-        tokens_per_s = size.tokens as f64 / started.elapsed().as_secs_f64().max(1e-9);
+        tokens_per_s = (workers * size.tokens) as f64 / started.elapsed().as_secs_f64().max(1e-9);
     }
     Ok(Speed::Tokens(tokens_per_s))
 }

@@ -1,5 +1,7 @@
 //! Gradients by every parameter, and twenty steps of each optimizer, through the method and the loop that train.
 
+use std::ops::Range;
+
 use burn::module::{Module, ModuleMapper, Param};
 use burn::optim::GradientsParams;
 use burn::tensor::{Device, Tensor};
@@ -184,8 +186,8 @@ impl<M: Method<Model = BertForMaskedLm, Batch = MaskedBatch>> Method for Fixed<M
         Box::new((from..to).map(|step| self.batches[step as usize % self.batches.len()].clone()))
     }
 
-    fn split(&self, batch: &MaskedBatch, rows: usize) -> Vec<MaskedBatch> {
-        self.method.split(batch, rows)
+    fn part(&self, batch: &MaskedBatch, rows: Range<usize>) -> MaskedBatch {
+        self.method.part(batch, rows)
     }
 
     fn size(&self, batch: &MaskedBatch) -> BatchSize {
@@ -245,7 +247,7 @@ fn twenty_steps_of_each_optimizer_are_pytorchs() {
             let method =
                 Fixed { method: dwt(&teacher, distill(2.0, 2.0), train.steps, &Device::flex()), batches: batches.clone() };
             let learner = Learner::new(model("student", &student, &Device::flex().autodiff()), &train, 0.0, 1);
-            let options = FitOptions { train: &train, micro_batch, done: 0 };
+            let options = FitOptions { train: &train, micro_batch, done: 0, worker: None };
             let mut records = Vec::new();
             let trained = fit(&method, vec![learner], &options, |record, _| {
                 records.push(record.clone());

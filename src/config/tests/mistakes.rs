@@ -120,6 +120,8 @@ fn values_that_can_not_be() {
         "train.evaluate_every=0",
         "runtime.micro_batch=0",
         "runtime.micro_batch=256",
+        "runtime.workers=0",
+        "runtime.workers=129",
         "method=cotrain",
     ]
     .into_iter()
@@ -197,6 +199,12 @@ fn values_that_can_not_be() {
     runtime.micro_batch=256
       runtime.micro_batch: is 256, more than train.batch = 128
         write 128 or less
+    runtime.workers=0
+      runtime.workers: is 0
+        write 1 or more
+    runtime.workers=129
+      runtime.workers: is 129, but train.batch = 128, and each takes a row at least
+        write 128 or less, or a larger train.batch
     method=cotrain
       models: a cotrain run trains two models or more, and there are none
         write [models.large] and [models.small], each with its layers and its width
@@ -353,6 +361,12 @@ fn too_little_memory_names_the_rows_that_fit() {
     // Left open, it is what fits nine tenths of the memory, in equal parts.
     assert_eq!(with(&[]).resolve(&small(4 << 30)).unwrap().runtime.micro_batch, 43);
     assert_eq!(with(&[]).resolve(&small(64 << 30)).unwrap().runtime.micro_batch, 128);
+    // Of three workers each has 43 rows of 128, or equal parts of these; its memory is that of what it has at once.
+    let shared = |set: &[&str], bytes| with(&[&["runtime.workers=3"], set].concat()).resolve(&small(bytes)).unwrap();
+    assert_eq!(shared(&[], 64 << 30).runtime.micro_batch, 43);
+    assert_eq!(shared(&[], 3 << 30).runtime.micro_batch, 22);
+    let (left_open, written) = (shared(&[], 64 << 30), shared(&["runtime.micro_batch=128"], 64 << 30));
+    assert_eq!((written.rows_at_once(), written.estimate()), (43, left_open.estimate()));
 }
 
 #[test]

@@ -296,10 +296,20 @@ fn a_plan_survives_its_file() {
 }
 
 #[test]
+fn workers_are_told_where_there_are_several() {
+    let text = with(&["runtime.workers=4"]).resolve(&facts()).unwrap().describe(None);
+    assert!(text.contains("4 workers, each 32 rows at once") && text.contains(" a worker: student and optimizer"), "{text}");
+    let saved = with(&["runtime.workers=4"]).resolve(&facts()).unwrap().to_toml();
+    assert!(saved.contains("workers = 4") && !plan().to_toml().contains("workers"));
+}
+
+#[test]
 fn the_hash_sees_all_that_changes_results_and_nothing_else() {
     let base = plan().hash();
     let hash = |sets: &[&str]| with(sets).resolve(&facts()).unwrap().hash();
-    for same in ["runtime.device=cpu", "runtime.micro_batch=4", "runtime.threads=3", "train.keep_checkpoints=9"] {
+    for same in
+        ["runtime.device=cpu", "runtime.micro_batch=4", "runtime.workers=2", "runtime.threads=3", "train.keep_checkpoints=9"]
+    {
         assert_eq!(hash(&[same]), base, "{same}");
     }
     for same in ["data.shards=elsewhere", "teacher.from=elsewhere", "train.checkpoint_every=9", "distill.soft=4 -> 1"] {
@@ -425,7 +435,8 @@ fn the_reference_lists_every_key_and_is_itself_a_run_file() {
     precision = "f32"                # number format of the forward and backward pass (f32 | bf16 | f16)
     kernels = "auto"                 # form of the operations that have several: what measured best (auto | composed | fused | cubecl)
     # micro_batch: batch, or what fits memory # rows at once on one device
-    threads = 0                      # CPU threads; 0 takes all
+    workers = 1                      # copies of the models that share each batch, a GPU each
+    threads = 0                      # CPU threads, of all workers together; 0 takes all
 
     # [models.NAME]
     # layers: model.layers           # encoder layers of one of the models of a cotrain run
