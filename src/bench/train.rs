@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::median;
 use crate::batch::{BatchOptions, Batches, Masking, Split};
 use crate::config::{Rows, RunFile};
-use crate::device::{Device, DeviceKind};
+use crate::device::{Device, DeviceKind, wait};
 use crate::error::Result;
 use crate::files::write_text;
 use crate::methods::{MaskedLm, Method, standalone};
@@ -175,7 +175,7 @@ fn pass(shards: &Shards, size: TrainBenchSize, layout: Rows, device: &Device) ->
         Ok(if record.step + 1 == steps { Flow::Stop } else { Flow::Continue })
     })?;
     let seconds = clock.elapsed().as_secs_f64();
-    Ok(Pass { steps, seconds, held_out_loss: method.held_out(&[&trained[0].model])?.losses[0] })
+    Ok(Pass { steps, seconds, held_out_loss: wait(method.held_out(&[&trained[0].model]))?.losses[0] })
 }
 
 /// A pass as Python saw it; `Err` says why there is none.

@@ -6,10 +6,9 @@ use std::ops::Range;
 
 use super::masked_lm::{MaskedLm, Objective};
 use super::teacher::Teacher;
-use super::{BatchSize, HeldOut, Method, ModelLoss, Settings, SoftSettings, TEACHER};
+use super::{BatchSize, HeldOut, Method, ModelLoss, Pending, Settings, SoftSettings, TEACHER};
 use crate::batch::MaskedBatch;
 use crate::config::{DistillPlan, LearnerPlan, SourcePlan};
-use crate::device::wait;
 use crate::error::Result;
 use crate::kernels::{Compute, Logits};
 use crate::model::{BatchTensors, BertForMaskedLm, Dropout};
@@ -110,14 +109,16 @@ impl Method for Cotrain {
     }
 
     /// Also how often two of the models, and each model and the fixed teacher, agree.
-    fn held_out(&self, models: &[&BertForMaskedLm]) -> Result<HeldOut> {
-        let found = wait(self.data.score(models, self.teacher.as_deref(), self.compute))?;
-        let name = |at: usize| &self.models[at].name;
-        let mut agreement: BTreeMap<String, f64> =
-            found.agreement.iter().map(|&(a, b, share)| (format!("{}/{}", name(a), name(b)), share)).collect();
-        for (at, score) in found.scores.iter().enumerate() {
-            agreement.extend(score.teacher_agreement.map(|share| (format!("{}/{TEACHER}", name(at)), share)));
-        }
-        Ok(HeldOut { losses: found.scores.iter().map(|score| score.held_out_loss).collect(), agreement })
+    fn held_out<'a>(&'a self, models: &'a [&'a BertForMaskedLm]) -> Pending<'a, Result<HeldOut>> {
+        Box::pin(async move {
+            let found = self.data.score(models, self.teacher.as_deref(), self.compute).await?;
+            let name = |at: usize| &self.models[at].name;
+            let mut agreement: BTreeMap<String, f64> =
+                found.agreement.iter().map(|&(a, b, share)| (format!("{}/{}", name(a), name(b)), share)).collect();
+            for (at, score) in found.scores.iter().enumerate() {
+                agreement.extend(score.teacher_agreement.map(|share| (format!("{}/{TEACHER}", name(at)), share)));
+            }
+            Ok(HeldOut { losses: found.scores.iter().map(|score| score.held_out_loss).collect(), agreement })
+        })
     }
 }

@@ -7,7 +7,6 @@ use super::teacher::Teacher;
 use super::{BatchSize, HeldOut, Method, ModelLoss, Pending, Settings, SoftSettings, TEACHER};
 use crate::batch::MaskedBatch;
 use crate::config::DistillPlan;
-use crate::device::wait;
 use crate::error::Result;
 use crate::kernels::Compute;
 use crate::model::{BatchTensors, BertForMaskedLm, Dropout};
@@ -86,11 +85,7 @@ impl Method for Dwt {
         models.iter().zip(at).zip(dropout).map(student_loss).collect()
     }
 
-    fn held_out(&self, models: &[&BertForMaskedLm]) -> Result<HeldOut> {
-        wait(self.held_out_async(models))
-    }
-
-    fn held_out_async<'a>(&'a self, models: &'a [&'a BertForMaskedLm]) -> Pending<'a, Result<HeldOut>> {
+    fn held_out<'a>(&'a self, models: &'a [&'a BertForMaskedLm]) -> Pending<'a, Result<HeldOut>> {
         Box::pin(async move {
             let scores = self.data.score(models, None, self.compute).await?.scores;
             Ok(scores.iter().map(|score| score.held_out_loss).collect::<Vec<_>>().into())

@@ -8,7 +8,7 @@ use burn::tensor::{Device, Int, Tensor, TensorData};
 
 use rayon::prelude::*;
 
-use super::{BatchSize, HeldOut, Method, ModelLoss, Settings};
+use super::{BatchSize, HeldOut, Method, ModelLoss, Pending, Settings};
 use crate::batch::Order;
 use crate::error::Result;
 use crate::loss::hard_loss;
@@ -167,15 +167,15 @@ impl Method for Finetune<'_> {
         models.iter().zip(dropout).map(loss).collect()
     }
 
-    fn held_out(&self, models: &[&BertClassifier]) -> Result<HeldOut> {
+    fn held_out<'b>(&'b self, models: &'b [&'b BertClassifier]) -> Pending<'b, Result<HeldOut>> {
         let rows = self.task.dev.iter().map(Vec::len).sum();
         let whole = BatchSize { rows, targets: rows, tokens: 0 };
-        let loss = |model: &&BertClassifier| {
+        let loss = move |model: &&BertClassifier| {
             let model = model.valid();
             let parts = self.task.dev.iter().flat_map(|split| split.chunks(self.batch));
             parts.map(|part| f64::from(self.loss(&model, part, whole, &mut Dropout::off()).into_scalar::<f32>())).sum()
         };
-        Ok(models.iter().map(loss).collect::<Vec<_>>().into())
+        Box::pin(async move { Ok(models.iter().map(loss).collect::<Vec<_>>().into()) })
     }
 }
 

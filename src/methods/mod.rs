@@ -63,16 +63,11 @@ pub trait Method {
         dropout: &mut [Dropout],
     ) -> Vec<ModelLoss>;
 
-    /// The models' scores on held-out data.
+    /// The models' scores on held-out data, without blocking where a browser must not; elsewhere [`wait`](crate::device::wait) has them.
     ///
     /// # Errors
     /// When there is nothing to evaluate on.
-    fn held_out(&self, models: &[&Self::Model]) -> Result<HeldOut>;
-
-    /// The same without blocking, for methods that train in a browser too.
-    fn held_out_async<'a>(&'a self, models: &'a [&'a Self::Model]) -> Pending<'a, Result<HeldOut>> {
-        Box::pin(std::future::ready(self.held_out(models)))
-    }
+    fn held_out<'a>(&'a self, models: &'a [&'a Self::Model]) -> Pending<'a, Result<HeldOut>>;
 }
 
 /// What will be there once the device has worked it out.

@@ -7,7 +7,7 @@ use std::ops::Range;
 use burn::module::Module;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 
-use super::{BatchSize, HeldOut, Method, ModelLoss, Settings, SoftSettings, TEACHER};
+use super::{BatchSize, HeldOut, Method, ModelLoss, Pending, Settings, SoftSettings, TEACHER};
 use crate::batch::Order;
 use crate::error::{Error, Result};
 use crate::loss::{Elements, JointWeights, hard_loss, logit_loss, representation_loss};
@@ -247,7 +247,13 @@ impl<'a> Method for Transfer<'a> {
     }
 
     /// The phase's own loss on the validation rows, not in nats but in its own measure.
-    fn held_out(&self, models: &[&Student]) -> Result<HeldOut> {
+    fn held_out<'b>(&'b self, models: &'b [&'b Student]) -> Pending<'b, Result<HeldOut>> {
+        Box::pin(std::future::ready(self.validation_loss(models)))
+    }
+}
+
+impl Transfer<'_> {
+    fn validation_loss(&self, models: &[&Student]) -> Result<HeldOut> {
         let mut rows: Vec<RowOf> = Vec::new();
         if self.loss.reads_labels() {
             rows.extend(self.validation.labelled.iter().map(RowOf::Labelled));

@@ -109,7 +109,7 @@ impl Steps {
         let (count, mut out) = (read.len(), Vec::new());
         for (place, (this, found)) in read.iter().enumerate() {
             let held_out = match evaluates && place + 1 == count {
-                true => method.held_out_async(&learners.iter().map(|learner| &learner.model).collect::<Vec<_>>()).await?,
+                true => method.held_out(&learners.iter().map(|learner| &learner.model).collect::<Vec<_>>()).await?,
                 false => HeldOut::default(),
             };
             let own = |(at, name): (usize, &&str)| this.model_record(at, name, found, held_out.losses.get(at).copied());

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::midway::{Keeper, Midway, State};
 use super::stopping::{EarlyStopping, Verdict};
 use crate::config::{ElementKind, Schedule, Targets, TrainPlan, TransferDistill, TransferPlan, TransferSchedule};
+use crate::device::wait;
 use crate::error::{Error, Result};
 use crate::log::RunLog;
 use crate::loss::{Elements, JointWeights};
@@ -138,7 +139,7 @@ impl PhaseRun<'_> {
             None => {
                 let mut stopping = EarlyStopping::new(settings.patience);
                 // What the phase before came to is to be beaten.
-                stopping.see(method.held_out(&[&learner.model])?.losses[0]);
+                stopping.see(wait(method.held_out(&[&learner.model]))?.losses[0]);
                 (learner.model.clone(), State { step: 0, stopping, summaries: before.to_vec(), seconds: 0.0 })
             }
         };
