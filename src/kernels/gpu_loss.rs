@@ -16,8 +16,6 @@ use crate::device::is_cuda;
 const BINDING_BYTES: usize = 128 << 20;
 /// A chunk of logits where nothing limits a binding: large products, and still far less than all of a batch's.
 const CUDA_BYTES: usize = 512 << 20;
-/// Workgroups that every WebGPU device can launch in one dimension.
-const GROUPS: usize = 65_535;
 const SHADER: Wgsl = Wgsl { source: super::dwt_loss::WGSL, workgroup: 256 };
 
 /// Whether the device is a GPU of burn's.
@@ -37,7 +35,7 @@ pub(super) fn dwt_loss(
     let ([m, v], device) = (student.dims(), student.device());
     let teacher = loss.alpha_soft.map(|_| teacher.expect("a soft loss has a teacher"));
     let bytes = if is_cuda(&device) { CUDA_BYTES } else { BINDING_BYTES };
-    let chunk = (bytes / (4 * v.max(1))).clamp(1, GROUPS);
+    let chunk = (bytes / (4 * v.max(1))).clamp(1, cube::MOST_CUBES as usize);
     let mut losses_2 = Tensor::<1>::zeros([2], &device);
     let mut gradients: Vec<Logits> = Vec::new();
     for from in (0..m).step_by(chunk) {

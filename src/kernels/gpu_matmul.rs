@@ -6,14 +6,13 @@ use burn_cubecl::CubeBackend;
 use burn_cubecl::kernel::into_contiguous;
 use burn_cubecl::tensor::CubeTensor;
 
-use super::cube::{GpuBackward, PARENTS, empty, with_gradient};
+use super::cube::{GpuBackward, MOST_CUBES, PARENTS, empty, with_gradient};
+use super::inner;
 use super::wgsl::Wgsl;
 
 const MATMUL: Wgsl = Wgsl { source: super::matmul::WGSL, workgroup: 64 };
 /// Rows and columns that a workgroup makes.
 const TILE: usize = 32;
-/// Workgroups that every WebGPU device can launch in one dimension.
-const GROUPS: usize = 65_535;
 /// Multiplications above which burn's kernels are worth what compiling them takes: here a GPU of 1 TFLOP/s is busy for a quarter of a
 /// millisecond.
 const SMALL: usize = 1 << 27;
@@ -23,14 +22,11 @@ pub(super) fn small_matmul<const D: usize>(a: &Tensor<D>, b: &Tensor<D>) -> Opti
     let is_f32 = a.dtype() == DType::F32 && b.dtype() == DType::F32;
     let (shape, [m, n, k]) = (a.dims(), sizes(a.dims(), b.dims()));
     let pairs: usize = shape[..D - 2].iter().product();
-    let is_small = pairs * m * n * k <= SMALL && pairs <= GROUPS && m.max(n) <= GROUPS * TILE;
-    if !is_f32 || !is_small || D > 4 || pairs * m * n == 0 {
+    let is_small = pairs * m * n * k <= SMALL && pairs <= MOST_CUBES as usize && m.max(n) <= MOST_CUBES as usize * TILE;
+    if !is_f32 || !is_small || D > 4 || pairs * m * n * k == 0 {
         return None;
     }
-    let [left, right] = [a, b].map(|x| {
-        let x = if x.device().is_autodiff() { x.clone().inner() } else { x.clone() };
-        x.try_into_primitive::<CubeBackend>().expect("a GPU's tensor")
-    });
+    let [left, right] = [a, b].map(|x| inner(x.clone()).try_into_primitive::<CubeBackend>().expect("a GPU's tensor"));
     if !Wgsl::runs_on(&left.client) {
         return None;
     }

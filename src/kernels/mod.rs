@@ -69,7 +69,7 @@ impl Form {
     pub const WORDS: [&'static str; 3] = ["composed", "fused", "cubecl"];
 
     /// The form that `UPSTILL_KERNELS` asks for where the device has it, else fused: on a CPU it measured best; on a GPU it launches a
-    /// third of burn's kernels, and burn's gradient of a table look-up goes through tokens one by one.
+    /// fifth of burn's kernels, and burn's gradient of a table look-up goes through tokens one by one.
     pub fn of(device: &Device) -> Self {
         match Self::asked() {
             Ok(Some(form)) if Self::all_on(device).contains(&form) => form,

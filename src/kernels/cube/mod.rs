@@ -31,7 +31,7 @@ pub(crate) use squares::squares;
 /// Invocations of a cube; WebGPU has at least as many.
 const WIDE: u32 = 256;
 /// Cubes that every WebGPU device can launch in one dimension.
-const MOST_CUBES: u32 = 65_535;
+pub(super) const MOST_CUBES: u32 = 65_535;
 
 /// A tensor's values on the GPU, contiguous and outside any graph.
 fn on_gpu<const D: usize>(x: &Tensor<D>) -> CubeTensor {
