@@ -6,6 +6,7 @@ mod close;
 mod common;
 mod cotrain;
 mod cotrain_cli;
+mod cuda_math;
 mod curve;
 mod finetune;
 mod folders;

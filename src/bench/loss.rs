@@ -1,4 +1,5 @@
-//! The distillation loss, alone and with the language-model head, forward and backward: composed, fused and PyTorch's.
+//! The distillation loss, alone and with the language-model head, forward and backward: composed, fused, PyTorch's and, on CUDA,
+//! Liger's.
 
 use burn::tensor::{Int, Tensor, TensorData};
 
@@ -6,7 +7,7 @@ use super::meter::{Taken, measure, memory_and_seconds};
 use super::pytorch::PyTorch;
 use super::{Row, against_peer, median};
 use crate::config::Precision;
-use crate::device::{Device, is_cpu};
+use crate::device::{Device, DeviceKind, is_cpu};
 use crate::kernels::dwt_loss::{BOTH, spread};
 use crate::kernels::{Form, Logits, Targets};
 use crate::loss::dwt_loss;
@@ -65,6 +66,9 @@ fn in_turn(
     };
     let mut copies = Vec::new();
     let mut theirs = vec![("pytorch", "eager"), ("pytorch compiled", "compiled")];
+    if work.device.kind == DeviceKind::Cuda {
+        theirs.push(("liger", "liger"));
+    }
     for round in 0..=rounds + 1 {
         for form in forms {
             let one = measure(round, || work.run(*form));

@@ -1,6 +1,6 @@
 """PyTorch's side of `upstill bench`: for each line of standard input does one measurement, and answers with its seconds and peak
 memory in bytes, or with what is wrong. After `time` or `memory`: `loss eager 1024 30522`, `head eager 1024 128 30522`, `step eager {...}`, `lstm eager 64 64 300 600`; instead of
-`eager` also `compiled`, and for a step `plain`. Arguments: `cpu` or `cuda`, the precision of products, and how many steps are timed
+`eager` also `compiled`, for a step `plain`, and for the first two `liger`. Arguments: `cpu` or `cuda`, the precision of products, and how many steps are timed
 together."""
 
 import ctypes
@@ -35,6 +35,24 @@ def head_and_loss(hidden, words, bias, teacher_hidden, teacher_words, teacher_bi
     with torch.no_grad():
         teacher = teacher_hidden @ teacher_words.T + teacher_bias
     return dwt_loss(hidden @ words.T + bias, teacher, labels)
+
+
+def of_liger(what):
+    """The same of Liger's kernels: cross-entropy, and the divergence, which for whole logits takes log-probabilities and with the
+    head has no bias and goes through the head a second time."""
+    from liger_kernel.transformers import LigerCrossEntropyLoss, LigerFusedLinearCrossEntropyLoss, LigerFusedLinearJSD, LigerKLDIVLoss
+
+    def whole(student, teacher, labels):
+        soft = LigerKLDIVLoss(reduction="sum", log_target=True)(log_softmax(student / 2, 1), log_softmax(teacher / 2, 1))
+        # Last, as it leaves the gradient where the logits were.
+        return 4 * soft + LigerCrossEntropyLoss(reduction="sum")(student, labels)
+
+    def head(hidden, words, bias, teacher_hidden, teacher_words, teacher_bias, labels):
+        soft = LigerFusedLinearJSD(jsd_beta=0.0, temperature=2.0)(hidden, words, teacher_hidden, teacher_words, None)
+        hard = LigerFusedLinearCrossEntropyLoss(reduction="sum")(words, hidden, labels, bias)
+        return 4 * len(labels) * soft + hard
+
+    return whole if what == "loss" else head
 
 
 class Layer(nn.Module):
@@ -148,7 +166,7 @@ def loss_step(what, how, sizes):
         side = lambda tracked: [torch.rand(*shape, requires_grad=tracked) for shape in [(m, d), (v, d), (v,)]]
         inputs = [*side(True), *side(False), labels]
         function = head_and_loss
-    function = torch.compile(function) if how == "compiled" else function
+    function = torch.compile(function) if how == "compiled" else of_liger(what) if how == "liger" else function
 
     def step():
         for tensor in inputs:

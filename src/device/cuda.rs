@@ -1,6 +1,8 @@
 //! NVIDIA GPUs through the CUDA driver, which is looked for when asked: a build with CUDA starts anywhere.
 
-use std::path::PathBuf;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::Once;
 
 use burn::tensor::{Device as BurnDevice, DeviceType};
 use cubecl::config::cache::CacheConfig;
@@ -8,9 +10,11 @@ use cubecl::config::{CubeClRuntimeConfig, RuntimeConfig};
 
 use super::{CHOICES, CudaDevice, Device};
 use crate::error::{Error, Result};
+use crate::files::write_whole;
 
 /// The GPUs that the driver lists, in its order; none without a driver.
 pub fn found() -> Vec<CudaDevice> {
+    provide_math();
     let devices = BurnDevice::enumerate(DeviceType::Cuda).into_iter().enumerate();
     devices.map(|(index, handle)| CudaDevice { index, handle }).collect()
 }
@@ -43,18 +47,50 @@ pub(super) fn name(device: &BurnDevice) -> String {
 
 /// Says where tuned choices and compiled kernels are kept, before a device is opened: in the user's cache, not under `target/`.
 fn keep_kernels() {
-    static ONCE: std::sync::Once = std::sync::Once::new();
+    static ONCE: Once = Once::new();
     ONCE.call_once(|| {
-        let named = |variable: &str| std::env::var_os(variable).filter(|value| !value.is_empty()).map(PathBuf::from);
-        let cache = named("XDG_CACHE_HOME").or_else(|| Some(named("HOME")?.join(".cache")));
         // A cubecl.toml of the user's and cubecl's own variables hold besides.
         let mut config = CubeClRuntimeConfig::from_current_dir().override_from_env();
         config.compilation.cache = true;
-        if let Some(folder) = named("UPSTILL_KERNEL_CACHE").or_else(|| Some(cache?.join("upstill/kernels"))) {
+        if let Some(folder) = named("UPSTILL_KERNEL_CACHE").or_else(|| Some(cache()?.join("kernels"))) {
             config.environment.path = CacheConfig::Directory(folder);
         }
         // Where something has set it before, that holds.
         CubeClRuntimeConfig::try_set(config);
+    });
+}
+
+/// A path that the environment gives.
+fn named(variable: &str) -> Option<PathBuf> {
+    std::env::var_os(variable).filter(|value| !value.is_empty()).map(PathBuf::from)
+}
+
+/// Our folder in the user's cache.
+fn cache() -> Option<PathBuf> {
+    Some(named("XDG_CACHE_HOME").or_else(|| Some(named("HOME")?.join(".cache")))?.join("upstill"))
+}
+
+/// Kernels call exp, log, erf and the like from the CUDA toolkit's libdevice. Where there is no toolkit, puts `shaders/cuda_math.rs`
+/// in its place, so that the driver is all that a machine needs.
+fn provide_math() {
+    const MATH: &[u8] = include_bytes!("../../shaders/cuda_math.bc");
+    // Where cubecl looks for a toolkit.
+    const TOOLKITS: [&str; 4] = ["/usr/local/cuda", "/opt/cuda", "/usr/lib/cuda", "/usr"];
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let has_toolkit = TOOLKITS.iter().any(|root| Path::new(root).join("nvvm/libdevice").is_dir());
+        // NVRTC needs the toolkit itself.
+        if cfg!(feature = "cuda-nvrtc") || has_toolkit || named("CUDA_PATH").is_some() {
+            return;
+        }
+        let root = cache().unwrap_or_else(std::env::temp_dir).join(concat!("cuda-math-", env!("CARGO_PKG_VERSION")));
+        let folder = root.join("nvvm/libdevice");
+        let written = std::fs::create_dir_all(&folder).is_ok()
+            && write_whole(&folder.join("libdevice.10.bc"), |file| file.write_all(MATH)).is_ok();
+        if written {
+            // SAFETY: the driver is not loaded yet, and everything of ours reads the environment under Rust's lock.
+            unsafe { std::env::set_var("CUDA_PATH", root) };
+        }
     });
 }
 
