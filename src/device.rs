@@ -161,7 +161,7 @@ pub fn failed(what: &str, answer: &impl std::fmt::Debug) -> Error {
 /// Whether a device's words say that memory ran out, in the words of cubecl, CUDA and Vulkan.
 pub fn is_about_memory(text: &str) -> bool {
     let text = text.to_lowercase();
-    ["out of memory", "outofmemory", "out_of_memory", "not enough memory", "buffertoobig"]
+    ["out of memory", "out of device memory", "outofmemory", "out_of_memory", "not enough memory", "buffertoobig"]
         .iter()
         .any(|words| text.contains(words))
 }
@@ -363,6 +363,13 @@ mod tests {
     #[test]
     fn auto_never_takes_a_software_gpu() {
         assert_ne!(Device::choose("auto").unwrap().kind, DeviceKind::SoftwareGpu);
+    }
+
+    #[test]
+    fn running_out_of_memory_is_told_in_every_runtimes_words() {
+        let cuda = "An IO error happened: out of device memory allocating 314572800 bytes: No backtrace available";
+        assert!(is_about_memory(cuda) && is_about_memory("Not enough memory left") && is_about_memory("BufferTooBig(4096)"));
+        assert!(!is_about_memory("the device was lost"));
     }
 
     #[test]

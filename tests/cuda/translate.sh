@@ -1,0 +1,16 @@
+#!/usr/bin/env bash
+# translate.sh MODULE.ptx SM: assembles a module, translates it, and prints the path of the library. Each text is done once.
+set -euo pipefail
+unset LD_LIBRARY_PATH
+here=$(dirname "$0")
+done=$IMITATED_FOLDER/modules/$2-$(md5sum < "$1" | cut -c1-32)
+mkdir -p "$IMITATED_FOLDER/modules"
+if [[ ! -e $done.so ]]; then
+  if [[ -n ${IMITATED_PTXAS:-} ]]; then "$IMITATED_PTXAS" -arch="sm_$2" -o /dev/null "$1" 1>&2; fi
+  python3 "$here/ptx_to_c.py" "$1" > "$done.c"
+  gcc -O1 -w -mfma -mf16c -mavx2 -ffp-contract=off -fno-strict-aliasing -I "$here" -shared -fPIC -o "$done.part" "$done.c" \
+    -L "$IMITATED_FOLDER" -l:libcuda.so.1 -Wl,-rpath,"$IMITATED_FOLDER" -lm
+  mv "$done.part" "$done.so"
+fi
+rm -f "$1"
+echo "$done.so"
