@@ -36,6 +36,11 @@ pub(super) fn dwt_loss(
     let teacher = loss.alpha_soft.map(|_| teacher.expect("a soft loss has a teacher"));
     let bytes = if is_cuda(&device) { CUDA_BYTES } else { BINDING_BYTES };
     let chunk = (bytes / (4 * v.max(1))).clamp(1, cube::MOST_CUBES as usize);
+    // In f16 gradients are divided by the count when they are f32 again: before, they would be too small for it.
+    let (first, last) = match (student, targets.count.max(1) as f64) {
+        (Logits::Factors { hidden_md, .. }, count) if hidden_md.dtype() == DType::F16 => (1.0, count),
+        (_, count) => (count, 1.0),
+    };
     let mut losses_2 = Tensor::<1>::zeros([2], &device);
     let mut gradients: Vec<Logits> = Vec::new();
     for from in (0..m).step_by(chunk) {
@@ -43,22 +48,27 @@ pub(super) fn dwt_loss(
         let part = |logits: &Logits| logits.narrow(from, count);
         let (student, teacher) = (part(student), teacher.map(|teacher| part(teacher).whole(form)));
         let labels_c = targets.labels_m.clone().narrow(0, from, count);
-        let weights_c = targets.weights_m.clone().narrow(0, from, count) / targets.count.max(1) as f64;
+        let weights_c = targets.weights_m.clone().narrow(0, from, count) / first;
         let (losses_c2, gradient_cv) = launch(student.clone().whole(form), teacher, labels_c, weights_c, loss, form);
         losses_2 = losses_2 + losses_c2.sum_dim(0).squeeze_dim::<1>(0);
         if tracked {
             gradients.push(match student {
                 Logits::Whole(_) => Logits::Whole(gradient_cv),
                 Logits::Factors { hidden_md, words_vd, .. } => Logits::Factors {
-                    bias_v: gradient_cv.clone().sum_dim(0).squeeze_dim::<1>(0),
-                    // Products in the numbers of their factors; what is summed over chunks is f32.
-                    words_vd: in_f32(matmul(like(&gradient_cv, &hidden_md).transpose(), hidden_md, form)),
-                    hidden_md: matmul(like(&gradient_cv, &words_vd), words_vd, form),
+                    bias_v: over(gradient_cv.clone().sum_dim(0).squeeze_dim::<1>(0), last),
+                    // Products in the numbers of their factors; what is summed over chunks, or divided, is f32.
+                    words_vd: over(in_f32(matmul(like(&gradient_cv, &hidden_md).transpose(), hidden_md, form)), last),
+                    hidden_md: over(in_f32(matmul(like(&gradient_cv, &words_vd), words_vd, form)), last),
                 },
             });
         }
     }
+    let losses_2 = over(losses_2, last);
     Found { hard: losses_2.clone().narrow(0, 0, 1), soft: losses_2.narrow(0, 1, 1), gradient: gradients.into_iter().reduce(join) }
+}
+
+fn over<const D: usize>(x: Tensor<D>, count: f64) -> Tensor<D> {
+    if count == 1.0 { x } else { x / count }
 }
 
 /// `x` in the numbers of `factor`.
