@@ -221,13 +221,7 @@ pub extern "C" fn __nv_powf(x: f32, y: f32) -> f32 {
         if (base == 0.0) == (y < 0.0) { f32::INFINITY } else { 0.0 }
     } else {
         let t = f64::from(y) * log2_wide(base);
-        exp2_wide(if t > 200.0 {
-            200.0
-        } else if t < -200.0 {
-            -200.0
-        } else {
-            t
-        }) as f32
+        exp2_wide(t.clamp(-200.0, 200.0)) as f32
     };
     if is_odd && x.is_sign_negative() { -size } else { size }
 }

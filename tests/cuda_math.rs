@@ -1,9 +1,9 @@
 //! The functions that CUDA's kernels call where there is no toolkit, as a CPU computes them: the same arithmetic, so the same bits.
 
 #[path = "../shaders/cuda_math.rs"]
-mod cuda_math;
+mod math;
 
-use cuda_math::{__nv_erff, __nv_exp2f, __nv_expf, __nv_log2f, __nv_logf, __nv_powf, __nv_tanhf};
+use math::{__nv_erff, __nv_exp2f, __nv_expf, __nv_log2f, __nv_logf, __nv_powf, __nv_tanhf};
 
 /// 2 e^(-x^2) / sqrt(pi) times the sum of 2^n x^(2n+1) / (2n+1)!!: all terms of one sign, so exact to f64's rounding.
 fn erf(x: f64) -> f64 {
