@@ -2,7 +2,7 @@
 //! libdevice, which comes with the CUDA toolkit alone. Where a machine has no toolkit, `src/device/cuda.rs` puts these in its place.
 //!
 //! Plain arithmetic with fused multiply-add: the same bits on every device. Polynomials are least squares at Chebyshev's nodes.
-//! `tests/kernels.rs` holds each to f64: within 2 units in the last place. `shaders/cuda_math.sh` compiles this file into
+//! `tests/cuda_math.rs` holds each to f64: within 2 units in the last place. `shaders/cuda_math.sh` compiles this file into
 //! `cuda_math.bc`, LLVM bitcode for any target.
 
 const LOG2_E: f32 = core::f32::consts::LOG2_E;
