@@ -5,7 +5,9 @@ use burn::optim::GradientsParams;
 use burn::tensor::{Device, Tensor, TensorData};
 use upstill::config::Precision;
 use upstill::kernels::dwt_loss::spread;
-use upstill::kernels::{Compute, Dropout, Form, Places, Segments, attention, dense, dense_gelu, look_up, norm_of_sum};
+use upstill::kernels::{
+    Compute, Dense, Dropout, Form, Norm, Places, Segments, dense, dense_gelu, dense_norm, look_up, norm_of_sum, self_attention,
+};
 use upstill::model::BertShape;
 use upstill::optim::global_norm;
 
@@ -59,25 +61,14 @@ fn hold(found: &[Vec<f32>], wanted: &[Vec<f32>], kind: Kind) {
 const SIZES: [(usize, usize, usize); 4] = [(1, 1, 1), (3, 5, 7), (130, 48, 33), (70, 64, 300)];
 
 #[test]
-fn a_dense_layer_is_a_product_and_a_bias() {
-    for (n, d, f) in SIZES {
+fn a_dense_layer_is_a_product_and_a_bias_with_or_without_gelu() {
+    for ((n, d, f), has_gelu) in SIZES.into_iter().flat_map(|size| [(size, false), (size, true)]) {
         let run = |form, device: &Device| {
             let (x_nd, weight_df, bias_f) = (leaf([n, d], 1, device), leaf([d, f], 2, device), leaf([f], 3, device));
             let bias = bias_f.clone();
-            value_and_gradients([x_nd, weight_df], &[bias_f], &spread(n * f, 4), move |[x, w]| dense(x, w, bias.clone(), form))
-        };
-        compare(run);
-    }
-}
-
-#[test]
-fn a_dense_layer_with_gelu_is_one_and_then_gelu() {
-    for (n, d, f) in SIZES {
-        let run = |form, device: &Device| {
-            let (x_nd, weight_df, bias_f) = (leaf([n, d], 1, device), leaf([d, f], 2, device), leaf([f], 3, device));
-            let bias = bias_f.clone();
-            value_and_gradients([x_nd, weight_df], &[bias_f], &spread(n * f, 4), move |[x, w]| {
-                dense_gelu(x, w, bias.clone(), form)
+            value_and_gradients([x_nd, weight_df], &[bias_f], &spread(n * f, 4), move |[x, weight_df]| {
+                let layer = Dense { weight_df, bias_f: bias.clone() };
+                if has_gelu { dense_gelu(x, &layer, form) } else { dense(x, &layer, form) }
             })
         };
         compare(run);
@@ -86,32 +77,46 @@ fn a_dense_layer_with_gelu_is_one_and_then_gelu() {
 
 #[test]
 fn the_norm_of_a_sum_is_dropout_a_sum_and_a_norm() {
-    for ((n, d, _), rate) in SIZES.into_iter().flat_map(|size| [(size, 0.0), (size, 0.3)]) {
+    for ((n, d, f), rate) in SIZES.into_iter().flat_map(|size| [(size, 0.0), (size, 0.3)]) {
         // The norm of one number is 0 whatever it is.
         let d = d + 1;
+        // Of a part of a batch: where rows don't end with a word of four, kernels leave the masks to the host.
+        let dropout = || Dropout::new(rate, 9).of_rows(1..1 + n);
         let run = |form, device: &Device| {
             let (gamma_d, beta_d) = (leaf([d], 3, device), leaf([d], 4, device));
-            let (gamma, beta) = (gamma_d.clone(), beta_d.clone());
+            let norm = Norm { gamma_d: gamma_d.clone(), beta_d: beta_d.clone(), epsilon: 1e-12 };
             value_and_gradients(
                 [leaf([n, d], 1, device), leaf([n, d], 2, device)],
                 &[gamma_d, beta_d],
                 &spread(n * d, 5),
-                move |[x, r]| {
-                    // Of a part of a batch: where rows don't end with a word of four, kernels leave the masks to the host.
-                    let mut dropout = Dropout::new(rate, 9).of_rows(1..1 + n);
-                    norm_of_sum(x, Some(r), gamma.clone(), beta.clone(), 1e-12, &mut dropout, form)
-                },
+                move |[x, r]| norm_of_sum(x, Some(r), &norm, &mut dropout(), form),
             )
         };
         compare(run);
         let alone = |form, device: &Device| {
             let (gamma_d, beta_d) = (leaf([d], 3, device), leaf([d], 4, device));
-            let (gamma, beta) = (gamma_d.clone(), beta_d.clone());
+            let norm = Norm { gamma_d: gamma_d.clone(), beta_d: beta_d.clone(), epsilon: 1e-5 };
             value_and_gradients([leaf([n, d], 1, device)], &[gamma_d, beta_d], &spread(n * d, 5), move |[x]| {
-                norm_of_sum(x, None, gamma.clone(), beta.clone(), 1e-5, &mut Dropout::new(rate, 9), form)
+                norm_of_sum(x, None, &norm, &mut Dropout::new(rate, 9), form)
             })
         };
         compare(alone);
+        // A norm of two numbers gives -1 and 1 whatever they are: gradients would be rounding alone.
+        let d = d + 1;
+        let of_dense = |form, device: &Device| {
+            let [gamma_d, beta_d, bias_d] = [3, 4, 6].map(|seed| leaf([d], seed, device));
+            let norm = Norm { gamma_d: gamma_d.clone(), beta_d: beta_d.clone(), epsilon: 1e-12 };
+            let bias = bias_d.clone();
+            value_and_gradients(
+                [leaf([n, f], 1, device), leaf([n, d], 2, device), leaf([f, d], 7, device)],
+                &[gamma_d, beta_d, bias_d],
+                &spread(n * d, 5),
+                move |[x, r, weight_df]| {
+                    dense_norm(x, &Dense { weight_df, bias_f: bias.clone() }, r, &norm, &mut dropout(), form)
+                },
+            )
+        };
+        compare(of_dense);
     }
 }
 
@@ -119,19 +124,24 @@ fn the_norm_of_a_sum_is_dropout_a_sum_and_a_norm() {
 fn attention_by_segments_is_attention_with_the_others_ruled_out() {
     // Two rows of 12: segments of 1, 5 and 4 and padding; one of 12.
     let segments_bs = [[1, 2, 2, 2, 2, 2, 3, 3, 3, 3, 0, 0], [1; 12]].concat();
-    for (heads, width, rate) in [(1, 1, 0.0), (2, 8, 0.0), (3, 5, 0.2)] {
+    for (heads, width, rate) in [(1, 1, 0.0), (2, 8, 0.0), (3, 5, 0.2), (2, 40, 0.2)] {
         let (n, d) = (24, heads * width);
         // What padding gets is nobody's concern: no weight, no gradient.
         let mut weights = spread(n * d, 7);
         (0..n).filter(|&at| segments_bs[at] == 0).for_each(|at| weights[at * d..][..d].fill(0.0));
         let run = |form, device: &Device| {
             let segments = Segments::new(&segments_bs, 12);
-            value_and_gradients(
-                [leaf([n, d], 1, device), leaf([n, d], 2, device), leaf([n, d], 3, device)],
-                &[],
-                &weights,
-                move |inputs| attention(inputs, heads, &segments, &mut Dropout::new(rate, 5).of_rows(1..3), form),
-            )
+            // One leaf of three: the key's bias has no gradient but rounding, as it adds the same to all scores of a query.
+            let biases = leaf([3 * d], 4, device);
+            let of_layers = biases.clone();
+            let leaves = [leaf([n, d], 1, device), leaf([d, d], 2, device), leaf([d, d], 3, device), leaf([d, d], 8, device)];
+            value_and_gradients(leaves, &[biases], &weights, move |[x, query, key, value]| {
+                let [a, b, c] = [0, 1, 2].map(|which| of_layers.clone().narrow(0, which * d, d));
+                // Weights as they are in a model: scores in the thousands would make softmax a choice.
+                let layers = [(query, a), (key, b), (value, c)]
+                    .map(|(weight_df, bias_f)| Dense { weight_df: weight_df / d as f32, bias_f });
+                self_attention(x, &layers, heads, &segments, &mut Dropout::new(rate, 5).of_rows(1..3), form)
+            })
         };
         compare(run);
     }
@@ -178,11 +188,12 @@ fn layers_in_bf16_are_those_in_f32_but_for_rounding() {
             &spread(48 * 64, 5),
             move |[x, w]| {
                 // Weights as they are in a model: scores in the thousands would make softmax a choice.
-                let w = w * 0.05;
-                let wide = dense_gelu(x.clone(), w.clone(), bias.clone(), compute);
-                let heads = [(); 3].map(|()| dense(wide.clone(), w.clone(), bias.clone(), compute));
-                let context = attention(heads, 4, &segments, &mut Dropout::off(), compute);
-                norm_of_sum(context, Some(x), gamma.clone(), beta.clone(), 1e-12, &mut Dropout::off(), compute)
+                let layer = Dense { weight_df: w * 0.05, bias_f: bias.clone() };
+                let wide = dense_gelu(x.clone(), &layer, compute);
+                let layers = [(); 3].map(|()| layer.clone());
+                let context = self_attention(wide, &layers, 4, &segments, &mut Dropout::off(), compute);
+                let norm = Norm { gamma_d: gamma.clone(), beta_d: beta.clone(), epsilon: 1e-12 };
+                norm_of_sum(context, Some(x), &norm, &mut Dropout::off(), compute)
             },
         )
     };

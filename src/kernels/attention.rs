@@ -12,7 +12,7 @@ use super::host::{HostBackward, HostTensor, PARENTS, host, slice, with_gradient}
 use super::matrix::{Matrix, Threads, product};
 use super::spent::{self, Part};
 use super::vector::{exp, on_vectors};
-use super::{Compute, cube, in_f32, matmul};
+use super::{Compute, Dense, cube, dense, in_f32};
 
 /// Added to the score of a pair of positions that must not see each other; far below any real score, and finite,
 /// so that a row of padding (which sees nothing) has a softmax.
@@ -34,8 +34,15 @@ impl Segments {
         Self { segments_bs: segments_bs.into(), length, bias_b1ss: Arc::default(), on_device: Arc::default() }
     }
 
+    /// Positions of a row.
+    #[cfg_attr(not(feature = "gpu"), allow(dead_code, reason = "GPUs alone need it"))]
+    pub(super) fn length(&self) -> usize {
+        self.length
+    }
+
     /// The numbers on a device, uploaded once.
-    fn on(&self, device: &Device) -> Tensor<1, Int> {
+    #[cfg_attr(not(feature = "gpu"), allow(dead_code, reason = "GPUs alone need them"))]
+    pub(super) fn on(&self, device: &Device) -> Tensor<1, Int> {
         let upload = || Tensor::from_data(TensorData::new(self.segments_bs.to_vec(), [self.segments_bs.len()]), device);
         self.on_device.get_or_init(upload).clone()
     }
@@ -62,28 +69,34 @@ impl Segments {
     }
 }
 
-/// `dropout(softmax(q k^T / sqrt(w))) v` a head, with heads of width `w = d / heads` side by side: `[b * s, d]` each.
-pub fn attention(
-    [query_nd, key_nd, value_nd]: [Tensor<2>; 3],
+/// `dropout(softmax(q k^T / sqrt(w))) v` a head, with heads of width `w = d / heads` side by side: `[b * s, d]` to `[b * s, d]`, where
+/// query, key and value are three dense layers of `x`. In the product's numbers.
+pub fn self_attention(
+    x_nd: Tensor<2>,
+    layers: &[Dense; 3],
     heads: usize,
     segments: &Segments,
     dropout: &mut Dropout,
     compute: impl Into<Compute>,
 ) -> Tensor<2> {
-    let compute = compute.into();
-    let [n, d] = query_nd.dims();
-    let (s, width, scores) = (segments.length, d / heads, n * heads * segments.length);
-    if compute.is_fused_on_cpu(&query_nd.device()) {
-        let mask = dropout.mask(scores);
-        return spent::on(Part::Attention, || fused([query_nd, key_nd, value_nd], heads, segments, mask));
+    let (compute, scores) = (compute.into(), x_nd.dims()[0] * heads * segments.length);
+    if compute.is_fused_on_gpu(&x_nd.device(), Some((dropout, scores))) {
+        return cube::self_attention(x_nd, layers, heads, segments, dropout.mask(scores), compute);
     }
+    let is_on_cpu = compute.is_fused_on_cpu(&x_nd.device());
+    let x_nd = compute.factor(x_nd); // once for all three
+    let inputs = layers.each_ref().map(|layer| dense(x_nd.clone(), layer, compute));
+    match is_on_cpu {
+        true => spent::on(Part::Attention, || fused(inputs, heads, segments, dropout.mask(scores))),
+        false => composed(inputs, heads, segments, dropout, compute),
+    }
+}
+
+fn composed(inputs: [Tensor<2>; 3], heads: usize, segments: &Segments, dropout: &mut Dropout, compute: Compute) -> Tensor<2> {
+    let [n, d] = inputs[0].dims();
+    let (s, width) = (segments.length, d / heads);
     let split = |x_nd: Tensor<2>| compute.factor(x_nd).reshape([n / s, s, heads, width]).swap_dims(1, 2);
-    let (query, key, value) = (split(query_nd), split(key_nd), split(value_nd));
-    if compute.is_fused_on_gpu(&query.device(), Some((dropout, scores))) {
-        let (scores_bhss, scale) = (matmul(query, key.swap_dims(2, 3), compute.form), 1.0 / (width as f64).sqrt());
-        let shares_bhss = cube::shares(scores_bhss, &segments.on(&value.device().inner()), scale, dropout.mask(scores));
-        return matmul(shares_bhss, value, compute.form).swap_dims(1, 2).reshape([n, d]);
-    }
+    let [query, key, value] = inputs.map(split);
     let bias_b1ss = segments.bias_b1ss(&query.device().inner());
     let scores_bhss = in_f32(query.matmul(key.swap_dims(2, 3))) / (width as f64).sqrt() + bias_b1ss;
     let shares_bhss = dropout.apply(softmax(scores_bhss, 3));

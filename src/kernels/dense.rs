@@ -11,29 +11,42 @@ use super::vector::{erf, exp, on_vectors};
 use super::{Compute, cube, in_f32, matmul};
 use crate::device::is_cpu;
 
-/// `x W + b`: `[n, d]`, `[d, f]` and `[f]` to `[n, f]`, in the product's numbers.
-pub fn dense(x_nd: Tensor<2>, weight_df: Tensor<2>, bias_f: Tensor<1>, compute: impl Into<Compute>) -> Tensor<2> {
+/// The parameters of a dense layer.
+#[derive(Debug, Clone)]
+pub struct Dense {
+    /// `[d, f]`.
+    pub weight_df: Tensor<2>,
+    /// `[f]`.
+    pub bias_f: Tensor<1>,
+}
+
+/// `x W + b`: `[n, d]` to `[n, f]`, in the product's numbers.
+pub fn dense(x_nd: Tensor<2>, layer: &Dense, compute: impl Into<Compute>) -> Tensor<2> {
     let compute = compute.into();
+    if compute.is_fused_on_gpu(&x_nd.device(), None) {
+        return cube::dense(x_nd, layer, false, compute);
+    }
     match compute.is_fused_on_cpu(&x_nd.device()) {
-        true => spent::on(Part::Dense, || fused(&x_nd, &weight_df, &bias_f, false)),
-        false => product(x_nd, weight_df, compute) + compute.factor(bias_f).unsqueeze(),
+        true => spent::on(Part::Dense, || fused(&x_nd, layer, false)),
+        false => composed(x_nd, layer, compute),
     }
 }
 
 /// `gelu(x W + b)`, with the error function's GELU (Hendrycks and Gimpel 2016).
-pub fn dense_gelu(x_nd: Tensor<2>, weight_df: Tensor<2>, bias_f: Tensor<1>, compute: impl Into<Compute>) -> Tensor<2> {
+pub fn dense_gelu(x_nd: Tensor<2>, layer: &Dense, compute: impl Into<Compute>) -> Tensor<2> {
     let compute = compute.into();
     if compute.is_fused_on_gpu(&x_nd.device(), None) {
-        return cube::gelu(dense(x_nd, weight_df, bias_f, compute));
+        return cube::dense(x_nd, layer, true, compute);
     }
     match compute.is_fused_on_cpu(&x_nd.device()) {
-        true => spent::on(Part::Dense, || fused(&x_nd, &weight_df, &bias_f, true)),
-        false => compute.factor(erf_gelu(in_f32(dense(x_nd, weight_df, bias_f, compute)))),
+        true => spent::on(Part::Dense, || fused(&x_nd, layer, true)),
+        false => compute.factor(erf_gelu(in_f32(composed(x_nd, layer, compute)))),
     }
 }
 
-fn product(x_nd: Tensor<2>, weight_df: Tensor<2>, compute: Compute) -> Tensor<2> {
-    matmul(compute.factor(x_nd), compute.factor(weight_df), compute.form)
+fn composed(x_nd: Tensor<2>, layer: &Dense, compute: Compute) -> Tensor<2> {
+    let Dense { weight_df, bias_f } = layer.clone();
+    matmul(compute.factor(x_nd), compute.factor(weight_df), compute.form) + compute.factor(bias_f).unsqueeze()
 }
 
 /// GELU by the error function, `x * Phi(x)`, in burn operations with its exact gradient everywhere: burn 0.22's own backward
@@ -45,7 +58,7 @@ pub fn erf_gelu<const D: usize>(x: Tensor<D>) -> Tensor<D> {
     (x.clone().div_scalar(std::f32::consts::SQRT_2).erf() + 1.0) * x * 0.5
 }
 
-fn fused(x_nd: &Tensor<2>, weight_df: &Tensor<2>, bias_f: &Tensor<1>, has_gelu: bool) -> Tensor<2> {
+fn fused(x_nd: &Tensor<2>, Dense { weight_df, bias_f }: &Dense, has_gelu: bool) -> Tensor<2> {
     let [n, d] = x_nd.dims();
     let [_, f] = weight_df.dims();
     let tracked = [x_nd.device(), weight_df.device()].iter().any(burn::tensor::Device::is_autodiff);

@@ -1,14 +1,16 @@
-//! Small products of matrices on GPUs that take WGSL: `shaders/matmul.wgsl`, one short kernel for all shapes, where burn compiles a
-//! long one for each.
+//! Products of matrices on GPUs. Small ones where WGSL is taken are `shaders/matmul.wgsl`, one short kernel for all shapes, where burn
+//! compiles a long one for each.
 
 use burn::tensor::{DType, Tensor};
 use burn_cubecl::CubeBackend;
 use burn_cubecl::kernel::into_contiguous;
+use burn_cubecl::kernel::matmul::{MatmulStrategy, matmul};
+use burn_cubecl::ops::numeric::empty_device_contiguous_dtype;
 use burn_cubecl::tensor::CubeTensor;
 
-use super::cube::{GpuBackward, MOST_CUBES, PARENTS, empty, with_gradient};
-use super::inner;
+use super::cube::{GpuBackward, MOST_CUBES, PARENTS, with_gradient};
 use super::wgsl::Wgsl;
+use super::{Form, inner};
 
 const MATMUL: Wgsl = Wgsl { source: super::matmul::WGSL, workgroup: 64 };
 /// Rows and columns that a workgroup makes.
@@ -17,60 +19,77 @@ const TILE: usize = 32;
 /// millisecond.
 const SMALL: usize = 1 << 27;
 
-/// `a b` over the last two dimensions, where it is a small product of f32 on a GPU that takes WGSL; those before them are equal.
-pub(super) fn small_matmul<const D: usize>(a: &Tensor<D>, b: &Tensor<D>) -> Option<Tensor<D>> {
-    let is_f32 = a.dtype() == DType::F32 && b.dtype() == DType::F32;
-    let (shape, [m, n, k]) = (a.dims(), sizes(a.dims(), b.dims()));
-    let pairs: usize = shape[..D - 2].iter().product();
-    let is_small = pairs * m * n * k <= SMALL && pairs <= MOST_CUBES as usize && m.max(n) <= MOST_CUBES as usize * TILE;
-    if !is_f32 || !is_small || D > 4 || pairs * m * n * k == 0 {
-        return None;
+/// `a b` over the last two dimensions, in `numbers`; those before them are equal. One short kernel where it is a small product of
+/// f32 on a GPU that takes WGSL and the form is fused, else burn's. Contiguous.
+pub(super) fn product(a: &CubeTensor, b: &CubeTensor, numbers: DType, form: Form) -> CubeTensor {
+    let is_f32 = [a.dtype, b.dtype, numbers] == [DType::F32; 3];
+    if form == Form::Fused && is_f32 && is_small(a, b) && Wgsl::runs_on(&a.client) {
+        return small(a, b);
     }
-    let [left, right] = [a, b].map(|x| inner(x.clone()).try_into_primitive::<CubeBackend>().expect("a GPU's tensor"));
-    if !Wgsl::runs_on(&left.client) {
-        return None;
-    }
-    let out = product::<D>(&left, &right);
-    let parents = [Some(a.clone().into_dispatch()), Some(b.clone().into_dispatch()), None, None];
-    Some(with_gradient(out, parents, Saved::<D> { left, right }))
+    let (a, b, out) = (a.clone(), b.clone(), empty_product(a, b, numbers));
+    matmul(a, b, Some(out), MatmulStrategy::default(), numbers).expect("factors that fit each other")
 }
 
-fn sizes<const D: usize>(a: [usize; D], b: [usize; D]) -> [usize; 3] {
-    [a[D - 2], b[D - 1], a[D - 1]]
+fn empty_product(a: &CubeTensor, b: &CubeTensor, numbers: DType) -> CubeTensor {
+    let (mut shape, rank) = (a.meta.shape().clone(), a.meta.num_dims());
+    shape[rank - 1] = b.meta.shape()[rank - 1];
+    empty_device_contiguous_dtype(a.client.clone(), a.device.clone(), shape, numbers)
+}
+
+/// The same matrix with rows for columns.
+pub(super) fn transposed(x: &CubeTensor) -> CubeTensor {
+    let (mut x, rank) = (x.clone(), x.meta.num_dims());
+    x.meta.swap(rank - 2, rank - 1);
+    x
+}
+
+/// [`product`], with its gradient.
+pub(super) fn differentiable<const D: usize>(a: Tensor<D>, b: Tensor<D>, form: Form) -> Tensor<D> {
+    let [left, right] = [&a, &b].map(|x| inner(x.clone()).try_into_primitive::<CubeBackend>().expect("a GPU's tensor"));
+    let out = product(&left, &right, left.dtype, form);
+    with_gradient(out, [a.into_dispatch(), b.into_dispatch()], Saved { left, right, form })
 }
 
 /// The factors: each is half of the other's gradient.
 #[derive(Debug)]
-struct Saved<const D: usize> {
+struct Saved {
     left: CubeTensor,
     right: CubeTensor,
+    form: Form,
 }
 
-impl<const D: usize> GpuBackward for Saved<D> {
-    fn backward(&self, above: CubeTensor, wanted: [bool; PARENTS]) -> [Option<CubeTensor>; PARENTS] {
-        let transposed = |x: &CubeTensor| {
-            let mut x = x.clone();
-            x.meta.swap(D - 2, D - 1);
-            x
-        };
-        let of_left = wanted[0].then(|| product::<D>(&above, &transposed(&self.right)));
-        let of_right = wanted[1].then(|| product::<D>(&transposed(&self.left), &above));
-        [of_left, of_right, None, None]
+impl GpuBackward for Saved {
+    fn backward(&self, above: CubeTensor, wanted: [bool; PARENTS]) -> Vec<Option<CubeTensor>> {
+        let Self { left, right, form } = self;
+        let of_left = wanted[0].then(|| product(&above, &transposed(right), left.dtype, *form));
+        let of_right = wanted[1].then(|| product(&transposed(left), &above, right.dtype, *form));
+        vec![of_left, of_right]
     }
 }
 
-fn product<const D: usize>(a: &CubeTensor, b: &CubeTensor) -> CubeTensor {
+/// Rows, columns, and what is summed over.
+fn sizes(a: &CubeTensor, b: &CubeTensor) -> [usize; 3] {
+    let (a, b) = (a.meta.shape(), b.meta.shape());
+    let rank = a.num_dims();
+    [a[rank - 2], b[rank - 1], a[rank - 1]]
+}
+
+fn is_small(a: &CubeTensor, b: &CubeTensor) -> bool {
+    let (rank, [m, n, k]) = (a.meta.num_dims(), sizes(a, b));
+    let pairs: usize = a.meta.shape()[..rank - 2].iter().product();
+    let fits = pairs <= MOST_CUBES as usize && m.max(n) <= MOST_CUBES as usize * TILE;
+    rank <= 4 && fits && (1..=SMALL).contains(&(pairs * m * n * k))
+}
+
+fn small(a: &CubeTensor, b: &CubeTensor) -> CubeTensor {
     // A layout that strides don't describe is copied into one that they do.
     let [a, b] = [a, b].map(|x| if x.meta.is_tiled() { into_contiguous(x.clone()) } else { x.clone() });
-    let dims = |x: &CubeTensor| -> [usize; D] { std::array::from_fn(|at| x.meta.shape()[at]) };
-    let [m, n, k] = sizes(dims(&a), dims(&b));
-    let mut shape = dims(&a);
-    shape[D - 1] = n;
-    let out = empty(shape, &a);
-    let heads = if D > 2 { shape[D - 3] } else { 1 };
-    let batch = if D > 3 { shape[0] } else { 1 };
-    let strides =
-        |x: &CubeTensor| -> [usize; 4] { std::array::from_fn(|at| if at + D < 4 { 0 } else { x.meta.strides()[at + D - 4] }) };
+    let [m, n, k] = sizes(&a, &b);
+    let (rank, out) = (a.meta.num_dims(), empty_product(&a, &b, DType::F32));
+    let [batch, heads] = [4, 3].map(|from_end| if rank < from_end { 1 } else { a.meta.shape()[rank - from_end] });
+    let strides = |x: &CubeTensor| -> [usize; 4] {
+        std::array::from_fn(|at| if at + rank < 4 { 0 } else { x.meta.strides()[at + rank - 4] })
+    };
     let params: Vec<[u8; 4]> =
         [[m, n, k, heads], strides(&a), strides(&b)].as_flattened().iter().map(|&x| (x as u32).to_le_bytes()).collect();
     MATMUL.launch([n.div_ceil(TILE), m.div_ceil(TILE), batch * heads], [&a, &b, &out], &params);

@@ -41,13 +41,13 @@ use burn::tensor::{DType, Device, FloatDType, Int, Tensor};
 use crate::config::{Kernels, Precision};
 use crate::device::{is_cpu, is_cuda};
 use crate::error::{Error, Result};
-pub use attention::{Segments, attention};
+pub use attention::{Segments, self_attention};
 pub(crate) use cube::{adam as guarded_adam, guard as next_guard, squares};
-pub use dense::{dense, dense_gelu, erf_gelu};
+pub use dense::{Dense, dense, dense_gelu, erf_gelu};
 pub use dropout::Dropout;
 pub use dwt_loss::DwtLoss;
 pub use lstm::{Direction, bilstm, lstm_composed};
-pub use norm::norm_of_sum;
+pub use norm::{Norm, dense_norm, norm_of_sum};
 pub use places::{Places, look_up};
 use spent::Part;
 pub use spent::{Spent, spent};
@@ -166,13 +166,18 @@ impl Compute {
         Self { precision, ..self }
     }
 
+    /// The numbers of a product's factors.
+    pub fn numbers(self) -> DType {
+        match self.precision {
+            Precision::F32 => DType::F32,
+            Precision::Bf16 => DType::BF16,
+            Precision::F16 => DType::F16,
+        }
+    }
+
     /// A factor of a product, in the product's numbers.
     pub fn factor<const D: usize>(self, x: Tensor<D>) -> Tensor<D> {
-        match self.precision {
-            Precision::F32 => x,
-            Precision::Bf16 => x.cast(FloatDType::BF16),
-            Precision::F16 => x.cast(FloatDType::F16),
-        }
+        if x.dtype() == self.numbers() { x } else { x.cast(self.numbers()) }
     }
 
     /// Whether a GPU's own kernels run: those that draw dropout of so many elements themselves, or draw none.
@@ -191,13 +196,11 @@ impl Compute {
 /// kernel for all shapes; any other is burn's.
 pub fn matmul<const D: usize>(a: Tensor<D>, b: Tensor<D>, form: Form) -> Tensor<D> {
     #[cfg(feature = "gpu")]
-    if form == Form::Fused
-        && !is_cpu(&a.device())
-        && let Some(out) = gpu_matmul::small_matmul(&a, &b)
-    {
-        return out;
+    if form != Form::Composed && !is_cpu(&a.device()) {
+        return gpu_matmul::differentiable(a, b, form);
     }
-    let _ = form;
+    #[cfg(not(feature = "gpu"))]
+    let _ = form; // one form is left
     a.matmul(b)
 }
 

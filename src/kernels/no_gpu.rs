@@ -1,10 +1,12 @@
 //! Stands in for `cube/` in a build without GPUs, where no tensor is on one.
 
-use burn::tensor::{Device, Int, Tensor};
+use burn::tensor::{Device, Tensor};
 
+use super::attention::Segments;
 use super::dropout::Mask;
 use super::places::Places;
 use super::update::AdamStep;
+use super::{Compute, Dense, Norm};
 
 const NONE: &str = "this build has no GPU, so no tensor is on one";
 
@@ -16,15 +18,19 @@ pub(super) fn can_draw(_: &Device) -> bool {
     false
 }
 
-pub(super) fn gelu<const D: usize>(_: Tensor<D>) -> Tensor<D> {
+pub(super) fn dense(_: Tensor<2>, _: &Dense, _: bool, _: Compute) -> Tensor<2> {
     unreachable!("{NONE}")
 }
 
-pub(super) fn norm(_: Tensor<2>, _: Option<Tensor<2>>, _: Tensor<1>, _: Tensor<1>, _: f64, _: Option<Mask>) -> Tensor<2> {
+pub(super) fn self_attention(_: Tensor<2>, _: &[Dense; 3], _: usize, _: &Segments, _: Option<Mask>, _: Compute) -> Tensor<2> {
     unreachable!("{NONE}")
 }
 
-pub(super) fn shares(_: Tensor<4>, _: &Tensor<1, Int>, _: f64, _: Option<Mask>) -> Tensor<4> {
+pub(super) fn norm_of_sum(_: Tensor<2>, _: Option<Tensor<2>>, _: &Norm, _: Option<Mask>) -> Tensor<2> {
+    unreachable!("{NONE}")
+}
+
+pub(super) fn dense_norm(_: Tensor<2>, _: &Dense, _: Tensor<2>, _: &Norm, _: Option<Mask>, _: Compute) -> Tensor<2> {
     unreachable!("{NONE}")
 }
 

@@ -9,47 +9,68 @@ use super::host::{HostBackward, HostTensor, PARENTS, host, slice, with_gradient}
 use super::matrix::zeros;
 use super::spent::{self, Part};
 use super::vector::on_vectors;
-use super::{Compute, cube, in_f32};
+use super::{Compute, Dense, cube, dense, in_f32};
+
+/// The parameters of a layer norm.
+#[derive(Debug, Clone)]
+pub struct Norm {
+    /// Scale, `[d]`.
+    pub gamma_d: Tensor<1>,
+    /// Shift, `[d]`.
+    pub beta_d: Tensor<1>,
+    /// Added to the variance.
+    pub epsilon: f64,
+}
 
 /// `gamma (y - mean) / sqrt(variance + epsilon) + beta` over each row of `y = dropout(x) + residual`, all `[n, d]`; without a
-/// residual there is no dropout either. `gamma` and `beta` are `[d]`. In f32, whatever `x` comes in.
+/// residual there is no dropout either. In f32, whatever `x` comes in.
 pub fn norm_of_sum(
     x_nd: Tensor<2>,
     residual_nd: Option<Tensor<2>>,
-    gamma_d: Tensor<1>,
-    beta_d: Tensor<1>,
-    epsilon: f64,
+    norm: &Norm,
     dropout: &mut Dropout,
     compute: impl Into<Compute>,
 ) -> Tensor<2> {
     let (compute, elements) = (compute.into(), x_nd.dims().iter().product());
-    if compute.is_fused_on_gpu(&x_nd.device(), Some((dropout, elements))) {
+    let is_on_gpu = compute.is_fused_on_gpu(&x_nd.device(), Some((dropout, elements)));
+    if is_on_gpu || compute.is_fused_on_cpu(&x_nd.device()) {
         let mask = residual_nd.as_ref().and_then(|_| dropout.mask(elements));
-        return cube::norm(x_nd, residual_nd, gamma_d, beta_d, epsilon, mask);
-    }
-    if compute.is_fused_on_cpu(&x_nd.device()) {
-        let mask = residual_nd.as_ref().and_then(|_| dropout.mask(elements));
-        return spent::on(Part::Norm, || fused(&x_nd, residual_nd.as_ref(), &gamma_d, &beta_d, epsilon as f32, mask));
+        return match is_on_gpu {
+            true => cube::norm_of_sum(x_nd, residual_nd, norm, mask),
+            false => spent::on(Part::Norm, || fused(&x_nd, residual_nd.as_ref(), norm, mask)),
+        };
     }
     let x_nd = in_f32(x_nd);
     let sum_nd = match residual_nd {
         Some(residual_nd) => dropout.apply(x_nd) + residual_nd,
         None => x_nd,
     };
-    layer_norm(sum_nd, gamma_d, Some(beta_d), epsilon)
+    layer_norm(sum_nd, norm.gamma_d.clone(), Some(norm.beta_d.clone()), norm.epsilon)
+}
+
+/// [`norm_of_sum`] of a [`dense`] layer's `x W + b`: `[n, f]` and a residual `[n, d]` to `[n, d]`. On a GPU the sum takes the bias
+/// along.
+pub fn dense_norm(
+    x_nf: Tensor<2>,
+    layer: &Dense,
+    residual_nd: Tensor<2>,
+    norm: &Norm,
+    dropout: &mut Dropout,
+    compute: impl Into<Compute>,
+) -> Tensor<2> {
+    let (compute, elements) = (compute.into(), residual_nd.dims().iter().product());
+    if compute.is_fused_on_gpu(&x_nf.device(), Some((dropout, elements))) {
+        return cube::dense_norm(x_nf, layer, residual_nd, norm, dropout.mask(elements), compute);
+    }
+    norm_of_sum(dense(x_nf, layer, compute), Some(residual_nd), norm, dropout, compute)
 }
 
 /// Rows that a thread takes at a time; sums over rows are added up by such parts, whoever took them.
 const ROWS: usize = 64;
 
-fn fused(
-    x_nd: &Tensor<2>,
-    residual_nd: Option<&Tensor<2>>,
-    gamma_d: &Tensor<1>,
-    beta_d: &Tensor<1>,
-    epsilon: f32,
-    mask: Option<Mask>,
-) -> Tensor<2> {
+fn fused(x_nd: &Tensor<2>, residual_nd: Option<&Tensor<2>>, norm: &Norm, mask: Option<Mask>) -> Tensor<2> {
+    let Norm { gamma_d, beta_d, epsilon } = norm;
+    let epsilon = *epsilon as f32;
     let [n, d] = x_nd.dims();
     let (x, residual, gamma, beta) = (host(x_nd), residual_nd.map(host), host(gamma_d), host(beta_d));
     let mut normed_nd = zeros(n * d);

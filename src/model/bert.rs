@@ -11,7 +11,9 @@ use serde::{Deserialize, Serialize};
 
 use super::init::Init;
 use super::inputs::Inputs;
-use crate::kernels::{Compute, Dropout, Logits, Places, attention, dense, dense_gelu, look_up, norm_of_sum};
+use crate::kernels::{
+    Compute, Dense, Dropout, Logits, Norm, Places, dense_gelu, dense_norm, look_up, norm_of_sum, self_attention,
+};
 
 /// The shape of a BERT, in Hugging Face's `config.json` terms.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -123,8 +125,8 @@ impl BertForMaskedLm {
     /// The head on hidden states `[n, d]`: logits `[n, v]`, not multiplied out yet.
     pub fn head(&self, hidden_nd: Tensor<2>, compute: Compute) -> Logits {
         let predictions = &self.cls.predictions;
-        let wide_nd = gelu_of(&predictions.transform.dense, hidden_nd, compute);
-        let hidden_md = predictions.transform.LayerNorm.forward(wide_nd, None, &mut Dropout::off(), compute);
+        let wide_nd = dense_gelu(hidden_nd, &parameters(&predictions.transform.dense), compute);
+        let hidden_md = predictions.transform.LayerNorm.forward(wide_nd, compute);
         Logits::Factors {
             hidden_md: compute.factor(hidden_md),
             words_vd: compute.factor(self.bert.embeddings.word_embeddings.weight.val()),
@@ -184,7 +186,7 @@ impl Embeddings {
                 None => x_nd + table.weight.val().narrow(0, 0, 1),
             };
         }
-        dropout.apply(self.LayerNorm.forward(x_nd, None, &mut Dropout::off(), compute))
+        dropout.apply(self.LayerNorm.forward(x_nd, compute))
     }
 }
 
@@ -210,7 +212,7 @@ impl Layer {
     fn forward(&self, x_nd: Tensor<2>, inputs: &Inputs, dropout: &mut Dropout, compute: Compute) -> Tensor<2> {
         let context_nd = self.attention.self_.forward(x_nd.clone(), inputs, dropout, compute);
         let x_nd = self.attention.output.forward(context_nd, x_nd, dropout, compute);
-        let wide_nf = gelu_of(&self.intermediate.dense, x_nd.clone(), compute);
+        let wide_nf = dense_gelu(x_nd.clone(), &parameters(&self.intermediate.dense), compute);
         self.output.forward(wide_nf, x_nd, dropout, compute)
     }
 }
@@ -239,9 +241,8 @@ pub struct SelfAttention {
 
 impl SelfAttention {
     fn forward(&self, x_nd: Tensor<2>, inputs: &Inputs, dropout: &mut Dropout, compute: Compute) -> Tensor<2> {
-        let x_nd = compute.factor(x_nd); // once for all three
-        let [query, key, value] = [&self.query, &self.key, &self.value].map(|linear| dense_of(linear, x_nd.clone(), compute));
-        attention([query, key, value], self.heads, &inputs.segments, dropout, compute)
+        let layers = [&self.query, &self.key, &self.value].map(parameters);
+        self_attention(x_nd, &layers, self.heads, &inputs.segments, dropout, compute)
     }
 }
 
@@ -263,7 +264,7 @@ pub struct Output {
 
 impl Output {
     fn forward(&self, x: Tensor<2>, residual_nd: Tensor<2>, dropout: &mut Dropout, compute: Compute) -> Tensor<2> {
-        self.LayerNorm.forward(dense_of(&self.dense, x, compute), Some(residual_nd), dropout, compute)
+        dense_norm(x, &parameters(&self.dense), residual_nd, &self.LayerNorm.parameters(), dropout, compute)
     }
 }
 
@@ -311,18 +312,16 @@ pub struct LayerNorm {
 }
 
 impl LayerNorm {
-    /// Of `dropout(x) + residual`, or of `x` alone.
-    fn forward(&self, x_nd: Tensor<2>, residual_nd: Option<Tensor<2>>, dropout: &mut Dropout, compute: Compute) -> Tensor<2> {
-        norm_of_sum(x_nd, residual_nd, self.gamma.val(), self.beta.val(), self.epsilon, dropout, compute)
+    fn forward(&self, x_nd: Tensor<2>, compute: Compute) -> Tensor<2> {
+        norm_of_sum(x_nd, None, &self.parameters(), &mut Dropout::off(), compute)
+    }
+
+    fn parameters(&self) -> Norm {
+        Norm { gamma_d: self.gamma.val(), beta_d: self.beta.val(), epsilon: self.epsilon }
     }
 }
 
-const HAS_BIAS: &str = "BERT's dense layers have a bias";
-
-fn dense_of(linear: &Linear, x: Tensor<2>, compute: Compute) -> Tensor<2> {
-    dense(x, linear.weight.val(), linear.bias.as_ref().expect(HAS_BIAS).val(), compute)
-}
-
-fn gelu_of(linear: &Linear, x: Tensor<2>, compute: Compute) -> Tensor<2> {
-    dense_gelu(x, linear.weight.val(), linear.bias.as_ref().expect(HAS_BIAS).val(), compute)
+fn parameters(linear: &Linear) -> Dense {
+    let bias = linear.bias.as_ref().expect("BERT's dense layers have a bias");
+    Dense { weight_df: linear.weight.val(), bias_f: bias.val() }
 }

@@ -13,27 +13,29 @@ use burn_cubecl::CubeBackend;
 use burn_cubecl::kernel::into_contiguous;
 use burn_cubecl::tensor::CubeTensor;
 
-/// Tensors that an operation can read.
-pub(in super::super) const PARENTS: usize = 4;
+/// Tensors that an operation can depend on.
+pub(in super::super) const PARENTS: usize = 7;
 
 /// The backward pass of an operation, with all that it needs of the forward pass.
 pub(in super::super) trait GpuBackward: Debug + Send + Sync {
-    /// The gradients with respect to the parents that are `wanted`; anything for the others. `above` is the gradient with respect
-    /// to the operation's value, contiguous.
-    fn backward(&self, above: CubeTensor, wanted: [bool; PARENTS]) -> [Option<CubeTensor>; PARENTS];
+    /// The gradients with respect to the parents, in their order: of those that are `wanted`, anything for the others. `above` is
+    /// the gradient with respect to the operation's value, contiguous.
+    fn backward(&self, above: CubeTensor, wanted: [bool; PARENTS]) -> Vec<Option<CubeTensor>>;
 }
 
 /// `value`, worked out by a kernel, as a tensor that depends on `parents` by `backward`. When none of them is on a graph, the
 /// tensor is on none.
-pub(in super::super) fn with_gradient<const D: usize>(
+pub(in super::super) fn with_gradient<const D: usize, const N: usize>(
     value: CubeTensor,
-    parents: [Option<DispatchTensor>; PARENTS],
+    parents: [DispatchTensor; N],
     backward: impl GpuBackward + 'static,
 ) -> Tensor<D> {
-    let value = super::tensor::<D>(value);
+    const { assert!(N <= PARENTS) };
+    let value = super::tensor::<D>(value).into_dispatch();
     // A constant stands for a parent that isn't there: the value itself, off any graph.
-    let [a, b, c, d] = parents.map(|parent| parent.unwrap_or_else(|| value.clone().into_dispatch()));
-    Tensor::from_dispatch(Dispatch::link_on_gpu(value.into_dispatch(), a, b, c, d, KnownOnGpu(Arc::new(backward))))
+    let mut parents = parents.into_iter();
+    let [a, b, c, d, e, f, g] = std::array::from_fn(|_| parents.next().unwrap_or_else(|| value.clone()));
+    Tensor::from_dispatch(Dispatch::link_on_gpu(value, a, b, c, d, e, f, g, KnownOnGpu(Arc::new(backward))))
 }
 
 /// A backward pass that can be cloned.
@@ -43,12 +45,16 @@ pub(super) struct KnownOnGpu(Arc<dyn GpuBackward>);
 /// The operation, for burn's GPU backend. Without autodiff there is nothing to link.
 #[backend_extension(Autodiff, Cube)]
 pub(super) trait LinkOnGpu: Backend {
+    #[expect(clippy::too_many_arguments, reason = "backends take tensors one by one")]
     fn link_on_gpu(
         value: FloatTensor<Self>,
         a: FloatTensor<Self>,
         b: FloatTensor<Self>,
         c: FloatTensor<Self>,
         d: FloatTensor<Self>,
+        e: FloatTensor<Self>,
+        f: FloatTensor<Self>,
+        g: FloatTensor<Self>,
         backward: KnownOnGpu,
     ) -> FloatTensor<Self>;
 }
@@ -56,6 +62,9 @@ pub(super) trait LinkOnGpu: Backend {
 impl LinkOnGpu for CubeBackend {
     fn link_on_gpu(
         value: FloatTensor<Self>,
+        _: FloatTensor<Self>,
+        _: FloatTensor<Self>,
+        _: FloatTensor<Self>,
         _: FloatTensor<Self>,
         _: FloatTensor<Self>,
         _: FloatTensor<Self>,
@@ -73,6 +82,9 @@ impl<C: CheckpointStrategy> LinkOnGpu for Autodiff<CubeBackend, C> {
         b: FloatTensor<Self>,
         c: FloatTensor<Self>,
         d: FloatTensor<Self>,
+        e: FloatTensor<Self>,
+        f: FloatTensor<Self>,
+        g: FloatTensor<Self>,
         backward: KnownOnGpu,
     ) -> FloatTensor<Self> {
         #[derive(Debug)]
@@ -90,7 +102,7 @@ impl<C: CheckpointStrategy> LinkOnGpu for Autodiff<CubeBackend, C> {
                 }
             }
         }
-        let parents = [a, b, c, d];
+        let parents = [a, b, c, d, e, f, g];
         let nodes = parents.each_ref().map(|parent| parent.node());
         let value = value.into_primitive();
         match Linked.prepare::<C>(nodes).compute_bound().stateful() {

@@ -1,8 +1,10 @@
 //! Kernels in CubeCL, for every GPU runtime: CUDA, Vulkan, Metal, WebGPU. Each file has a kernel, its launch, and its gradient.
 
 mod adam;
+mod attention;
+mod columns;
+mod dense;
 mod dropout;
-mod gelu;
 mod link;
 mod loss;
 mod norm;
@@ -19,13 +21,13 @@ use burn_cubecl::tensor::CubeTensor;
 use cubecl::prelude::{CubeCount, CubeDim};
 
 pub(crate) use adam::{adam, guard};
+pub(super) use attention::self_attention;
+pub(super) use dense::dense;
 pub(super) use dropout::{can_draw, factors};
-pub(super) use gelu::gelu;
 pub(super) use link::{GpuBackward, PARENTS, with_gradient};
 pub(super) use loss::{UNITS, dwt_loss_kernel};
-pub(super) use norm::norm;
+pub(super) use norm::{dense_norm, norm_of_sum};
 pub(super) use rows::rows;
-pub(super) use shares::shares;
 pub(crate) use squares::squares;
 
 /// Invocations of a cube; WebGPU has at least as many.

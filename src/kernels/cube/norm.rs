@@ -1,28 +1,29 @@
-//! Layer normalisation of `dropout(x) + residual`, in one pass each way: a cube a row. `norm.rs` has the same for the CPU.
+//! Layer normalisation of `dropout(x + bias) + residual`, in one pass each way: a cube a row. `norm.rs` has the same for the CPU.
 
 use burn::backend::cubecl::dtype_to_storage_type;
-use burn::tensor::Tensor;
+use burn::tensor::{DType, Tensor};
 use burn_cubecl::tensor::CubeTensor;
 use cubecl::ir::ElemType;
 use cubecl::prelude::*;
 
 use super::super::dropout::Mask;
+use super::super::{Compute, Dense, Norm};
+use super::columns::{ROWS, add_up, parts};
+use super::dense::Factors;
 use super::dropout::factor;
 use super::link::{GpuBackward, PARENTS, with_gradient};
 use super::reduce::sum;
 
-/// Rows whose gradients of scale and shift are added up together.
-const ROWS: u32 = 64;
-
+/// After the normed rows comes what each was multiplied by, in one buffer: WebGPU grants eight.
 #[cube(launch)]
 #[expect(clippy::too_many_arguments, reason = "a kernel has buffers and numbers, no structs of them")]
 fn norm_kernel<F: Float>(
     x_nd: &[F],
+    bias_d: &[f32],
     residual_nd: &[f32],
     gamma_d: &[f32],
     beta_d: &[f32],
-    normed_nd: &mut [f32],
-    scale_n: &mut [f32],
+    normed_and_scale: &mut [f32],
     out_nd: &mut [f32],
     n: u32,
     d: u32,
@@ -31,6 +32,7 @@ fn norm_kernel<F: Float>(
     key_high: u32,
     dropped_below: u32,
     kept: f32,
+    #[comptime] has_bias: bool,
     #[comptime] has_residual: bool,
     #[comptime] has_dropout: bool,
     #[comptime] units: u32,
@@ -48,13 +50,16 @@ fn norm_kernel<F: Float>(
     let mut i = lane;
     while i < d {
         let mut y = f32::cast_from(x_nd[start + i]);
+        if has_bias {
+            y += bias_d[i];
+        }
         if has_dropout {
             y *= factor(key_low, key_high, start + i, dropped_below, kept);
         }
         if has_residual {
             y += residual_nd[start + i];
         }
-        normed_nd[start + i] = y;
+        normed_and_scale[start + i] = y;
         total += y;
         i += step;
     }
@@ -63,20 +68,20 @@ fn norm_kernel<F: Float>(
     let mut i = lane;
     while i < d {
         // Each invocation reads what it wrote itself.
-        let off = normed_nd[start + i] - mean;
+        let off = normed_and_scale[start + i] - mean;
         squares += off * off;
         i += step;
     }
     let scale = 1.0f32 / (sum(squares, units) / d as f32 + epsilon).sqrt();
     let mut i = lane;
     while i < d {
-        let z = (normed_nd[start + i] - mean) * scale;
-        normed_nd[start + i] = z;
+        let z = (normed_and_scale[start + i] - mean) * scale;
+        normed_and_scale[start + i] = z;
         out_nd[start + i] = z * gamma_d[i] + beta_d[i];
         i += step;
     }
     if lane == 0 {
-        scale_n[row] = scale;
+        normed_and_scale[n as usize * d + row] = scale;
     }
 }
 
@@ -84,8 +89,7 @@ fn norm_kernel<F: Float>(
 #[expect(clippy::too_many_arguments, reason = "a kernel has buffers and numbers, no structs of them")]
 fn norm_backward_kernel<F: Float>(
     above_nd: &[f32],
-    normed_nd: &[f32],
-    scale_n: &[f32],
+    normed_and_scale: &[f32],
     gamma_d: &[f32],
     of_sum_nd: &mut [f32],
     of_x_nd: &mut [F],
@@ -113,16 +117,16 @@ fn norm_backward_kernel<F: Float>(
     while i < d {
         let gradient = above_nd[start + i] * gamma_d[i];
         plain += gradient;
-        along += gradient * normed_nd[start + i];
+        along += gradient * normed_and_scale[start + i];
         i += step;
     }
     let mean = sum(plain, units) / d as f32;
     let along = sum(along, units) / d as f32;
-    let scale = scale_n[row];
+    let scale = normed_and_scale[n as usize * d + row];
     let mut i = lane;
     while i < d {
         let gradient = above_nd[start + i] * gamma_d[i];
-        let of_sum = scale * (gradient - mean - normed_nd[start + i] * along);
+        let of_sum = scale * (gradient - mean - normed_and_scale[start + i] * along);
         of_sum_nd[start + i] = of_sum;
         let mut of_x = of_sum;
         if has_dropout {
@@ -133,16 +137,18 @@ fn norm_backward_kernel<F: Float>(
     }
 }
 
-/// Sums over `ROWS` rows of what scale and shift get: an invocation a column.
+/// Sums over `ROWS` rows of what scale, shift and bias get, next to each other: an invocation a column.
 #[cube(launch)]
-fn norm_columns_kernel(
+fn norm_columns_kernel<F: Float>(
     above_nd: &[f32],
-    normed_nd: &[f32],
-    of_gamma_pd: &mut [f32],
-    of_beta_pd: &mut [f32],
+    normed_and_scale: &[f32],
+    of_x_nd: &[F],
+    parts_pk: &mut [f32],
     n: u32,
     d: u32,
     parts: u32,
+    #[comptime] has_bias: bool,
+    #[define(F)] _dtype: ElemType,
 ) {
     let d = d as usize;
     let n = n as usize;
@@ -153,64 +159,97 @@ fn norm_columns_kernel(
     }
     let mut of_gamma = f32::new(0.0);
     let mut of_beta = f32::new(0.0);
+    let mut of_bias = f32::new(0.0);
     let mut row = part * ROWS as usize;
     let end = min(row + ROWS as usize, n);
     while row < end {
         let above = above_nd[row * d + column];
-        of_gamma += above * normed_nd[row * d + column];
+        of_gamma += above * normed_and_scale[row * d + column];
         of_beta += above;
+        if has_bias {
+            of_bias += f32::cast_from(of_x_nd[row * d + column]);
+        }
         row += 1;
     }
-    of_gamma_pd[part * d + column] = of_gamma;
-    of_beta_pd[part * d + column] = of_beta;
+    let k = if has_bias { 3 * d } else { 2 * d };
+    parts_pk[part * k + column] = of_gamma;
+    parts_pk[part * k + d + column] = of_beta;
+    if has_bias {
+        parts_pk[part * k + 2 * d + column] = of_bias;
+    }
 }
 
-/// See `norm_of_sum`: out in f32, the gradient of `x` in x's numbers.
-pub(in super::super) fn norm(
+/// See `kernels::norm_of_sum`: out in f32, the gradient of `x` in x's numbers.
+pub(in super::super) fn norm_of_sum(
     x_nd: Tensor<2>,
     residual_nd: Option<Tensor<2>>,
-    gamma_d: Tensor<1>,
-    beta_d: Tensor<1>,
-    epsilon: f64,
+    norm: &Norm,
     mask: Option<Mask>,
 ) -> Tensor<2> {
-    let [n, d] = x_nd.dims();
-    let (x, gamma) = (super::on_gpu(&x_nd), super::on_gpu(&gamma_d));
     let residual = residual_nd.as_ref().map(super::on_gpu);
-    let [normed_nd, out_nd] = [(); 2].map(|()| super::empty([n, d], &x));
-    let scale_n = super::empty([n], &x);
-    let (client, dtype) = (x.client.clone(), x.dtype);
-    let drawn = Drawn::of(mask);
+    let (out, kept) = forward(&super::on_gpu(&x_nd), None, residual, norm, mask);
+    let Norm { gamma_d, beta_d, .. } = norm.clone();
+    let [x_nd, gamma_d, beta_d] = [x_nd.into_dispatch(), gamma_d.into_dispatch(), beta_d.into_dispatch()];
+    match residual_nd {
+        Some(residual_nd) => with_gradient(out, [x_nd, gamma_d, beta_d, residual_nd.into_dispatch()], Saved(kept)),
+        None => with_gradient(out, [x_nd, gamma_d, beta_d], Saved(kept)),
+    }
+}
+
+/// See `kernels::dense_norm`.
+pub(in super::super) fn dense_norm(
+    x_nd: Tensor<2>,
+    layer: &Dense,
+    residual_nd: Tensor<2>,
+    norm: &Norm,
+    mask: Option<Mask>,
+    compute: Compute,
+) -> Tensor<2> {
+    let factors = Factors::new(super::on_gpu(&x_nd), super::on_gpu(&layer.weight_df), compute);
+    let bias = super::on_gpu(&layer.bias_f);
+    let (out, kept) = forward(&factors.product(), Some(bias), Some(super::on_gpu(&residual_nd)), norm, mask);
+    let (Dense { weight_df, bias_f }, Norm { gamma_d, beta_d, .. }) = (layer.clone(), norm.clone());
+    let [x_nd, weight_df, residual_nd] = [x_nd, weight_df, residual_nd].map(Tensor::into_dispatch);
+    let [bias_f, gamma_d, beta_d] = [bias_f, gamma_d, beta_d].map(Tensor::into_dispatch);
+    with_gradient(out, [x_nd, weight_df, bias_f, gamma_d, beta_d, residual_nd], SavedWithDense { factors, kept })
+}
+
+fn forward(
+    x: &CubeTensor,
+    bias: Option<CubeTensor>,
+    residual: Option<CubeTensor>,
+    norm: &Norm,
+    mask: Option<Mask>,
+) -> (CubeTensor, Kept) {
+    let [n, d] = [x.meta.shape()[0], x.meta.shape()[1]];
+    let (gamma, drawn) = (super::on_gpu(&norm.gamma_d), Drawn::of(mask));
+    let (normed_and_scale, out) = (super::empty([n * d + n], x), super::empty([n, d], x));
+    let (has_bias, has_residual) = (bias.is_some(), residual.is_some());
     norm_kernel::launch(
-        &client,
+        &x.client,
         super::arranged(n as u32),
         CubeDim::new_1d(super::units(d)),
         x.clone().into_buffer_arg(),
-        residual.clone().unwrap_or_else(|| gamma.clone()).into_buffer_arg(),
+        bias.unwrap_or_else(|| gamma.clone()).into_buffer_arg(),
+        residual.unwrap_or_else(|| gamma.clone()).into_buffer_arg(),
         gamma.clone().into_buffer_arg(),
-        super::on_gpu(&beta_d).into_buffer_arg(),
-        normed_nd.clone().into_buffer_arg(),
-        scale_n.clone().into_buffer_arg(),
-        out_nd.clone().into_buffer_arg(),
+        super::on_gpu(&norm.beta_d).into_buffer_arg(),
+        normed_and_scale.clone().into_buffer_arg(),
+        out.clone().into_buffer_arg(),
         n as u32,
         d as u32,
-        epsilon as f32,
+        norm.epsilon as f32,
         drawn.low,
         drawn.high,
         drawn.dropped_below,
         drawn.kept,
-        residual.is_some(),
+        has_bias,
+        has_residual,
         mask.is_some(),
         super::units(d),
-        dtype_to_storage_type(dtype),
+        dtype_to_storage_type(x.dtype),
     );
-    let parents = [
-        Some(x_nd.into_dispatch()),
-        residual_nd.map(Tensor::into_dispatch),
-        Some(gamma_d.into_dispatch()),
-        Some(beta_d.into_dispatch()),
-    ];
-    with_gradient(out_nd, parents, Saved { normed_nd, scale_n, gamma, mask, x_like: x.dtype })
+    (out, Kept { normed_and_scale, gamma, mask, has_bias, x_like: x.dtype })
 }
 
 /// A mask as a kernel takes it.
@@ -228,30 +267,28 @@ impl Drawn {
     }
 }
 
-/// What the backward pass needs.
+/// What the backward pass of a norm needs.
 #[derive(Debug)]
-struct Saved {
-    normed_nd: CubeTensor,
-    scale_n: CubeTensor,
+struct Kept {
+    normed_and_scale: CubeTensor,
     gamma: CubeTensor,
     mask: Option<Mask>,
-    x_like: burn::tensor::DType,
+    has_bias: bool,
+    x_like: DType,
 }
 
-impl GpuBackward for Saved {
-    fn backward(&self, above_nd: CubeTensor, wanted: [bool; PARENTS]) -> [Option<CubeTensor>; PARENTS] {
-        let [n, d] = [self.normed_nd.meta.shape()[0], self.normed_nd.meta.shape()[1]];
-        let client = above_nd.client.clone();
-        let of_sum = super::empty([n, d], &above_nd);
-        let of_x = super::empty_of([n, d], self.x_like, &above_nd);
+impl Kept {
+    /// The gradients of `x`, in x's numbers, and of the sum, which is the residual's.
+    fn of_rows(&self, above_nd: &CubeTensor) -> [CubeTensor; 2] {
+        let [n, d] = [above_nd.meta.shape()[0], above_nd.meta.shape()[1]];
+        let (of_sum, of_x) = (super::like(above_nd), super::empty_of([n, d], self.x_like, above_nd));
         let drawn = Drawn::of(self.mask);
         norm_backward_kernel::launch(
-            &client,
+            &above_nd.client,
             super::arranged(n as u32),
             CubeDim::new_1d(super::units(d)),
             above_nd.clone().into_buffer_arg(),
-            self.normed_nd.clone().into_buffer_arg(),
-            self.scale_n.clone().into_buffer_arg(),
+            self.normed_and_scale.clone().into_buffer_arg(),
             self.gamma.clone().into_buffer_arg(),
             of_sum.clone().into_buffer_arg(),
             of_x.clone().into_buffer_arg(),
@@ -265,25 +302,64 @@ impl GpuBackward for Saved {
             super::units(d),
             dtype_to_storage_type(self.x_like),
         );
-        if !wanted[2] && !wanted[3] {
-            return [Some(of_x), Some(of_sum), None, None];
-        }
-        let parts = n.div_ceil(ROWS as usize);
-        let [of_gamma_pd, of_beta_pd] = [(); 2].map(|()| super::empty([parts, d], &above_nd));
+        [of_x, of_sum]
+    }
+
+    /// The gradients of scale, shift and, where there is one, bias, from that of `x`.
+    fn of_vectors<const N: usize>(&self, above_nd: CubeTensor, of_x: &CubeTensor) -> [CubeTensor; N] {
+        debug_assert_eq!(N, if self.has_bias { 3 } else { 2 });
+        let [n, d] = [above_nd.meta.shape()[0], above_nd.meta.shape()[1]];
+        let (parts, client) = (parts(n), above_nd.client.clone());
+        let parts_pk = super::empty([parts, N * d], &above_nd);
         let (count, dim) = super::cubes(parts * d);
         norm_columns_kernel::launch(
             &client,
             count,
             dim,
             above_nd.into_buffer_arg(),
-            self.normed_nd.clone().into_buffer_arg(),
-            of_gamma_pd.clone().into_buffer_arg(),
-            of_beta_pd.clone().into_buffer_arg(),
+            self.normed_and_scale.clone().into_buffer_arg(),
+            of_x.clone().into_buffer_arg(),
+            parts_pk.clone().into_buffer_arg(),
             n as u32,
             d as u32,
             parts as u32,
+            self.has_bias,
+            dtype_to_storage_type(self.x_like),
         );
-        let added = |of_pd| super::on_gpu(&super::tensor::<2>(of_pd).sum_dim(0).squeeze_dim::<1>(0));
-        [Some(of_x), Some(of_sum), Some(added(of_gamma_pd)), Some(added(of_beta_pd))]
+        add_up(&parts_pk)
+    }
+}
+
+/// What the backward pass needs of a norm by itself.
+#[derive(Debug)]
+struct Saved(Kept);
+
+impl GpuBackward for Saved {
+    fn backward(&self, above_nd: CubeTensor, wanted: [bool; PARENTS]) -> Vec<Option<CubeTensor>> {
+        let [of_x, of_sum] = self.0.of_rows(&above_nd);
+        if !wanted[1] && !wanted[2] {
+            return vec![Some(of_x), None, None, Some(of_sum)];
+        }
+        let [of_gamma, of_beta] = self.0.of_vectors(above_nd, &of_x);
+        vec![Some(of_x), Some(of_gamma), Some(of_beta), Some(of_sum)]
+    }
+}
+
+/// And of one that ends a dense layer.
+#[derive(Debug)]
+struct SavedWithDense {
+    factors: Factors,
+    kept: Kept,
+}
+
+impl GpuBackward for SavedWithDense {
+    fn backward(&self, above_nd: CubeTensor, wanted: [bool; PARENTS]) -> Vec<Option<CubeTensor>> {
+        let [of_product, of_sum] = self.kept.of_rows(&above_nd);
+        let [of_x, of_weight] = self.factors.backward(&of_product, [wanted[0], wanted[1]]);
+        if !wanted[2] && !wanted[3] && !wanted[4] {
+            return vec![of_x, of_weight, None, None, None, Some(of_sum)];
+        }
+        let [of_gamma, of_beta, of_bias] = self.kept.of_vectors(above_nd, &of_product);
+        vec![of_x, of_weight, Some(of_bias), Some(of_gamma), Some(of_beta), Some(of_sum)]
     }
 }

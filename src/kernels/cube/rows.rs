@@ -50,8 +50,7 @@ pub(in super::super) fn rows(table_vd: Tensor<2>, places: &Places) -> Tensor<2> 
     if !is_tracked {
         return found_nd;
     }
-    let parents = [Some(table_vd.into_dispatch()), None, None, None];
-    with_gradient(super::on_gpu(&found_nd), parents, Saved { places: places.clone(), v, d })
+    with_gradient(super::on_gpu(&found_nd), [table_vd.into_dispatch()], Saved { places: places.clone(), v, d })
 }
 
 /// What the backward pass needs.
@@ -63,7 +62,7 @@ struct Saved {
 }
 
 impl GpuBackward for Saved {
-    fn backward(&self, above_nd: CubeTensor, _: [bool; PARENTS]) -> [Option<CubeTensor>; PARENTS] {
+    fn backward(&self, above_nd: CubeTensor, _: [bool; PARENTS]) -> Vec<Option<CubeTensor>> {
         let device = self.places.at_n().device();
         let Sorted { order, starts, rows } = self.places.sorted();
         let out_vd = super::on_gpu(&Tensor::<2>::zeros([self.v, self.d], &device));
@@ -82,6 +81,6 @@ impl GpuBackward for Saved {
             self.d as u32,
             rows.len() as u32,
         );
-        [Some(out_vd), None, None, None]
+        vec![Some(out_vd)]
     }
 }

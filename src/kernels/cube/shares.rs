@@ -1,14 +1,13 @@
-//! What attention does between its two products: scores to shares, among the positions of a sentence, with dropout; a cube a query.
+//! What attention does between its two products of heads: scores to shares, among the positions of a sentence, with dropout; a cube a
+//! query.
 
 use burn::backend::cubecl::dtype_to_storage_type;
-use burn::tensor::{Int, Tensor};
 use burn_cubecl::tensor::CubeTensor;
 use cubecl::ir::ElemType;
 use cubecl::prelude::*;
 
 use super::super::dropout::Mask;
 use super::dropout::factor;
-use super::link::{GpuBackward, PARENTS, with_gradient};
 use super::norm::Drawn;
 use super::reduce::{largest, sum};
 
@@ -119,78 +118,73 @@ fn shares_backward_kernel<F: Float>(
     }
 }
 
-/// `dropout(softmax(scale scores))` over the last dimension of `[b, heads, s, s]`, where a position sees those of its own number in
-/// `segments_bs`; in the scores' numbers.
-pub(in super::super) fn shares(
-    scores_bhss: Tensor<4>,
-    segments_bs: &Tensor<1, Int>,
-    scale: f64,
-    mask: Option<Mask>,
-) -> Tensor<4> {
-    let [b, heads, s, _] = scores_bhss.dims();
-    let scores = super::on_gpu(&scores_bhss);
-    let shares = super::like(&scores);
-    // Without dropout the shares are what comes out.
-    let out = if mask.is_some() { super::like(&scores) } else { shares.clone() };
-    let (rows, drawn) = ((b * heads * s) as u32, Drawn::of(mask));
-    let (client, dtype) = (scores.client.clone(), dtype_to_storage_type(scores.dtype));
-    shares_kernel::launch(
-        &client,
-        super::arranged(rows),
-        CubeDim::new_1d(super::units(s)),
-        scores.into_buffer_arg(),
-        super::ints_on_gpu(segments_bs).into_buffer_arg(),
-        shares.clone().into_buffer_arg(),
-        if mask.is_some() { out.clone() } else { super::like_one(&shares) }.into_buffer_arg(),
-        rows,
-        s as u32,
-        heads as u32,
-        scale as f32,
-        drawn.low,
-        drawn.high,
-        drawn.dropped_below,
-        drawn.kept,
-        mask.is_some(),
-        super::units(s),
-        dtype,
-    );
-    let saved = Saved { shares, s, rows, scale: scale as f32, mask };
-    with_gradient(out, [Some(scores_bhss.into_dispatch()), None, None, None], saved)
-}
-
-/// What the backward pass needs.
+/// `softmax(scale scores)` over the last dimension of `[b, heads, s, s]`, where a position sees those of its own number in
+/// `segments_bs`, and after dropout; in the scores' numbers.
 #[derive(Debug)]
-struct Saved {
-    shares: CubeTensor,
-    s: usize,
-    rows: u32,
+pub(super) struct Shares {
+    shares_bhss: CubeTensor,
+    /// The same tensor without dropout.
+    pub dropped_bhss: CubeTensor,
     scale: f32,
     mask: Option<Mask>,
 }
 
-impl GpuBackward for Saved {
-    fn backward(&self, above: CubeTensor, _: [bool; PARENTS]) -> [Option<CubeTensor>; PARENTS] {
-        let of_scores = super::like(&self.shares);
-        let (client, dtype) = (above.client.clone(), dtype_to_storage_type(self.shares.dtype));
-        let drawn = Drawn::of(self.mask);
+impl Shares {
+    pub fn of(scores_bhss: CubeTensor, segments_bs: CubeTensor, scale: f32, mask: Option<Mask>) -> Self {
+        let shares = super::like(&scores_bhss);
+        let dropped = if mask.is_some() { super::like(&scores_bhss) } else { shares.clone() };
+        let ([rows, heads, s], drawn) = (sizes(&shares), Drawn::of(mask));
+        shares_kernel::launch(
+            &shares.client,
+            super::arranged(rows),
+            CubeDim::new_1d(super::units(s as usize)),
+            scores_bhss.into_buffer_arg(),
+            segments_bs.into_buffer_arg(),
+            shares.clone().into_buffer_arg(),
+            if mask.is_some() { dropped.clone() } else { super::like_one(&shares) }.into_buffer_arg(),
+            rows,
+            s,
+            heads,
+            scale,
+            drawn.low,
+            drawn.high,
+            drawn.dropped_below,
+            drawn.kept,
+            mask.is_some(),
+            super::units(s as usize),
+            dtype_to_storage_type(shares.dtype),
+        );
+        Self { shares_bhss: shares, dropped_bhss: dropped, scale, mask }
+    }
+
+    /// The gradient of the scores from that of `dropped_bhss`.
+    pub fn backward(&self, above_bhss: CubeTensor) -> CubeTensor {
+        let of_scores = super::like(&self.shares_bhss);
+        let ([rows, _, s], drawn) = (sizes(&of_scores), Drawn::of(self.mask));
         shares_backward_kernel::launch(
-            &client,
-            super::arranged(self.rows),
-            CubeDim::new_1d(super::units(self.s)),
-            above.into_buffer_arg(),
-            self.shares.clone().into_buffer_arg(),
+            &of_scores.client,
+            super::arranged(rows),
+            CubeDim::new_1d(super::units(s as usize)),
+            above_bhss.into_buffer_arg(),
+            self.shares_bhss.clone().into_buffer_arg(),
             of_scores.clone().into_buffer_arg(),
-            self.rows,
-            self.s as u32,
+            rows,
+            s,
             self.scale,
             drawn.low,
             drawn.high,
             drawn.dropped_below,
             drawn.kept,
             self.mask.is_some(),
-            super::units(self.s),
-            dtype,
+            super::units(s as usize),
+            dtype_to_storage_type(of_scores.dtype),
         );
-        [Some(of_scores), None, None, None]
+        of_scores
     }
+}
+
+/// Queries of `[b, heads, s, s]`, heads and keys.
+fn sizes(shares_bhss: &CubeTensor) -> [u32; 3] {
+    let shape = shares_bhss.meta.shape();
+    [shape[0] * shape[1] * shape[2], shape[1], shape[3]].map(|size| size as u32)
 }

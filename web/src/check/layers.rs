@@ -4,7 +4,7 @@ use burn::optim::GradientsParams;
 use burn::tensor::{Device, Tensor, TensorData};
 use upstill::config::{RunFile, TrainPlan};
 use upstill::kernels::dwt_loss::spread;
-use upstill::kernels::{Dropout, Form, Places, Segments, attention, dense_gelu, look_up, norm_of_sum};
+use upstill::kernels::{Dense, Dropout, Form, Norm, Places, Segments, dense_gelu, dense_norm, look_up, self_attention};
 use upstill::model::BertShape;
 use upstill::optim::{Guard, Optimizer, global_norm, scale, squared_norm};
 use upstill::tokens::pocket_shards;
@@ -58,19 +58,30 @@ const OPERATIONS: [(&str, Run); 4] = [
     ("dense layer and GELU", |form, device| {
         let bias_f = leaf::<1>([33], 3, device);
         let inputs = [leaf([70, 48], 1, device), leaf([48, 33], 2, device)];
-        outcome(&inputs, std::slice::from_ref(&bias_f), 4, |[x, w]| dense_gelu(x, w, bias_f.clone(), form))
+        outcome(&inputs, std::slice::from_ref(&bias_f), 4, |[x, weight_df]| {
+            dense_gelu(x, &Dense { weight_df, bias_f: bias_f.clone() }, form)
+        })
     }),
-    ("layer norm of a sum", |form, device| {
-        let [gamma_d, beta_d] = [3, 4].map(|seed| leaf::<1>([49], seed, device));
-        let inputs = [leaf([70, 49], 1, device), leaf([70, 49], 2, device)];
-        outcome(&inputs, &[gamma_d.clone(), beta_d.clone()], 5, |[x, r]| {
-            norm_of_sum(x, Some(r), gamma_d.clone(), beta_d.clone(), 1e-12, &mut Dropout::new(0.3, 9), form)
+    ("dense layer and norm of a sum", |form, device| {
+        let [bias_f, gamma_d, beta_d] = [3, 4, 6].map(|seed| leaf::<1>([49], seed, device));
+        let vectors = [bias_f.clone(), gamma_d.clone(), beta_d.clone()];
+        let norm = Norm { gamma_d, beta_d, epsilon: 1e-12 };
+        let inputs = [leaf([70, 33], 1, device), leaf([70, 49], 2, device), leaf([33, 49], 7, device)];
+        outcome(&inputs, &vectors, 5, |[x, r, weight_df]| {
+            dense_norm(x, &Dense { weight_df, bias_f: bias_f.clone() }, r, &norm, &mut Dropout::new(0.3, 9), form)
         })
     }),
     ("attention", |form, device| {
         let segments = Segments::new(&[[1, 2, 2, 2, 2, 2, 3, 3, 3, 3, 3, 3], [1; 12]].concat(), 12);
-        let inputs = [1, 2, 3].map(|seed| leaf([24, 16], seed, device));
-        outcome(&inputs, &[], 7, |inputs| attention(inputs, 2, &segments, &mut Dropout::new(0.2, 5), form))
+        // One leaf of three: the key's bias has no gradient but rounding.
+        let biases = leaf::<1>([48], 4, device);
+        let inputs = [leaf([24, 16], 1, device), leaf([16, 16], 2, device), leaf([16, 16], 3, device), leaf([16, 16], 8, device)];
+        outcome(&inputs, std::slice::from_ref(&biases), 7, |[x, query, key, value]| {
+            let [a, b, c] = [0, 16, 32].map(|from| biases.clone().narrow(0, from, 16));
+            let layers =
+                [(query, a), (key, b), (value, c)].map(|(weight_df, bias_f)| Dense { weight_df: weight_df / 16.0, bias_f });
+            self_attention(x, &layers, 2, &segments, &mut Dropout::new(0.2, 5), form)
+        })
     }),
     ("rows of a table", |form, device| {
         let rows: Vec<i32> = (0..70).map(|i| if i % 3 == 0 { 4 } else { i % 4 }).collect();

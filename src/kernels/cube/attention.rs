@@ -1,0 +1,266 @@
+//! Self-attention, from what goes into query, key and value to the heads' results side by side: one product for all three, one pass
+//! that adds their biases and parts the heads, and back.
+
+use burn::backend::cubecl::dtype_to_storage_type;
+use burn::tensor::{DType, Tensor};
+use burn_cubecl::tensor::CubeTensor;
+use cubecl::ir::ElemType;
+use cubecl::prelude::*;
+
+use super::super::attention::Segments;
+use super::super::dropout::Mask;
+use super::super::gpu_matmul::{product, transposed};
+use super::super::{Compute, Dense, Form};
+use super::columns::columns;
+use super::dense::Factors;
+use super::link::{GpuBackward, PARENTS, with_gradient};
+use super::shares::Shares;
+
+/// Three matrices `[d, f]` next to each other, in other numbers: `[d, 3 f]`.
+#[cube(launch)]
+fn join_kernel<I: Float, O: Float>(
+    a_df: &[I],
+    b_df: &[I],
+    c_df: &[I],
+    out: &mut [O],
+    f: u32,
+    #[define(I)] _from: ElemType,
+    #[define(O)] _to: ElemType,
+) {
+    if ABSOLUTE_POS >= out.len() {
+        terminate!();
+    }
+    let f = f as usize;
+    let column = ABSOLUTE_POS % (3 * f);
+    let at = ABSOLUTE_POS / (3 * f) * f + column % f;
+    let x = if column < f {
+        a_df[at]
+    } else if column < 2 * f {
+        b_df[at]
+    } else {
+        c_df[at]
+    };
+    out[ABSOLUTE_POS] = O::cast_from(x);
+}
+
+/// And apart again: an invocation an element of each of the three.
+#[cube(launch)]
+fn part_kernel<F: Float>(joined: &[F], a_df: &mut [F], b_df: &mut [F], c_df: &mut [F], f: u32, #[define(F)] _dtype: ElemType) {
+    let i = ABSOLUTE_POS;
+    if i >= a_df.len() {
+        terminate!();
+    }
+    let f = f as usize;
+    let at = i / f * 3 * f + i % f;
+    a_df[i] = joined[at];
+    b_df[i] = joined[at + f];
+    c_df[i] = joined[at + 2 * f];
+}
+
+/// Where element `i` of `[b, heads, s, width]` is in `[b * s, columns]`, whose first columns are the heads side by side.
+#[cube]
+fn side_by_side(i: usize, s: usize, heads: usize, width: usize, columns: usize) -> usize {
+    let position = i / width % s;
+    let head = i / (width * s) % heads;
+    let row = i / (width * s * heads);
+    (row * s + position) * columns + head * width + i % width
+}
+
+/// `[n, 3 d]` and three biases to query, key and value, `[b, heads, s, width]` each.
+#[cube(launch)]
+#[expect(clippy::too_many_arguments, reason = "a kernel has buffers and numbers, no structs of them")]
+fn split_heads_kernel<F: Float>(
+    joined: &[F],
+    bias_of_query: &[f32],
+    bias_of_key: &[f32],
+    bias_of_value: &[f32],
+    query: &mut [F],
+    key: &mut [F],
+    value: &mut [F],
+    s: u32,
+    heads: u32,
+    width: u32,
+    #[define(F)] _dtype: ElemType,
+) {
+    let i = ABSOLUTE_POS;
+    if i >= query.len() {
+        terminate!();
+    }
+    let d = (heads * width) as usize;
+    let at = side_by_side(i, s as usize, heads as usize, width as usize, 3 * d);
+    let column = at % (3 * d);
+    query[i] = F::cast_from(f32::cast_from(joined[at]) + bias_of_query[column]);
+    key[i] = F::cast_from(f32::cast_from(joined[at + d]) + bias_of_key[column]);
+    value[i] = F::cast_from(f32::cast_from(joined[at + 2 * d]) + bias_of_value[column]);
+}
+
+/// Back to `[n, 3 d]`.
+#[cube(launch)]
+#[expect(clippy::too_many_arguments, reason = "a kernel has buffers and numbers, no structs of them")]
+fn join_heads_kernel<F: Float>(
+    query: &[F],
+    key: &[F],
+    value: &[F],
+    joined: &mut [F],
+    s: u32,
+    heads: u32,
+    width: u32,
+    #[define(F)] _dtype: ElemType,
+) {
+    let i = ABSOLUTE_POS;
+    if i >= query.len() {
+        terminate!();
+    }
+    let d = (heads * width) as usize;
+    let at = side_by_side(i, s as usize, heads as usize, width as usize, 3 * d);
+    joined[at] = query[i];
+    joined[at + d] = key[i];
+    joined[at + 2 * d] = value[i];
+}
+
+/// See `kernels::self_attention`.
+pub(in super::super) fn self_attention(
+    x_nd: Tensor<2>,
+    layers: &[Dense; 3],
+    heads: usize,
+    segments: &Segments,
+    mask: Option<Mask>,
+    compute: Compute,
+) -> Tensor<2> {
+    let ([n, d], s) = (x_nd.dims(), segments.length());
+    let sizes = Sizes { b: n / s.max(1), s, heads, width: d / heads };
+    let joined_weight = join(layers.each_ref().map(|layer| super::on_gpu(&layer.weight_df)), compute.numbers());
+    let factors = Factors::new(super::on_gpu(&x_nd), joined_weight, compute).with_gradient_in(layers[0].weight_df.dtype());
+    let [query, key, value] = sizes.split(&factors.product(), layers.each_ref().map(|layer| super::on_gpu(&layer.bias_f)));
+    let (numbers, form) = (query.dtype, compute.form);
+    let scores = product(&query, &transposed(&key), numbers, form);
+    let segments_bs = super::ints_on_gpu(&segments.on(&x_nd.device().inner()));
+    let shares = Shares::of(scores, segments_bs, 1.0 / (sizes.width as f32).sqrt(), mask);
+    let context = product(&shares.dropped_bhss, &value, numbers, form);
+    let out = sizes.heads_together(context);
+    let [query_of, key_of, value_of] = layers.clone();
+    let weights = [query_of.weight_df, key_of.weight_df, value_of.weight_df].map(Tensor::into_dispatch);
+    let biases = [query_of.bias_f, key_of.bias_f, value_of.bias_f].map(Tensor::into_dispatch);
+    let ([a, b, c], [e, f, g]) = (weights, biases);
+    with_gradient(out, [x_nd.into_dispatch(), a, b, c, e, f, g], Saved { factors, query, key, value, shares, sizes, form })
+}
+
+/// Rows, positions of a row, heads, and the width of one.
+#[derive(Debug, Clone, Copy)]
+struct Sizes {
+    b: usize,
+    s: usize,
+    heads: usize,
+    width: usize,
+}
+
+impl Sizes {
+    fn split(self, joined: &CubeTensor, biases: [CubeTensor; 3]) -> [CubeTensor; 3] {
+        let Self { b, s, heads, width } = self;
+        let out: [CubeTensor; 3] = std::array::from_fn(|_| super::empty_of([b, heads, s, width], joined.dtype, joined));
+        let (count, dim) = super::cubes(b * s * heads * width);
+        let [of_query, of_key, of_value] = biases.map(CubeTensor::into_buffer_arg);
+        let [query, key, value] = out.clone().map(CubeTensor::into_buffer_arg);
+        split_heads_kernel::launch(
+            &joined.client,
+            count,
+            dim,
+            joined.clone().into_buffer_arg(),
+            of_query,
+            of_key,
+            of_value,
+            query,
+            key,
+            value,
+            s as u32,
+            heads as u32,
+            width as u32,
+            dtype_to_storage_type(joined.dtype),
+        );
+        out
+    }
+
+    fn join(self, parts: [CubeTensor; 3]) -> CubeTensor {
+        let Self { b, s, heads, width } = self;
+        let (dtype, joined) = (parts[0].dtype, super::empty_of([b * s, 3 * heads * width], parts[0].dtype, &parts[0]));
+        let (count, dim) = super::cubes(b * s * heads * width);
+        let [query, key, value] = parts.map(|part| part.into_buffer_arg());
+        let numbers = [s, heads, width].map(|size| size as u32);
+        join_heads_kernel::launch(
+            &joined.client,
+            count,
+            dim,
+            query,
+            key,
+            value,
+            joined.clone().into_buffer_arg(),
+            numbers[0],
+            numbers[1],
+            numbers[2],
+            dtype_to_storage_type(dtype),
+        );
+        joined
+    }
+
+    /// `[b, heads, s, width]` to `[n, d]`.
+    fn heads_together(self, x: CubeTensor) -> CubeTensor {
+        let Self { b, s, heads, width } = self;
+        super::on_gpu(&super::tensor::<4>(x).swap_dims(1, 2).reshape([b * s, heads * width]))
+    }
+
+    /// And back.
+    fn heads_apart(self, x: CubeTensor) -> CubeTensor {
+        let Self { b, s, heads, width } = self;
+        super::on_gpu(&super::tensor::<2>(x).reshape([b, s, heads, width]).swap_dims(1, 2))
+    }
+}
+
+fn join(parts: [CubeTensor; 3], numbers: DType) -> CubeTensor {
+    let [d, f] = [parts[0].meta.shape()[0], parts[0].meta.shape()[1]];
+    let out = super::empty_of([d, 3 * f], numbers, &parts[0]);
+    let (count, dim) = super::cubes(3 * d * f);
+    let (from, to) = (dtype_to_storage_type(parts[0].dtype), dtype_to_storage_type(numbers));
+    let [a, b, c] = parts.map(CubeTensor::into_buffer_arg);
+    join_kernel::launch(&out.client, count, dim, a, b, c, out.clone().into_buffer_arg(), f as u32, from, to);
+    out
+}
+
+fn part(joined: &CubeTensor) -> [CubeTensor; 3] {
+    let [d, f] = [joined.meta.shape()[0], joined.meta.shape()[1] / 3];
+    let out: [CubeTensor; 3] = std::array::from_fn(|_| super::empty_of([d, f], joined.dtype, joined));
+    let (count, dim) = super::cubes(d * f);
+    let [a, b, c] = out.clone().map(CubeTensor::into_buffer_arg);
+    let from = joined.clone().into_buffer_arg();
+    part_kernel::launch(&joined.client, count, dim, from, a, b, c, f as u32, dtype_to_storage_type(joined.dtype));
+    out
+}
+
+/// What the backward pass needs.
+#[derive(Debug)]
+struct Saved {
+    factors: Factors,
+    query: CubeTensor,
+    key: CubeTensor,
+    value: CubeTensor,
+    shares: Shares,
+    sizes: Sizes,
+    form: Form,
+}
+
+impl GpuBackward for Saved {
+    fn backward(&self, above: CubeTensor, wanted: [bool; PARENTS]) -> Vec<Option<CubeTensor>> {
+        let (numbers, form) = (self.query.dtype, self.form);
+        let above = self.sizes.heads_apart(above);
+        let of_value = product(&transposed(&self.shares.dropped_bhss), &above, numbers, form);
+        let of_scores = self.shares.backward(product(&above, &transposed(&self.value), numbers, form));
+        let of_query = product(&of_scores, &self.key, numbers, form);
+        let of_key = product(&transposed(&of_scores), &self.query, numbers, form);
+        let joined = self.sizes.join([of_query, of_key, of_value]);
+        let (is_weights, is_biases) = (wanted[1..4].contains(&true), wanted[4..].contains(&true));
+        let [of_x, of_weights] = self.factors.backward(&joined, [wanted[0], is_weights]);
+        let three = |parts: Option<[CubeTensor; 3]>| parts.map_or([None, None, None], |parts| parts.map(Some));
+        let of_weights = three(of_weights.map(|of_weights| part(&of_weights)));
+        let of_biases = three(is_biases.then(|| columns(&joined)));
+        std::iter::once(of_x).chain(of_weights).chain(of_biases).collect()
+    }
+}

@@ -1,0 +1,101 @@
+//! Sums over the rows of a matrix, of many columns at once: what biases, scales and shifts get. In the same order every time.
+
+use burn::backend::cubecl::dtype_to_storage_type;
+use burn_cubecl::tensor::CubeTensor;
+use cubecl::ir::ElemType;
+use cubecl::prelude::*;
+
+/// Rows that one invocation adds up.
+pub(super) const ROWS: u32 = 64;
+/// Columns of a cube that adds up parts, and its invocations a column.
+const COLUMNS: u32 = 32;
+const LANES: u32 = 8;
+
+#[cube(launch)]
+fn columns_kernel<F: Float>(x_nk: &[F], parts_pk: &mut [f32], n: u32, k: u32, #[define(F)] _dtype: ElemType) {
+    if ABSOLUTE_POS >= parts_pk.len() {
+        terminate!();
+    }
+    let k = k as usize;
+    let column = ABSOLUTE_POS % k;
+    let mut row = ABSOLUTE_POS / k * ROWS as usize;
+    let end = min(row + ROWS as usize, n as usize);
+    let mut total = f32::new(0.0);
+    while row < end {
+        total += f32::cast_from(x_nk[row * k + column]);
+        row += 1;
+    }
+    parts_pk[ABSOLUTE_POS] = total;
+}
+
+/// Column `i` of `parts_pk` goes to place `i % d` of the `i / d`th of `a`, `b` and `c`.
+#[cube(launch)]
+fn add_up_kernel(parts_pk: &[f32], a: &mut [f32], b: &mut [f32], c: &mut [f32], parts: u32, k: u32, d: u32) {
+    let lane = UNIT_POS / COLUMNS;
+    let column = CUBE_POS * COLUMNS as usize + (UNIT_POS % COLUMNS) as usize;
+    let k = k as usize;
+    let d = d as usize;
+    let mut totals = Shared::<[f32]>::new_slice((COLUMNS * LANES) as usize);
+    let mut total = f32::new(0.0);
+    if column < k {
+        let mut part = lane;
+        while part < parts {
+            total += parts_pk[part as usize * k + column];
+            part += LANES;
+        }
+    }
+    totals[UNIT_POS as usize] = total;
+    sync_cube();
+    if lane == 0 && column < k {
+        let mut total = f32::new(0.0);
+        #[unroll]
+        for lane in 0..LANES {
+            total += totals[(lane * COLUMNS + UNIT_POS) as usize];
+        }
+        let at = column % d;
+        if column < d {
+            a[at] = total;
+        } else if column < 2 * d {
+            b[at] = total;
+        } else {
+            c[at] = total;
+        }
+    }
+}
+
+/// How many sums of [`ROWS`] rows `n` rows come to.
+pub(super) fn parts(n: usize) -> usize {
+    n.div_ceil(ROWS as usize)
+}
+
+/// The sums of the columns of `[n, N d]`, whatever its numbers: N times `[d]` in f32.
+pub(super) fn columns<const N: usize>(x_nk: &CubeTensor) -> [CubeTensor; N] {
+    let [n, k] = [x_nk.meta.shape()[0], x_nk.meta.shape()[1]];
+    let parts_pk = super::empty([parts(n), k], x_nk);
+    let (count, dim) = super::cubes(parts(n) * k);
+    let dtype = dtype_to_storage_type(x_nk.dtype);
+    let (x, out) = (x_nk.clone().into_buffer_arg(), parts_pk.clone().into_buffer_arg());
+    columns_kernel::launch(&x_nk.client, count, dim, x, out, n as u32, k as u32, dtype);
+    add_up(&parts_pk)
+}
+
+/// The same of `[parts, N d]` in f32. N is 1, 2 or 3.
+pub(super) fn add_up<const N: usize>(parts_pk: &CubeTensor) -> [CubeTensor; N] {
+    const { assert!(N > 0 && N <= 3) };
+    let [parts, k] = [parts_pk.meta.shape()[0], parts_pk.meta.shape()[1]];
+    let out: [CubeTensor; N] = std::array::from_fn(|_| super::empty([k / N], parts_pk));
+    let [a, b, c] = std::array::from_fn(|at| out.get(at).cloned().unwrap_or_else(|| super::like_one(parts_pk)).into_buffer_arg());
+    add_up_kernel::launch(
+        &parts_pk.client,
+        super::arranged(k.div_ceil(COLUMNS as usize) as u32),
+        CubeDim::new_1d(COLUMNS * LANES),
+        parts_pk.clone().into_buffer_arg(),
+        a,
+        b,
+        c,
+        parts as u32,
+        k as u32,
+        (k / N) as u32,
+    );
+    out
+}

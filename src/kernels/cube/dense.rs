@@ -1,0 +1,138 @@
+//! Dense layers: a product in the product's numbers, and in one pass after it the bias, with or without GELU. What goes into a
+//! product is made of its numbers here, and gradients come in those of what they are of, so that no pass does nothing but convert.
+
+use burn::backend::cubecl::dtype_to_storage_type;
+use burn::tensor::{DType, Tensor};
+use burn_cubecl::kernel::cast;
+use burn_cubecl::tensor::CubeTensor;
+use cubecl::ir::ElemType;
+use cubecl::prelude::*;
+
+use super::super::gpu_matmul::{product, transposed};
+use super::super::{Compute, Dense, Form};
+use super::columns::columns;
+use super::link::{GpuBackward, PARENTS, with_gradient};
+
+/// The normal distribution's integral up to x.
+#[cube]
+fn below(x: f32) -> f32 {
+    0.5f32 + 0.5f32 * Erf::erf(x * 0.707_106_77f32)
+}
+
+#[cube(launch)]
+fn bias_kernel<F: Float>(x_nf: &mut [F], bias_f: &[f32], #[define(F)] _dtype: ElemType) {
+    let i = ABSOLUTE_POS;
+    if i >= x_nf.len() {
+        terminate!();
+    }
+    x_nf[i] = F::cast_from(f32::cast_from(x_nf[i]) + bias_f[i % bias_f.len()]);
+}
+
+#[cube(launch)]
+fn gelu_kernel<F: Float>(x_nf: &[F], bias_f: &[f32], out_nf: &mut [F], #[define(F)] _dtype: ElemType) {
+    let i = ABSOLUTE_POS;
+    if i >= out_nf.len() {
+        terminate!();
+    }
+    let x = f32::cast_from(x_nf[i]) + bias_f[i % bias_f.len()];
+    out_nf[i] = F::cast_from(x * below(x));
+}
+
+#[cube(launch)]
+fn gelu_backward_kernel<F: Float>(x_nf: &[F], bias_f: &[f32], above_nf: &[F], out_nf: &mut [F], #[define(F)] _dtype: ElemType) {
+    let i = ABSOLUTE_POS;
+    if i >= out_nf.len() {
+        terminate!();
+    }
+    let x = f32::cast_from(x_nf[i]) + bias_f[i % bias_f.len()];
+    // Below exp's range the density is 0.
+    let density = max(-0.5f32 * x * x, -87.0f32).exp() * 0.398_942_3f32;
+    out_nf[i] = F::cast_from(f32::cast_from(above_nf[i]) * (below(x) + x * density));
+}
+
+/// The two factors of a product, in its numbers.
+#[derive(Debug)]
+pub(super) struct Factors {
+    x_nd: CubeTensor,
+    weight_df: CubeTensor,
+    /// The numbers that they came in, which their gradients have.
+    came_in: [DType; 2],
+    form: Form,
+}
+
+impl Factors {
+    pub fn new(x_nd: CubeTensor, weight_df: CubeTensor, compute: Compute) -> Self {
+        let came_in = [x_nd.dtype, weight_df.dtype];
+        let [x_nd, weight_df] = [x_nd, weight_df].map(|x| cast(x, compute.numbers()));
+        Self { x_nd, weight_df, came_in, form: compute.form }
+    }
+
+    /// The same where the weight was something else before.
+    pub fn with_gradient_in(self, weight: DType) -> Self {
+        Self { came_in: [self.came_in[0], weight], ..self }
+    }
+
+    /// `x W`, `[n, f]`.
+    pub fn product(&self) -> CubeTensor {
+        product(&self.x_nd, &self.weight_df, self.x_nd.dtype, self.form)
+    }
+
+    /// The gradients of `x` and `W`, those that are wanted; `above_nf` is that of their product.
+    pub fn backward(&self, above_nf: &CubeTensor, wanted: [bool; 2]) -> [Option<CubeTensor>; 2] {
+        let [of_x, of_weight] = self.came_in;
+        [
+            wanted[0].then(|| product(above_nf, &transposed(&self.weight_df), of_x, self.form)),
+            wanted[1].then(|| product(&transposed(&self.x_nd), above_nf, of_weight, self.form)),
+        ]
+    }
+}
+
+/// `x W + b`, or its GELU; see `kernels::dense`.
+pub(in super::super) fn dense(x_nd: Tensor<2>, layer: &Dense, has_gelu: bool, compute: Compute) -> Tensor<2> {
+    let factors = Factors::new(super::on_gpu(&x_nd), super::on_gpu(&layer.weight_df), compute);
+    let (product, bias) = (factors.product(), super::on_gpu(&layer.bias_f));
+    let (count, dim) = super::cubes(product.meta.num_elements());
+    let (client, dtype) = (product.client.clone(), dtype_to_storage_type(product.dtype));
+    let (out, before_gelu) = if has_gelu {
+        let out = super::like(&product);
+        let [x, bias_f, to] = [product.clone(), bias.clone(), out.clone()].map(CubeTensor::into_buffer_arg);
+        gelu_kernel::launch(&client, count, dim, x, bias_f, to, dtype);
+        (out, Some([product, bias]))
+    } else {
+        bias_kernel::launch(&client, count, dim, product.clone().into_buffer_arg(), bias.into_buffer_arg(), dtype);
+        (product, None)
+    };
+    let Dense { weight_df, bias_f } = layer.clone();
+    let parents = [x_nd.into_dispatch(), weight_df.into_dispatch(), bias_f.into_dispatch()];
+    with_gradient(out, parents, Saved { factors, before_gelu })
+}
+
+/// What the backward pass needs.
+#[derive(Debug)]
+struct Saved {
+    factors: Factors,
+    /// The product and its bias, where GELU follows.
+    before_gelu: Option<[CubeTensor; 2]>,
+}
+
+impl GpuBackward for Saved {
+    fn backward(&self, above: CubeTensor, wanted: [bool; PARENTS]) -> Vec<Option<CubeTensor>> {
+        let above = match self.before_gelu.clone() {
+            None => above,
+            Some([product, bias]) => {
+                let out = super::like(&product);
+                let (count, dim) = super::cubes(out.meta.num_elements());
+                let dtype = dtype_to_storage_type(out.dtype);
+                let [x, bias, above, to] = [product, bias, above, out.clone()].map(CubeTensor::into_buffer_arg);
+                gelu_backward_kernel::launch(&out.client, count, dim, x, bias, above, to, dtype);
+                out
+            }
+        };
+        let [of_x, of_weight] = self.factors.backward(&above, [wanted[0], wanted[1]]);
+        let of_bias = wanted[2].then(|| {
+            let [of_bias] = columns(&above);
+            of_bias
+        });
+        vec![of_x, of_weight, of_bias]
+    }
+}
