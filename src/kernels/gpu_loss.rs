@@ -2,14 +2,19 @@
 //! of slots that fit a binding. Where the logits come as factors, burn's matrix products make a chunk of them and take its
 //! gradient back.
 
-use burn::tensor::{DType, Device, FloatDType, Tensor};
+use burn::backend::cubecl::dtype_to_storage_type;
+use burn::tensor::{DType, Device, Tensor};
 use burn_cubecl::CubeBackend;
-use burn_cubecl::kernel::into_contiguous;
+use burn_cubecl::kernel::{cast, into_contiguous};
+use burn_cubecl::ops::numeric::empty_device_contiguous_dtype;
+use burn_cubecl::tensor::CubeTensor;
 use cubecl::prelude::{CubeCount, CubeDim};
 
+use super::cube::on_gpu;
 use super::dwt_loss::DwtLoss;
+use super::gpu_matmul::{product, transposed};
 use super::wgsl::Wgsl;
-use super::{Form, Found, Logits, Targets, cube, in_f32, matmul};
+use super::{Form, Found, Logits, Targets, cube};
 use crate::device::is_cuda;
 
 /// What every WebGPU device can bind.
@@ -45,21 +50,27 @@ pub(super) fn dwt_loss(
     let mut gradients: Vec<Logits> = Vec::new();
     for from in (0..m).step_by(chunk) {
         let count = chunk.min(m - from);
-        let part = |logits: &Logits| logits.narrow(from, count);
-        let (student, teacher) = (part(student), teacher.map(|teacher| part(teacher).whole(form)));
+        let (student, teacher) = (student.narrow(from, count), teacher.map(|teacher| teacher.narrow(from, count)));
         let labels_c = targets.labels_m.clone().narrow(0, from, count);
         let weights_c = targets.weights_m.clone().narrow(0, from, count) / first;
-        let (losses_c2, gradient_cv) = launch(student.clone().whole(form), teacher, labels_c, weights_c, loss, form);
+        let (losses_c2, gradient_cv) = launch(&student, teacher.as_ref(), labels_c, weights_c, loss, form);
         losses_2 = losses_2 + losses_c2.sum_dim(0).squeeze_dim::<1>(0);
         if tracked {
-            gradients.push(match student {
-                Logits::Whole(_) => Logits::Whole(gradient_cv),
-                Logits::Factors { hidden_md, words_vd, .. } => Logits::Factors {
-                    bias_v: over(gradient_cv.clone().sum_dim(0).squeeze_dim::<1>(0), last),
-                    // Products in the numbers of their factors; what is summed over chunks, or divided, is f32.
-                    words_vd: over(in_f32(matmul(like(&gradient_cv, &hidden_md).transpose(), hidden_md, form)), last),
-                    hidden_md: over(in_f32(matmul(like(&gradient_cv, &words_vd), words_vd, form)), last),
-                },
+            gradients.push(match &student {
+                Logits::Whole(_) => Logits::Whole(Tensor::from_primitive::<CubeBackend>(gradient_cv)),
+                Logits::Factors { hidden_md, words_vd, .. } => {
+                    // Products of 16 bits; what is summed over chunks, or divided, is f32.
+                    let product = |a: &CubeTensor, b: &Tensor<2>| product(a, &on_gpu(b), DType::F32, form);
+                    let [of_bias] = cube::columns(&gradient_cv);
+                    Logits::Factors {
+                        hidden_md: over(Tensor::from_primitive::<CubeBackend>(product(&gradient_cv, words_vd)), last),
+                        words_vd: over(
+                            Tensor::from_primitive::<CubeBackend>(product(&transposed(&gradient_cv), hidden_md)),
+                            last,
+                        ),
+                        bias_v: over(Tensor::from_primitive::<CubeBackend>(of_bias), last),
+                    }
+                }
             });
         }
     }
@@ -69,15 +80,6 @@ pub(super) fn dwt_loss(
 
 fn over<const D: usize>(x: Tensor<D>, count: f64) -> Tensor<D> {
     if count == 1.0 { x } else { x / count }
-}
-
-/// `x` in the numbers of `factor`.
-fn like(x: &Tensor<2>, factor: &Tensor<2>) -> Tensor<2> {
-    match factor.dtype() {
-        DType::BF16 => x.clone().cast(FloatDType::BF16),
-        DType::F16 => x.clone().cast(FloatDType::F16),
-        _ => x.clone(),
-    }
 }
 
 /// The gradient of two chunks: that of their slots side by side, that of decoder and bias added up.
@@ -96,36 +98,47 @@ fn join(a: Logits, b: Logits) -> Logits {
     }
 }
 
-/// Weighted losses `[m, 2]` and the gradient `[m, v]` of slots whose logits fit a binding.
+/// Weighted losses `[m, 2]` and the gradient `[m, v]` of slots whose logits fit a binding; the gradient is in the numbers of the
+/// student's factors.
 fn launch(
-    student_mv: Tensor<2>,
-    teacher_mv: Option<Tensor<2>>,
+    student: &Logits,
+    teacher: Option<&Logits>,
     labels_m: Tensor<1, burn::tensor::Int>,
     weights_m: Tensor<1>,
     loss: &DwtLoss,
     form: Form,
-) -> (Tensor<2>, Tensor<2>) {
-    let ([m, v], device) = (student_mv.dims(), student_mv.device());
-    let contiguous =
-        |x: Tensor<2>| into_contiguous(x.try_into_primitive::<CubeBackend>().expect("a GPU's tensor, outside autodiff"));
-    let gradient_mv = contiguous(Tensor::empty([m, v], &device));
-    let losses_m2 = contiguous(Tensor::empty([m, 2], &device));
-    let has_soft = teacher_mv.is_some();
-    let teacher_mv = contiguous(teacher_mv.unwrap_or_else(|| Tensor::zeros([1, 1], &device)));
-    let labels_m = labels_m.try_into_primitive::<CubeBackend>().expect("a GPU's tensor");
-    assert_eq!(burn::backend::TensorMetadata::dtype(&labels_m), burn::tensor::DType::I32, "labels are i32");
-    let (student_mv, labels_m, weights_m) =
-        (contiguous(student_mv), into_contiguous(labels_m), contiguous(weights_m.unsqueeze::<2>()));
+) -> (Tensor<2>, CubeTensor) {
+    let ([m, v], device) = (student.dims(), student.device());
+    let numbers = match student {
+        Logits::Whole(_) => DType::F32,
+        Logits::Factors { hidden_md, .. } => hidden_md.dtype(),
+    };
+    let labels_m = into_contiguous(labels_m.try_into_primitive::<CubeBackend>().expect("a GPU's tensor"));
+    assert_eq!(labels_m.dtype, DType::I32, "labels are i32");
+    let (weights_m, losses_m2) = (on_gpu(&weights_m), on_gpu(&Tensor::<2>::empty([m, 2], &device)));
+    let client = losses_m2.client.clone();
+    let empty = |numbers| empty_device_contiguous_dtype(client.clone(), losses_m2.device.clone(), [m, v].into(), numbers);
 
     let factors =
         [loss.hard_factor(), loss.soft_factor() / loss.temperature, 1.0 / loss.temperature, loss.smoothing].map(|x| x as f32);
-    let client = student_mv.client.clone();
-    let has_hard = loss.alpha_hard.is_some();
-    if form == Form::Fused && Wgsl::runs_on(&client) {
+    let (has_hard, has_soft) = (loss.alpha_hard.is_some(), teacher.is_some());
+    let nothing = || on_gpu(&Tensor::<1>::zeros([1], &device));
+    let gradient_mv = if form == Form::Fused && Wgsl::runs_on(&client) {
+        let whole = |logits: &Logits| on_gpu(&logits.clone().whole(form));
+        let (student_mv, teacher_mv) = (whole(student), teacher.map_or_else(nothing, whole));
+        let gradient_mv = empty(DType::F32);
         let flags = [v as u32, u32::from(has_hard), u32::from(has_soft)].map(u32::to_le_bytes);
         let tensors = [&student_mv, &teacher_mv, &labels_m, &weights_m, &gradient_mv, &losses_m2];
         SHADER.launch([m, 1, 1], tensors, &[&flags[..], &factors.map(f32::to_le_bytes)].concat());
+        cast(gradient_mv, numbers)
     } else {
+        let (student_mv, student_bias) = unbiased(student, form);
+        let (teacher_mv, teacher_bias) = teacher.map_or_else(|| (nothing(), None), |teacher| unbiased(teacher, form));
+        let has_bias = student_bias.is_some() || teacher_bias.is_some();
+        let biases = [Some(student_bias), has_soft.then_some(teacher_bias)].into_iter().flatten();
+        let biases: Vec<Tensor<1>> = biases.map(|bias| bias.unwrap_or_else(|| Tensor::zeros([v], &device))).collect();
+        let biases = if has_bias { on_gpu(&Tensor::cat(biases, 0)) } else { nothing() };
+        let gradient_mv = empty(numbers);
         let [hard_factor, soft_factor, cooling, smoothing] = factors;
         cube::dwt_loss_kernel::launch(
             &client,
@@ -133,6 +146,7 @@ fn launch(
             CubeDim::new_1d(cube::UNITS),
             student_mv.into_buffer_arg(),
             teacher_mv.into_buffer_arg(),
+            biases.into_buffer_arg(),
             labels_m.into_buffer_arg(),
             weights_m.into_buffer_arg(),
             gradient_mv.clone().into_buffer_arg(),
@@ -143,9 +157,22 @@ fn launch(
             smoothing,
             v as u32,
             m as u32,
+            has_bias,
             has_hard,
             has_soft,
+            dtype_to_storage_type(numbers),
         );
+        gradient_mv
+    };
+    (Tensor::from_primitive::<CubeBackend>(losses_m2), gradient_mv)
+}
+
+/// Logits `[m, v]` in f32, and what is still to be added to each row.
+fn unbiased(logits: &Logits, form: Form) -> (CubeTensor, Option<Tensor<1>>) {
+    match logits {
+        Logits::Whole(logits_mv) => (on_gpu(logits_mv), None),
+        Logits::Factors { hidden_md, words_vd, bias_v } => {
+            (product(&on_gpu(hidden_md), &transposed(&on_gpu(words_vd)), DType::F32, form), Some(bias_v.clone()))
+        }
     }
-    (Tensor::from_primitive::<CubeBackend>(losses_m2), Tensor::from_primitive::<CubeBackend>(gradient_mv))
 }

@@ -42,7 +42,7 @@ use crate::config::{Kernels, Precision};
 use crate::device::{is_cpu, is_cuda};
 use crate::error::{Error, Result};
 pub use attention::{Segments, self_attention};
-pub(crate) use cube::{adam as guarded_adam, guard as next_guard, squares};
+pub(crate) use cube::{GuardedAdam, guard as next_guard, squares};
 pub use dense::{Dense, dense, dense_gelu, erf_gelu};
 pub use dropout::Dropout;
 pub use dwt_loss::DwtLoss;

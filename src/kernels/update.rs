@@ -31,7 +31,7 @@ pub(crate) struct AdamStep {
 }
 
 /// What a step multiplies by, worked out once.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct AdamNumbers {
     /// The rate over the first moment's missing share.
     pub lr: f32,

@@ -26,7 +26,7 @@ pub use loss_scale::LossScale;
 use crate::config::{OptimizerKind, Precision, TrainPlan};
 use crate::device::{is_cpu, wait};
 use crate::error::{Error, Result};
-use crate::kernels::{AdamStep, adam, guarded_adam};
+use crate::kernels::{AdamStep, GuardedAdam, adam};
 use crate::model::{HostTensor, ModulePath, Reading, Weights};
 
 /// An update rule and its state for every parameter, by the parameter's name.
@@ -87,14 +87,14 @@ impl Rule {
         value: Tensor<D>,
         gradient: Tensor<D>,
         moments: Option<Moments<D>>,
-        guard: Option<GuardOf>,
+        guarded: Option<&mut GuardedAdam>,
     ) -> (Tensor<D>, Moments<D>) {
         const KEPT: &str = "Adam always returns its state";
-        if let (Some(GuardOf { values, model }), Rule::Adam(_, numbers) | Rule::AdamW(_, numbers)) = (guard, self) {
+        if let (Some(guarded), Rule::Adam(_, numbers) | Rule::AdamW(_, numbers)) = (guarded, self) {
             let moments = moments.unwrap_or_else(|| Moments::new(0, value.zeros_like(), value.zeros_like()));
             let step = AdamStep { lr, time: moments.time + 1, ..*numbers };
             let moments = [moments.moment_1, moments.moment_2];
-            let (value, [first, second]) = guarded_adam(&value, &gradient, moments, &step, (values, model));
+            let (value, [first, second]) = guarded.step(&value, &gradient, moments, &step);
             return (value, Moments::new(step.time, first, second));
         }
         match self {
@@ -157,7 +157,13 @@ impl Optimizer {
     /// Takes one step: every parameter with a gradient moves. With a guard, gradients are multiplied by its factor, and nothing
     /// moves once a step was not finite.
     pub fn step<M: Module>(&mut self, lr: f64, model: M, gradients: GradientsParams, guard: Option<GuardOf>) -> M {
-        model.map(&mut Step { optimizer: self, path: ModulePath::default(), lr, gradients, guard })
+        let guarded = guard.map(|guard| GuardedAdam::new(guard.values, guard.model));
+        let mut step = Step { optimizer: self, path: ModulePath::default(), lr, gradients, guarded };
+        let model = model.map(&mut step);
+        if let Some(guarded) = step.guarded {
+            guarded.launch();
+        }
+        model
     }
 
     fn knows_guards(&self) -> bool {
@@ -226,7 +232,7 @@ struct Step<'a> {
     path: ModulePath,
     lr: f64,
     gradients: GradientsParams,
-    guard: Option<GuardOf<'a>>,
+    guarded: Option<GuardedAdam>,
 }
 
 impl ModuleMapper for Step<'_> {
@@ -244,7 +250,8 @@ impl ModuleMapper for Step<'_> {
         let moments = self.optimizer.moments.remove(&name);
         let moments = moments.and_then(|moments| moments.downcast::<Moments<D>>().ok()).map(|moments| *moments);
         param.map(|value| {
-            let (value, moments) = self.optimizer.rule_for(&name).step(self.lr, value.inner(), gradient, moments, self.guard);
+            let rule = self.optimizer.rule_for(&name);
+            let (value, moments) = rule.step(self.lr, value.inner(), gradient, moments, self.guarded.as_mut());
             self.optimizer.moments.insert(name, Box::new(moments));
             Tensor::from_inner(value).require_grad()
         })

@@ -2,20 +2,32 @@
 //! to have read its losses.
 
 use burn::tensor::Tensor;
+use burn_cubecl::tensor::CubeTensor;
 use cubecl::prelude::*;
 
-use super::super::update::AdamStep;
+use super::super::update::{AdamNumbers, AdamStep};
 
-/// Moves one element. `guard` has 1 for a run whose steps have all been finite, else 0; then a factor of the gradient a model.
+/// Parameters a launch where nothing limits buffers; elsewhere one, whose five buffers, the guard and CubeCL's own are not more than
+/// the eight that every WebGPU device grants.
+const TOGETHER: usize = 8;
+
+/// What a step reads and writes of a parameter, flat.
+#[derive(CubeType, CubeLaunch)]
+struct Moved {
+    value: Box<[f32]>,
+    gradient: Box<[f32]>,
+    first: Box<[f32]>,
+    second: Box<[f32]>,
+    out: Box<[f32]>,
+}
+
+/// Moves an element of each parameter along z. `guard` has 1 for a run whose steps have all been finite, else 0; then a factor of the
+/// gradient a model.
 #[cube(launch)]
 #[expect(clippy::too_many_arguments, reason = "a kernel has buffers and numbers, no structs of them")]
 fn adam_kernel(
-    value: &[f32],
-    gradient: &[f32],
+    parameters: &mut Sequence<Moved>,
     guard: &[f32],
-    first: &mut [f32],
-    second: &mut [f32],
-    out: &mut [f32],
     model: u32,
     lr: f32,
     beta1: f32,
@@ -25,57 +37,101 @@ fn adam_kernel(
     unbias2: f32,
     kept: f32,
 ) {
-    let i = ABSOLUTE_POS;
-    if i >= out.len() {
-        terminate!();
+    let i = ((CUBE_POS_Y * CUBE_COUNT_X + CUBE_POS_X) * CUBE_DIM + UNIT_POS) as usize;
+    #[unroll]
+    for which in 0..parameters.len() {
+        let of = parameters.index_mut(which);
+        if CUBE_POS_Z as usize == which && i < of.out.len() {
+            let old = of.value[i];
+            if guard[0] == 0.0f32 {
+                of.out[i] = old;
+            } else {
+                let gradient = of.gradient[i] * guard[1 + model as usize] + coupled * old;
+                let mean = beta1 * of.first[i] + (1.0f32 - beta1) * gradient;
+                let square = beta2 * of.second[i] + (1.0f32 - beta2) * gradient * gradient;
+                of.first[i] = mean;
+                of.second[i] = square;
+                of.out[i] = kept * old - lr * mean / (square.sqrt() * unbias2 + epsilon);
+            }
+        }
     }
-    let old = value[i];
-    if guard[0] == 0.0f32 {
-        out[i] = old;
-        terminate!();
-    }
-    let gradient = gradient[i] * guard[1 + model as usize] + coupled * old;
-    let mean = beta1 * first[i] + (1.0f32 - beta1) * gradient;
-    let square = beta2 * second[i] + (1.0f32 - beta2) * gradient * gradient;
-    first[i] = mean;
-    second[i] = square;
-    out[i] = kept * old - lr * mean / (square.sqrt() * unbias2 + epsilon);
 }
 
-/// The new value; the two moments move in place. `guard` is [`guard`]'s.
-pub(crate) fn adam<const D: usize>(
-    value: &Tensor<D>,
-    gradient: &Tensor<D>,
-    moments: [Tensor<D>; 2],
-    step: &AdamStep,
-    (guard, model): (&Tensor<1>, usize),
-) -> (Tensor<D>, [Tensor<D>; 2]) {
-    let (shape, value) = (value.dims(), super::on_gpu(value));
-    let out = super::empty(shape, &value);
-    let [first, second] = moments.map(|moment| super::on_gpu(&moment));
-    let numbers = step.numbers();
-    let (count, dim) = super::cubes(shape.iter().product());
-    let client = out.client.clone();
-    adam_kernel::launch(
-        &client,
-        count,
-        dim,
-        value.into_buffer_arg(),
-        super::on_gpu(gradient).into_buffer_arg(),
-        super::on_gpu(guard).into_buffer_arg(),
-        first.clone().into_buffer_arg(),
-        second.clone().into_buffer_arg(),
-        out.clone().into_buffer_arg(),
-        model as u32,
-        numbers.lr,
-        numbers.beta1,
-        numbers.beta2,
-        numbers.epsilon,
-        numbers.coupled,
-        numbers.unbias2,
-        numbers.kept,
-    );
-    (super::tensor(out), [first, second].map(super::tensor))
+/// A step of one model's parameters, several a launch: they are many, and most are small.
+pub(crate) struct GuardedAdam {
+    guard: CubeTensor,
+    model: u32,
+    waiting: Vec<Waiting>,
+}
+
+/// A parameter that no launch has moved yet.
+struct Waiting {
+    /// Value, gradient, the two moments, and what the value becomes.
+    tensors: [CubeTensor; 5],
+    numbers: AdamNumbers,
+}
+
+impl GuardedAdam {
+    /// Of the model at this place of a [`guard`].
+    pub fn new(guard: &Tensor<1>, model: usize) -> Self {
+        Self { guard: super::on_gpu(guard), model: model as u32, waiting: Vec::new() }
+    }
+
+    /// The new value, and the two moments, which move in place; all of them once [`launch`](Self::launch) was called.
+    pub fn step<const D: usize>(
+        &mut self,
+        value: &Tensor<D>,
+        gradient: &Tensor<D>,
+        moments: [Tensor<D>; 2],
+        step: &AdamStep,
+    ) -> (Tensor<D>, [Tensor<D>; 2]) {
+        let [value, gradient] = [value, gradient].map(super::on_gpu);
+        let [first, second] = moments.map(|moment| super::on_gpu(&moment));
+        let out = super::like(&value);
+        let moved = (super::tensor(out.clone()), [first.clone(), second.clone()].map(super::tensor));
+        self.waiting.push(Waiting { tensors: [value, gradient, first, second, out], numbers: step.numbers() });
+        moved
+    }
+
+    /// Moves what is waiting.
+    pub fn launch(mut self) {
+        let client = self.guard.client.clone();
+        let together = if client.name().starts_with("cuda") { TOGETHER } else { 1 };
+        // Like with like: a launch is as wide as its longest.
+        self.waiting.sort_by_key(|of| std::cmp::Reverse(of.length()));
+        while let Some(numbers) = self.waiting.first().map(|of| of.numbers) {
+            let (alike, others): (Vec<_>, Vec<_>) = self.waiting.into_iter().partition(|of| of.numbers == numbers);
+            self.waiting = others;
+            for some in alike.chunks(together) {
+                let (CubeCount::Static(x, y, _), dim) = super::cubes(some[0].length()) else { unreachable!("cubes are counted") };
+                let parameters = some.iter().map(|of| {
+                    let [value, gradient, first, second, out] = of.tensors.clone().map(CubeTensor::into_buffer_arg);
+                    MovedLaunch::new(value, gradient, first, second, out)
+                });
+                adam_kernel::launch(
+                    &client,
+                    CubeCount::Static(x, y, some.len() as u32),
+                    dim,
+                    parameters.collect(),
+                    self.guard.clone().into_buffer_arg(),
+                    self.model,
+                    numbers.lr,
+                    numbers.beta1,
+                    numbers.beta2,
+                    numbers.epsilon,
+                    numbers.coupled,
+                    numbers.unbias2,
+                    numbers.kept,
+                );
+            }
+        }
+    }
+}
+
+impl Waiting {
+    fn length(&self) -> usize {
+        self.tensors[0].meta.num_elements()
+    }
 }
 
 /// The guard after a step: whether this and all before were finite, and each model's clipping factor.

@@ -69,7 +69,7 @@ pub(super) fn parts(n: usize) -> usize {
 }
 
 /// The sums of the columns of `[n, N d]`, whatever its numbers: N times `[d]` in f32.
-pub(super) fn columns<const N: usize>(x_nk: &CubeTensor) -> [CubeTensor; N] {
+pub(in super::super) fn columns<const N: usize>(x_nk: &CubeTensor) -> [CubeTensor; N] {
     let [n, k] = [x_nk.meta.shape()[0], x_nk.meta.shape()[1]];
     let parts_pk = super::empty([parts(n), k], x_nk);
     let (count, dim) = super::cubes(parts(n) * k);

@@ -1,6 +1,7 @@
 //! The distillation loss in CubeCL, for every runtime of it: CUDA, Metal, Vulkan. Passes, shapes and numerics are those of
 //! `shaders/dwt_loss.wgsl`, which has them explained; where WGSL selects by a flag this form is compiled without the part.
 
+use cubecl::ir::ElemType;
 use cubecl::prelude::*;
 
 /// Invocations a slot.
@@ -20,15 +21,27 @@ fn below(x: f32, largest: f32) -> f32 {
     max(x - largest, -1e30f32)
 }
 
-/// Weighted losses `[m, 2]` and the gradient `[m, v]`. One cube a slot, in any arrangement of cubes.
+/// A logit with its bias, which may be added already.
+#[cube]
+fn biased(logits_mv: &[f32], at: usize, biases: &[f32], bias_at: usize, #[comptime] has_bias: bool) -> f32 {
+    let mut logit = logits_mv[at];
+    if has_bias {
+        logit += biases[bias_at];
+    }
+    logit
+}
+
+/// Weighted losses `[m, 2]` and the gradient `[m, v]`, in the numbers that its products want. One cube a slot, in any arrangement of
+/// cubes. `biases` has the student's, then the teacher's.
 #[cube(launch)]
 #[expect(clippy::too_many_arguments, reason = "a kernel has buffers and numbers, no structs of them")]
-pub(in super::super) fn dwt_loss_kernel(
+pub(in super::super) fn dwt_loss_kernel<F: Float>(
     student_mv: &[f32],
     teacher_mv: &[f32],
+    biases: &[f32],
     labels_m: &[i32],
     weights_m: &[f32],
-    gradient_mv: &mut [f32],
+    gradient_mv: &mut [F],
     losses_m2: &mut [f32],
     hard_factor: f32,
     soft_factor: f32,
@@ -36,8 +49,10 @@ pub(in super::super) fn dwt_loss_kernel(
     smoothing: f32,
     v: u32,
     m: u32,
+    #[comptime] has_bias: bool,
     #[comptime] has_hard: bool,
     #[comptime] has_soft: bool,
+    #[define(F)] _dtype: ElemType,
 ) {
     let slot = CUBE_POS;
     // The same for a whole cube: no barrier is left waiting.
@@ -62,7 +77,7 @@ pub(in super::super) fn dwt_loss_kernel(
     let mut r_total = f32::new(0.0);
     let mut i = lane;
     while i < v {
-        let z = student_mv[start + i];
+        let z = biased(student_mv, start + i, biases, i, has_bias);
         if z > z_largest {
             let fall = below(z_largest, z);
             p_total *= falling_exp(fall);
@@ -72,7 +87,7 @@ pub(in super::super) fn dwt_loss_kernel(
         p_total += falling_exp(below(z, z_largest));
         if has_soft {
             q_total += falling_exp(below(z, z_largest) * cooling);
-            let t = teacher_mv[start + i];
+            let t = biased(teacher_mv, start + i, biases, v + i, has_bias);
             if t > t_largest {
                 r_total *= falling_exp(below(t_largest, t) * cooling);
                 t_largest = t;
@@ -133,20 +148,20 @@ pub(in super::super) fn dwt_loss_kernel(
     let mut shifted = f32::new(0.0);
     let mut i = lane;
     while i < v {
-        let z = below(student_mv[start + i], z_largest);
+        let z = below(biased(student_mv, start + i, biases, i, has_bias), z_largest);
         shifted += z;
         let mut gradient = f32::new(0.0);
         if has_hard {
             gradient = by_p * falling_exp(z) - spread - select(i == label, at_label, 0.0f32);
         }
         if has_soft {
-            let t = below(teacher_mv[start + i], t_largest) * cooling;
+            let t = below(biased(teacher_mv, start + i, biases, v + i, has_bias), t_largest) * cooling;
             let q = falling_exp(z * cooling);
             let r = falling_exp(t);
             gradient += by_q * q - by_r * r;
             divergence += select(r > 0.0f32, r * (t - z * cooling + log_ratio), 0.0f32);
         }
-        gradient_mv[start + i] = select(weight == 0.0f32, 0.0f32, gradient);
+        gradient_mv[start + i] = F::cast_from(select(weight == 0.0f32, 0.0f32, gradient));
         i += units;
     }
     p_sum[lane] = divergence;
@@ -167,7 +182,7 @@ pub(in super::super) fn dwt_loss_kernel(
         if weight != 0.0f32 {
             if has_hard {
                 let log_sum = p_total.ln();
-                let from_label = log_sum - below(student_mv[start + label], z_largest);
+                let from_label = log_sum - below(biased(student_mv, start + label, biases, label, has_bias), z_largest);
                 let from_mean = log_sum - q_sum[0] / v as f32;
                 // Without smoothing the mean, which may be far away, counts nothing.
                 let smoothed = select(smoothing == 0.0f32, 0.0f32, smoothing * from_mean);

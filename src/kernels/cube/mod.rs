@@ -20,8 +20,9 @@ use burn_cubecl::ops::numeric::empty_device_contiguous_dtype;
 use burn_cubecl::tensor::CubeTensor;
 use cubecl::prelude::{CubeCount, CubeDim};
 
-pub(crate) use adam::{adam, guard};
+pub(crate) use adam::{GuardedAdam, guard};
 pub(super) use attention::self_attention;
+pub(super) use columns::columns;
 pub(super) use dense::dense;
 pub(super) use dropout::{can_draw, factors};
 pub(super) use link::{GpuBackward, PARENTS, with_gradient};
@@ -36,7 +37,7 @@ const WIDE: u32 = 256;
 pub(super) const MOST_CUBES: u32 = 65_535;
 
 /// A tensor's values on the GPU, contiguous and outside any graph.
-fn on_gpu<const D: usize>(x: &Tensor<D>) -> CubeTensor {
+pub(super) fn on_gpu<const D: usize>(x: &Tensor<D>) -> CubeTensor {
     let x = if x.device().is_autodiff() { x.clone().inner() } else { x.clone() };
     into_contiguous(x.try_into_primitive::<CubeBackend>().expect("a GPU's tensor"))
 }
