@@ -188,6 +188,20 @@ pub fn memory_of(request: &str) -> Option<u64> {
     if matches!(word, "auto" | "cuda") { of_gpu().or_else(memory_bytes) } else { memory_bytes() }
 }
 
+/// What the device `auto` is here, where that can be said without opening any.
+pub fn auto_is() -> Option<&'static str> {
+    (!cuda::found().is_empty()).then_some("cuda")
+}
+
+/// Asks for memory for a value of so many bytes, and gives it back, before anything else is on the device. Through CUDA, CubeCL's
+/// pages are as large as the largest value so far, and when a larger one comes, those that are there are hardly used again: 9.3 GiB
+/// were held where 5.4 were enough.
+pub fn make_room(device: &BurnDevice, bytes: usize) {
+    if is_cuda(device) {
+        drop(Tensor::<1>::empty([bytes / size_of::<f32>()], device));
+    }
+}
+
 /// Memory of this machine in bytes, where the system says (Linux).
 pub fn memory_bytes() -> Option<u64> {
     let text = std::fs::read_to_string("/proc/meminfo").ok()?;

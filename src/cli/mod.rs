@@ -22,6 +22,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use serde::Serialize;
 
+use crate::config::RunFile;
 use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::kernels::Form;
@@ -120,6 +121,13 @@ struct DeviceArg {
 }
 
 impl DeviceArg {
+    /// Writes what is asked for here over what a run file says, so that its plan is made for that device.
+    fn write_over(&self, file: &mut RunFile) {
+        if let Some(device) = &self.device {
+            file.set(&format!("runtime.device={device}"));
+        }
+    }
+
     /// The device asked for here, else `otherwise`; said on standard error.
     fn choose(&self, otherwise: &str) -> Result<Device> {
         let device = Device::choose(self.device.as_deref().unwrap_or(otherwise))?;

@@ -39,6 +39,7 @@ pub fn run(args: Args) -> Result<()> {
     let path = args.run_file.ok_or_else(|| Error::new("no run file is named"))?;
     let mut file = RunFile::load(&path)?;
     args.set.iter().for_each(|assignment| file.set(assignment));
+    args.device.write_over(&mut file);
     if file.is_transfer() {
         let plan = file.resolve_transfer()?;
         match args.json {

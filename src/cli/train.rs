@@ -37,6 +37,7 @@ pub struct Args {
 pub fn run(args: Args) -> Result<()> {
     let mut file = RunFile::load(&args.run_file)?;
     args.set.iter().for_each(|assignment| file.set(assignment));
+    args.device.write_over(&mut file);
     if file.is_transfer() {
         return transfer(args, &file);
     }

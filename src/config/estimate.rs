@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::learner::{LearnerPlan, TEACHER};
-use super::plan::{ModelPlan, Plan, Positions, Precision, TeacherModel};
+use super::plan::{Kernels, ModelPlan, Plan, Positions, Precision, TeacherModel};
 
 /// What a plan will cost.
 ///
@@ -19,10 +19,13 @@ use super::plan::{ModelPlan, Plan, Positions, Precision, TeacherModel};
 /// after its first, also `6 h V d` to multiply out and differentiate its own logits again.
 ///
 /// **Memory** is an estimate too. A student parameter takes 20 bytes (weight, gradient, two moments, and a new weight or a clipped
-/// gradient beside the old), of several workers 4 more (gradients in one piece), a teacher's 4. All is of one worker. Each position of a micro-batch keeps `8 d + 2 i` values a layer, and for each head the
-/// shares of the positions it sees: those of its sentence on a CPU, twice the whole row's through CUDA; through WebGPU, where burn's
-/// own operations run, `12 d + 3 i + 3 heads s`. In passing there are two values of the feed-forward layer for each position, and
-/// the program itself, 60 MB. Logits are made a chunk at a time; through WebGPU there are six rows for each head row.
+/// gradient beside the old), of several workers 4 more (gradients in one piece), a teacher's 4. All is of one worker. Each position
+/// of a micro-batch keeps, a layer, on a CPU `8 d + 2 i` values and for each head the shares of the positions it sees, those of its
+/// sentence; on a GPU `6 d + 2 i` values in the product's numbers, `2 d` in f32, and for each head the whole row's shares, with dropout
+/// twice; with burn's own operations there `12 d + 3 i + 3 heads s`. In passing there are two values of the feed-forward layer for
+/// each position, on a GPU `10 d` bytes besides, and the program itself, 60 MB. Logits are made a chunk at a time: 512 MB through
+/// CUDA, there the student's, the teacher's and the gradient; else what a binding or a cache holds, six times or, without a teacher,
+/// three.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Estimate {
     /// Parameters of the student (of several models, of the first), and without its head.
@@ -166,31 +169,75 @@ impl Plan {
     }
 
     fn memory(&self, learners: &[LearnerPlan], teacher: u64) -> Memory {
-        let value = if self.runtime.precision == Precision::F32 { 4.0 } else { 2.0 };
+        let value = self.value_bytes();
         let (rows, length) = (self.rows_at_once() as f64, self.data.length as f64);
         let a_parameter = if self.runtime.workers > 1 { 24.0 } else { 20.0 };
         let slots = rows * if self.distill.positions == Positions::All { length } else { self.data.slots as f64 };
         let sentence = (self.data.tokens as f64 / self.data.sentences.max(1) as f64 + 2.0).min(length);
-        let word = self.runtime.device.split(':').next().unwrap_or_default();
+        let form = self.gpu_form();
         let mut memory =
             Memory { student: 0, teacher: teacher.saturating_mul(4), activations: 0, logits: 0, passing: PROGRAM_BYTES };
         for learner in learners {
-            let ModelPlan { layers, hidden, heads, intermediate, vocab_size, .. } = learner.shape;
+            let ModelPlan { layers, hidden, heads, intermediate, vocab_size, dropout, .. } = learner.shape;
             let (d, i, heads) = (hidden as f64, intermediate as f64, heads as f64);
-            // In 16 bits layer norms and the residual stream, 4 d, stay in f32.
-            let (kept, chunk) = match word {
-                "cuda" => ((4.0 * d + 2.0 * i + 2.0 * heads * length) * value + 4.0 * d * 4.0, 512e6),
-                "wgpu" => ((12.0 * d + 3.0 * i + 3.0 * heads * length) * value, f64::INFINITY),
-                _ => ((4.0 * d + 2.0 * i + heads * sentence) * value + 4.0 * d * 4.0, 16e6),
+            let shares = heads * length * if dropout > 0.0 { 2.0 } else { 1.0 };
+            let kept = match form {
+                Some(Kernels::Composed) => (12.0 * d + 3.0 * i + 3.0 * heads * length) * value,
+                Some(_) => (6.0 * d + 2.0 * i + shares) * value + 2.0 * d * 4.0,
+                None => (4.0 * d + 2.0 * i + heads * sentence) * value + 4.0 * d * 4.0,
             };
-            let logit_rows = if self.teacher.is_some() || !learner.from.is_empty() { 6.0 } else { 3.0 };
+            let passing = if form.is_some() { 2.0 * i * value + 10.0 * d } else { 2.0 * i * 4.0 };
+            let is_taught = self.teacher.is_some() || !learner.from.is_empty();
+            let times = match (self.is_cuda(), is_taught) {
+                (true, _) => 1.0 + f64::from(is_taught) + value / 4.0,
+                (false, true) => 6.0,
+                (false, false) => 3.0,
+            };
             let add = |sum: &mut u64, bytes: f64| *sum = sum.saturating_add(bytes as u64);
             add(&mut memory.student, parameters(&learner.shape).total as f64 * a_parameter);
             add(&mut memory.activations, rows * length * layers as f64 * kept);
-            add(&mut memory.logits, (slots * vocab_size as f64 * 4.0).min(chunk) * logit_rows);
-            memory.passing = memory.passing.max(PROGRAM_BYTES.saturating_add((rows * length * 2.0 * i * 4.0) as u64));
+            add(&mut memory.logits, self.logits_bytes(slots, vocab_size) * times);
+            memory.passing = memory.passing.max(PROGRAM_BYTES.saturating_add((rows * length * passing) as u64));
         }
         memory
+    }
+
+    /// Bytes of the largest value that a step makes, which memory is better asked for first: see [`crate::device::make_room`].
+    pub(crate) fn largest_value_bytes(&self) -> usize {
+        let (rows, length) = (self.rows_at_once() as f64, self.data.length as f64);
+        let slots = rows * if self.distill.positions == Positions::All { length } else { self.data.slots as f64 };
+        let of_learner = |learner: LearnerPlan| {
+            let ModelPlan { hidden, intermediate, vocab_size, .. } = learner.shape;
+            let words = vocab_size as f64 * hidden as f64 * 4.0;
+            self.logits_bytes(slots, vocab_size).max(words).max(rows * length * intermediate as f64 * self.value_bytes())
+        };
+        self.learners().into_iter().map(of_learner).fold(0.0, f64::max) as usize
+    }
+
+    /// Bytes of a chunk of logits of one model in f32.
+    fn logits_bytes(&self, slots: f64, vocab_size: usize) -> f64 {
+        let chunk = match (self.is_cuda(), self.gpu_form()) {
+            (_, Some(Kernels::Composed)) => f64::INFINITY,
+            (true, _) => 512e6,
+            (false, Some(_)) => 128e6,
+            (false, None) => 16e6,
+        };
+        (slots * vocab_size as f64 * 4.0).min(chunk)
+    }
+
+    /// Bytes of a number of products.
+    fn value_bytes(&self) -> f64 {
+        if self.runtime.precision == Precision::F32 { 4.0 } else { 2.0 }
+    }
+
+    fn is_cuda(&self) -> bool {
+        self.runtime.device.starts_with("cuda")
+    }
+
+    /// The form of kernels where the run is known to be on a GPU.
+    fn gpu_form(&self) -> Option<Kernels> {
+        let is_gpu = self.is_cuda() || self.runtime.device.starts_with("wgpu");
+        is_gpu.then_some(self.runtime.kernels)
     }
 }
 

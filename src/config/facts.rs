@@ -38,6 +38,8 @@ pub struct Facts {
     pub teacher: Option<Result<TeacherFacts>>,
     /// Memory of the device that the run names, when known.
     pub memory_bytes: Option<u64>,
+    /// What the device `auto` is here, when known.
+    pub auto: Option<&'static str>,
 }
 
 /// What the shards hold.

@@ -49,7 +49,10 @@ fn draft(file: &RunFile, facts: &Facts) -> Plan {
         models,
         distill,
         runtime: RuntimePlan {
-            device: file.text("runtime.device").unwrap_or_default(),
+            device: match (file.text("runtime.device").unwrap_or_default(), facts.auto) {
+                (word, Some(auto)) if word == "auto" => auto.to_owned(),
+                (word, _) => word,
+            },
             precision: file.word("runtime.precision", Precision::from_word, Precision::F32),
             kernels: file.word("runtime.kernels", Kernels::from_word, Kernels::Auto),
             micro_batch: file.try_whole("runtime.micro_batch").map_or(train.batch, |rows| rows as usize),

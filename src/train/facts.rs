@@ -5,7 +5,7 @@ use std::path::Path;
 use super::GivenTeacher;
 use crate::batch::{BatchOptions, Batches, Masking, Split};
 use crate::config::{DataFacts, Facts, Plan, RunFile, TeacherFacts, Wanted};
-use crate::device::memory_of;
+use crate::device::{auto_is, memory_of};
 use crate::error::{Error, Result};
 use crate::model::{BertShape, ModelFolder, Weights};
 use crate::tokens::{Shards, Tokenizer, pocket_shards};
@@ -31,7 +31,7 @@ pub fn plan_run(file: &RunFile) -> Result<(Plan, Shards)> {
 pub fn plan_in_memory(file: &RunFile, shards: &Shards, teacher: Option<&GivenTeacher>) -> Result<Plan> {
     let data = data_facts(&file.wanted(), shards);
     let teacher = teacher.map(|teacher| Ok(facts_of(&teacher.shape, &teacher.weights, shards.tokenizer())));
-    file.resolve(&Facts { data, teacher, memory_bytes: None })
+    file.resolve(&Facts { data, teacher, memory_bytes: None, auto: None })
 }
 
 /// Opens a data folder, or makes the pocket language for the name `pocket`.
@@ -53,7 +53,7 @@ pub fn find_facts(wanted: &Wanted, shards: &Result<Shards>) -> Facts {
     };
     let tokenizer = shards.as_ref().ok().map(Shards::tokenizer);
     let teacher = wanted.teacher.as_ref().map(|from| teacher_facts(Path::new(from), tokenizer));
-    Facts { data, teacher, memory_bytes: memory_of(&wanted.device) }
+    Facts { data, teacher, memory_bytes: memory_of(&wanted.device), auto: auto_is() }
 }
 
 fn data_facts(wanted: &Wanted, shards: &Shards) -> Result<DataFacts> {

@@ -7,6 +7,7 @@ use burn::tensor::Device;
 use super::Learner;
 use crate::batch::{BatchOptions, Batches, MaskedBatch, Masking, Split};
 use crate::config::{LearnerPlan, MODEL, Method as MethodName, ModelPlan, Plan, Start};
+use crate::device::make_room;
 use crate::error::Result;
 use crate::kernels::{Compute, Form};
 use crate::methods::{Cotrain, Dwt, MaskedLm, Method, ModelTeacher, Teacher, UniformTeacher, standalone};
@@ -54,6 +55,7 @@ pub fn set_out(
     given: Option<&GivenTeacher>,
     device: &Device,
 ) -> Result<(Vec<Learner<BertForMaskedLm>>, Box<MaskedMethod>)> {
+    make_room(device, plan.largest_value_bytes());
     Ok((learners(plan, given, &device.clone().autodiff())?, method(plan, shards, given, device)?))
 }
 

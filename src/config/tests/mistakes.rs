@@ -79,8 +79,12 @@ fn every_mistake_comes_in_one_message() {
 #[test]
 fn facts_that_could_not_be_found_join_the_mistakes() {
     let missing = |path: &str| Error::new(format!("could not open {path}: no such file")).help("check the path");
-    let facts =
-        Facts { data: Err(missing("data/wiki-books")), teacher: Some(Err(missing("runs/teacher-4l"))), memory_bytes: None };
+    let facts = Facts {
+        data: Err(missing("data/wiki-books")),
+        teacher: Some(Err(missing("runs/teacher-4l"))),
+        memory_bytes: None,
+        auto: None,
+    };
     assert_snapshot!(mistakes(&["model.dropout=1"], &facts), @r#"
     the run file has 3 mistakes
      1. model.dropout: is 1

@@ -40,7 +40,7 @@ fn teacher() -> TeacherFacts {
 }
 
 fn facts() -> Facts {
-    Facts { data: Ok(data()), teacher: Some(Ok(teacher())), memory_bytes: None }
+    Facts { data: Ok(data()), teacher: Some(Ok(teacher())), memory_bytes: None, auto: None }
 }
 
 const DWT: &str = "preset = 'dwt-decay'\nteacher.from = 'runs/teacher-4l'\ndata.shards = 'data/wiki-books'\n";
@@ -200,7 +200,7 @@ fn a_plan_in_words() {
     let alone = run_file("method = 'standalone'\ndata.shards = 'pocket'\ntrain.steps = 300\nmodel.layers = 2\nmodel.hidden = 64");
     let small =
         DataFacts { vocab_size: 600, sentences: 20_000, tokens: 180_000, rows_per_epoch: 20_000, longest_sentence: 19, ..data() };
-    let facts = Facts { data: Ok(small), teacher: None, memory_bytes: Some(8 << 30) };
+    let facts = Facts { data: Ok(small), teacher: None, memory_bytes: Some(8 << 30), auto: None };
     assert_snapshot!(alone.resolve(&facts).unwrap().describe(Some(Speed::Flops(4e10))), @"
     standalone: a 2-layer student learns alone, plan 69d75a5001573c2f
       student    2 layers, width 64, 1 head, feed-forward 256, dropout 0.1; 176 thousand parameters, 171 thousand without the head
