@@ -205,6 +205,7 @@ fn a_run_goes_from_its_file_to_scores() {
     assert_eq!(filled[0]["masks"][0].as_array().unwrap().len(), 3);
     let plan = json(&["plan", "run.toml", "--json"]);
     assert_eq!(keys(&plan), ["plan", "hash", "estimate", "expected_seconds"]);
+    assert_eq!(plan["plan"]["runtime"]["device"], "cpu", "--device is the plan's, whose memory is estimated");
     let report = run(dir.path(), &["report", "runs/run", "--out", "r.html"]);
     assert!(report.status.success(), "{}", String::from_utf8_lossy(&report.stderr));
     assert!(fs::read_to_string(dir.path().join("r.html")).unwrap().contains("<svg"));

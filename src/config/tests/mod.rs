@@ -456,3 +456,29 @@ fn the_reference_lists_every_key_and_is_itself_a_run_file() {
     # temperature: distill.temperature # temperature of that soft loss
     "#);
 }
+
+/// Measured: what CubeCL held for a 6-layer student on an imitated GPU of 80 GB, its kernels tuned before (`IMITATED_KERNELS=none
+/// tests/cuda/imitated.sh upstill train ...`), on packed rows of 128.
+#[test]
+fn memory_through_cuda_is_within_15_percent_of_what_was_measured() {
+    let six_layers = TeacherFacts { layers: 6, parameters: 66_985_530, ..teacher() };
+    let facts = Facts { teacher: Some(Ok(six_layers)), auto: Some("cuda"), ..facts() };
+    let mib = |sets: &[&str]| {
+        let plan = with(sets).resolve(&facts).unwrap();
+        assert_eq!(plan.runtime.device, "cuda", "which is what auto is where there is one");
+        plan.estimate().memory.total() as f64 / f64::from(1 << 20)
+    };
+    for (sets, measured) in [
+        (vec!["runtime.precision=bf16"], 5708.0),
+        (vec!["runtime.precision=f32"], 8708.0),
+        (
+            vec!["runtime.precision=bf16", "model.hidden=256", "model.heads=4", "model.layers=4", "model.intermediate=1024"],
+            2108.0,
+        ),
+    ] {
+        let estimated = mib(&sets);
+        assert!((estimated / measured - 1.0).abs() < 0.15, "{sets:?}: {estimated:.0} MiB estimated, {measured} measured");
+    }
+    // A device that is named is that one.
+    assert_eq!(with(&["runtime.device=cpu"]).resolve(&facts).unwrap().runtime.device, "cpu");
+}
