@@ -90,8 +90,9 @@ fn curve_of(worker: Option<&Worker>, device: &Device, form: Form, precision: Pre
         device: device.handle.clone(),
     };
     let shape = |layers| BertShape::new(VOCAB, 64, layers, 2, LENGTH);
-    let teacher = ModelTeacher::new(shape(1).init(2, 0.1, &device.handle));
-    let method = Dwt::new(data, plan.distill.clone(), plan.train.steps, Box::new(teacher)).with(Compute { form, precision });
+    let compute = Compute { form, precision };
+    let teacher = ModelTeacher::new(shape(1).init(2, 0.1, &device.handle)).for_products(compute);
+    let method = Dwt::new(data, plan.distill.clone(), plan.train.steps, Box::new(teacher)).with(compute);
     let student = shape(2).init(1, 0.02, &device.handle.clone().autodiff());
     // A rate at which losses move from the first step on, so that a wrong gradient shows.
     let learner = Learner { lr: Schedule::constant(5e-3), ..Learner::new(student, &plan.train, 0.1, 1) };

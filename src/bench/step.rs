@@ -10,7 +10,7 @@ use super::pytorch::PyTorch;
 use super::{Row, against_peer, median};
 use crate::batch::{BatchOptions, Batches, Masking, Split};
 use crate::config::{Plan, Precision, Rows, RunFile};
-use crate::device::{Device, DeviceKind};
+use crate::device::{Device, DeviceKind, make_room};
 use crate::error::Result;
 use crate::kernels::dwt_loss::spread;
 use crate::kernels::{Compute, Form, Spent, spent};
@@ -292,14 +292,16 @@ impl StepBench {
     }
 
     pub(super) fn runner(&self, form: Form) -> Runner {
+        let compute = Compute { form, precision: self.precision };
+        make_room(&self.device.handle, 4 * self.size.batch * self.data.train.slots() * self.size.vocab);
         let teacher = ModelTeacher::new(self.shape(self.size.teacher_layers).init(2, 0.02, &self.device.handle));
         let steps = self.plan.train.steps;
         let model = self.shape(self.size.layers).init(1, 0.02, &self.device.handle.clone().autodiff());
         let student = Learner::new(model, &self.plan.train, 0.1, 1).for_precision(self.precision);
         Runner {
             form,
-            method: Dwt::new(self.data.clone(), self.plan.distill.clone(), steps, Box::new(teacher))
-                .with(Compute { form, precision: self.precision }),
+            method: Dwt::new(self.data.clone(), self.plan.distill.clone(), steps, Box::new(teacher.for_products(compute)))
+                .with(compute),
             student: vec![student],
             taken: Vec::new(),
         }

@@ -1,9 +1,10 @@
 //! Teachers: whatever gives logits for the student's batch, and never gets a gradient.
 
+use burn::module::{Module, ModuleMapper, Param};
 use burn::tensor::{Int, Tensor};
 
-use crate::kernels::Logits;
-use crate::model::{BertForMaskedLm, Dropout, Inputs};
+use crate::kernels::{Compute, Logits};
+use crate::model::{BertForMaskedLm, Dropout, Inputs, ModulePath};
 
 /// The teacher's logits for a batch, outside any autodiff graph by construction.
 #[derive(Debug, Clone)]
@@ -40,6 +41,12 @@ impl ModelTeacher {
         Self { model }
     }
 
+    /// With what only products read in their numbers, made once and not at every batch. Tables stay: rows of them are looked up too.
+    #[must_use]
+    pub fn for_products(self, compute: Compute) -> Self {
+        Self { model: self.model.map(&mut Matrices { path: ModulePath::default(), compute }) }
+    }
+
     /// The model.
     pub fn model(&self) -> &BertForMaskedLm {
         &self.model
@@ -53,6 +60,28 @@ impl Teacher for ModelTeacher {
     }
 }
 
+struct Matrices {
+    path: ModulePath,
+    compute: Compute,
+}
+
+impl ModuleMapper for Matrices {
+    fn enter_module(&mut self, name: &str, container: &str) {
+        self.path.enter(name, container);
+    }
+
+    fn exit_module(&mut self, _name: &str, _container: &str) {
+        self.path.exit();
+    }
+
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        match D == 2 && !self.path.name().contains("embeddings") {
+            true => param.map(|matrix| self.compute.factor(matrix)),
+            false => param,
+        }
+    }
+}
+
 /// The uniform distribution as the teacher: a control that has no knowledge, only the regularisation of label smoothing
 /// (Yuan et al. 2020).
 pub struct UniformTeacher {
@@ -63,5 +92,31 @@ pub struct UniformTeacher {
 impl Teacher for UniformTeacher {
     fn signal(&self, inputs: &Inputs, at_n: Tensor<1, Int>) -> TeacherSignal {
         TeacherSignal::new(Tensor::zeros([at_n.dims()[0], self.vocab_size], &inputs.ids_bs.device()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::Device;
+
+    use super::*;
+    use crate::config::Precision;
+    use crate::kernels::Form;
+    use crate::model::BertShape;
+
+    #[test]
+    fn matrices_made_once_give_what_matrices_made_at_each_batch_give() {
+        let device = Device::flex();
+        let compute = Compute::from(Form::Composed).with(Precision::Bf16);
+        let teacher = || ModelTeacher::new(BertShape::new(50, 16, 2, 2, 8).init(3, 0.5, &device));
+        let rows = [[5, 6, 7, 8, 9, 10, 11, 12]];
+        let inputs = Inputs { compute, ..Inputs::new(rows.as_flattened(), &[0, 1, 2, 3, 4, 5, 6, 7], &[1; 8], 1, &device) };
+        let logits = |teacher: ModelTeacher| {
+            let at_n = Tensor::from_ints([1, 6], &device);
+            teacher.signal(&inputs, at_n).logits().whole(compute.form).into_data().try_to_vec::<f32>().unwrap()
+        };
+        let made_once = teacher().for_products(compute);
+        assert_eq!(made_once.model.bert.encoder.layer[1].output.dense.weight.val().dtype(), compute.numbers());
+        assert_eq!(logits(made_once), logits(teacher()));
     }
 }

@@ -125,7 +125,7 @@ fn method(plan: &Plan, shards: &Shards, given: Option<&GivenTeacher>, device: &D
     let data = masked_lm(plan, shards, device)?;
     let (distill, steps) = (plan.distill.clone(), plan.train.steps);
     let compute = Compute { form: Form::of_run(device, plan.runtime.kernels)?, precision: plan.runtime.precision };
-    Ok(match (plan.method, teacher(plan, given, device)?) {
+    Ok(match (plan.method, teacher(plan, given, compute, device)?) {
         (MethodName::Cotrain, teacher) => {
             Box::new(Cotrain::new(data, distill, plan.models.clone(), steps, teacher).with(compute))
         }
@@ -134,11 +134,12 @@ fn method(plan: &Plan, shards: &Shards, given: Option<&GivenTeacher>, device: &D
     })
 }
 
-fn teacher(plan: &Plan, given: Option<&GivenTeacher>, device: &Device) -> Result<Option<Box<dyn Teacher>>> {
+fn teacher(plan: &Plan, given: Option<&GivenTeacher>, compute: Compute, device: &Device) -> Result<Option<Box<dyn Teacher>>> {
     let Some(teacher) = &plan.teacher else { return Ok(None) };
+    let of = |model| Box::new(ModelTeacher::new(model).for_products(compute));
     Ok(Some(match (&teacher.model, given) {
-        (Some(_), Some(given)) => Box::new(ModelTeacher::new(given.weights.load_into(given.shape.init(0, 0.0, device))?)),
-        (Some(_), None) => Box::new(ModelTeacher::new(ModelFolder::open(Path::new(&teacher.from))?.load(device)?)),
+        (Some(_), Some(given)) => of(given.weights.load_into(given.shape.init(0, 0.0, device))?),
+        (Some(_), None) => of(ModelFolder::open(Path::new(&teacher.from))?.load(device)?),
         (None, _) => Box::new(UniformTeacher { vocab_size: plan.model.vocab_size }),
     }))
 }
