@@ -172,7 +172,7 @@ impl Plan {
         let value = self.value_bytes();
         let (rows, length) = (self.rows_at_once() as f64, self.data.length as f64);
         let a_parameter = if self.runtime.workers > 1 { 24.0 } else { 20.0 };
-        let slots = rows * if self.distill.positions == Positions::All { length } else { self.data.slots as f64 };
+        let slots = rows * self.head_rows();
         let sentence = (self.data.tokens as f64 / self.data.sentences.max(1) as f64 + 2.0).min(length);
         let form = self.gpu_form();
         let mut memory =
@@ -205,7 +205,7 @@ impl Plan {
     /// Bytes of the largest value that a step makes, which memory is better asked for first: see [`crate::device::make_room`].
     pub(crate) fn largest_value_bytes(&self) -> usize {
         let (rows, length) = (self.rows_at_once() as f64, self.data.length as f64);
-        let slots = rows * if self.distill.positions == Positions::All { length } else { self.data.slots as f64 };
+        let slots = rows * self.head_rows();
         let of_learner = |learner: LearnerPlan| {
             let ModelPlan { hidden, intermediate, vocab_size, .. } = learner.shape;
             let words = vocab_size as f64 * hidden as f64 * 4.0;
@@ -223,6 +223,11 @@ impl Plan {
             (false, None) => 16e6,
         };
         (slots * vocab_size as f64 * 4.0).min(chunk)
+    }
+
+    /// Positions of a row that the head runs on.
+    fn head_rows(&self) -> f64 {
+        (if self.distill.positions == Positions::All { self.data.length } else { self.data.slots }) as f64
     }
 
     /// Bytes of a number of products.

@@ -22,7 +22,8 @@ const UNSEEN: f32 = -1e9;
 #[derive(Debug, Clone)]
 pub struct Segments {
     segments_bs: Arc<[i32]>,
-    length: usize,
+    /// Positions of a row.
+    pub(super) length: usize,
     bias_b1ss: Arc<OnceLock<Tensor<4>>>,
     on_device: Arc<OnceLock<Tensor<1, Int>>>,
 }
@@ -32,12 +33,6 @@ impl Segments {
     /// padding. What padding sees is left open.
     pub fn new(segments_bs: &[i32], length: usize) -> Self {
         Self { segments_bs: segments_bs.into(), length, bias_b1ss: Arc::default(), on_device: Arc::default() }
-    }
-
-    /// Positions of a row.
-    #[cfg_attr(not(feature = "gpu"), allow(dead_code, reason = "GPUs alone need it"))]
-    pub(super) fn length(&self) -> usize {
-        self.length
     }
 
     /// The numbers on a device, uploaded once.

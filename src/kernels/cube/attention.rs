@@ -127,7 +127,7 @@ pub(in super::super) fn self_attention(
     mask: Option<Mask>,
     compute: Compute,
 ) -> Tensor<2> {
-    let ([n, d], s) = (x_nd.dims(), segments.length());
+    let ([n, d], s) = (x_nd.dims(), segments.length);
     let sizes = Sizes { b: n / s.max(1), s, heads, width: d / heads };
     let joined_weight = join(layers.each_ref().map(|layer| super::on_gpu(&layer.weight_df)), compute.numbers());
     let factors = Factors::new(super::on_gpu(&x_nd), joined_weight, compute).with_gradient_in(layers[0].weight_df.dtype());
