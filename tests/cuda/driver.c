@@ -4,7 +4,7 @@
 //
 // IMITATED_GPUS (1), IMITATED_SM (80), IMITATED_CORES (8), IMITATED_DRIVER (12080) and IMITATED_MIB (8192) say what is imitated.
 // IMITATED_KERNELS=none runs no kernel: what the host does in a step, and the memory it asks for, at any size.
-// IMITATED_LOG names a file of all launches and allocations.
+// IMITATED_LOG names a file of all launches, with the bytes of global memory that their threads read and write, and allocations.
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <pthread.h>
@@ -228,17 +228,21 @@ Result cuModuleGetFunction(Handle *out, Handle module, const char *name) {
   return *out = function, 0;
 }
 Result cuFuncSetAttribute(Handle function, int attribute, int value) { return 0; }
+static __thread uint64_t bytes_moved;
+
 Result cuLaunchKernel(Handle handle, unsigned bx, unsigned by, unsigned bz, unsigned tx, unsigned ty, unsigned tz,
                       unsigned shared_bytes, Handle stream, void **arguments, void **extra) {
   Function *function = handle;
   unsigned blocks[3] = {bx, by, bz}, threads[3] = {tx, ty, tz};
   launches++;
-  char line[400];
-  snprintf(line, sizeof line, "%s blocks %u %u %u threads %u %u %u shared %u", function->name, bx, by, bz, tx, ty, tz, shared_bytes);
-  note(line);
   if (!bx || !by || !bz || by > 65535 || bz > 65535 || tx * ty * tz > 1024 || !tx || !ty || !tz) return INVALID_VALUE;
   if (strstr(function->name, "throughput")) usleep(3000);
+  bytes_moved = 0;
   if (function->launch) function->launch(blocks, threads, shared_bytes, arguments);
+  char line[400];
+  snprintf(line, sizeof line, "%s blocks %u %u %u threads %u %u %u shared %u moved %llu", function->name, bx, by, bz, tx, ty, tz,
+           shared_bytes, (unsigned long long)bytes_moved);
+  note(line);
   return 0;
 }
 
@@ -337,6 +341,7 @@ void ptx_run(Kernel kernel, unsigned *blocks, unsigned *shape, unsigned shared_b
                         .lane = i & 31, .shared = shared, .arguments = arguments, .warp = &warps[i >> 5]};
           if (!meets) {
             kernel(t);
+            bytes_moved += t->moved;
             continue;
           }
           void **top = (void **)(stacks + (size_t)(i + 1) * STACK_BYTES - 64);
@@ -345,6 +350,8 @@ void ptx_run(Kernel kernel, unsigned *blocks, unsigned *shape, unsigned shared_b
           t->stack = top - 6;
         }
         running = kernel;
-        if (meets) run_block(threads, count);
+        if (!meets) continue;
+        run_block(threads, count);
+        for (int i = 0; i < count; i++) bytes_moved += threads[i].moved;
       }
 }

@@ -14,6 +14,8 @@ typedef struct Thread {
   void **arguments;
   Warp *warp;
   unsigned exchanges;
+  // Bytes of global memory, asked for and given.
+  uint64_t moved;
   // The scheduler's.
   int state;
   unsigned mask;

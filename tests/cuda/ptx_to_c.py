@@ -232,12 +232,16 @@ class Kernel:
         read = (SIGNED if kind[0] == "s" else UNSIGNED)[width(kind)]
         to = [(i, one) for i, one in enumerate(listed(o[0])) if one != "_"]
         reads = "".join(f"{read} x{i} = (({read} *){self.address(o[1])})[{i}];" for i, _ in to)
-        return reads + "".join(f"{variable(one)} = x{i};" for i, one in to)
+        return reads + "".join(f"{variable(one)} = x{i};" for i, one in to) + self.moved(parts, o[0])
 
     def op_st(self, parts, o):
         bits = width(parts[-1])
         put = f"(({UNSIGNED[bits]} *){self.address(o[0])})"
-        return "".join(f"{put}[{i}] = {self.value(one, bits)};" for i, one in enumerate(listed(o[1])))
+        return "".join(f"{put}[{i}] = {self.value(one, bits)};" for i, one in enumerate(listed(o[1]))) + self.moved(parts, o[1])
+
+    def moved(self, parts, operand):
+        """Counts what goes to or from global memory."""
+        return f"t->moved += {len(listed(operand)) * width(parts[-1]) // 8};" if "global" in parts else ""
 
     def op_mov(self, parts, o):
         bits = width(parts[-1])
@@ -367,7 +371,7 @@ class Kernel:
             expression = f"of_{kind}({expression.replace('old', f'{kind}(old)')})"
         expression = expression.format(a=args[0], b=args[-1], t=(SIGNED if kind[0] == "s" else UNSIGNED)[width(kind)])
         keep = f"{variable(to)} = old;" if to != "_" else ""
-        return f"{bits} *at = ({bits} *){self.address(place)}; {bits} old = *at; *at = {expression}; {keep}"
+        return f"{bits} *at = ({bits} *){self.address(place)}; {bits} old = *at; *at = {expression}; {keep}{self.moved(parts, place) * 2}"
 
     def op_red(self, parts, o):
         return self.op_atom(parts, ["_", *o])
@@ -398,7 +402,7 @@ class Kernel:
         if parts[1] not in ("ca", "cg"):
             return ";"
         to, source, size = self.address(o[0]), self.address(o[1]), o[2]
-        return f"memset((void *){to}, 0, {size}); memcpy((void *){to}, (void *){source}, {self.value(o[3], 32) if len(o) > 3 else size});"
+        return f"t->moved += {size}; memset((void *){to}, 0, {size}); memcpy((void *){to}, (void *){source}, {self.value(o[3], 32) if len(o) > 3 else size});"
 
     def op_ldmatrix(self, parts, o):
         self.meets = True
