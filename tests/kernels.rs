@@ -1,8 +1,9 @@
 //! Every form of a fused operation against its definition, over the case table.
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
+use upstill::config::Precision;
 use upstill::kernels::dwt_loss::{BOTH, Case, DwtLoss, cases, spread};
-use upstill::kernels::{self, Form, Logits, Targets, matmul};
+use upstill::kernels::{self, Compute, Form, Logits, Targets, matmul};
 use upstill::loss::{StepLoss, dwt_loss};
 
 use crate::close::{Kind, close};
@@ -62,10 +63,11 @@ fn the_fused_cpu_form_is_the_reference() {
 }
 
 /// Losses and the gradients of hidden states, decoder and bias, when the logits come as factors.
-fn run_factors(case: &Case, d: usize, form: Form, device: &Device) -> (f64, [Vec<f32>; 3]) {
-    let (plain, tracked) = (device.clone(), device.clone().autodiff());
+fn run_factors(case: &Case, d: usize, compute: impl Into<Compute>, device: &Device) -> (f64, [Vec<f32>; 3]) {
+    let (plain, tracked, compute) = (device.clone(), device.clone().autodiff(), compute.into());
     let factors = |seed: u64, device: &Device| {
-        let part = |seed, rows| spread(rows * d, seed).into_iter().map(|x| x * 0.3).collect::<Vec<_>>();
+        // Numbers that 16 bits hold too.
+        let part = |seed, rows| spread(rows * d, seed).into_iter().map(|x| (x * 0.3 * 256.0).round() / 256.0).collect::<Vec<_>>();
         (
             tensor(&part(seed, case.m), [case.m, d], device),
             tensor(&part(seed + 1, case.v), [case.v, d], device),
@@ -74,11 +76,15 @@ fn run_factors(case: &Case, d: usize, form: Form, device: &Device) -> (f64, [Vec
     };
     let (hidden_md, words_vd, bias_v) = factors(10, &tracked);
     let (hidden_md, words_vd, bias_v) = (hidden_md.require_grad(), words_vd.require_grad(), bias_v.require_grad());
-    let student = Logits::Factors { hidden_md: hidden_md.clone(), words_vd: words_vd.clone(), bias_v: bias_v.clone() };
-    let (of_hidden, of_words, of_bias) = factors(20, &plain);
-    let teacher = Logits::Factors { hidden_md: of_hidden, words_vd: of_words, bias_v: of_bias };
+    let logits = |(hidden_md, words_vd, bias_v): (Tensor<2>, Tensor<2>, Tensor<1>)| Logits::Factors {
+        hidden_md: compute.factor(hidden_md),
+        words_vd: compute.factor(words_vd),
+        bias_v,
+    };
+    let student = logits((hidden_md.clone(), words_vd.clone(), bias_v.clone()));
+    let teacher = logits(factors(20, &plain));
     // A loss that is used twice and scaled: what comes from above reaches the gradients.
-    let loss = dwt_loss(student, Some(teacher), &targets(case, &plain), &case.loss, form).total * 0.5;
+    let loss = dwt_loss(student, Some(teacher), &targets(case, &plain), &case.loss, compute.form).total * 0.5;
     let gradients = loss.clone().backward();
     fn vec<const D: usize>(x: Tensor<D>) -> Vec<f32> {
         x.into_data().try_to_vec().unwrap()
@@ -124,6 +130,31 @@ fn hold_on_a_gpu(form: Form, gpu: &Device) {
         close(&[fused], &[composed], Kind::LossOfSlots);
         for (fused, composed) in fused_gradients.iter().zip(&composed_gradients) {
             close(fused, composed, Kind::GradientOfFactors);
+        }
+    }
+}
+
+/// WGSL has f16 where a device offers it: losses are worked out in f32 from f16 factors, and gradients leave in f16.
+#[test]
+fn f16_factors_on_a_software_gpu_give_the_losses_and_gradients_of_f32_but_for_rounding() {
+    let Some(gpu) = crate::common::software_gpu() else { return };
+    if let Err(why) = gpu.must_have(Precision::F16) {
+        eprintln!("SKIPPED: {why}");
+        return;
+    }
+    for ((m, v), form) in
+        [(1, 31), (70, 257), (300, 1757)].into_iter().flat_map(|size| [(size, Form::Fused), (size, Form::CubeCl)])
+    {
+        let case = Case::new("factors", m, v, DwtLoss { smoothing: 0.1, ..BOTH });
+        let (wanted, wanted_gradients) = run_factors(&case, 24, Form::Composed, &Device::flex());
+        let compute = Compute::from(form).with(Precision::F16);
+        let (found, found_gradients) = run_factors(&case, 24, compute, &gpu.handle);
+        assert!((found - wanted).abs() < 1e-4 * wanted, "{form:?}, {m} x {v}: a loss of {found} for {wanted}");
+        for (found, wanted) in found_gradients.iter().zip(&wanted_gradients) {
+            let norm = |x: &mut dyn Iterator<Item = f32>| x.map(|x| f64::from(x).powi(2)).sum::<f64>().sqrt();
+            let off = norm(&mut found.iter().zip(wanted).map(|(a, b)| a - b)) / norm(&mut wanted.iter().copied());
+            // The gradient of a logit is rounded by up to 2^-12, a sum over many by less; the smallest of 1757 lose bits.
+            assert!(off < 1e-3, "{form:?}, {m} x {v}: a gradient is off by {off} of its norm");
         }
     }
 }
