@@ -55,8 +55,8 @@ fi
 
 # How fast, the paper's pair: the most important first.
 against=(--against pytorch --python "$python" --json)
-stage step-bf16 130 json "$upstill" bench step --paper --device "$device" --precision bf16 --form fused --rounds 5 "${against[@]}"
-stage step-f32 100 json "$upstill" bench step --paper --device "$device" --precision f32 --form fused --rounds 3 "${against[@]}"
+stage step-bf16 170 json "$upstill" bench step --paper --device "$device" --precision bf16 --form fused --rounds 5 "${against[@]}"
+stage step-f32 130 json "$upstill" bench step --paper --device "$device" --precision f32 --form fused --rounds 3 "${against[@]}"
 stage loss 60 json "$upstill" bench loss --slots 2560 --width 768 --device "$device" --rounds 5 --no-step --python "$python" --json
 # A real run: its log, its checkpoints, its held-out loss.
 stage train 60 txt "$upstill" study --size small --device "$device" --out "$out/study"

@@ -1,10 +1,11 @@
 //! A teacher of your own: anything that gives logits. Here, one that only knows how frequent each word is.
 //! `cargo run --release --example own_teacher`
 
-use burn::tensor::{Int, Tensor, TensorData};
+use burn::tensor::{Tensor, TensorData};
 use upstill::batch::{BatchOptions, Batches, Masking, Split};
 use upstill::config::{Rows, RunFile};
 use upstill::device::Device;
+use upstill::kernels::Places;
 use upstill::methods::{Dwt, MaskedLm, Teacher, TeacherSignal};
 use upstill::model::{BertShape, Inputs};
 use upstill::train::{FitOptions, Flow, Learner, fit, plan_run};
@@ -15,10 +16,10 @@ struct Unigram {
 }
 
 impl Teacher for Unigram {
-    fn signal(&self, inputs: &Inputs, at_n: Tensor<1, Int>) -> TeacherSignal {
+    fn signal(&self, inputs: &Inputs, at: &Places) -> TeacherSignal {
         let v = self.log_counts_v.len();
         let row_1v = Tensor::<2>::from_data(TensorData::new(self.log_counts_v.clone(), [1, v]), &inputs.ids_bs.device());
-        TeacherSignal::new(row_1v.repeat_dim(0, at_n.dims()[0]))
+        TeacherSignal::new(row_1v.repeat_dim(0, at.count()))
     }
 }
 

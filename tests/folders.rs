@@ -5,7 +5,7 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use burn::tensor::{Device, Int, Tensor};
+use burn::tensor::Device;
 use serde::Deserialize;
 use upstill::methods::sentence_logits;
 use upstill::model::{BertClassifier, BertShape, Dropout, Inputs, ModelFolder, Weights};
@@ -38,7 +38,6 @@ fn every_dialect_gives_what_transformers_says() {
     let (rows, length, device) = (ids.len(), ids[0].len(), Device::flex());
     let positions: Vec<i32> = (0..length as i32).collect();
     let inputs = Inputs::new(&ids.concat(), &positions.repeat(rows), &mask.concat(), rows, &device);
-    let all_n = Tensor::<1, Int>::arange(0..(rows * length) as i64, &device);
     for case in cases {
         let opened = ModelFolder::open(&folder(&case.name)).unwrap();
         let found: Vec<f32> = match case.kind.as_str() {
@@ -49,7 +48,7 @@ fn every_dialect_gives_what_transformers_says() {
             }
             _ => {
                 let model = opened.load(&device).unwrap();
-                model.logits(&inputs, all_n.clone(), &mut Dropout::off()).into_data().try_to_vec().unwrap()
+                model.logits(&inputs, &inputs.everywhere(), &mut Dropout::off()).into_data().try_to_vec().unwrap()
             }
         };
         let width = found.len() / (rows * length);

@@ -13,7 +13,7 @@ use burn::tensor::{Device, Int, Tensor, TensorData};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use upstill::config::Schedule;
-use upstill::kernels::{DwtLoss, Form, Logits, Targets};
+use upstill::kernels::{DwtLoss, Form, Logits, Places, Targets};
 use upstill::loss::{dwt_loss, hard_loss, soft_loss};
 use upstill::model::{BertForMaskedLm, BertShape, Dropout, Inputs, ModelFolder, Weights};
 use upstill::tokens::Tokenizer;
@@ -168,7 +168,7 @@ fn logits_on(device: &Device) {
         eprintln!("{}", case.name);
         let model = model(&format!("model-{}", case.name), &case.shape, device);
         let inputs = case.inputs(0..case.rows, case.length(), device);
-        let logits = model.logits(&inputs, ints(&case.at, device), &mut Dropout::off());
+        let logits = model.logits(&inputs, &Places::new(&case.at, device), &mut Dropout::off());
         close(&host(logits), &case.logits, Kind::Logits);
     }
 }
@@ -186,7 +186,7 @@ fn padding_changes_no_logits() {
             let wanted = &case.logits[slots[0] * vocab..(slots[0] + slots.len()) * vocab];
             let inputs = case.inputs(row..row + 1, real, &device);
             eprintln!("{}, row {row} without its padding", case.name);
-            close(&host(model.logits(&inputs, ints(&at, &device), &mut Dropout::off())), wanted, Kind::Logits);
+            close(&host(model.logits(&inputs, &Places::new(&at, &device), &mut Dropout::off())), wanted, Kind::Logits);
         }
     }
 }
@@ -310,7 +310,8 @@ fn an_exported_model_is_the_same_model_and_exports_to_the_same_bytes() {
             let row: Vec<i32> = [special.cls].iter().chain(&ids).chain(&[special.sep]).map(|&id| id as i32).collect();
             let last = row.len() as i32 - 1;
             let inputs = Inputs::new(&row, &(0..=last).collect::<Vec<_>>(), &vec![1; row.len()], 1, &device);
-            let logits = |model: &BertForMaskedLm| host(model.logits(&inputs, ints(&[0, last], &device), &mut Dropout::off()));
+            let logits =
+                |model: &BertForMaskedLm| host(model.logits(&inputs, &Places::new(&[0, last], &device), &mut Dropout::off()));
             assert_eq!(logits(&loaded), logits(&model), "{text:?}");
             expected.logits.push(logits(&model));
             expected.ids.push(ids);

@@ -8,7 +8,7 @@ use upstill::kernels::dwt_loss::spread;
 use upstill::kernels::{
     Compute, Dense, Dropout, Form, Norm, Places, Segments, dense, dense_gelu, dense_norm, look_up, norm_of_sum, self_attention,
 };
-use upstill::model::BertShape;
+use upstill::model::{BertShape, Inputs};
 use upstill::optim::global_norm;
 
 use crate::close::{Kind, close};
@@ -234,4 +234,57 @@ fn the_norm_of_all_gradients_is_the_same_on_a_gpu() {
     };
     let (found, wanted) = (norm(&gpu.handle), norm(&Device::flex()));
     close(&[found], &[wanted], Kind::ParametersGradientGpu);
+}
+
+#[test]
+fn hidden_states_at_some_positions_are_those_among_all() {
+    // Of two rows, out of order and one of them twice; what padding sees is left open.
+    let at = [6, 0, 6, 3, 8, 12];
+    for layers in [1, 3] {
+        let of = |form, device: &Device, is_picked: bool| {
+            let model = BertShape::new(50, 24, layers, 2, 8).init(5, 0.3, &device.clone().autodiff());
+            let ids: Vec<i32> = (0..16).map(|i| i * 3 % 50).collect();
+            let positions: Vec<i32> = (0..8).chain(0..8).collect();
+            let segments = [1, 1, 1, 2, 2, 2, 2, 2, 1, 1, 1, 1, 1, 0, 0, 0];
+            let inputs = Inputs { compute: Compute::from(form), ..Inputs::new(&ids, &positions, &segments, 2, device) };
+            let (at, mut off) = (Places::new(&at, device), Dropout::off());
+            let found_md = match is_picked {
+                true => model.bert.hidden_at(&inputs, &at, &mut off),
+                false => look_up(model.bert.hidden(&inputs, &mut off), &at, form),
+            };
+            let weights = Tensor::<2>::from_data(TensorData::new(spread(6 * 24, 2), [6, 24]), device);
+            let gradients = (found_md.clone() * weights).sum().backward();
+            let (first, last) = (&model.bert.encoder.layer[0], &model.bert.encoder.layer[layers - 1]);
+            let of_parameters = [
+                &model.bert.embeddings.word_embeddings.weight,
+                &first.attention.self_.key.weight,
+                &first.intermediate.dense.weight,
+                &last.attention.output.dense.weight,
+                &last.output.dense.weight,
+            ]
+            .map(|param| host(param.val().grad(&gradients).unwrap()));
+            std::iter::once(host(found_md)).chain(of_parameters).collect::<Vec<_>>()
+        };
+        let wanted = of(Form::Composed, &Device::flex(), false);
+        hold(&of(Form::Composed, &Device::flex(), true), &wanted, Kind::GradientOfFactors);
+        compare(|form, device| if form == Form::Composed { wanted.clone() } else { of(form, device, true) });
+    }
+}
+
+/// As many of each row: a part of a batch has its rows of the batch's masks, in the last layer too.
+#[test]
+fn dropout_at_some_positions_does_not_depend_on_how_a_batch_is_cut() {
+    let device = Device::flex();
+    let model = BertShape::new(50, 24, 2, 2, 8).init(5, 0.3, &device);
+    let of = |rows: std::ops::Range<usize>| {
+        let count = rows.len();
+        let ids: Vec<i32> = (rows.start as i32 * 8..rows.end as i32 * 8).map(|i| i % 50).collect();
+        let positions: Vec<i32> = (0..count).flat_map(|_| 0..8).collect();
+        let at: Vec<i32> = (0..count as i32).flat_map(|row| [8 * row + 2, 8 * row + 5]).collect();
+        let inputs = Inputs::new(&ids, &positions, &vec![1; count * 8], count, &device);
+        let mut dropout = Dropout::new(0.3, 11).of_rows(rows);
+        host(model.bert.hidden_at(&inputs, &Places::new(&at, &device), &mut dropout))
+    };
+    let whole = of(0..5);
+    assert_eq!([of(0..2), of(2..5)].concat(), whole);
 }

@@ -20,7 +20,7 @@ fn packed_rows_give_the_losses_and_gradients_of_sentence_rows() {
         let batch = Batches::new(&shards, Split::Train, options(rows)).unwrap().at(0);
         let model = BertShape::new(shards.tokenizer().vocab_size(), 16, 2, 2, 32).init(5, 0.2, &device.clone().autodiff());
         let tensors = BatchTensors::new(&batch, &device);
-        let logits_nv = model.logits(&tensors.inputs, tensors.slots_n.clone(), &mut Dropout::off());
+        let logits_nv = model.logits(&tensors.inputs, &tensors.slots, &mut Dropout::off());
         let loss = weighted_mean(hard_loss(logits_nv, tensors.labels_n, 0.0), tensors.weights_n, batch.masked);
         let gradients = loss.clone().backward();
         let words = model.bert.embeddings.word_embeddings.weight.val().grad(&gradients).unwrap();

@@ -1,6 +1,6 @@
 """PyTorch's side of `upstill bench`: for each line of standard input does one measurement, and answers with its seconds and peak
 memory in bytes, or with what is wrong. After `time` or `memory`: `loss eager 1024 30522`, `head eager 1024 128 30522`, `step eager {...}`, `lstm eager 64 64 300 600`; instead of
-`eager` also `compiled`, for a step `plain`, and for the first two `liger`. Arguments: `cpu` or `cuda`, the precision of products, and how many steps are timed
+`eager` also `compiled`, for a step `trimmed` and `plain`, and for the first two `liger`. Arguments: `cpu` or `cuda`, the precision of products, and how many steps are timed
 together."""
 
 import ctypes
@@ -62,19 +62,24 @@ class Layer(nn.Module):
         self.up, self.down = nn.Linear(d, 4 * d), nn.Linear(4 * d, d)
         self.norms, self.drop = nn.ModuleList([nn.LayerNorm(d, 1e-12) for _ in range(2)]), nn.Dropout(0.1)
 
-    def forward(self, x, mask):
+    def forward(self, x, mask, slots=None):
         b, s, d = x.shape
         q, k, v = self.qkv(x).view(b, s, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
         context = scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=0.1 if self.training else 0.0)
-        x = self.norms[0](x + self.drop(self.out(context.transpose(1, 2).reshape(b, s, d))))
+        context = context.transpose(1, 2).reshape(b, s, d)
+        if slots is not None:
+            context, x = context.flatten(0, 1)[slots], x.flatten(0, 1)[slots]
+        x = self.norms[0](x + self.drop(self.out(context)))
         return self.norms[1](x + self.drop(self.down(gelu(self.up(x)))))
 
 
 class Bert(nn.Module):
-    """BERT as fast as plain PyTorch makes it: one product for query, key and value, SDPA, the head on masked slots only."""
+    """BERT as fast as plain PyTorch makes it: one product for query, key and value, SDPA, the head on masked slots only; `trimmed`, the
+    last layer after its attention too, as upstill has it."""
 
-    def __init__(self, layers, d, vocab, length):
+    def __init__(self, layers, d, vocab, length, trimmed):
         super().__init__()
+        self.trimmed = trimmed
         self.words, self.places, self.types = nn.Embedding(vocab, d), nn.Embedding(length, d), nn.Embedding(2, d)
         self.norm, self.drop = nn.LayerNorm(d, 1e-12), nn.Dropout(0.1)
         self.layers = nn.ModuleList([Layer(d, d // 64) for _ in range(layers)])
@@ -82,9 +87,10 @@ class Bert(nn.Module):
 
     def forward(self, ids, positions, mask, slots):
         x = self.drop(self.norm(self.words(ids) + self.places(positions) + self.types.weight[0]))
-        for layer in self.layers:
+        for layer in self.layers[:-1]:
             x = layer(x, mask)
-        hidden = self.head_norm(gelu(self.dense(x.flatten(0, 1)[slots])))
+        x = self.layers[-1](x, mask, slots) if self.trimmed else self.layers[-1](x, mask).flatten(0, 1)[slots]
+        hidden = self.head_norm(gelu(self.dense(x)))
         return hidden @ self.words.weight.T + self.bias
 
 
@@ -100,7 +106,7 @@ def best_step(how, size):
     ids, positions, segments = (torch.tensor(size[name]).view(-1, size["length"]) for name in ["ids", "positions", "segments"])
     mask = (segments[:, :, None] == segments[:, None, :])[:, None]
     slots, labels = torch.tensor(size["slots"]), torch.tensor(size["labels"])
-    make = lambda layers: Bert(layers, size["hidden"], size["vocab"], size["length"])
+    make = lambda layers: Bert(layers, size["hidden"], size["vocab"], size["length"], how == "trimmed")
     student, teacher = make(size["layers"]).train(), make(size["teacher_layers"]).eval().requires_grad_(False)
     optimizer = torch.optim.Adam(student.parameters(), fused=True)
 
@@ -110,7 +116,7 @@ def best_step(how, size):
                 signal = teacher(ids, positions, mask, slots)
             return dwt_loss(student(ids, positions, mask, slots), signal, labels, "mean")
 
-    losses = torch.compile(losses) if how == "compiled" else losses
+    losses = torch.compile(losses) if how in ["compiled", "trimmed"] else losses
     return lambda: finish(student, optimizer, losses())
 
 

@@ -24,6 +24,7 @@ mod tests;
 mod transfer;
 
 use check::MIN_LENGTH;
+pub(crate) use estimate::forward_flops;
 pub use estimate::{Estimate, Memory, Parameters, Speed, Work};
 pub use facts::{DataFacts, Facts, TeacherFacts, Wanted};
 pub use keys::{Fallback, KEYS, Key, Kind, reference};

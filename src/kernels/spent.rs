@@ -6,7 +6,7 @@ use std::time::Instant;
 use serde::Serialize;
 
 static ASKED: AtomicBool = AtomicBool::new(false);
-static NANOSECONDS: [AtomicU64; 5] = [const { AtomicU64::new(0) }; 5];
+static NANOSECONDS: [AtomicU64; 6] = [const { AtomicU64::new(0) }; 6];
 
 /// What an operation counts as.
 #[derive(Debug, Clone, Copy)]
@@ -18,6 +18,8 @@ pub(super) enum Part {
     /// The loss, with the products of the head.
     Loss,
     Optimizer,
+    /// Rows of tables, and their gradients.
+    LookUp,
 }
 
 /// Seconds by part.
@@ -33,6 +35,8 @@ pub struct Spent {
     pub loss_s: f64,
     /// The optimizer's pass and the gradient norm's.
     pub optimizer_s: f64,
+    /// Rows of tables and their gradients.
+    pub look_up_s: f64,
 }
 
 /// Does the work of an operation.
@@ -52,7 +56,7 @@ pub fn spent<T>(work: impl FnOnce() -> T) -> (T, Spent) {
     ASKED.store(true, Ordering::Relaxed);
     let done = work();
     ASKED.store(false, Ordering::Relaxed);
-    let [dense_s, attention_s, norm_s, loss_s, optimizer_s] =
+    let [dense_s, attention_s, norm_s, loss_s, optimizer_s, look_up_s] =
         NANOSECONDS.each_ref().map(|all| all.load(Ordering::Relaxed) as f64 / 1e9);
-    (done, Spent { dense_s, attention_s, norm_s, loss_s, optimizer_s })
+    (done, Spent { dense_s, attention_s, norm_s, loss_s, optimizer_s, look_up_s })
 }

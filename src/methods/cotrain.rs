@@ -89,7 +89,7 @@ impl Method for Cotrain {
         dropout: &mut [Dropout],
     ) -> Vec<ModelLoss> {
         let batch = BatchTensors::new(batch, &self.data.device).with_compute(self.compute);
-        let objective = Objective { distill: &self.distill, batch: &batch, whole, compute: self.compute };
+        let objective = Objective::new(&self.distill, at, &batch, whole, self.compute);
         let passes: Vec<_> = models.iter().zip(dropout).map(|(model, dropout)| objective.pass(model, dropout)).collect();
 
         let is_asked = |name: &str| at.iter().flat_map(|at| &at.soft).any(|soft| soft.from == name && soft.alpha != 0.0);

@@ -75,7 +75,7 @@ impl Method for Dwt {
         dropout: &mut [Dropout],
     ) -> Vec<ModelLoss> {
         let batch = BatchTensors::new(batch, &self.data.device).with_compute(self.compute);
-        let objective = Objective { distill: &self.distill, batch: &batch, whole, compute: self.compute };
+        let objective = Objective::new(&self.distill, at, &batch, whole, self.compute);
         let student_loss = |((student, at), dropout): ((&&BertForMaskedLm, &Settings), &mut Dropout)| {
             let pass = objective.pass(student, dropout);
             let asked = |soft: &SoftSettings| self.teacher.as_deref().filter(|_| soft.alpha != 0.0);

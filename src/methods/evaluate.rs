@@ -7,7 +7,7 @@ use super::teacher::Teacher;
 use crate::batch::Batches;
 use crate::device::{read_scalars, wait};
 use crate::error::{Error, Result};
-use crate::kernels::{Compute, DwtLoss, Form, Logits, Targets, look_up};
+use crate::kernels::{Compute, DwtLoss, Form, Logits, Targets};
 use crate::loss::dwt_loss;
 use crate::model::{BatchTensors, BertForMaskedLm, Dropout};
 
@@ -85,13 +85,12 @@ pub async fn evaluate_together(
         let batch = BatchTensors::new(&host, device).with_compute(compute);
         let count = |same_n: Tensor<1, Bool>| (same_n.float() * batch.weights_n.clone()).sum();
         let taught = teacher.map(|teacher| {
-            let logits = teacher.signal(&batch.inputs, batch.slots_n.clone()).logits();
+            let logits = teacher.signal(&batch.inputs, &batch.slots).logits();
             in_parts(&logits, LOGITS_BYTES, compute.form, |_, part_nv| best(part_nv))
         });
         let mut candidates = Vec::new();
         for model in models {
-            let hidden_nd = model.bert.hidden(&batch.inputs, &mut Dropout::off());
-            let logits = model.head(look_up(hidden_nd, &batch.slots, compute), compute);
+            let logits = model.head(model.bert.hidden_at(&batch.inputs, &batch.slots, &mut Dropout::off()), compute);
             let mut losses = Vec::new();
             let best_n = in_parts(&logits, LOGITS_BYTES, compute.form, |from, part_nv| {
                 let slots = part_nv.dims()[0];

@@ -1,11 +1,12 @@
 //! The likeliest words for a `[MASK]`.
 
+use burn::tensor::Device;
 use burn::tensor::activation::softmax;
-use burn::tensor::{Device, Tensor, TensorData};
 use serde::Serialize;
 
 use crate::device::wait;
 use crate::error::{Error, Result};
+use crate::kernels::Places;
 use crate::model::{BertForMaskedLm, Dropout, Inputs};
 use crate::tokens::Tokenizer;
 
@@ -59,9 +60,7 @@ pub async fn fill_mask_async(
     }
     let positions: Vec<i32> = (0..ids.len() as i32).collect();
     let inputs = Inputs::new(&ids, &positions, &vec![1; ids.len()], 1, device);
-    let count = masks.len();
-    let at_n = Tensor::from_data(TensorData::new(masks, [count]), device);
-    let probabilities_nv = softmax(model.logits(&inputs, at_n, &mut Dropout::off()), 1);
+    let probabilities_nv = softmax(model.logits(&inputs, &Places::new(&masks, device), &mut Dropout::off()), 1);
     let data = probabilities_nv.into_data_async().await;
     let data = data.map_err(|error| Error::new(format!("the device could not be read: {error:?}")))?;
     let flat: Vec<f32> = data.try_to_vec().expect("probabilities are f32");

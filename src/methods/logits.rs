@@ -1,6 +1,6 @@
 //! A model's logits for plain sentences, for anyone to compare with.
 
-use burn::tensor::{Device, Int, Tensor};
+use burn::tensor::Device;
 use safetensors::tensor::{Dtype, TensorView};
 
 use crate::error::Result;
@@ -58,9 +58,8 @@ pub fn sentence_logits(
         let ids = padded(&|ids, at| ids.get(at).copied().unwrap_or(special.pad as i32));
         let segments = padded(&|ids, at| i32::from(at < ids.len()));
         let inputs = Inputs::new(&ids, &positions.repeat(chunk.len()), &segments, chunk.len(), device);
-        let all_n = Tensor::<1, Int>::arange(0..(chunk.len() * s) as i64, device);
         let logits: Vec<f32> =
-            model.logits(&inputs, all_n, &mut Dropout::off()).into_data().try_to_vec().expect("logits are f32");
+            model.logits(&inputs, &inputs.everywhere(), &mut Dropout::off()).into_data().try_to_vec().expect("logits are f32");
         for (at, (row, into)) in logits.chunks(v).zip(block_nsv.chunks_mut(v)).enumerate() {
             if segments[at] == 1 {
                 into.copy_from_slice(row);

@@ -1,7 +1,7 @@
 //! What the masked-language-model methods share: their batches, what a model minimises on one, and their evaluation.
 
 use burn::module::Module;
-use burn::tensor::{Device, Int, Tensor};
+use burn::tensor::{Device, Tensor};
 
 use super::evaluate::{Together, evaluate_together};
 use super::teacher::{Teacher, TeacherSignal};
@@ -52,34 +52,50 @@ impl MaskedLm {
 /// What a masked language model minimises on a batch: its hard loss at the masked slots, and a soft loss from each whose
 /// predictions it learns from.
 pub(super) struct Objective<'a> {
-    pub distill: &'a DistillPlan,
-    pub batch: &'a BatchTensors,
-    pub whole: BatchSize,
-    pub compute: Compute,
+    distill: &'a DistillPlan,
+    batch: &'a BatchTensors,
+    whole: BatchSize,
+    compute: Compute,
+    /// Where soft losses are taken.
+    positions: Positions,
 }
 
 /// One model's forward pass over a batch: what its own losses and its partners' are made of.
 pub(super) struct Pass {
-    /// Hidden states at every position.
-    hidden_nd: Tensor<2>,
     /// Logits at the masked slots.
     masked: Logits,
+    /// Hidden states at every position, where soft losses are taken at all.
+    hidden_nd: Option<Tensor<2>>,
 }
 
-impl Objective<'_> {
+impl<'a> Objective<'a> {
+    /// What the models minimise with these settings, one each.
+    pub fn new(distill: &'a DistillPlan, at: &[Settings], batch: &'a BatchTensors, whole: BatchSize, compute: Compute) -> Self {
+        let is_soft = at.iter().flat_map(|at| &at.soft).any(|soft| soft.alpha != 0.0);
+        let positions = if is_soft { distill.positions } else { Positions::Masked };
+        Self { distill, batch, whole, compute, positions }
+    }
+
     pub fn pass(&self, model: &BertForMaskedLm, dropout: &mut Dropout) -> Pass {
-        let hidden_nd = model.bert.hidden(&self.batch.inputs, dropout);
-        let masked = model.head(look_up(hidden_nd.clone(), &self.batch.slots, self.compute), self.compute);
-        Pass { hidden_nd, masked }
+        let BatchTensors { inputs, slots, .. } = self.batch;
+        let (slots_md, hidden_nd) = match self.positions {
+            Positions::Masked => (model.bert.hidden_at(inputs, slots, dropout), None),
+            Positions::All => {
+                let hidden_nd = model.bert.hidden(inputs, dropout);
+                (look_up(hidden_nd.clone(), slots, self.compute), Some(hidden_nd))
+            }
+        };
+        Pass { masked: model.head(slots_md, self.compute), hidden_nd }
     }
 
     /// A teacher's logits where soft losses are taken.
     pub fn ask(&self, teacher: &dyn Teacher) -> Logits {
-        let at_n = match self.distill.positions {
-            Positions::Masked => self.batch.slots_n.clone(),
-            Positions::All => self.everywhere_n(),
-        };
-        teacher.signal(&self.batch.inputs, at_n).logits()
+        let BatchTensors { inputs, slots, .. } = self.batch;
+        match self.positions {
+            Positions::Masked => teacher.signal(inputs, slots),
+            Positions::All => teacher.signal(inputs, &inputs.everywhere()),
+        }
+        .logits()
     }
 
     /// The logits of a model that is being trained itself, of the pass it trains on, as another's targets: cut off from its
@@ -106,7 +122,7 @@ impl Objective<'_> {
         }
         left.reverse();
         // The first signal at masked slots goes with the hard loss: one pass over the vocabulary for both.
-        let together = if self.distill.positions == Positions::Masked { left.pop() } else { None };
+        let together = if self.positions == Positions::Masked { left.pop() } else { None };
         let mut softs: Vec<Option<Tensor<1>>> = vec![None; at.soft.len()];
         let first = match &together {
             Some((_, soft, signal)) => {
@@ -132,24 +148,20 @@ impl Objective<'_> {
 
     /// A model's logits where soft losses are taken.
     fn answers(&self, model: &BertForMaskedLm, pass: &Pass) -> Logits {
-        match self.distill.positions {
-            Positions::Masked => pass.masked.clone(),
-            Positions::All => model.head(pass.hidden_nd.clone(), self.compute),
+        match &pass.hidden_nd {
+            None => pass.masked.clone(),
+            Some(hidden_nd) => model.head(hidden_nd.clone(), self.compute),
         }
     }
 
     fn soft_targets(&self, masked: Targets) -> Targets {
-        match self.distill.positions {
+        match self.positions {
             Positions::Masked => masked,
             Positions::All => Targets {
-                labels_m: self.everywhere_n().zeros_like(), // the soft loss has none
+                labels_m: Tensor::zeros(self.batch.real_bs.dims(), &self.batch.real_bs.device()), // the soft loss has none
                 weights_m: self.batch.real_bs.clone(),
                 count: self.whole.tokens,
             },
         }
-    }
-
-    fn everywhere_n(&self) -> Tensor<1, Int> {
-        Tensor::arange(0..self.batch.real_bs.dims()[0] as i64, &self.batch.real_bs.device())
     }
 }

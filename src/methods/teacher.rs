@@ -1,9 +1,9 @@
 //! Teachers: whatever gives logits for the student's batch, and never gets a gradient.
 
 use burn::module::{Module, ModuleMapper, Param};
-use burn::tensor::{Int, Tensor};
+use burn::tensor::Tensor;
 
-use crate::kernels::{Compute, Logits};
+use crate::kernels::{Compute, Logits, Places};
 use crate::model::{BertForMaskedLm, Dropout, Inputs, ModulePath};
 
 /// The teacher's logits for a batch, outside any autodiff graph by construction.
@@ -26,8 +26,8 @@ impl TeacherSignal {
 
 /// Anything that predicts masked tokens: a trained model, several of them, a table, a rule.
 pub trait Teacher: Send {
-    /// Logits `[n, v]` at the `n` flattened positions `at_n` of `inputs`.
-    fn signal(&self, inputs: &Inputs, at_n: Tensor<1, Int>) -> TeacherSignal;
+    /// Logits `[n, v]` at `n` of the flattened positions of `inputs`.
+    fn signal(&self, inputs: &Inputs, at: &Places) -> TeacherSignal;
 }
 
 /// A trained model as the teacher: in inference mode, without dropout.
@@ -54,9 +54,9 @@ impl ModelTeacher {
 }
 
 impl Teacher for ModelTeacher {
-    fn signal(&self, inputs: &Inputs, at_n: Tensor<1, Int>) -> TeacherSignal {
-        let hidden_nd = self.model.bert.hidden(inputs, &mut Dropout::off());
-        TeacherSignal::new(self.model.head(hidden_nd.select(0, at_n), inputs.compute))
+    fn signal(&self, inputs: &Inputs, at: &Places) -> TeacherSignal {
+        let hidden_nd = self.model.bert.hidden_at(inputs, at, &mut Dropout::off());
+        TeacherSignal::new(self.model.head(hidden_nd, inputs.compute))
     }
 }
 
@@ -90,8 +90,8 @@ pub struct UniformTeacher {
 }
 
 impl Teacher for UniformTeacher {
-    fn signal(&self, inputs: &Inputs, at_n: Tensor<1, Int>) -> TeacherSignal {
-        TeacherSignal::new(Tensor::zeros([at_n.dims()[0], self.vocab_size], &inputs.ids_bs.device()))
+    fn signal(&self, inputs: &Inputs, at: &Places) -> TeacherSignal {
+        TeacherSignal::new(Tensor::zeros([at.count(), self.vocab_size], &inputs.ids_bs.device()))
     }
 }
 
@@ -112,8 +112,13 @@ mod tests {
         let rows = [[5, 6, 7, 8, 9, 10, 11, 12]];
         let inputs = Inputs { compute, ..Inputs::new(rows.as_flattened(), &[0, 1, 2, 3, 4, 5, 6, 7], &[1; 8], 1, &device) };
         let logits = |teacher: ModelTeacher| {
-            let at_n = Tensor::from_ints([1, 6], &device);
-            teacher.signal(&inputs, at_n).logits().whole(compute.form).into_data().try_to_vec::<f32>().unwrap()
+            teacher
+                .signal(&inputs, &Places::new(&[1, 6], &device))
+                .logits()
+                .whole(compute.form)
+                .into_data()
+                .try_to_vec::<f32>()
+                .unwrap()
         };
         let made_once = teacher().for_products(compute);
         assert_eq!(made_once.model.bert.encoder.layer[1].output.dense.weight.val().dtype(), compute.numbers());

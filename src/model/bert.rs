@@ -6,7 +6,7 @@
 
 use burn::module::{Module, Param};
 use burn::nn::{Embedding, Linear};
-use burn::tensor::{Device, Int, Tensor};
+use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
 use super::init::Init;
@@ -116,10 +116,10 @@ pub struct BertForMaskedLm {
 }
 
 impl BertForMaskedLm {
-    /// Logits `[n, v]` at `n` positions, given as indices into the flattened `[b * s]` positions of `inputs`.
-    /// The head runs on these alone.
-    pub fn logits(&self, inputs: &Inputs, at_n: Tensor<1, Int>, dropout: &mut Dropout) -> Tensor<2> {
-        self.head(self.bert.hidden(inputs, dropout).select(0, at_n), inputs.compute).whole(inputs.compute.form)
+    /// Logits `[m, v]` at `m` of the flattened `[b * s]` positions of `inputs`. The head, and the last layer after its attention,
+    /// run on these alone.
+    pub fn logits(&self, inputs: &Inputs, at: &Places, dropout: &mut Dropout) -> Tensor<2> {
+        self.head(self.bert.hidden_at(inputs, at, dropout), inputs.compute).whole(inputs.compute.form)
     }
 
     /// The head on hidden states `[n, d]`: logits `[n, v]`, not multiplied out yet.
@@ -154,12 +154,22 @@ pub struct Bert {
 impl Bert {
     /// The last layer's hidden states, flattened: `[b * s, d]`.
     pub fn hidden(&self, inputs: &Inputs, dropout: &mut Dropout) -> Tensor<2> {
-        let compute = inputs.compute;
-        let mut x_nd = self.embeddings.forward(inputs, dropout, compute);
-        for layer in &self.encoder.layer {
-            x_nd = layer.forward(x_nd, inputs, dropout, compute);
+        self.forward(inputs, None, dropout)
+    }
+
+    /// The last layer's hidden states at `m` of the flattened positions, as many of each row: `[m, d]`. They are those of
+    /// [`hidden`](Self::hidden), without working out what is not asked for: after attention, no position needs another.
+    pub fn hidden_at(&self, inputs: &Inputs, at: &Places, dropout: &mut Dropout) -> Tensor<2> {
+        self.forward(inputs, Some(at), dropout)
+    }
+
+    fn forward(&self, inputs: &Inputs, at: Option<&Places>, dropout: &mut Dropout) -> Tensor<2> {
+        let mut x_nd = self.embeddings.forward(inputs, dropout, inputs.compute);
+        let Some((last, others)) = self.encoder.layer.split_last() else { return only(x_nd, at, inputs.compute) };
+        for layer in others {
+            x_nd = layer.forward(x_nd, inputs, None, dropout);
         }
-        x_nd
+        last.forward(x_nd, inputs, at, dropout)
     }
 }
 
@@ -209,11 +219,22 @@ pub struct Layer {
 }
 
 impl Layer {
-    fn forward(&self, x_nd: Tensor<2>, inputs: &Inputs, dropout: &mut Dropout, compute: Compute) -> Tensor<2> {
+    /// `[n, d]` to `[n, d]`, or to `[m, d]` at some places.
+    fn forward(&self, x_nd: Tensor<2>, inputs: &Inputs, at: Option<&Places>, dropout: &mut Dropout) -> Tensor<2> {
+        let compute = inputs.compute;
         let context_nd = self.attention.self_.forward(x_nd.clone(), inputs, dropout, compute);
-        let x_nd = self.attention.output.forward(context_nd, x_nd, dropout, compute);
-        let wide_nf = dense_gelu(x_nd.clone(), &parameters(&self.intermediate.dense), compute);
-        self.output.forward(wide_nf, x_nd, dropout, compute)
+        let (context_md, x_md) = (only(context_nd, at, compute), only(x_nd, at, compute));
+        let x_md = self.attention.output.forward(context_md, x_md, dropout, compute);
+        let wide_mf = dense_gelu(x_md.clone(), &parameters(&self.intermediate.dense), compute);
+        self.output.forward(wide_mf, x_md, dropout, compute)
+    }
+}
+
+/// What is wanted of `[n, d]`: everything, or `m` places.
+fn only(x_nd: Tensor<2>, at: Option<&Places>, compute: Compute) -> Tensor<2> {
+    match at {
+        Some(at) => look_up(x_nd, at, compute),
+        None => x_nd,
     }
 }
 

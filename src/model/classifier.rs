@@ -6,7 +6,7 @@ use std::path::Path;
 use burn::module::Module;
 use burn::nn::Linear;
 use burn::tensor::activation::tanh;
-use burn::tensor::{Device, Int, Tensor};
+use burn::tensor::{Device, Tensor};
 use serde_json::{Map, Value, json};
 
 use super::bert::{Bert, BertShape, Pooler};
@@ -76,10 +76,7 @@ impl BertClassifier {
 
     /// The last layer's states of each row's `[CLS]`: `[b, d]`.
     pub fn first(&self, inputs: &Inputs, dropout: &mut Dropout) -> Tensor<2> {
-        let [b, s] = inputs.ids_bs.dims();
-        let hidden_nd = self.bert.hidden(inputs, dropout);
-        let first_b = Tensor::<1, Int>::arange_step(0..(b * s) as i64, s, &inputs.ids_bs.device());
-        hidden_nd.select(0, first_b)
+        self.bert.hidden_at(inputs, &inputs.first(), dropout)
     }
 
     /// The pooler's output on `[CLS]` states; the states themselves where there is no pooler: `[b, d]`.

@@ -49,6 +49,18 @@ impl Inputs {
         Self::new(&ids, &positions, &segments, rows.len(), device).with_types(&types)
     }
 
+    /// Each row's first position, `[CLS]`: `b` of the flattened ones.
+    pub fn first(&self) -> Places {
+        let [b, s] = self.ids_bs.dims();
+        Places::new(&(0..b).map(|row| (row * s) as i32).collect::<Vec<_>>(), &self.ids_bs.device())
+    }
+
+    /// Every position.
+    pub fn everywhere(&self) -> Places {
+        let [b, s] = self.ids_bs.dims();
+        Places::new(&(0..(b * s) as i32).collect::<Vec<_>>(), &self.ids_bs.device())
+    }
+
     /// The same rows with a token type for each position.
     #[must_use]
     pub fn with_types(mut self, types: &[i32]) -> Self {
@@ -62,9 +74,7 @@ impl Inputs {
 pub struct BatchTensors {
     /// The input side.
     pub inputs: Inputs,
-    /// Masked slots as indices into the flattened `[b * s]` positions; `n = b * m`.
-    pub slots_n: Tensor<1, Int>,
-    /// The same, as rows of the hidden states.
+    /// Masked slots, of the flattened `[b * s]` positions; `n = b * m`.
     pub slots: Places,
     /// The true token of each slot.
     pub labels_n: Tensor<1, Int>,
@@ -85,11 +95,10 @@ impl BatchTensors {
         let slots: Vec<i32> =
             batch.masked_bm.iter().enumerate().map(|(slot, &at)| (slot / batch.slots * batch.length) as i32 + at).collect();
         let real: Vec<f32> = batch.segments_bs.iter().map(|&segment| if segment > 0 { 1.0 } else { 0.0 }).collect();
-        let (count, slots) = (real.len(), Places::new(&slots, device));
+        let count = real.len();
         Self {
             inputs: Inputs::new(&batch.input_ids_bs, &batch.positions_bs, &batch.segments_bs, batch.rows, device),
-            slots_n: slots.at_n(),
-            slots,
+            slots: Places::new(&slots, device),
             labels_n: Tensor::from_data(TensorData::new(batch.labels_bm.clone(), [n]), device),
             weights_n: Tensor::from_data(TensorData::new(batch.weights_bm.clone(), [n]), device),
             real_bs: Tensor::from_data(TensorData::new(real, [count]), device),

@@ -297,16 +297,17 @@ fn step_table(rows: &[StepRow]) -> String {
 
 /// Where a step's time went, in percent.
 fn shares(step: &StepSpent) -> String {
-    let Spent { dense_s, attention_s, norm_s, loss_s, optimizer_s } = step.spent;
-    let rest_s = step.step_s - dense_s - attention_s - norm_s - loss_s - optimizer_s;
+    let Spent { dense_s, attention_s, norm_s, loss_s, optimizer_s, look_up_s } = step.spent;
+    let rest_s = step.step_s - dense_s - attention_s - norm_s - loss_s - optimizer_s - look_up_s;
     let share = |seconds: f64| format!("{:.0} %", 100.0 * seconds / step.step_s);
     format!(
-        "dense layers {}, attention {}, norms {}, loss with head {}, optimizer {}, rest {}; a batch is made in {:.1} ms meanwhile",
+        "dense layers {}, attention {}, norms {}, loss with head {}, optimizer {}, look-ups {}, rest {}; a batch is made in {:.1} ms meanwhile",
         share(dense_s),
         share(attention_s),
         share(norm_s),
         share(loss_s),
         share(optimizer_s),
+        share(look_up_s),
         share(rest_s),
         1e3 * step.batch_s
     )

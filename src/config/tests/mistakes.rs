@@ -353,12 +353,12 @@ fn too_little_memory_names_the_rows_that_fit() {
     let small = |bytes| Facts { memory_bytes: Some(bytes), ..facts() };
     assert_snapshot!(mistakes(&["runtime.micro_batch=128"], &small(4 << 30)), @"
     the run file has a mistake
-      runtime.micro_batch: 128 rows at once need about 7.1 GB, but the device has 4.3 GB
-        write micro_batch = 62 or less; the result stays the same
+      runtime.micro_batch: 128 rows at once need about 6.5 GB, but the device has 4.3 GB
+        write micro_batch = 70 or less; the result stays the same
     ");
     assert_snapshot!(mistakes(&[], &small(1 << 20)), @"
     the run file has a mistake
-      runtime.micro_batch: 128 rows at once need about 7.1 GB, but the device has 1.0 MB
+      runtime.micro_batch: 128 rows at once need about 6.5 GB, but the device has 1.0 MB
         not even one row fits: make the model or data.length smaller, or use another device
     ");
     with(&["runtime.micro_batch=8"]).resolve(&small(4 << 30)).unwrap();

@@ -13,7 +13,7 @@ mod rows;
 mod shares;
 mod squares;
 
-use burn::tensor::{DType, Device, Tensor, TensorData};
+use burn::tensor::{DType, Tensor};
 use burn_cubecl::CubeBackend;
 use burn_cubecl::kernel::into_contiguous;
 use burn_cubecl::ops::numeric::empty_device_contiguous_dtype;
@@ -86,8 +86,4 @@ fn units(length: usize) -> u32 {
 fn arranged(cubes: u32) -> CubeCount {
     let rows = cubes.div_ceil(MOST_CUBES).max(1);
     CubeCount::Static(cubes.div_ceil(rows), rows, 1)
-}
-
-fn upload(values: &[i32], device: &Device) -> Tensor<1, burn::tensor::Int> {
-    Tensor::from_data(TensorData::new(values.to_vec(), [values.len()]), device)
 }

@@ -1,42 +1,48 @@
 //! Rows of a table looked up, with a gradient that adds up each row's by itself: no two invocations write one place, so that it is
 //! the same every time and needs no atomics. burn 0.22's goes through all looked-up rows one after another.
 
+use burn::backend::cubecl::dtype_to_storage_type;
 use burn::tensor::Tensor;
 use burn_cubecl::tensor::CubeTensor;
+use cubecl::ir::ElemType;
 use cubecl::prelude::*;
 
-use super::super::places::{Places, Sorted};
+use super::super::places::Places;
 use super::link::{GpuBackward, PARENTS, with_gradient};
 
-/// A cube adds up the gradients of one row of the table: those at `order[starts[part]..starts[part + 1]]`.
+/// A cube adds up the gradients of one row of the table: those at `order[starts[row]..starts[row + 1]]`; of rows without a start
+/// there are none.
 #[cube(launch)]
-fn sum_rows_kernel(
-    gradient_nd: &[f32],
+fn sum_rows_kernel<F: Float>(
+    gradient_nd: &[F],
     order_n: &[i32],
-    starts_u: &[i32],
-    rows_u: &[i32],
-    out_vd: &mut [f32],
+    starts: &[i32],
+    out_vd: &mut [F],
     d: u32,
-    parts: u32,
+    rows: u32,
+    #[define(F)] _dtype: ElemType,
 ) {
-    let part = CUBE_POS;
-    if part >= parts as usize {
+    let row = CUBE_POS;
+    if row >= rows as usize {
         terminate!();
     }
     let d = d as usize;
-    let from = starts_u[part] as usize;
-    let to = starts_u[part + 1] as usize;
-    let row = rows_u[part] as usize;
+    let mut from = 0usize;
+    let mut to = 0usize;
+    if row + 1 < starts.len() {
+        from = starts[row] as usize;
+        to = starts[row + 1] as usize;
+    }
     let units = CUBE_DIM as usize;
     let mut column = UNIT_POS as usize;
     while column < d {
         let mut sum = f32::new(0.0);
         let mut i = from;
         while i < to {
-            sum += gradient_nd[order_n[i] as usize * d + column];
+            sum += f32::cast_from(gradient_nd[order_n[i] as usize * d + column]);
             i += 1;
         }
-        out_vd[row * d + column] = sum;
+        out_vd[row * d + column] = F::cast_from(sum);
         column += units;
     }
 }
@@ -63,23 +69,20 @@ struct Saved {
 
 impl GpuBackward for Saved {
     fn backward(&self, above_nd: CubeTensor, _: [bool; PARENTS]) -> Vec<Option<CubeTensor>> {
-        let device = self.places.at_n().device();
-        let Sorted { order, starts, rows } = self.places.sorted();
-        let out_vd = super::on_gpu(&Tensor::<2>::zeros([self.v, self.d], &device));
-        let lists = [order, starts, rows].map(|list| super::ints_on_gpu(&super::upload(list, &device)));
-        let client = out_vd.client.clone();
-        let [order, starts, rows_of] = lists.map(CubeTensor::into_buffer_arg);
+        let [order, starts] = self.places.sorted_on_device().map(|list| super::ints_on_gpu(&list).into_buffer_arg());
+        let out_vd = super::empty_of([self.v, self.d], above_nd.dtype, &above_nd);
+        let numbers = dtype_to_storage_type(above_nd.dtype);
         sum_rows_kernel::launch(
-            &client,
-            super::arranged(rows.len() as u32),
+            &out_vd.client,
+            super::arranged(self.v as u32),
             CubeDim::new_1d(super::WIDE),
             above_nd.into_buffer_arg(),
             order,
             starts,
-            rows_of,
             out_vd.clone().into_buffer_arg(),
             self.d as u32,
-            rows.len() as u32,
+            self.v as u32,
+            numbers,
         );
         vec![Some(out_vd)]
     }

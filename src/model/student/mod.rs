@@ -13,7 +13,7 @@ mod glove;
 
 use burn::module::{Module, ModuleMapper, Param};
 use burn::nn::Linear;
-use burn::tensor::{Device, Int, Tensor};
+use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
 pub use bilstm::{BiLstm, BiLstmShape, Pooling};
@@ -120,9 +120,7 @@ impl Student {
             (None, Some(bert)) => {
                 let padded: Vec<(&[i32], &[i32])> = rows.iter().map(|row| (&row.ids[..], &row.types[..])).collect();
                 let inputs = Inputs::padded(&padded, pad, device);
-                let [b, s] = inputs.ids_bs.dims();
-                let first_b = Tensor::<1, Int>::arange_step(0..(b * s) as i64, s, device);
-                bert.hidden(&inputs, dropout).select(0, first_b)
+                bert.hidden_at(&inputs, &inputs.first(), dropout)
             }
             (None, None) => unreachable!("a student is made with an encoder"),
         };
