@@ -20,7 +20,7 @@
 typedef int Result; // CUresult: 0 is success
 typedef uint64_t Pointer;
 typedef void *Handle;
-enum { OUT_OF_MEMORY = 2, INVALID_VALUE = 1, INVALID_PTX = 218 };
+enum { OUT_OF_MEMORY = 2, INVALID_VALUE = 1, INVALID_PTX = 218, NOT_FOUND = 500 };
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 
@@ -51,6 +51,7 @@ static void note(const char *what) {
 // ---- the device
 
 Result cuInit(unsigned flags) { return 0; }
+Result cuGetExportTable(const void **table, const void *id) { return *table = 0, NOT_FOUND; } // NVRTC asks, and does without
 Result cuDriverGetVersion(int *version) { return *version = setting("IMITATED_DRIVER", 12080), 0; }
 Result cuDeviceGetCount(int *count) { return *count = setting("IMITATED_GPUS", 1), 0; }
 Result cuDeviceGet(int *device, int index) { return *device = index, 0; }
@@ -249,7 +250,7 @@ Result cuLaunchKernel(Handle handle, unsigned bx, unsigned by, unsigned bz, unsi
 // ---- the threads of a block, as fibers
 
 enum { RUNS, AT_BLOCK, AT_WARP, DONE };
-enum { STACK_BYTES = 128 << 10, SHARED_BYTES = 256 << 10 };
+enum { STACK_BYTES = 1 << 20, SHARED_BYTES = 256 << 10 };
 
 // Saves what a call must keep and goes on where `to` left off.
 void ptx_switch(void **from, void *to);

@@ -1,4 +1,4 @@
-"""Translates the PTX of a kernel, as LLVM writes it, into C for the imitated driver: `ptx_to_c.py MODULE.ptx > module.c`.
+"""Translates the PTX of a kernel, as LLVM and NVRTC write it, into C for the imitated driver: `ptx_to_c.py MODULE.ptx > module.c`.
 
 One statement of PTX becomes one of C; a register becomes a variable of its width, and numbers are read out of it (`f32(v_r1)`).
 An instruction that is not known ends the translation with its name."""
@@ -13,7 +13,7 @@ ROUND = {"rni": "rint", "rmi": "floor", "rpi": "ceil", "rzi": "trunc"}
 COMPARE = {"eq": "==", "ne": "!=", "lt": "<", "le": "<=", "gt": ">", "ge": ">=", "lo": "<", "ls": "<=", "hi": ">", "hs": ">="}
 BITS = {"and": "&", "or": "|", "xor": "^"}
 SPECIAL = {f"%{name}.{axis}": f"t->{name}[{i}]" for name in ("tid", "ctaid", "ntid", "nctaid") for i, axis in enumerate("xyz")}
-SPECIAL |= {"%laneid": "t->lane", "%lanemask_lt": "((1u << t->lane) - 1)"}
+SPECIAL |= {"WARP_SZ": "32", "%laneid": "t->lane", "%lanemask_lt": "((1u << t->lane) - 1)"}
 # Of floats: C for f32, with (a, b, c) in place of the operands; the same in double for f64.
 FLOAT_OPS = {
     "add": "{a} + {b}", "sub": "{a} - {b}", "mul": "{a} * {b}", "div": "{a} / {b}", "neg": "-{a}", "abs": "fabs({a})",
@@ -60,6 +60,12 @@ def variable(register):
 class Kernel:
     def __init__(self, text):
         text = re.sub(r"//[^\n]*|/\*.*?\*/", "", text, flags=re.S)
+        # Where a line came from, as NVRTC tells it: lines of their own without an end, and a section after the kernel.
+        text = re.sub(r"^[ \t]*\.(?:loc|file)\b[^\n]*", "", text, flags=re.M)
+        text = re.sub(r"^[ \t]*\.section\b.*", "", text, flags=re.M | re.S)
+        # Registers of a scope may have no percent sign, and one name in many scopes.
+        for name in set(re.findall(r"\.reg\s+\.\w+\s+([A-Za-z_][\w$]*)\s*;", text)):
+            text = re.sub(rf"(?<![\w.%$]){re.escape(name)}(?![\w$])", "%scoped_" + name.replace("$", "_"), text)
         entry = re.search(r"\.visible \.entry \w+\s*\((.*?)\)", text, re.S)
         if ".func" in text:
             raise Unknown("a function beside the kernel")
@@ -78,9 +84,11 @@ class Kernel:
         return "\n".join([*lines, f"ptx_run(kernel, blocks, threads, shared + {self.shared_bytes}, arguments, {int(self.meets)});", "}"])
 
     def translate(self, body):
-        # Braces alone on a line are scopes; labels end with a colon.
-        body = re.sub(r"\n[ \t]*[{}][ \t]*(?=\n)", "\n", body)
-        statements = re.findall(r"(?:[^;:{}]|\{[^}]*\}|:(?!\s))*?[;:]", body)
+        # Braces that begin where a statement could, and end after one, are scopes; labels end with a colon.
+        for brace in (r"(;\s*)\}", r"((?:^|[;:])\s*)\{"):
+            while re.search(brace, body):
+                body = re.sub(brace, r"\1", body)
+        statements = re.findall(r"(?:[^;:{}]|\{[^}]*\}|:(?!\s))*?(?:;|:(?=\s))", body)
         if re.sub(r"\s", "", "".join(statements)) != re.sub(r"\s", "", body):
             raise Unknown("a statement that is not ended")
         last_label = ""
@@ -95,7 +103,7 @@ class Kernel:
                 self.registers(*content.split(" ", 2)[1:])
             elif re.match(r"\.(shared|local|extern|global)", content):
                 self.declare(content)
-            elif content and not content.startswith((".pragma", ".loc", ".file")):
+            elif content and not content.startswith(".pragma"):
                 guard, content = re.match(r"(?:@(!?%\w+) )?(.*)", content).groups()
                 operation, _, operands = content.partition(" ")
                 translated = self.instruction(operation, cut(operands))
@@ -104,6 +112,10 @@ class Kernel:
 
     def registers(self, kind, names):
         for name in cut(names):
+            if self.widths.get(name) == width(kind[1:]):
+                continue
+            if name in self.widths:
+                raise Unknown(f"{name} of two widths")
             many = re.match(r"(%\w+)<(\d+)>", name)
             self.widths[many.group(1) if many else name] = width(kind[1:])
             all_names = [f"{many.group(1)}{i}" for i in range(int(many.group(2)))] if many else [name]
@@ -387,6 +399,14 @@ class Kernel:
         place = f"int from = {self.value(o[2], 32)} & 255, count = {self.value(o[3], 32)} & 255;"
         up = f"({UNSIGNED[bits]}){self.value(o[1], bits)} << ({bits} - from - count)"
         return f"{place} {variable(o[0])} = count ? ({(SIGNED if kind[0] == 's' else UNSIGNED)[bits]})({up}) >> ({bits} - count) : 0;"
+
+    def op_bfi(self, parts, o):
+        bits = width(parts[-1])
+        part, whole = self.value(o[1], bits), self.value(o[2], bits)
+        place = f"unsigned from = {self.value(o[3], 32)} & 255, count = {self.value(o[4], 32)} & 255;"
+        ones = f"{UNSIGNED[bits]} ones = count >= {bits} ? ~({UNSIGNED[bits]})0 : (({UNSIGNED[bits]})1 << count) - 1;"
+        mask = f"{UNSIGNED[bits]} mask = from >= {bits} ? 0 : ones << from;"
+        return f"{place} {ones} {mask} {variable(o[0])} = ({whole} & ~mask) | ((from >= {bits} ? 0 : ({UNSIGNED[bits]}){part} << from) & mask);"
 
     def op_popc(self, parts, o):
         return f"{variable(o[0])} = __builtin_popcountll({self.value(o[1], width(parts[-1]))});"
