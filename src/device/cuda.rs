@@ -12,8 +12,11 @@ use super::{CHOICES, CudaDevice, Device};
 use crate::error::{Error, Result};
 use crate::files::write_whole;
 
-/// The GPUs that the driver lists, in its order; none without a driver.
+/// The GPUs that the driver lists, in its order; none without a driver, or where kernels can't be compiled.
 pub fn found() -> Vec<CudaDevice> {
+    if lacks_headers() {
+        return Vec::new();
+    }
     provide_math();
     let devices = BurnDevice::enumerate(DeviceType::Cuda).into_iter().enumerate();
     devices.map(|(index, handle)| CudaDevice { index, handle }).collect()
@@ -30,6 +33,10 @@ pub(super) fn choose(which: &str) -> Result<Device> {
     let found = found();
     let Some(device) = found.get(index) else {
         let what = match found.len() {
+            0 if lacks_headers() => {
+                return Err(Error::new("this build compiles CUDA kernels by NVRTC, and CUDA's headers are not there")
+                    .help("install the CUDA toolkit, or name its folder in CUDA_PATH; a build with --features cuda needs the driver alone"));
+            }
             0 => "no CUDA device: the NVIDIA driver (libcuda) is not there, or lists no GPU".to_owned(),
             count => format!("there is no device cuda:{index} here; the driver lists {count}, from cuda:0"),
         };
@@ -70,12 +77,20 @@ fn cache() -> Option<PathBuf> {
     Some(named("XDG_CACHE_HOME").or_else(|| Some(named("HOME")?.join(".cache")))?.join("upstill"))
 }
 
+/// Where cubecl looks for a toolkit.
+const TOOLKITS: [&str; 4] = ["/usr/local/cuda", "/opt/cuda", "/usr/lib/cuda", "/usr"];
+
+/// Whether kernels are CUDA C++ and what they include is missing: cubecl would find that out in the middle of a launch.
+fn lacks_headers() -> bool {
+    let has_headers = |root: PathBuf| root.join("include/mma.h").exists();
+    let found = || named("CUDA_PATH").map_or_else(|| TOOLKITS.iter().any(|root| has_headers(root.into())), has_headers);
+    cfg!(feature = "cuda-nvrtc") && !found()
+}
+
 /// Kernels call exp, log, erf and the like from the CUDA toolkit's libdevice. Where there is no toolkit, puts `shaders/cuda_math.rs`
 /// in its place, so that the driver is all that a machine needs.
 fn provide_math() {
     const MATH: &[u8] = include_bytes!("../../shaders/cuda_math.bc");
-    // Where cubecl looks for a toolkit.
-    const TOOLKITS: [&str; 4] = ["/usr/local/cuda", "/opt/cuda", "/usr/lib/cuda", "/usr"];
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
         let has_toolkit = TOOLKITS.iter().any(|root| Path::new(root).join("nvvm/libdevice").is_dir());

@@ -39,12 +39,22 @@ pub(super) const MOST_CUBES: u32 = 65_535;
 /// A tensor's values on the GPU, contiguous and outside any graph.
 pub(super) fn on_gpu<const D: usize>(x: &Tensor<D>) -> CubeTensor {
     let x = if x.device().is_autodiff() { x.clone().inner() } else { x.clone() };
-    into_contiguous(x.try_into_primitive::<CubeBackend>().expect("a GPU's tensor"))
+    exact(into_contiguous(x.try_into_primitive::<CubeBackend>().expect("a GPU's tensor")))
 }
 
 /// The same of whole numbers.
 fn ints_on_gpu(x: &Tensor<1, burn::tensor::Int>) -> CubeTensor {
-    into_contiguous(x.clone().try_into_primitive::<CubeBackend>().expect("a GPU's tensor"))
+    exact(into_contiguous(x.clone().try_into_primitive::<CubeBackend>().expect("a GPU's tensor")))
+}
+
+/// Without what follows its last element: CUDA's uploads are padded to rows of up to 512 bytes, and a kernel takes a buffer's length for
+/// that of its list.
+fn exact(x: CubeTensor) -> CubeTensor {
+    let used = (x.meta.num_elements() * x.dtype.size()) as u64;
+    match x.handle.size_in_used().saturating_sub(used) {
+        0 => x,
+        padding => CubeTensor { handle: x.handle.clone().offset_end(padding), ..x },
+    }
 }
 
 /// Contiguous memory to be written, f32, on the device of `like`.

@@ -10,9 +10,10 @@ use cubecl::prelude::*;
 use super::super::places::Places;
 use super::link::{GpuBackward, PARENTS, with_gradient};
 
-/// A cube adds up the gradients of one row of the table: those at `order[starts[row]..starts[row + 1]]`; of rows without a start
-/// there are none.
+/// A cube adds up the gradients of one row of the table: those at `order[starts[row]..starts[row + 1]]`, of the first `named` rows; of
+/// others there are none.
 #[cube(launch)]
+#[expect(clippy::too_many_arguments, reason = "a kernel has buffers and numbers, no structs of them")]
 fn sum_rows_kernel<F: Float>(
     gradient_nd: &[F],
     order_n: &[i32],
@@ -20,6 +21,7 @@ fn sum_rows_kernel<F: Float>(
     out_vd: &mut [F],
     d: u32,
     rows: u32,
+    named: u32,
     #[define(F)] _dtype: ElemType,
 ) {
     let row = CUBE_POS;
@@ -29,7 +31,7 @@ fn sum_rows_kernel<F: Float>(
     let d = d as usize;
     let mut from = 0usize;
     let mut to = 0usize;
-    if row + 1 < starts.len() {
+    if row < named as usize {
         from = starts[row] as usize;
         to = starts[row + 1] as usize;
     }
@@ -69,7 +71,9 @@ struct Saved {
 
 impl GpuBackward for Saved {
     fn backward(&self, above_nd: CubeTensor, _: [bool; PARENTS]) -> Vec<Option<CubeTensor>> {
-        let [order, starts] = self.places.sorted_on_device().map(|list| super::ints_on_gpu(&list).into_buffer_arg());
+        let [order, starts] = self.places.sorted_on_device();
+        let named = starts.dims()[0] - 1;
+        let [order, starts] = [order, starts].map(|list| super::ints_on_gpu(&list).into_buffer_arg());
         let out_vd = super::empty_of([self.v, self.d], above_nd.dtype, &above_nd);
         let numbers = dtype_to_storage_type(above_nd.dtype);
         sum_rows_kernel::launch(
@@ -82,6 +86,7 @@ impl GpuBackward for Saved {
             out_vd.clone().into_buffer_arg(),
             self.d as u32,
             self.v as u32,
+            named as u32,
             numbers,
         );
         vec![Some(out_vd)]
