@@ -19,12 +19,12 @@ use super::plan::{Kernels, ModelPlan, Plan, Positions, Precision, TeacherModel};
 /// after its first, also `6 h V d` to multiply out and differentiate its own logits again.
 ///
 /// **Memory** is an estimate too. A student parameter takes 20 bytes (weight, gradient, two moments, and a new weight or a clipped
-/// gradient beside the old), of several workers 4 more (gradients in one piece), a teacher's 4. All is of one worker. Each position
+/// gradient beside the old; on a CPU 22, as freed memory is kept in pieces), of several workers 4 more (gradients in one piece), a teacher's 4. All is of one worker. Each position
 /// of a micro-batch keeps, a layer, on a CPU `3 d` values and for each head the shares of the positions it sees, those of its
 /// sentence, and after attention `5 d + 2 i`; on a GPU `4 d` values in the product's numbers and for each head the whole row's shares,
 /// with dropout twice, and then `2 d + 2 i`, with `2 d` in f32; with burn's own operations there `6 d + 3 heads s` and `6 d + 3 i`; of the
 /// last layer the second part for head rows alone. In passing there are two values of the feed-forward layer for
-/// each position, on a GPU `10 d` bytes besides, and the program itself, 60 MB. Logits are made a chunk at a time: 512 MB through
+/// each position, on a GPU `10 d` bytes besides, and the program itself, 60 MB, on a CPU with what was read of the shards 100 MB. Logits are made a chunk at a time: 512 MB through
 /// CUDA, there the student's, the teacher's and the gradient; else what a binding or a cache holds, six times or, without a teacher,
 /// three.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
@@ -79,9 +79,6 @@ pub struct Memory {
     /// The backward pass's own values for a moment, and the program.
     pub passing: u64,
 }
-
-/// Resident before a run has begun.
-const PROGRAM_BYTES: u64 = 60_000_000;
 
 /// A measured speed, to tell the time by.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -152,9 +149,9 @@ impl Plan {
     /// Rows at once that so many bytes hold.
     pub(super) fn rows_in(&self, bytes: u64) -> u64 {
         let (memory, rows) = (self.estimate().memory, self.rows_at_once() as u64);
-        let in_passing = memory.passing - PROGRAM_BYTES;
+        let in_passing = memory.passing - self.program_bytes();
         let a_row = (memory.activations.saturating_add(memory.logits).saturating_add(in_passing) / rows).max(1);
-        let fixed = memory.student.saturating_add(memory.teacher).saturating_add(PROGRAM_BYTES);
+        let fixed = memory.student.saturating_add(memory.teacher).saturating_add(self.program_bytes());
         bytes.saturating_sub(fixed) / a_row
     }
 
@@ -172,12 +169,12 @@ impl Plan {
     fn memory(&self, learners: &[LearnerPlan], teacher: u64) -> Memory {
         let value = self.value_bytes();
         let (rows, length) = (self.rows_at_once() as f64, self.data.length as f64);
-        let a_parameter = if self.runtime.workers > 1 { 24.0 } else { 20.0 };
+        let a_parameter = if self.gpu_form().is_some() { 20.0 } else { 22.0 } + if self.runtime.workers > 1 { 4.0 } else { 0.0 };
         let slots = rows * self.head_rows();
         let sentence = (self.data.tokens as f64 / self.data.sentences.max(1) as f64 + 2.0).min(length);
         let form = self.gpu_form();
         let mut memory =
-            Memory { student: 0, teacher: teacher.saturating_mul(4), activations: 0, logits: 0, passing: PROGRAM_BYTES };
+            Memory { student: 0, teacher: teacher.saturating_mul(4), activations: 0, logits: 0, passing: self.program_bytes() };
         for learner in learners {
             let ModelPlan { layers, hidden, heads, intermediate, vocab_size, dropout, .. } = learner.shape;
             let (d, i, heads) = (hidden as f64, intermediate as f64, heads as f64);
@@ -200,7 +197,7 @@ impl Plan {
             add(&mut memory.student, parameters(&learner.shape).total as f64 * a_parameter);
             add(&mut memory.activations, kept);
             add(&mut memory.logits, self.logits_bytes(slots, vocab_size) * times);
-            memory.passing = memory.passing.max(PROGRAM_BYTES.saturating_add((positions * passing) as u64));
+            memory.passing = memory.passing.max(self.program_bytes().saturating_add((positions * passing) as u64));
         }
         memory
     }
@@ -226,6 +223,11 @@ impl Plan {
             (false, None) => 16e6,
         };
         (slots * vocab_size as f64 * 4.0).min(chunk)
+    }
+
+    /// Resident before a run has begun.
+    fn program_bytes(&self) -> u64 {
+        if self.gpu_form().is_some() { 60_000_000 } else { 100_000_000 }
     }
 
     /// Positions of a row that the head runs on.

@@ -186,7 +186,7 @@ fn a_plan_in_words() {
       optimizer  adam, betas (0.9, 0.98), epsilon 1e-6, weight decay 0, gradients clipped at 5
       held out   1,024 rows every 468,750 steps
       runtime    device auto, f32, 128 rows at once, all threads
-      memory     about 6.5 GB: student and optimizer 1.3 GB, teacher 211 MB, activations 4.4 GB, logits 96.0 MB, in passing 463 MB
+      memory     about 6.7 GB: student and optimizer 1.5 GB, teacher 211 MB, activations 4.4 GB, logits 96.0 MB, in passing 503 MB
       work       24.1 EFLOP: student 19.8 EFLOP, teacher 4.4 EFLOP; 6 h 15 min at 720 thousand tokens/s
     notes
       - temperature 2: chosen here; the paper gives none
@@ -214,7 +214,7 @@ fn a_plan_in_words() {
       optimizer  adam, betas (0.9, 0.98), epsilon 1e-6, weight decay 0, gradients clipped at 5
       held out   1,024 rows every 30 steps
       runtime    device auto, f32, 128 rows at once, all threads
-      memory     about 205 MB: student and optimizer 3.5 MB, activations 89.7 MB, logits 18.4 MB, in passing 93.6 MB
+      memory     about 246 MB: student and optimizer 3.9 MB, activations 89.7 MB, logits 18.4 MB, in passing 134 MB
       work       3.1 TFLOP: student 3.1 TFLOP; 79 s at 40.0 GFLOP/s
     notes
       - betas (0.9, 0.98), epsilon 1e-6, weight decay 0 and clipping at 5: chosen here; the paper only says Adam
