@@ -17,8 +17,8 @@ IMITATED_PTXAS=${IMITATED_PTXAS-$(command -v ptxas || true)}
 export IMITATED_TOOLS IMITATED_FOLDER IMITATED_PTXAS
 mkdir -p "$IMITATED_FOLDER"
 for library in cuda.so.1:driver nccl.so.2:nccl; do
-  gcc -O2 -w -shared -fPIC -o "$IMITATED_FOLDER/lib${library%:*}.part" "$IMITATED_TOOLS/${library#*:}.c" -ldl -lm -lpthread
-  mv "$IMITATED_FOLDER/lib${library%:*}.part" "$IMITATED_FOLDER/lib${library%:*}"
+  gcc -O2 -w -shared -fPIC -o "$IMITATED_FOLDER/lib${library%:*}.$$.part" "$IMITATED_TOOLS/${library#*:}.c" -ldl -lm -lpthread
+  mv "$IMITATED_FOLDER/lib${library%:*}.$$.part" "$IMITATED_FOLDER/lib${library%:*}"
   ln -sf "lib${library%:*}" "$IMITATED_FOLDER/lib${library%%.*}.so"
 done
 # What was tuned here is no use to a card.
