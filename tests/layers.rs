@@ -149,13 +149,16 @@ fn attention_by_segments_is_attention_with_the_others_ruled_out() {
 
 #[test]
 fn rows_of_a_table_are_looked_up_and_their_gradients_added_up() {
-    // One row often, one never, more columns than a cube has invocations.
-    let rows: Vec<i32> = (0..70).map(|i| if i % 3 == 0 { 4 } else { i % 4 }).collect();
-    let run = |form, device: &Device| {
-        let places = Places::new(&rows, device);
-        value_and_gradients([leaf([6, 300], 1, device)], &[], &spread(70 * 300, 2), move |[table]| look_up(table, &places, form))
-    };
-    compare(run);
+    // One row often, one never, more columns than a cube has invocations; then more rows than a thread takes, the last ones never.
+    let few: Vec<i32> = (0..70).map(|i| if i % 3 == 0 { 4 } else { i % 4 }).collect();
+    let many: Vec<i32> = [149, 63, 64, 65, 0, 127, 128].repeat(2);
+    for (rows, v, d) in [(few, 6, 300), (many, 300, 5)] {
+        let run = |form, device: &Device| {
+            let (places, weights) = (Places::new(&rows, device), spread(rows.len() * d, 2));
+            value_and_gradients([leaf([v, d], 1, device)], &[], &weights, move |[table]| look_up(table, &places, form))
+        };
+        compare(run);
+    }
 }
 
 #[test]

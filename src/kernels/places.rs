@@ -119,9 +119,10 @@ impl HostBackward for Saved {
         let Self { places, v, d } = self;
         let Sorted { order, starts } = places.sorted();
         let mut of_table_vd = zeros(v * d);
-        of_table_vd.par_chunks_mut((ROWS * d).max(1)).zip(starts.par_chunks(ROWS)).enumerate().for_each(|(part, (out_vd, _))| {
-            // A row's places end where the next one's begin; the last start is an end.
-            let starts = &starts[part * ROWS..(part * ROWS + ROWS + 1).min(starts.len())];
+        of_table_vd.par_chunks_mut((ROWS * d).max(1)).enumerate().for_each(|(part, out_vd)| {
+            // A row's places end where the next one's begin: one start more than rows, and none for rows after the last named.
+            let from = (part * ROWS).min(starts.len());
+            let starts = &starts[from..(from + ROWS + 1).min(starts.len())];
             for (out_d, range) in out_vd.chunks_mut(*d).zip(starts.windows(2)) {
                 for &place in &order[range[0] as usize..range[1] as usize] {
                     out_d.iter_mut().zip(&above_nd[place as usize * d..]).for_each(|(sum, x)| *sum += x);
