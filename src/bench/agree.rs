@@ -19,6 +19,8 @@ pub struct Agreement {
     pub form: &'static str,
     /// The numbers of its products.
     pub precision: &'static str,
+    /// The models' width.
+    pub hidden: usize,
     /// The device.
     pub device: String,
     /// Workers that shared each batch, on it and those after it.
@@ -33,8 +35,11 @@ pub struct Agreement {
     pub allowed: f64,
 }
 
-/// Trains a student of 2 layers, 64 wide, with a teacher of 1 layer and with dropout, for `steps` steps: on the CPU in f32, and on
-/// `device` in every form that it has, there by so many `workers`. `note` is told of each as it is done.
+/// Widths of the models: a power of two, and one that no vector, tile or row of memory fits.
+const WIDTHS: [usize; 2] = [64, 44];
+
+/// Trains a student of 2 layers with a teacher of 1 layer and with dropout, for `steps` steps: on the CPU in f32, and on `device` in
+/// every form that it has, there by so many `workers`. `note` is told of each as it is done.
 ///
 /// # Errors
 /// When the device doesn't have the precision, there are fewer devices than workers, or a step isn't finite.
@@ -47,38 +52,53 @@ pub fn agree(
 ) -> Result<Vec<Agreement>> {
     device.must_have(precision)?;
     let devices = device.several(workers)?;
-    let cpu = curve(&[Device::cpu("the other side")], Form::Fused, Precision::F32, steps)?;
     let allowed = match precision {
         // TF32 keeps 11 bits of a factor, 2^-11 = 5e-4 each; without it this is far below.
         Precision::F32 => 5e-3,
         // 8 bits, 2^-8 = 4e-3 each, and the curves part a little with every step.
         Precision::Bf16 | Precision::F16 => 2e-2,
     };
-    let mut of_form = |form: &Form| {
-        let losses = curve(&devices, *form, precision, steps)?;
-        let off: f64 = cpu.iter().zip(&losses).map(|(cpu, found)| (cpu - found).abs() / cpu).fold(0.0, f64::max);
-        note(format!("{} in {precision}: off by {off:.1e} at most ({allowed:.0e} allowed)", form.word()));
-        Ok(Agreement {
-            form: form.word(),
-            precision: precision.word(),
-            device: device.to_string(),
-            workers,
-            cpu: cpu.clone(),
-            losses,
-            off,
-            allowed,
-        })
-    };
-    Form::all_on(&device.handle).iter().map(&mut of_form).collect()
+    let mut rows = Vec::new();
+    for hidden in WIDTHS {
+        let run = |devices: &[Device], form, precision| curve(devices, Run { hidden, form, precision, steps });
+        let cpu = run(&[Device::cpu("the other side")], Form::Fused, Precision::F32)?;
+        for form in Form::all_on(&device.handle) {
+            let losses = run(&devices, *form, precision)?;
+            let off: f64 = cpu.iter().zip(&losses).map(|(cpu, found)| (cpu - found).abs() / cpu).fold(0.0, f64::max);
+            note(format!("{} in {precision}, {hidden} wide: off by {off:.1e} at most ({allowed:.0e} allowed)", form.word()));
+            rows.push(Agreement {
+                form: form.word(),
+                precision: precision.word(),
+                hidden,
+                device: device.to_string(),
+                workers,
+                cpu: cpu.clone(),
+                losses,
+                off,
+                allowed,
+            });
+        }
+    }
+    Ok(rows)
+}
+
+/// One of the runs that are compared.
+#[derive(Clone, Copy)]
+struct Run {
+    hidden: usize,
+    form: Form,
+    precision: Precision,
+    steps: u64,
 }
 
 /// The losses of a run's steps, by a worker on each device.
-fn curve(devices: &[Device], form: Form, precision: Precision, steps: u64) -> Result<Vec<f64>> {
-    let of = |worker: Option<&Worker>| curve_of(worker, worker.map_or(&devices[0], Worker::device), form, precision, steps);
+fn curve(devices: &[Device], run: Run) -> Result<Vec<f64>> {
+    let of = |worker: Option<&Worker>| curve_of(worker, worker.map_or(&devices[0], Worker::device), run);
     together(devices, of, |worker| of(Some(worker)).map(drop))
 }
 
-fn curve_of(worker: Option<&Worker>, device: &Device, form: Form, precision: Precision, steps: u64) -> Result<Vec<f64>> {
+fn curve_of(worker: Option<&Worker>, device: &Device, run: Run) -> Result<Vec<f64>> {
+    let Run { hidden, form, precision, steps } = run;
     const VOCAB: usize = 997;
     const LENGTH: usize = 64;
     let (shards, plan) = made_up(VOCAB, steps)?;
@@ -89,7 +109,7 @@ fn curve_of(worker: Option<&Worker>, device: &Device, form: Form, precision: Pre
         evaluate_rows: 1,
         device: device.handle.clone(),
     };
-    let shape = |layers| BertShape::new(VOCAB, 64, layers, 2, LENGTH);
+    let shape = |layers| BertShape::new(VOCAB, hidden, layers, 2, LENGTH);
     let compute = Compute { form, precision };
     let teacher = ModelTeacher::new(shape(1).init(2, 0.1, &device.handle)).for_products(compute);
     let method = Dwt::new(data, plan.distill.clone(), plan.train.steps, Box::new(teacher)).with(compute);

@@ -91,7 +91,7 @@ pub struct StepRow {
     pub peak_flops_per_s: f64,
     /// `published` or `product`.
     pub peak: &'static str,
-    /// Where the time of one more step went, for the CPU's own operations.
+    /// Where the time of more steps went, where operations are our own. On a GPU they were waited for, one by one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub spent: Option<StepSpent>,
     /// Memory over what was held between steps, at its highest, where the system says; of a GPU, all that was taken.
@@ -334,14 +334,15 @@ impl StepBench {
         Ok(Taken { seconds, peak_bytes: of_gpu.map(|usage| usage.bytes_reserved).or(taken.peak_bytes) })
     }
 
-    /// Where a further step's time goes; none where operations of our own don't run on the CPU.
+    /// Where the time of further steps goes, each of our operations waited for; none where they don't run.
     fn spent(&self, runner: &mut Runner, round: usize) -> Result<Option<StepSpent>> {
-        if self.device.kind != DeviceKind::Cpu || runner.form == Form::Composed || self.precision != Precision::F32 {
+        if runner.form == Form::Composed || (self.device.kind == DeviceKind::Cpu && self.precision != Precision::F32) {
             return Ok(None);
         }
         let (taken, spent) = spent(|| self.step(runner, round));
         let clock = Instant::now();
         self.data.train.at(round as u64);
+        let spent = spent.over(steps_a_turn(&self.device));
         Ok(Some(StepSpent { step_s: taken?.seconds, spent, batch_s: clock.elapsed().as_secs_f64() }))
     }
 

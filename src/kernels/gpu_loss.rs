@@ -13,6 +13,7 @@ use cubecl::prelude::{CubeCount, CubeDim};
 use super::cube::on_gpu;
 use super::dwt_loss::DwtLoss;
 use super::gpu_matmul::{product, transposed};
+use super::spent::{self, Part};
 use super::wgsl::Wgsl;
 use super::{Form, Found, Logits, Targets, cube};
 use crate::device::is_cuda;
@@ -37,6 +38,11 @@ pub(super) fn dwt_loss(
     form: Form,
     tracked: bool,
 ) -> Found {
+    let work = || by_chunks(student, teacher, targets, loss, form, tracked);
+    spent::on_gpu(Part::Loss, &on_gpu(&targets.weights_m), work)
+}
+
+fn by_chunks(student: &Logits, teacher: Option<&Logits>, targets: &Targets, loss: &DwtLoss, form: Form, tracked: bool) -> Found {
     let ([m, v], device) = (student.dims(), student.device());
     let teacher = loss.alpha_soft.map(|_| teacher.expect("a soft loss has a teacher"));
     let bytes = if is_cuda(&device) { CUDA_BYTES } else { BINDING_BYTES };

@@ -9,6 +9,7 @@ use burn_cubecl::ops::numeric::empty_device_contiguous_dtype;
 use burn_cubecl::tensor::CubeTensor;
 
 use super::cube::{GpuBackward, MOST_CUBES, PARENTS, with_gradient};
+use super::spent::Part;
 use super::wgsl::Wgsl;
 use super::{Form, inner};
 
@@ -59,6 +60,10 @@ struct Saved {
 }
 
 impl GpuBackward for Saved {
+    fn part(&self) -> Part {
+        Part::Dense
+    }
+
     fn backward(&self, above: CubeTensor, wanted: [bool; PARENTS]) -> Vec<Option<CubeTensor>> {
         let Self { left, right, form } = self;
         let of_left = wanted[0].then(|| product(&above, &transposed(right), left.dtype, *form));

@@ -1,5 +1,7 @@
-//! Where a step's time goes on the CPU: while somebody asks, our operations add up their wall time, forward and backward.
+//! Where a step's time goes: while somebody asks, our operations add up their wall time, forward and backward. A GPU is then waited
+//! for before and after each, which makes the step longer, and its shares true.
 
+use std::cell::Cell;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Instant;
 
@@ -39,14 +41,47 @@ pub struct Spent {
     pub look_up_s: f64,
 }
 
-/// Does the work of an operation.
+thread_local! {
+    /// What the operations inside the present one took, in nanoseconds.
+    static INSIDE: Cell<u64> = const { Cell::new(0) };
+}
+
+impl Spent {
+    /// A step's, of so many steps.
+    #[must_use]
+    pub fn over(self, steps: usize) -> Self {
+        let Self { dense_s, attention_s, norm_s, loss_s, optimizer_s, look_up_s } = self;
+        let [dense_s, attention_s, norm_s, loss_s, optimizer_s, look_up_s] =
+            [dense_s, attention_s, norm_s, loss_s, optimizer_s, look_up_s].map(|all| all / steps as f64);
+        Self { dense_s, attention_s, norm_s, loss_s, optimizer_s, look_up_s }
+    }
+}
+
+/// Does the work of an operation. What an operation inside it takes counts as that one's alone.
 pub(super) fn on<T>(part: Part, work: impl FnOnce() -> T) -> T {
+    on_device(part, || (), work)
+}
+
+/// The same of an operation on the GPU of `x`.
+#[cfg(feature = "gpu")]
+pub(super) fn on_gpu<T>(part: Part, x: &burn_cubecl::tensor::CubeTensor, work: impl FnOnce() -> T) -> T {
+    let client = x.client.clone();
+    // A device that is lost says so where its numbers are read.
+    on_device(part, move || drop(crate::device::wait(client.sync())), work)
+}
+
+fn on_device<T>(part: Part, wait: impl Fn(), work: impl FnOnce() -> T) -> T {
     if !ASKED.load(Ordering::Relaxed) {
         return work();
     }
+    wait();
+    let outside = INSIDE.replace(0);
     let started = Instant::now();
     let done = work();
-    NANOSECONDS[part as usize].fetch_add(started.elapsed().as_nanos() as u64, Ordering::Relaxed);
+    wait();
+    let taken = started.elapsed().as_nanos() as u64;
+    let inside = INSIDE.replace(outside + taken);
+    NANOSECONDS[part as usize].fetch_add(taken.saturating_sub(inside), Ordering::Relaxed);
     done
 }
 
@@ -59,4 +94,19 @@ pub fn spent<T>(work: impl FnOnce() -> T) -> (T, Spent) {
     let [dense_s, attention_s, norm_s, loss_s, optimizer_s, look_up_s] =
         NANOSECONDS.each_ref().map(|all| all.load(Ordering::Relaxed) as f64 / 1e9);
     (done, Spent { dense_s, attention_s, norm_s, loss_s, optimizer_s, look_up_s })
+}
+
+#[test]
+fn an_operation_inside_another_counts_once() {
+    let sleep = || std::thread::sleep(std::time::Duration::from_millis(20));
+    let work = || {
+        on(Part::Norm, || {
+            on(Part::Dense, sleep);
+            on(Part::Dense, sleep);
+        });
+        on(Part::LookUp, sleep);
+    };
+    let ((), spent) = spent(work);
+    assert!(spent.dense_s >= 0.04 && spent.look_up_s >= 0.02, "{spent:?}");
+    assert!(spent.norm_s < 0.02, "what the dense layers took is not the norm's: {spent:?}");
 }

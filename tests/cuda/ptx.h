@@ -16,6 +16,8 @@ typedef struct Thread {
   unsigned exchanges;
   // Bytes of global memory, asked for and given.
   uint64_t moved;
+  // Instructions, about.
+  uint64_t issued;
   // The scheduler's.
   int state;
   unsigned mask;

@@ -32,6 +32,21 @@ ATOMIC_OPS = {
 NOTHING = ("membar", "fence", "nanosleep", "griddepcontrol", "prefetch", "prefetchu", "discard")
 
 
+def issued(operation):
+    """About how many instructions of the machine one of PTX becomes, by what ptxas makes of them for sm_80."""
+    name, *parts = operation.split(".")
+    is_64 = parts and parts[-1] in ("u64", "s64", "b64")
+    if name in ("mov", "cvta", "ret", "exit"):
+        return 0
+    if name in ("div", "rem") and parts[-1][0] in "us":
+        return 80 if is_64 else 20
+    if name in ("div", "rcp", "sqrt", "rsqrt") and "approx" not in parts:
+        return 10
+    if is_64 and name in ("mul", "mad"):
+        return 1 if "wide" in parts else 4
+    return 2 if is_64 and name not in ("ld", "st", "cvt") else 1
+
+
 class Unknown(Exception):
     pass
 
@@ -108,7 +123,7 @@ class Kernel:
                 operation, _, operands = content.partition(" ")
                 translated = self.instruction(operation, cut(operands))
                 condition = f"if ({self.predicate(guard)}) " if guard else ""
-                self.statements.append(f"{condition}{{ {translated} }}")
+                self.statements.append(f"t->issued += {issued(operation)}; {condition}{{ {translated} }}")
 
     def registers(self, kind, names):
         for name in cut(names):

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# translate.sh MODULE.ptx SM: assembles a module, translates it, and prints the path of the library. Each text is done once.
+# translate.sh MODULE.ptx SM: assembles a module, translates it, and prints the path of the library. Each text is done once by each translator.
 set -euo pipefail
 unset LD_LIBRARY_PATH
 here=$(dirname "$0")
-done=$IMITATED_FOLDER/modules/$2-$(md5sum < "$1" | cut -c1-32)
+done=$IMITATED_FOLDER/modules/$2-$(cat "$1" "$here/ptx_to_c.py" "$here/ptx.h" | md5sum | cut -c1-32)
 mkdir -p "$IMITATED_FOLDER/modules"
 if [[ ! -e $done.so ]]; then
   if [[ -n ${IMITATED_PTXAS:-} ]]; then "$IMITATED_PTXAS" -arch="sm_$2" -o /dev/null "$1" 1>&2; fi

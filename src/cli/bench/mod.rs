@@ -254,9 +254,10 @@ fn run_agree(args: &Agree) -> Result<()> {
         false => rows.iter().for_each(|row| {
             let (first, last) = (row.losses.first().unwrap_or(&f64::NAN), row.losses.last().unwrap_or(&f64::NAN));
             println!(
-                "{:<9} {}: loss {first:.4} to {last:.4} in {} steps, off by {:.1e} at most ({:.0e} allowed)",
+                "{:<9} {}, {} wide: loss {first:.4} to {last:.4} in {} steps, off by {:.1e} at most ({:.0e} allowed)",
                 row.form,
                 row.precision,
+                row.hidden,
                 row.losses.len(),
                 row.off,
                 row.allowed

@@ -5,6 +5,7 @@ use burn::tensor::Tensor;
 use burn_cubecl::tensor::CubeTensor;
 use cubecl::prelude::*;
 
+use super::super::spent::{self, Part};
 use super::super::update::{AdamNumbers, AdamStep};
 
 /// Parameters a launch where nothing limits buffers; elsewhere one, whose five buffers, the guard and CubeCL's own are not more than
@@ -94,7 +95,12 @@ impl GuardedAdam {
     }
 
     /// Moves what is waiting.
-    pub fn launch(mut self) {
+    pub fn launch(self) {
+        let guard = self.guard.clone();
+        spent::on_gpu(Part::Optimizer, &guard, || self.launch_all());
+    }
+
+    fn launch_all(mut self) {
         let client = self.guard.client.clone();
         let together = if client.name().starts_with("cuda") { TOGETHER } else { 1 };
         // Like with like: a launch is as wide as its longest.

@@ -10,6 +10,7 @@ use cubecl::prelude::*;
 use super::super::attention::Segments;
 use super::super::dropout::Mask;
 use super::super::gpu_matmul::{product, transposed};
+use super::super::spent::{self, Part};
 use super::super::{Compute, Dense, Form};
 use super::columns::columns;
 use super::dense::Factors;
@@ -127,22 +128,33 @@ pub(in super::super) fn self_attention(
     mask: Option<Mask>,
     compute: Compute,
 ) -> Tensor<2> {
-    let ([n, d], s) = (x_nd.dims(), segments.length);
+    let of = super::on_gpu(&x_nd);
+    let (out, saved) = spent::on_gpu(Part::Attention, &of, || forward(&of, layers, heads, segments, mask, compute));
+    let [query, key, value] = layers.clone();
+    let [a, b, c] = [query.weight_df, key.weight_df, value.weight_df].map(Tensor::into_dispatch);
+    let [e, f, g] = [query.bias_f, key.bias_f, value.bias_f].map(Tensor::into_dispatch);
+    with_gradient(out, [x_nd.into_dispatch(), a, b, c, e, f, g], saved)
+}
+
+fn forward(
+    x_nd: &CubeTensor,
+    layers: &[Dense; 3],
+    heads: usize,
+    segments: &Segments,
+    mask: Option<Mask>,
+    compute: Compute,
+) -> (CubeTensor, Saved) {
+    let ([n, d], s) = ([x_nd.meta.shape()[0], x_nd.meta.shape()[1]], segments.length);
     let sizes = Sizes { b: n / s.max(1), s, heads, width: d / heads };
     let joined_weight = join(layers.each_ref().map(|layer| super::on_gpu(&layer.weight_df)), compute.numbers());
-    let factors = Factors::new(super::on_gpu(&x_nd), joined_weight, compute).with_gradient_in(layers[0].weight_df.dtype());
+    let factors = Factors::new(x_nd.clone(), joined_weight, compute).with_gradient_in(layers[0].weight_df.dtype());
     let [query, key, value] = sizes.split(&factors.product(), layers.each_ref().map(|layer| super::on_gpu(&layer.bias_f)));
     let (numbers, form) = (query.dtype, compute.form);
     let scores = product(&query, &transposed(&key), numbers, form);
-    let segments_bs = super::ints_on_gpu(&segments.on(&x_nd.device().inner()));
+    let segments_bs = super::ints_on_gpu(&segments.on(&layers[0].bias_f.device().inner()));
     let shares = Shares::of(scores, segments_bs, 1.0 / (sizes.width as f32).sqrt(), mask);
     let context = product(&shares.dropped_bhss, &value, numbers, form);
-    let out = sizes.heads_together(context);
-    let [query_of, key_of, value_of] = layers.clone();
-    let weights = [query_of.weight_df, key_of.weight_df, value_of.weight_df].map(Tensor::into_dispatch);
-    let biases = [query_of.bias_f, key_of.bias_f, value_of.bias_f].map(Tensor::into_dispatch);
-    let ([a, b, c], [e, f, g]) = (weights, biases);
-    with_gradient(out, [x_nd.into_dispatch(), a, b, c, e, f, g], Saved { factors, query, key, value, shares, sizes, form })
+    (sizes.heads_together(context), Saved { factors, query, key, value, shares, sizes, form })
 }
 
 /// Rows, positions of a row, heads, and the width of one.
@@ -248,6 +260,10 @@ struct Saved {
 }
 
 impl GpuBackward for Saved {
+    fn part(&self) -> Part {
+        Part::Attention
+    }
+
     fn backward(&self, above: CubeTensor, wanted: [bool; PARENTS]) -> Vec<Option<CubeTensor>> {
         let (numbers, form) = (self.query.dtype, self.form);
         let above = self.sizes.heads_apart(above);

@@ -9,6 +9,7 @@ use cubecl::ir::ElemType;
 use cubecl::prelude::*;
 
 use super::super::gpu_matmul::{product, transposed};
+use super::super::spent::{self, Part};
 use super::super::{Compute, Dense, Form};
 use super::columns::columns;
 use super::link::{GpuBackward, PARENTS, with_gradient};
@@ -74,37 +75,44 @@ impl Factors {
 
     /// `x W`, `[n, f]`.
     pub fn product(&self) -> CubeTensor {
-        product(&self.x_nd, &self.weight_df, self.x_nd.dtype, self.form)
+        spent::on_gpu(Part::Dense, &self.x_nd, || product(&self.x_nd, &self.weight_df, self.x_nd.dtype, self.form))
     }
 
     /// The gradients of `x` and `W`, those that are wanted; `above_nf` is that of their product.
     pub fn backward(&self, above_nf: &CubeTensor, wanted: [bool; 2]) -> [Option<CubeTensor>; 2] {
         let [of_x, of_weight] = self.came_in;
-        [
-            wanted[0].then(|| product(above_nf, &transposed(&self.weight_df), of_x, self.form)),
-            wanted[1].then(|| product(&transposed(&self.x_nd), above_nf, of_weight, self.form)),
-        ]
+        let products = || {
+            [
+                wanted[0].then(|| product(above_nf, &transposed(&self.weight_df), of_x, self.form)),
+                wanted[1].then(|| product(&transposed(&self.x_nd), above_nf, of_weight, self.form)),
+            ]
+        };
+        spent::on_gpu(Part::Dense, above_nf, products)
     }
 }
 
 /// `x W + b`, or its GELU; see `kernels::dense`.
 pub(in super::super) fn dense(x_nd: Tensor<2>, layer: &Dense, has_gelu: bool, compute: Compute) -> Tensor<2> {
-    let factors = Factors::new(super::on_gpu(&x_nd), super::on_gpu(&layer.weight_df), compute);
+    let of = super::on_gpu(&x_nd);
+    let (out, saved) = spent::on_gpu(Part::Dense, &of, || forward(&of, layer, has_gelu, compute));
+    let Dense { weight_df, bias_f } = layer.clone();
+    with_gradient(out, [x_nd.into_dispatch(), weight_df.into_dispatch(), bias_f.into_dispatch()], saved)
+}
+
+fn forward(x_nd: &CubeTensor, layer: &Dense, has_gelu: bool, compute: Compute) -> (CubeTensor, Saved) {
+    let factors = Factors::new(x_nd.clone(), super::on_gpu(&layer.weight_df), compute);
     let (product, bias) = (factors.product(), super::on_gpu(&layer.bias_f));
     let (count, dim) = super::cubes(product.meta.num_elements());
     let (client, dtype) = (product.client.clone(), dtype_to_storage_type(product.dtype));
-    let (out, before_gelu) = if has_gelu {
+    if has_gelu {
         let out = super::like(&product);
         let [x, bias_f, to] = [product.clone(), bias.clone(), out.clone()].map(CubeTensor::into_buffer_arg);
         gelu_kernel::launch(&client, count, dim, x, bias_f, to, dtype);
-        (out, Some([product, bias]))
+        (out, Saved { factors, before_gelu: Some([product, bias]) })
     } else {
         bias_kernel::launch(&client, count, dim, product.clone().into_buffer_arg(), bias.into_buffer_arg(), dtype);
-        (product, None)
-    };
-    let Dense { weight_df, bias_f } = layer.clone();
-    let parents = [x_nd.into_dispatch(), weight_df.into_dispatch(), bias_f.into_dispatch()];
-    with_gradient(out, parents, Saved { factors, before_gelu })
+        (product, Saved { factors, before_gelu: None })
+    }
 }
 
 /// What the backward pass needs.
@@ -116,6 +124,10 @@ struct Saved {
 }
 
 impl GpuBackward for Saved {
+    fn part(&self) -> Part {
+        Part::Dense
+    }
+
     fn backward(&self, above: CubeTensor, wanted: [bool; PARENTS]) -> Vec<Option<CubeTensor>> {
         let above = match self.before_gelu.clone() {
             None => above,

@@ -13,11 +13,16 @@ use burn_cubecl::CubeBackend;
 use burn_cubecl::kernel::into_contiguous;
 use burn_cubecl::tensor::CubeTensor;
 
+use super::super::spent::{self, Part};
+
 /// Tensors that an operation can depend on.
 pub(in super::super) const PARENTS: usize = 7;
 
 /// The backward pass of an operation, with all that it needs of the forward pass.
 pub(in super::super) trait GpuBackward: Debug + Send + Sync {
+    /// What its time counts as.
+    fn part(&self) -> Part;
+
     /// The gradients with respect to the parents, in their order: of those that are `wanted`, anything for the others. `above` is
     /// the gradient with respect to the operation's value, contiguous.
     fn backward(&self, above: CubeTensor, wanted: [bool; PARENTS]) -> Vec<Option<CubeTensor>>;
@@ -97,7 +102,8 @@ impl<C: CheckpointStrategy> LinkOnGpu for Autodiff<CubeBackend, C> {
 
             fn backward(self, ops: Ops<Self::State, PARENTS>, gradients: &mut Gradients, _: &mut Checkpointer) {
                 let above = into_contiguous(gradients.consume::<CubeBackend>(&ops.node));
-                let found = ops.state.0.backward(above, ops.parents.each_ref().map(Option::is_some));
+                let (known, wanted) = (ops.state.0, ops.parents.each_ref().map(Option::is_some));
+                let found = spent::on_gpu(known.part(), &above.clone(), || known.backward(above, wanted));
                 for (node, gradient) in ops.parents.into_iter().zip(found) {
                     if let (Some(node), Some(gradient)) = (node, gradient) {
                         gradients.register::<CubeBackend>(node.id, gradient);

@@ -7,6 +7,7 @@ use cubecl::ir::ElemType;
 use cubecl::prelude::*;
 
 use super::super::dropout::Mask;
+use super::super::spent::{self, Part};
 use super::super::{Compute, Dense, Norm};
 use super::columns::{ROWS, add_up, parts};
 use super::dense::Factors;
@@ -221,6 +222,16 @@ fn forward(
     norm: &Norm,
     mask: Option<Mask>,
 ) -> (CubeTensor, Kept) {
+    spent::on_gpu(Part::Norm, x, || launch(x, bias, residual, norm, mask))
+}
+
+fn launch(
+    x: &CubeTensor,
+    bias: Option<CubeTensor>,
+    residual: Option<CubeTensor>,
+    norm: &Norm,
+    mask: Option<Mask>,
+) -> (CubeTensor, Kept) {
     let [n, d] = [x.meta.shape()[0], x.meta.shape()[1]];
     let (gamma, drawn) = (super::on_gpu(&norm.gamma_d), Drawn::of(mask));
     let (normed_and_scale, out) = (super::empty([n * d + n], x), super::empty([n, d], x));
@@ -335,6 +346,10 @@ impl Kept {
 struct Saved(Kept);
 
 impl GpuBackward for Saved {
+    fn part(&self) -> Part {
+        Part::Norm
+    }
+
     fn backward(&self, above_nd: CubeTensor, wanted: [bool; PARENTS]) -> Vec<Option<CubeTensor>> {
         let [of_x, of_sum] = self.0.of_rows(&above_nd);
         if !wanted[1] && !wanted[2] {
@@ -353,6 +368,10 @@ struct SavedWithDense {
 }
 
 impl GpuBackward for SavedWithDense {
+    fn part(&self) -> Part {
+        Part::Norm
+    }
+
     fn backward(&self, above_nd: CubeTensor, wanted: [bool; PARENTS]) -> Vec<Option<CubeTensor>> {
         let [of_product, of_sum] = self.kept.of_rows(&above_nd);
         let [of_x, of_weight] = self.factors.backward(&of_product, [wanted[0], wanted[1]]);

@@ -8,6 +8,7 @@ use cubecl::ir::ElemType;
 use cubecl::prelude::*;
 
 use super::super::places::Places;
+use super::super::spent::{self, Part};
 use super::link::{GpuBackward, PARENTS, with_gradient};
 
 /// A cube adds up the gradients of one row of the table: those at `order[starts[row]..starts[row + 1]]`, of the first `named` rows; of
@@ -54,7 +55,8 @@ pub(in super::super) fn rows(table_vd: Tensor<2>, places: &Places) -> Tensor<2> 
     let is_tracked = table_vd.device().is_autodiff();
     let inner = if is_tracked { table_vd.clone().inner() } else { table_vd.clone() };
     let [v, d] = inner.dims();
-    let found_nd = inner.select(0, places.at_n());
+    let find = || inner.clone().select(0, places.at_n());
+    let found_nd = spent::on_gpu(Part::LookUp, &super::on_gpu(&inner), find);
     if !is_tracked {
         return found_nd;
     }
@@ -70,6 +72,10 @@ struct Saved {
 }
 
 impl GpuBackward for Saved {
+    fn part(&self) -> Part {
+        Part::LookUp
+    }
+
     fn backward(&self, above_nd: CubeTensor, _: [bool; PARENTS]) -> Vec<Option<CubeTensor>> {
         let [order, starts] = self.places.sorted_on_device();
         let named = starts.dims()[0] - 1;

@@ -4,6 +4,7 @@ use burn::tensor::Tensor;
 use burn_cubecl::tensor::CubeTensor;
 use cubecl::prelude::*;
 
+use super::super::spent::{self, Part};
 use super::reduce::sum;
 
 /// Invocations a cube.
@@ -55,6 +56,10 @@ fn squares_kernel(a: &[f32], b: &[f32], c: &[f32], d: &[f32], e: &[f32], f: &[f3
 /// The sum over all elements of all `tensors`, f32 on one GPU, at least one: `[1]`. In the same order every time.
 pub(crate) fn squares(tensors: &[Tensor<1>]) -> Tensor<1> {
     let tensors: Vec<CubeTensor> = tensors.iter().map(super::on_gpu).collect();
+    spent::on_gpu(Part::Optimizer, &tensors[0], || add_up(&tensors))
+}
+
+fn add_up(tensors: &[CubeTensor]) -> Tensor<1> {
     let length = |x: &CubeTensor| x.meta.shape().num_elements();
     let cubes = |some: &[CubeTensor]| {
         let longest = some.iter().map(length).max().unwrap_or(0);
