@@ -3,6 +3,8 @@
 # PyTorch and beside Vulkan. Needs the NVIDIA driver and a binary built with --features cuda; python3 with PyTorch is used where it is.
 #
 #   examples/cuda.sh [UPSTILL] [FOLDER]        the binary (upstill), and where results go (cuda-results)
+#   DATA=data/wiki-books GLUE=glue/ examples/cuda.sh ...    with a real run: examples/paper.toml on this data, the teacher, the student
+#                                              alone and distilled for REAL_S seconds each (30), and GLUE's scores of the two students
 #
 # Each stage has a limit of its own, and one that fails does not stop the next: FOLDER/summary.txt says how each went, with its
 # seconds; every stage has NAME.json or NAME.txt, and NAME.log with what it said.
@@ -12,6 +14,7 @@ out=${2:-cuda-results}
 python=${UPSTILL_PYTHON:-python3}
 device=${UPSTILL_DEVICE:-cuda}
 budget=${BUDGET_S:-570} # seconds for everything
+examples=$(cd "$(dirname "$0")" && pwd)
 mkdir -p "$out/profile"
 out=$(realpath "$out")
 upstill=$(realpath "$(command -v "$upstill" || echo "$upstill")")
@@ -53,13 +56,33 @@ if (($(nvidia-smi -L 2> /dev/null | grep -c '^GPU') > 1)); then
   UPSTILL_SUM=host stage agree-workers-host 60 json "$upstill" bench agree --device cuda --workers 2 --precision f32 --json
 fi
 
-# How fast, the paper's pair: the most important first.
+# How fast, the paper's pair: the most important first. With where a step's time goes.
 against=(--against pytorch --python "$python" --json)
 stage step-bf16 170 json "$upstill" bench step --paper --device "$device" --precision bf16 --form fused --rounds 5 "${against[@]}"
+# A real run: its log, its checkpoints, its held-out loss.
+if [ -n "${DATA:-}" ]; then
+  # As many steps of 128 rows of 128 tokens as are trained in the time at the speed just seen.
+  speed=$(grep -m1 -o '"tokens_per_s": *[0-9]*' "$out/step-bf16.json" | grep -o '[0-9]*$' || true)
+  steps=$((${speed:-100000} * ${REAL_S:-30} / 16384 + 1))
+  pretrain() { # NAME SETTING...
+    local name=$1 set=()
+    shift
+    for one in "data.shards=$DATA" "train.steps=$steps" "train.evaluate_every=$((steps / 10 + 1))" "$@"; do set+=(--set "$one"); done
+    stage "real-$name" 100 txt "$upstill" train "$examples/paper.toml" "${set[@]}" --device "$device" --out "$out/$name"
+  }
+  pretrain teacher preset=standalone model.layers=4
+  pretrain alone preset=standalone
+  pretrain distilled "teacher.from=$out/teacher"
+  if [ -n "${GLUE:-}" ]; then
+    for name in alone distilled; do
+      stage "glue-$name" 60 json "$upstill" finetune "$out/$name" --task glue --data "$GLUE" --epochs 1 --length 64 --lr 1e-4 --seeds 1 --device "$device" --json
+    done
+  fi
+else
+  stage train 60 txt "$upstill" study --size small --device "$device" --out "$out/study"
+fi
 stage step-f32 130 json "$upstill" bench step --paper --device "$device" --precision f32 --form fused --rounds 3 "${against[@]}"
 stage loss 60 json "$upstill" bench loss --slots 2560 --width 768 --device "$device" --rounds 5 --no-step --python "$python" --json
-# A real run: its log, its checkpoints, its held-out loss.
-stage train 60 txt "$upstill" study --size small --device "$device" --out "$out/study"
 # Where a step's time goes, kernel by kernel (cubecl waits for each, so the sum is more than a step).
 printf '[profiling.logger]\nlevel = "basic"\nfile = "%s"\n' "$out/profile/kernels.log" > "$out/profile/cubecl.toml"
 stage profile 45 json env -C "$out/profile" "$upstill" bench step --paper --device "$device" --precision bf16 --form fused --rounds 1 --against nothing --json

@@ -57,8 +57,9 @@ fn hold(found: &[Vec<f32>], wanted: &[Vec<f32>], kind: Kind) {
     }
 }
 
-/// Rows, width in, width out: odd sizes, one of each, and more than a thread's part.
-const SIZES: [(usize, usize, usize); 4] = [(1, 1, 1), (3, 5, 7), (130, 48, 33), (70, 64, 300)];
+/// Rows, width in, width out: odd sizes, one of each, more than a thread's part, and with one or two more whole fours, which GPUs take
+/// at once, a few of them a lane.
+const SIZES: [(usize, usize, usize); 6] = [(1, 1, 1), (3, 5, 7), (130, 48, 33), (70, 64, 300), (9, 767, 12), (5, 126, 8)];
 
 #[test]
 fn a_dense_layer_is_a_product_and_a_bias_with_or_without_gelu() {

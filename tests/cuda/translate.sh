@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# translate.sh MODULE.ptx SM: assembles a module, translates it, and prints the path of the library. Each text is done once by each translator.
+# translate.sh MODULE.ptx SM: assembles a module, translates it, and prints the path of the library. Each text is done once by each
+# translator, and kept beside the library, for `ptxas -v` and its like.
 set -euo pipefail
 unset LD_LIBRARY_PATH
 here=$(dirname "$0")
@@ -12,5 +13,5 @@ if [[ ! -e $done.so ]]; then
     -L "$IMITATED_FOLDER" -l:libcuda.so.1 -Wl,-rpath,"$IMITATED_FOLDER" -lm
   mv "$done.part" "$done.so"
 fi
-rm -f "$1"
+mv "$1" "$done.ptx"
 echo "$done.so"

@@ -67,49 +67,51 @@ fn side_by_side(i: usize, s: usize, heads: usize, width: usize, columns: usize) 
     (row * s + position) * columns + head * width + i % width
 }
 
-/// `[n, 3 d]` and three biases to query, key and value, `[b, heads, s, width]` each.
+/// `[n, 3 d]` and three biases to query, key and value, `[b, heads, s, width]` each, of so many `vectors`; `width` counts vectors.
 #[cube(launch)]
 #[expect(clippy::too_many_arguments, reason = "a kernel has buffers and numbers, no structs of them")]
-fn split_heads_kernel<F: Float>(
-    joined: &[F],
-    bias_of_query: &[f32],
-    bias_of_key: &[f32],
-    bias_of_value: &[f32],
-    query: &mut [F],
-    key: &mut [F],
-    value: &mut [F],
+fn split_heads_kernel<F: Float, N: Size>(
+    joined: &[Vector<F, N>],
+    bias_of_query: &[Vector<f32, N>],
+    bias_of_key: &[Vector<f32, N>],
+    bias_of_value: &[Vector<f32, N>],
+    query: &mut [Vector<F, N>],
+    key: &mut [Vector<F, N>],
+    value: &mut [Vector<F, N>],
+    vectors: u32,
     s: u32,
     heads: u32,
     width: u32,
     #[define(F)] _dtype: ElemType,
 ) {
     let i = ABSOLUTE_POS;
-    if i >= query.len() {
+    if i >= vectors as usize {
         terminate!();
     }
     let d = (heads * width) as usize;
     let at = side_by_side(i, s as usize, heads as usize, width as usize, 3 * d);
     let column = at % (3 * d);
-    query[i] = F::cast_from(f32::cast_from(joined[at]) + bias_of_query[column]);
-    key[i] = F::cast_from(f32::cast_from(joined[at + d]) + bias_of_key[column]);
-    value[i] = F::cast_from(f32::cast_from(joined[at + 2 * d]) + bias_of_value[column]);
+    query[i] = Vector::cast_from(Vector::<f32, N>::cast_from(joined[at]) + bias_of_query[column]);
+    key[i] = Vector::cast_from(Vector::<f32, N>::cast_from(joined[at + d]) + bias_of_key[column]);
+    value[i] = Vector::cast_from(Vector::<f32, N>::cast_from(joined[at + 2 * d]) + bias_of_value[column]);
 }
 
 /// Back to `[n, 3 d]`.
 #[cube(launch)]
 #[expect(clippy::too_many_arguments, reason = "a kernel has buffers and numbers, no structs of them")]
-fn join_heads_kernel<F: Float>(
-    query: &[F],
-    key: &[F],
-    value: &[F],
-    joined: &mut [F],
+fn join_heads_kernel<F: Float, N: Size>(
+    query: &[Vector<F, N>],
+    key: &[Vector<F, N>],
+    value: &[Vector<F, N>],
+    joined: &mut [Vector<F, N>],
+    vectors: u32,
     s: u32,
     heads: u32,
     width: u32,
     #[define(F)] _dtype: ElemType,
 ) {
     let i = ABSOLUTE_POS;
-    if i >= query.len() {
+    if i >= vectors as usize {
         terminate!();
     }
     let d = (heads * width) as usize;
@@ -167,16 +169,25 @@ struct Sizes {
 }
 
 impl Sizes {
+    /// Elements of a vector, vectors of all, and for a kernel positions, heads, and vectors of a head's width.
+    fn in_vectors(self) -> (usize, usize, [u32; 3]) {
+        let Self { b, s, heads, width } = self;
+        let size = super::vector_size(width);
+        (size, b * s * heads * width / size, [s, heads, width / size].map(|size| size as u32))
+    }
+
     fn split(self, joined: &CubeTensor, biases: [CubeTensor; 3]) -> [CubeTensor; 3] {
         let Self { b, s, heads, width } = self;
         let out: [CubeTensor; 3] = std::array::from_fn(|_| super::empty_of([b, heads, s, width], joined.dtype, joined));
-        let (count, dim) = super::cubes(b * s * heads * width);
+        let (size, vectors, numbers) = self.in_vectors();
+        let (count, dim) = super::cubes(vectors);
         let [of_query, of_key, of_value] = biases.map(CubeTensor::into_buffer_arg);
         let [query, key, value] = out.clone().map(CubeTensor::into_buffer_arg);
         split_heads_kernel::launch(
             &joined.client,
             count,
             dim,
+            size,
             joined.clone().into_buffer_arg(),
             of_query,
             of_key,
@@ -184,9 +195,10 @@ impl Sizes {
             query,
             key,
             value,
-            s as u32,
-            heads as u32,
-            width as u32,
+            vectors as u32,
+            numbers[0],
+            numbers[1],
+            numbers[2],
             dtype_to_storage_type(joined.dtype),
         );
         out
@@ -195,17 +207,19 @@ impl Sizes {
     fn join(self, parts: [CubeTensor; 3]) -> CubeTensor {
         let Self { b, s, heads, width } = self;
         let (dtype, joined) = (parts[0].dtype, super::empty_of([b * s, 3 * heads * width], parts[0].dtype, &parts[0]));
-        let (count, dim) = super::cubes(b * s * heads * width);
+        let (size, vectors, numbers) = self.in_vectors();
+        let (count, dim) = super::cubes(vectors);
         let [query, key, value] = parts.map(|part| part.into_buffer_arg());
-        let numbers = [s, heads, width].map(|size| size as u32);
         join_heads_kernel::launch(
             &joined.client,
             count,
             dim,
+            size,
             query,
             key,
             value,
             joined.clone().into_buffer_arg(),
+            vectors as u32,
             numbers[0],
             numbers[1],
             numbers[2],

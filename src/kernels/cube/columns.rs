@@ -11,18 +11,27 @@ pub(super) const ROWS: u32 = 64;
 const COLUMNS: u32 = 32;
 const LANES: u32 = 8;
 
+/// An invocation a vector of columns, of which there are `k`.
 #[cube(launch)]
-fn columns_kernel<F: Float>(x_nk: &[F], parts_pk: &mut [f32], n: u32, k: u32, #[define(F)] _dtype: ElemType) {
-    if ABSOLUTE_POS >= parts_pk.len() {
+fn columns_kernel<F: Float, N: Size>(
+    x_nk: &[Vector<F, N>],
+    parts_pk: &mut [Vector<f32, N>],
+    n: u32,
+    k: u32,
+    parts: u32,
+    #[define(F)] _dtype: ElemType,
+) {
+    let k = k as usize;
+    let part = ABSOLUTE_POS / k;
+    if part >= parts as usize {
         terminate!();
     }
-    let k = k as usize;
     let column = ABSOLUTE_POS % k;
-    let mut row = ABSOLUTE_POS / k * ROWS as usize;
+    let mut row = part * ROWS as usize;
     let end = min(row + ROWS as usize, n as usize);
-    let mut total = f32::new(0.0);
+    let mut total = Vector::<f32, N>::new(0.0f32);
     while row < end {
-        total += f32::cast_from(x_nk[row * k + column]);
+        total += Vector::<f32, N>::cast_from(x_nk[row * k + column]);
         row += 1;
     }
     parts_pk[ABSOLUTE_POS] = total;
@@ -71,11 +80,12 @@ pub(super) fn parts(n: usize) -> usize {
 /// The sums of the columns of `[n, N d]`, whatever its numbers: N times `[d]` in f32.
 pub(in super::super) fn columns<const N: usize>(x_nk: &CubeTensor) -> [CubeTensor; N] {
     let [n, k] = [x_nk.meta.shape()[0], x_nk.meta.shape()[1]];
-    let parts_pk = super::empty([parts(n), k], x_nk);
-    let (count, dim) = super::cubes(parts(n) * k);
+    let (parts, size) = (parts(n), super::vector_size(k));
+    let parts_pk = super::empty([parts, k], x_nk);
+    let (count, dim) = super::cubes(parts * k / size);
     let dtype = dtype_to_storage_type(x_nk.dtype);
     let (x, out) = (x_nk.clone().into_buffer_arg(), parts_pk.clone().into_buffer_arg());
-    columns_kernel::launch(&x_nk.client, count, dim, x, out, n as u32, k as u32, dtype);
+    columns_kernel::launch(&x_nk.client, count, dim, size, x, out, n as u32, (k / size) as u32, parts as u32, dtype);
     add_up(&parts_pk)
 }
 
@@ -84,7 +94,8 @@ pub(super) fn add_up<const N: usize>(parts_pk: &CubeTensor) -> [CubeTensor; N] {
     const { assert!(N > 0 && N <= 3) };
     let [parts, k] = [parts_pk.meta.shape()[0], parts_pk.meta.shape()[1]];
     let out: [CubeTensor; N] = std::array::from_fn(|_| super::empty([k / N], parts_pk));
-    let [a, b, c] = std::array::from_fn(|at| out.get(at).cloned().unwrap_or_else(|| super::like_one(parts_pk)).into_buffer_arg());
+    let [a, b, c] =
+        std::array::from_fn(|at| out.get(at).cloned().unwrap_or_else(|| super::like_a_vector(parts_pk)).into_buffer_arg());
     add_up_kernel::launch(
         &parts_pk.client,
         super::arranged(k.div_ceil(COLUMNS as usize) as u32),

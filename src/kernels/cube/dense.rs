@@ -16,39 +16,72 @@ use super::link::{GpuBackward, PARENTS, with_gradient};
 
 /// The normal distribution's integral up to x.
 #[cube]
-fn below(x: f32) -> f32 {
-    0.5f32 + 0.5f32 * Erf::erf(x * 0.707_106_77f32)
+fn below<N: Size>(x: Vector<f32, N>) -> Vector<f32, N> {
+    let half = Vector::<f32, N>::new(0.5f32);
+    half + half * (x * Vector::new(0.707_106_77f32)).erf()
+}
+
+/// A vector an invocation, of `elements` in all and `f` to a row, as in the kernels after it.
+#[cube(launch)]
+fn bias_kernel<F: Float, N: Size>(
+    x_nf: &mut [Vector<F, N>],
+    bias_f: &[Vector<f32, N>],
+    elements: u32,
+    f: u32,
+    #[define(F)] _dtype: ElemType,
+) {
+    let i = ABSOLUTE_POS;
+    if i >= elements as usize {
+        terminate!();
+    }
+    x_nf[i] = Vector::cast_from(Vector::<f32, N>::cast_from(x_nf[i]) + bias_f[i % f as usize]);
 }
 
 #[cube(launch)]
-fn bias_kernel<F: Float>(x_nf: &mut [F], bias_f: &[f32], #[define(F)] _dtype: ElemType) {
+fn gelu_kernel<F: Float, N: Size>(
+    x_nf: &[Vector<F, N>],
+    bias_f: &[Vector<f32, N>],
+    out_nf: &mut [Vector<F, N>],
+    elements: u32,
+    f: u32,
+    #[define(F)] _dtype: ElemType,
+) {
     let i = ABSOLUTE_POS;
-    if i >= x_nf.len() {
+    if i >= elements as usize {
         terminate!();
     }
-    x_nf[i] = F::cast_from(f32::cast_from(x_nf[i]) + bias_f[i % bias_f.len()]);
+    let x = Vector::<f32, N>::cast_from(x_nf[i]) + bias_f[i % f as usize];
+    out_nf[i] = Vector::cast_from(x * below(x));
 }
 
 #[cube(launch)]
-fn gelu_kernel<F: Float>(x_nf: &[F], bias_f: &[f32], out_nf: &mut [F], #[define(F)] _dtype: ElemType) {
+fn gelu_backward_kernel<F: Float, N: Size>(
+    x_nf: &[Vector<F, N>],
+    bias_f: &[Vector<f32, N>],
+    above_nf: &[Vector<F, N>],
+    out_nf: &mut [Vector<F, N>],
+    elements: u32,
+    f: u32,
+    #[define(F)] _dtype: ElemType,
+) {
     let i = ABSOLUTE_POS;
-    if i >= out_nf.len() {
+    if i >= elements as usize {
         terminate!();
     }
-    let x = f32::cast_from(x_nf[i]) + bias_f[i % bias_f.len()];
-    out_nf[i] = F::cast_from(x * below(x));
-}
-
-#[cube(launch)]
-fn gelu_backward_kernel<F: Float>(x_nf: &[F], bias_f: &[f32], above_nf: &[F], out_nf: &mut [F], #[define(F)] _dtype: ElemType) {
-    let i = ABSOLUTE_POS;
-    if i >= out_nf.len() {
-        terminate!();
-    }
-    let x = f32::cast_from(x_nf[i]) + bias_f[i % bias_f.len()];
+    let x = Vector::<f32, N>::cast_from(x_nf[i]) + bias_f[i % f as usize];
     // Below exp's range the density is 0.
-    let density = max(-0.5f32 * x * x, -87.0f32).exp() * 0.398_942_3f32;
-    out_nf[i] = F::cast_from(f32::cast_from(above_nf[i]) * (below(x) + x * density));
+    let exponent = max(Vector::new(-0.5f32) * x * x, Vector::new(-87.0f32));
+    let density = exponent.exp() * Vector::new(0.398_942_3f32);
+    out_nf[i] = Vector::cast_from(Vector::<f32, N>::cast_from(above_nf[i]) * (below(x) + x * density));
+}
+
+/// How `[n, f]` is gone through: cubes, a cube's shape, elements of a vector, and how many vectors there are in all and in a row.
+fn by_vectors(x_nf: &CubeTensor) -> (CubeCount, CubeDim, usize, [u32; 2]) {
+    let f = x_nf.meta.shape()[1];
+    let size = super::vector_size(f);
+    let vectors = x_nf.meta.num_elements() / size;
+    let (count, dim) = super::cubes(vectors);
+    (count, dim, size, [vectors, f / size].map(|vectors| vectors as u32))
 }
 
 /// The two factors of a product, in its numbers.
@@ -102,15 +135,16 @@ pub(in super::super) fn dense(x_nd: Tensor<2>, layer: &Dense, has_gelu: bool, co
 fn forward(x_nd: &CubeTensor, layer: &Dense, has_gelu: bool, compute: Compute) -> (CubeTensor, Saved) {
     let factors = Factors::new(x_nd.clone(), super::on_gpu(&layer.weight_df), compute);
     let (product, bias) = (factors.product(), super::on_gpu(&layer.bias_f));
-    let (count, dim) = super::cubes(product.meta.num_elements());
+    let (count, dim, size, [vectors, f]) = by_vectors(&product);
     let (client, dtype) = (product.client.clone(), dtype_to_storage_type(product.dtype));
     if has_gelu {
         let out = super::like(&product);
         let [x, bias_f, to] = [product.clone(), bias.clone(), out.clone()].map(CubeTensor::into_buffer_arg);
-        gelu_kernel::launch(&client, count, dim, x, bias_f, to, dtype);
+        gelu_kernel::launch(&client, count, dim, size, x, bias_f, to, vectors, f, dtype);
         (out, Saved { factors, before_gelu: Some([product, bias]) })
     } else {
-        bias_kernel::launch(&client, count, dim, product.clone().into_buffer_arg(), bias.into_buffer_arg(), dtype);
+        let (x, bias_f) = (product.clone().into_buffer_arg(), bias.into_buffer_arg());
+        bias_kernel::launch(&client, count, dim, size, x, bias_f, vectors, f, dtype);
         (product, Saved { factors, before_gelu: None })
     }
 }
@@ -133,10 +167,10 @@ impl GpuBackward for Saved {
             None => above,
             Some([product, bias]) => {
                 let out = super::like(&product);
-                let (count, dim) = super::cubes(out.meta.num_elements());
+                let (count, dim, size, [vectors, f]) = by_vectors(&out);
                 let dtype = dtype_to_storage_type(out.dtype);
                 let [x, bias, above, to] = [product, bias, above, out.clone()].map(CubeTensor::into_buffer_arg);
-                gelu_backward_kernel::launch(&out.client, count, dim, x, bias, above, to, dtype);
+                gelu_backward_kernel::launch(&out.client, count, dim, size, x, bias, above, to, vectors, f, dtype);
                 out
             }
         };

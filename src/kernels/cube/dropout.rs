@@ -8,7 +8,7 @@ use super::super::dropout::Mask;
 
 /// SplitMix64's finaliser, as on the host.
 #[cube]
-pub(super) fn mix(x: u64) -> u64 {
+fn mix(x: u64) -> u64 {
     let x = x + 0x9e37_79b9_7f4a_7c15u64;
     let x = (x ^ (x >> 30u64)) * 0xbf58_476d_1ce4_e5b9u64;
     let x = (x ^ (x >> 27u64)) * 0x94d0_49bb_1331_11ebu64;
@@ -17,38 +17,37 @@ pub(super) fn mix(x: u64) -> u64 {
 
 /// The bits of four elements, 16 each.
 #[cube]
-pub(super) fn bits(key_low: u32, key_high: u32, word: usize) -> u64 {
+fn bits(key_low: u32, key_high: u32, word: usize) -> u64 {
     let key = (key_high as u64) << 32u64 | key_low as u64;
     mix(key + word as u64 * 0x9e37_79b9_7f4a_7c15u64)
 }
 
-/// The factor of one element.
+/// The factors of a vector of elements from `at` on: all of a word, or the one element.
 #[cube]
-pub(super) fn factor(key_low: u32, key_high: u32, at: usize, dropped_below: u32, kept: f32) -> f32 {
-    let drawn = bits(key_low, key_high, at / 4usize);
-    let draw = (drawn >> (16u64 * (at % 4usize) as u64)) as u32 & 0xffffu32;
-    select(draw < dropped_below, 0.0f32, kept)
-}
-
-/// A unit draws the four elements of a word.
-#[cube(launch)]
-fn factors_kernel(out: &mut [f32], key_low: u32, key_high: u32, dropped_below: u32, kept: f32) {
-    let first = ABSOLUTE_POS * 4usize;
-    if first >= out.len() {
-        terminate!();
+pub(super) fn factors_of<N: Size>(key_low: u32, key_high: u32, at: usize, dropped_below: u32, kept: f32) -> Vector<f32, N> {
+    let mut drawn = bits(key_low, key_high, at / 4usize);
+    let size = N::value().comptime();
+    if comptime!(size == 1) {
+        drawn = drawn >> (16u64 * (at % 4usize) as u64);
     }
-    let drawn = bits(key_low, key_high, ABSOLUTE_POS);
     let low = drawn as u32;
     let high = (drawn >> 32u64) as u32;
+    let mut factors = Vector::<f32, N>::empty();
     #[unroll]
-    for lane in 0..4u32 {
-        let at = first + lane as usize;
-        if at < out.len() {
-            let half = if comptime!(lane < 2) { low } else { high };
-            let draw = if comptime!(lane % 2 == 0) { half & 0xffffu32 } else { half >> 16u32 };
-            out[at] = select(draw < dropped_below, 0.0f32, kept);
-        }
+    for lane in 0..size {
+        let half = if comptime!(lane < 2) { low } else { high };
+        let draw = if comptime!(lane % 2 == 0) { half & 0xffffu32 } else { half >> 16u32 };
+        factors.insert(lane, select(draw < dropped_below, 0.0f32, kept));
     }
+    factors
+}
+
+#[cube(launch)]
+fn factors_kernel<N: Size>(out: &mut [Vector<f32, N>], vectors: u32, key_low: u32, key_high: u32, dropped_below: u32, kept: f32) {
+    if ABSOLUTE_POS >= vectors as usize {
+        terminate!();
+    }
+    out[ABSOLUTE_POS] = factors_of(key_low, key_high, ABSOLUTE_POS * N::value(), dropped_below, kept);
 }
 
 /// Whether kernels of the device can draw: it has numbers of 64 bits, as browsers don't.
@@ -63,10 +62,13 @@ pub(in super::super) fn factors<const D: usize>(mask: Mask, shape: [usize; D], d
     if !out.client.properties().supports_type(ElemType::UInt(UIntKind::U64)) {
         return None;
     }
-    let (count, dim) = super::cubes(shape.iter().product::<usize>().div_ceil(4));
-    let client = out.client.clone();
+    let elements: usize = shape.iter().product();
+    let (size, client) = (super::vector_size(elements), out.client.clone());
+    let vectors = elements / size;
+    let (count, dim) = super::cubes(vectors);
     let (key, dropped_below, kept) = mask.parts();
     let (low, high) = (key as u32, (key >> 32) as u32);
-    factors_kernel::launch(&client, count, dim, out.clone().into_buffer_arg(), low, high, u32::from(dropped_below), kept);
+    let to = out.clone().into_buffer_arg();
+    factors_kernel::launch(&client, count, dim, size, to, vectors as u32, low, high, u32::from(dropped_below), kept);
     Some(super::tensor(out))
 }

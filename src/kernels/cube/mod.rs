@@ -72,9 +72,9 @@ fn like(x: &CubeTensor) -> CubeTensor {
     empty_device_contiguous_dtype(x.client.clone(), x.device.clone(), x.meta.shape().clone(), x.dtype)
 }
 
-/// Memory for one of the same numbers: stands for a buffer that a kernel doesn't use.
-fn like_one(x: &CubeTensor) -> CubeTensor {
-    empty_of([1], x.dtype, x)
+/// Memory for a vector of the same numbers: stands for a buffer that a kernel doesn't use.
+fn like_a_vector(x: &CubeTensor) -> CubeTensor {
+    empty_of([4], x.dtype, x)
 }
 
 fn tensor<const D: usize>(x: CubeTensor) -> Tensor<D> {
@@ -87,9 +87,10 @@ fn cubes(units: usize) -> (CubeCount, CubeDim) {
     (arranged(cubes), CubeDim::new_1d(WIDE))
 }
 
-/// Invocations for a row of `length`: enough, a power of two, and no more than a cube has.
-fn units(length: usize) -> u32 {
-    (length.next_power_of_two() as u32).clamp(32, WIDE)
+/// Elements that an invocation takes at once of rows of `length`: four next to each other, which are one read and one draw of dropout, or
+/// one where rows have no whole fours.
+fn vector_size(length: usize) -> usize {
+    if length.is_multiple_of(4) { 4 } else { 1 }
 }
 
 /// As many cubes, or a few more.

@@ -1,4 +1,4 @@
-//! Layer normalisation of `dropout(x + bias) + residual`, in one pass each way: a cube a row. `norm.rs` has the same for the CPU.
+//! Layer normalisation of `dropout(x + bias) + residual`, in one pass each way. `norm.rs` has the same for the CPU.
 
 use burn::backend::cubecl::dtype_to_storage_type;
 use burn::tensor::{DType, Tensor};
@@ -11,21 +11,21 @@ use super::super::spent::{self, Part};
 use super::super::{Compute, Dense, Norm};
 use super::columns::{ROWS, add_up, parts};
 use super::dense::Factors;
-use super::dropout::factor;
+use super::dropout::factors_of;
 use super::link::{GpuBackward, PARENTS, with_gradient};
-use super::reduce::sum;
+use super::reduce::{Lanes, place, row, sum, within};
 
-/// After the normed rows comes what each was multiplied by, in one buffer: WebGPU grants eight.
+/// `d` counts vectors. After the normed rows comes what each was multiplied by, a vector of it each, in one buffer: WebGPU grants eight.
 #[cube(launch)]
 #[expect(clippy::too_many_arguments, reason = "a kernel has buffers and numbers, no structs of them")]
-fn norm_kernel<F: Float>(
-    x_nd: &[F],
-    bias_d: &[f32],
-    residual_nd: &[f32],
-    gamma_d: &[f32],
-    beta_d: &[f32],
-    normed_and_scale: &mut [f32],
-    out_nd: &mut [f32],
+fn norm_kernel<F: Float, N: Size>(
+    x_nd: &[Vector<F, N>],
+    bias_d: &[Vector<f32, N>],
+    residual_nd: &[Vector<f32, N>],
+    gamma_d: &[Vector<f32, N>],
+    beta_d: &[Vector<f32, N>],
+    normed_and_scale: &mut [Vector<f32, N>],
+    out_nd: &mut [Vector<f32, N>],
     n: u32,
     d: u32,
     epsilon: f32,
@@ -36,64 +36,69 @@ fn norm_kernel<F: Float>(
     #[comptime] has_bias: bool,
     #[comptime] has_residual: bool,
     #[comptime] has_dropout: bool,
-    #[comptime] units: u32,
+    #[comptime] lanes: Lanes,
     #[define(F)] _dtype: ElemType,
 ) {
-    let row = CUBE_POS;
+    let row = row();
     if row >= n as usize {
         terminate!();
     }
     let d = d as usize;
     let start = row * d;
-    let lane = UNIT_POS as usize;
-    let step = units as usize;
-    let mut total = f32::new(0.0);
-    let mut i = lane;
-    while i < d {
-        let mut y = f32::cast_from(x_nd[start + i]);
-        if has_bias {
-            y += bias_d[i];
+    let elements = (d * N::value()) as f32;
+    // What this lane has of the row stays with it.
+    let mut held = Array::<Vector<f32, N>>::new(lanes.each as usize);
+    let mut total = Vector::<f32, N>::new(0.0f32);
+    #[unroll]
+    for k in 0..lanes.each as usize {
+        let i = place(k, lanes);
+        if i < d {
+            let mut y = Vector::<f32, N>::cast_from(x_nd[start + i]);
+            if has_bias {
+                y += bias_d[i];
+            }
+            if has_dropout {
+                y *= factors_of(key_low, key_high, (start + i) * N::value(), dropped_below, kept);
+            }
+            if has_residual {
+                y += residual_nd[start + i];
+            }
+            held[k] = y;
+            total += y;
         }
-        if has_dropout {
-            y *= factor(key_low, key_high, start + i, dropped_below, kept);
+    }
+    let mean = Vector::<f32, N>::new(sum(within(total), lanes) / elements);
+    let mut squares = Vector::<f32, N>::new(0.0f32);
+    #[unroll]
+    for k in 0..lanes.each as usize {
+        if place(k, lanes) < d {
+            held[k] -= mean;
+            squares += held[k] * held[k];
         }
-        if has_residual {
-            y += residual_nd[start + i];
+    }
+    let scale = Vector::<f32, N>::new(1.0f32 / (sum(within(squares), lanes) / elements + epsilon).sqrt());
+    #[unroll]
+    for k in 0..lanes.each as usize {
+        let i = place(k, lanes);
+        if i < d {
+            let normed = held[k] * scale;
+            normed_and_scale[start + i] = normed;
+            out_nd[start + i] = normed * gamma_d[i] + beta_d[i];
         }
-        normed_and_scale[start + i] = y;
-        total += y;
-        i += step;
     }
-    let mean = sum(total, units) / d as f32;
-    let mut squares = f32::new(0.0);
-    let mut i = lane;
-    while i < d {
-        // Each invocation reads what it wrote itself.
-        let off = normed_and_scale[start + i] - mean;
-        squares += off * off;
-        i += step;
-    }
-    let scale = 1.0f32 / (sum(squares, units) / d as f32 + epsilon).sqrt();
-    let mut i = lane;
-    while i < d {
-        let z = (normed_and_scale[start + i] - mean) * scale;
-        normed_and_scale[start + i] = z;
-        out_nd[start + i] = z * gamma_d[i] + beta_d[i];
-        i += step;
-    }
-    if lane == 0 {
+    if UNIT_POS_X == 0 {
         normed_and_scale[n as usize * d + row] = scale;
     }
 }
 
 #[cube(launch)]
 #[expect(clippy::too_many_arguments, reason = "a kernel has buffers and numbers, no structs of them")]
-fn norm_backward_kernel<F: Float>(
-    above_nd: &[f32],
-    normed_and_scale: &[f32],
-    gamma_d: &[f32],
-    of_sum_nd: &mut [f32],
-    of_x_nd: &mut [F],
+fn norm_backward_kernel<F: Float, N: Size>(
+    above_nd: &[Vector<f32, N>],
+    normed_and_scale: &[Vector<f32, N>],
+    gamma_d: &[Vector<f32, N>],
+    of_sum_nd: &mut [Vector<f32, N>],
+    of_x_nd: &mut [Vector<F, N>],
     n: u32,
     d: u32,
     key_low: u32,
@@ -101,50 +106,56 @@ fn norm_backward_kernel<F: Float>(
     dropped_below: u32,
     kept: f32,
     #[comptime] has_dropout: bool,
-    #[comptime] units: u32,
+    #[comptime] lanes: Lanes,
     #[define(F)] _dtype: ElemType,
 ) {
-    let row = CUBE_POS;
+    let row = row();
     if row >= n as usize {
         terminate!();
     }
     let d = d as usize;
     let start = row * d;
-    let lane = UNIT_POS as usize;
-    let step = units as usize;
-    let mut plain = f32::new(0.0);
-    let mut along = f32::new(0.0);
-    let mut i = lane;
-    while i < d {
-        let gradient = above_nd[start + i] * gamma_d[i];
-        plain += gradient;
-        along += gradient * normed_and_scale[start + i];
-        i += step;
-    }
-    let mean = sum(plain, units) / d as f32;
-    let along = sum(along, units) / d as f32;
-    let scale = normed_and_scale[n as usize * d + row];
-    let mut i = lane;
-    while i < d {
-        let gradient = above_nd[start + i] * gamma_d[i];
-        let of_sum = scale * (gradient - mean - normed_and_scale[start + i] * along);
-        of_sum_nd[start + i] = of_sum;
-        let mut of_x = of_sum;
-        if has_dropout {
-            of_x *= factor(key_low, key_high, start + i, dropped_below, kept);
+    let elements = (d * N::value()) as f32;
+    let mut gradients = Array::<Vector<f32, N>>::new(lanes.each as usize);
+    let mut normed = Array::<Vector<f32, N>>::new(lanes.each as usize);
+    let mut plain = Vector::<f32, N>::new(0.0f32);
+    let mut along = Vector::<f32, N>::new(0.0f32);
+    #[unroll]
+    for k in 0..lanes.each as usize {
+        let i = place(k, lanes);
+        if i < d {
+            gradients[k] = above_nd[start + i] * gamma_d[i];
+            normed[k] = normed_and_scale[start + i];
+            plain += gradients[k];
+            along += gradients[k] * normed[k];
         }
-        of_x_nd[start + i] = F::cast_from(of_x);
-        i += step;
+    }
+    let mean = Vector::<f32, N>::new(sum(within(plain), lanes) / elements);
+    let along = Vector::<f32, N>::new(sum(within(along), lanes) / elements);
+    let scale = normed_and_scale[n as usize * d + row];
+    #[unroll]
+    for k in 0..lanes.each as usize {
+        let i = place(k, lanes);
+        if i < d {
+            let of_sum = scale * (gradients[k] - mean - normed[k] * along);
+            of_sum_nd[start + i] = of_sum;
+            let mut of_x = of_sum;
+            if has_dropout {
+                of_x *= factors_of(key_low, key_high, (start + i) * N::value(), dropped_below, kept);
+            }
+            of_x_nd[start + i] = Vector::cast_from(of_x);
+        }
     }
 }
 
-/// Sums over `ROWS` rows of what scale, shift and bias get, next to each other: an invocation a column.
+/// Sums over `ROWS` rows of what scale, shift and bias get, next to each other: an invocation a vector of columns, of which there are
+/// `d`.
 #[cube(launch)]
-fn norm_columns_kernel<F: Float>(
-    above_nd: &[f32],
-    normed_and_scale: &[f32],
-    of_x_nd: &[F],
-    parts_pk: &mut [f32],
+fn norm_columns_kernel<F: Float, N: Size>(
+    above_nd: &[Vector<f32, N>],
+    normed_and_scale: &[Vector<f32, N>],
+    of_x_nd: &[Vector<F, N>],
+    parts_pk: &mut [Vector<f32, N>],
     n: u32,
     d: u32,
     parts: u32,
@@ -158,9 +169,9 @@ fn norm_columns_kernel<F: Float>(
     if part >= parts as usize {
         terminate!();
     }
-    let mut of_gamma = f32::new(0.0);
-    let mut of_beta = f32::new(0.0);
-    let mut of_bias = f32::new(0.0);
+    let mut of_gamma = Vector::<f32, N>::new(0.0f32);
+    let mut of_beta = Vector::<f32, N>::new(0.0f32);
+    let mut of_bias = Vector::<f32, N>::new(0.0f32);
     let mut row = part * ROWS as usize;
     let end = min(row + ROWS as usize, n);
     while row < end {
@@ -168,7 +179,7 @@ fn norm_columns_kernel<F: Float>(
         of_gamma += above * normed_and_scale[row * d + column];
         of_beta += above;
         if has_bias {
-            of_bias += f32::cast_from(of_x_nd[row * d + column]);
+            of_bias += Vector::<f32, N>::cast_from(of_x_nd[row * d + column]);
         }
         row += 1;
     }
@@ -234,12 +245,15 @@ fn launch(
 ) -> (CubeTensor, Kept) {
     let [n, d] = [x.meta.shape()[0], x.meta.shape()[1]];
     let (gamma, drawn) = (super::on_gpu(&norm.gamma_d), Drawn::of(mask));
-    let (normed_and_scale, out) = (super::empty([n * d + n], x), super::empty([n, d], x));
+    let size = super::vector_size(d);
+    let (normed_and_scale, out) = (super::empty([n * (d + size)], x), super::empty([n, d], x));
     let (has_bias, has_residual) = (bias.is_some(), residual.is_some());
+    let (count, dim, lanes) = Lanes::of(n, d / size, &x.client);
     norm_kernel::launch(
         &x.client,
-        super::arranged(n as u32),
-        CubeDim::new_1d(super::units(d)),
+        count,
+        dim,
+        size,
         x.clone().into_buffer_arg(),
         bias.unwrap_or_else(|| gamma.clone()).into_buffer_arg(),
         residual.unwrap_or_else(|| gamma.clone()).into_buffer_arg(),
@@ -248,7 +262,7 @@ fn launch(
         normed_and_scale.clone().into_buffer_arg(),
         out.clone().into_buffer_arg(),
         n as u32,
-        d as u32,
+        (d / size) as u32,
         norm.epsilon as f32,
         drawn.low,
         drawn.high,
@@ -257,7 +271,7 @@ fn launch(
         has_bias,
         has_residual,
         mask.is_some(),
-        super::units(d),
+        lanes,
         dtype_to_storage_type(x.dtype),
     );
     (out, Kept { normed_and_scale, gamma, mask, has_bias, x_like: x.dtype })
@@ -294,23 +308,26 @@ impl Kept {
         let [n, d] = [above_nd.meta.shape()[0], above_nd.meta.shape()[1]];
         let (of_sum, of_x) = (super::like(above_nd), super::empty_of([n, d], self.x_like, above_nd));
         let drawn = Drawn::of(self.mask);
+        let size = super::vector_size(d);
+        let (count, dim, lanes) = Lanes::of(n, d / size, &above_nd.client);
         norm_backward_kernel::launch(
             &above_nd.client,
-            super::arranged(n as u32),
-            CubeDim::new_1d(super::units(d)),
+            count,
+            dim,
+            size,
             above_nd.clone().into_buffer_arg(),
             self.normed_and_scale.clone().into_buffer_arg(),
             self.gamma.clone().into_buffer_arg(),
             of_sum.clone().into_buffer_arg(),
             of_x.clone().into_buffer_arg(),
             n as u32,
-            d as u32,
+            (d / size) as u32,
             drawn.low,
             drawn.high,
             drawn.dropped_below,
             drawn.kept,
             self.mask.is_some(),
-            super::units(d),
+            lanes,
             dtype_to_storage_type(self.x_like),
         );
         [of_x, of_sum]
@@ -322,17 +339,19 @@ impl Kept {
         let [n, d] = [above_nd.meta.shape()[0], above_nd.meta.shape()[1]];
         let (parts, client) = (parts(n), above_nd.client.clone());
         let parts_pk = super::empty([parts, N * d], &above_nd);
-        let (count, dim) = super::cubes(parts * d);
+        let size = super::vector_size(d);
+        let (count, dim) = super::cubes(parts * d / size);
         norm_columns_kernel::launch(
             &client,
             count,
             dim,
+            size,
             above_nd.into_buffer_arg(),
             self.normed_and_scale.clone().into_buffer_arg(),
             of_x.clone().into_buffer_arg(),
             parts_pk.clone().into_buffer_arg(),
             n as u32,
-            d as u32,
+            (d / size) as u32,
             parts as u32,
             self.has_bias,
             dtype_to_storage_type(self.x_like),

@@ -1,10 +1,75 @@
-//! Sums and maxima over the invocations of a cube, through workgroup memory: browsers need not have subgroups.
+//! Rows shared out among invocations, and what these find together.
 
 use cubecl::prelude::*;
 
-/// The sum of every invocation's value, for each of `units` of them, a power of two. Each use has memory of its own.
+use super::{WIDE, arranged};
+
+/// Elements of a row that an invocation holds at most, in vectors.
+const MOST_VECTORS: usize = 16;
+/// Invocations of a plane on CUDA, where the invocations of a row are one.
+const PLANE: u32 = 32;
+
+/// A row's invocations, along x; a cube has as many rows along y as it has room for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct Lanes {
+    /// A power of two.
+    pub count: u32,
+    /// Whether they are a plane, which needs no workgroup memory and no barrier. Browsers need not have planes.
+    pub is_plane: bool,
+    /// Vectors of a row that each takes, the last may have none.
+    pub each: u32,
+}
+
+impl Lanes {
+    /// For rows of so many vectors: cubes for `rows` of them, a cube's shape, and the lanes.
+    pub fn of(rows: usize, vectors: usize, client: &Client) -> (CubeCount, CubeDim, Self) {
+        let is_plane = client.name().starts_with("cuda") && vectors <= MOST_VECTORS * PLANE as usize;
+        let count = if is_plane { PLANE } else { (vectors.next_power_of_two() as u32).clamp(PLANE, WIDE) };
+        let rows_of_a_cube = if is_plane { WIDE / PLANE } else { 1 };
+        let cubes = rows.div_ceil(rows_of_a_cube as usize) as u32;
+        let each = vectors.div_ceil(count as usize) as u32;
+        (arranged(cubes), CubeDim::new_2d(count, rows_of_a_cube), Self { count, is_plane, each })
+    }
+}
+
+/// The row of this invocation.
 #[cube]
-pub(super) fn sum(value: f32, #[comptime] units: u32) -> f32 {
+pub(super) fn row() -> usize {
+    CUBE_POS * CUBE_DIM_Y as usize + UNIT_POS_Y as usize
+}
+
+/// Where this lane's vector number `k` is in its row.
+#[cube]
+pub(super) fn place(k: usize, #[comptime] lanes: Lanes) -> usize {
+    UNIT_POS_X as usize + k * lanes.count as usize
+}
+
+/// The sum of a vector's elements.
+#[cube]
+pub(super) fn within<N: Size>(x: Vector<f32, N>) -> f32 {
+    let mut total = x.extract(0usize);
+    #[unroll]
+    for lane in 1..N::value() {
+        total += x.extract(lane);
+    }
+    total
+}
+
+/// The sum of every lane's value. Each use has memory of its own.
+#[cube]
+pub(super) fn sum(value: f32, #[comptime] lanes: Lanes) -> f32 {
+    if comptime!(lanes.is_plane) { plane_sum(value) } else { sum_of_cube(value, lanes.count) }
+}
+
+/// The largest of every lane's value, likewise.
+#[cube]
+pub(super) fn largest(value: f32, #[comptime] lanes: Lanes) -> f32 {
+    if comptime!(lanes.is_plane) { plane_max(value) } else { largest_of_cube(value, lanes.count) }
+}
+
+/// The sum of the values of a cube's invocations, of which there are `units`, a power of two.
+#[cube]
+pub(super) fn sum_of_cube(value: f32, #[comptime] units: u32) -> f32 {
     let lane = UNIT_POS as usize;
     let mut parts = Shared::<[f32]>::new_slice(units as usize);
     parts[lane] = value;
@@ -21,9 +86,8 @@ pub(super) fn sum(value: f32, #[comptime] units: u32) -> f32 {
     parts[0]
 }
 
-/// The largest of every invocation's value, likewise.
 #[cube]
-pub(super) fn largest(value: f32, #[comptime] units: u32) -> f32 {
+fn largest_of_cube(value: f32, #[comptime] units: u32) -> f32 {
     let lane = UNIT_POS as usize;
     let mut parts = Shared::<[f32]>::new_slice(units as usize);
     parts[lane] = value;

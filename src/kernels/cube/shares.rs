@@ -1,5 +1,4 @@
-//! What attention does between its two products of heads: scores to shares, among the positions of a sentence, with dropout; a cube a
-//! query.
+//! What attention does between its two products of heads: scores to shares, among the positions of a sentence, with dropout.
 
 use burn::backend::cubecl::dtype_to_storage_type;
 use burn_cubecl::tensor::CubeTensor;
@@ -7,18 +6,19 @@ use cubecl::ir::ElemType;
 use cubecl::prelude::*;
 
 use super::super::dropout::Mask;
-use super::dropout::factor;
+use super::dropout::factors_of;
 use super::norm::Drawn;
-use super::reduce::{largest, sum};
+use super::reduce::{Lanes, largest, place, row, sum, within};
 
-/// Softmax over the keys of a query's own segment; those of others get 0.
+/// Softmax over the keys of a query's own segment; those of others get 0. `s` counts vectors, as `first` does.
 #[cube(launch)]
 #[expect(clippy::too_many_arguments, reason = "a kernel has buffers and numbers, no structs of them")]
-fn shares_kernel<F: Float>(
-    scores: &[F],
-    segments_bs: &[i32],
-    shares: &mut [F],
-    out: &mut [F],
+fn shares_kernel<F: Float, N: Size>(
+    scores: &[Vector<F, N>],
+    segments_bs: &[Vector<i32, N>],
+    mine_bs: &[i32],
+    shares: &mut [Vector<F, N>],
+    out: &mut [Vector<F, N>],
     rows: u32,
     s: u32,
     heads: u32,
@@ -28,55 +28,70 @@ fn shares_kernel<F: Float>(
     dropped_below: u32,
     kept: f32,
     #[comptime] has_dropout: bool,
-    #[comptime] units: u32,
+    #[comptime] lanes: Lanes,
     #[define(F)] _dtype: ElemType,
 ) {
-    let row = CUBE_POS;
+    let row = row();
     if row >= rows as usize {
         terminate!();
     }
     let s = s as usize;
-    let start = row * s;
-    let first = row / (heads as usize * s) * s;
-    let mine = segments_bs[first + row % s];
-    let lane = UNIT_POS as usize;
-    let step = units as usize;
+    let positions = s * N::value();
+    let batch = row / (heads as usize * positions);
+    let mine = Vector::<i32, N>::new(mine_bs[batch * positions + row % positions]);
+    let (start, first) = (row * s, batch * s);
+    let low = Vector::<f32, N>::new(-3.0e38f32);
+    let zero = Vector::<f32, N>::new(0.0f32);
 
-    let mut highest = f32::new(-3.0e38);
-    let mut i = lane;
-    while i < s {
-        let score = f32::cast_from(scores[start + i]) * scale;
-        highest = select(segments_bs[first + i] == mine, max(highest, score), highest);
-        i += step;
-    }
-    let highest = largest(highest, units);
-    let mut total = f32::new(0.0);
-    let mut i = lane;
-    while i < s {
-        let fall = max(f32::cast_from(scores[start + i]) * scale - highest, -87.0f32);
-        // Of other segments a score may be far above: nothing of it is used.
-        total += select(segments_bs[first + i] == mine, min(fall, 0.0f32).exp(), 0.0f32);
-        i += step;
-    }
-    let whole = 1.0f32 / sum(total, units);
-    let mut i = lane;
-    while i < s {
-        let fall = max(f32::cast_from(scores[start + i]) * scale - highest, -87.0f32);
-        let share = select(segments_bs[first + i] == mine, min(fall, 0.0f32).exp() * whole, 0.0f32);
-        shares[start + i] = F::cast_from(share);
-        if has_dropout {
-            out[start + i] = F::cast_from(share * factor(key_low, key_high, start + i, dropped_below, kept));
+    // What this lane has of the row stays with it.
+    let mut held = Array::<Vector<f32, N>>::new(lanes.each as usize);
+    let mut highest = low;
+    #[unroll]
+    for k in 0..lanes.each as usize {
+        let i = place(k, lanes);
+        held[k] = low;
+        if i < s {
+            let score = Vector::<f32, N>::cast_from(scores[start + i]) * Vector::new(scale);
+            held[k] = select_many(segments_bs[first + i].equal(&mine), score, low);
+            highest = max(highest, held[k]);
         }
-        i += step;
+    }
+    let mut of_lane = highest.extract(0usize);
+    #[unroll]
+    for lane in 1..N::value() {
+        of_lane = max(of_lane, highest.extract(lane));
+    }
+    let highest = Vector::<f32, N>::new(largest(of_lane, lanes));
+    let mut total = zero;
+    #[unroll]
+    for k in 0..lanes.each as usize {
+        // Below exp's range, where those of other segments are, a share is 0.
+        let fall = held[k] - highest;
+        let share = max(fall, Vector::new(-87.0f32)).exp();
+        held[k] = select_many(fall.less_than(&Vector::new(-1.0e37f32)), zero, share);
+        total += held[k];
+    }
+    let whole = Vector::<f32, N>::new(1.0f32 / sum(within(total), lanes));
+    #[unroll]
+    for k in 0..lanes.each as usize {
+        let i = place(k, lanes);
+        if i < s {
+            let share = held[k] * whole;
+            shares[start + i] = Vector::cast_from(share);
+            if has_dropout {
+                let factors = factors_of(key_low, key_high, (start + i) * N::value(), dropped_below, kept);
+                out[start + i] = Vector::cast_from(share * factors);
+            }
+        }
     }
 }
 
 #[cube(launch)]
 #[expect(clippy::too_many_arguments, reason = "a kernel has buffers and numbers, no structs of them")]
-fn shares_backward_kernel<F: Float>(
-    above: &[F],
-    shares: &[F],
-    of_scores: &mut [F],
+fn shares_backward_kernel<F: Float, N: Size>(
+    above: &[Vector<F, N>],
+    shares: &[Vector<F, N>],
+    of_scores: &mut [Vector<F, N>],
     rows: u32,
     s: u32,
     scale: f32,
@@ -85,36 +100,37 @@ fn shares_backward_kernel<F: Float>(
     dropped_below: u32,
     kept: f32,
     #[comptime] has_dropout: bool,
-    #[comptime] units: u32,
+    #[comptime] lanes: Lanes,
     #[define(F)] _dtype: ElemType,
 ) {
-    let row = CUBE_POS;
+    let row = row();
     if row >= rows as usize {
         terminate!();
     }
     let s = s as usize;
     let start = row * s;
-    let lane = UNIT_POS as usize;
-    let step = units as usize;
-    let mut along = f32::new(0.0);
-    let mut i = lane;
-    while i < s {
-        let mut gradient = f32::cast_from(above[start + i]);
-        if has_dropout {
-            gradient *= factor(key_low, key_high, start + i, dropped_below, kept);
+    let mut gradients = Array::<Vector<f32, N>>::new(lanes.each as usize);
+    let mut held = Array::<Vector<f32, N>>::new(lanes.each as usize);
+    let mut along = Vector::<f32, N>::new(0.0f32);
+    #[unroll]
+    for k in 0..lanes.each as usize {
+        let i = place(k, lanes);
+        if i < s {
+            gradients[k] = Vector::<f32, N>::cast_from(above[start + i]);
+            if has_dropout {
+                gradients[k] *= factors_of(key_low, key_high, (start + i) * N::value(), dropped_below, kept);
+            }
+            held[k] = Vector::<f32, N>::cast_from(shares[start + i]);
+            along += gradients[k] * held[k];
         }
-        along += gradient * f32::cast_from(shares[start + i]);
-        i += step;
     }
-    let along = sum(along, units);
-    let mut i = lane;
-    while i < s {
-        let mut gradient = f32::cast_from(above[start + i]);
-        if has_dropout {
-            gradient *= factor(key_low, key_high, start + i, dropped_below, kept);
+    let along = Vector::<f32, N>::new(sum(within(along), lanes));
+    #[unroll]
+    for k in 0..lanes.each as usize {
+        let i = place(k, lanes);
+        if i < s {
+            of_scores[start + i] = Vector::cast_from(Vector::new(scale) * held[k] * (gradients[k] - along));
         }
-        of_scores[start + i] = F::cast_from(scale * f32::cast_from(shares[start + i]) * (gradient - along));
-        i += step;
     }
 }
 
@@ -134,24 +150,28 @@ impl Shares {
         let shares = super::like(&scores_bhss);
         let dropped = if mask.is_some() { super::like(&scores_bhss) } else { shares.clone() };
         let ([rows, heads, s], drawn) = (sizes(&shares), Drawn::of(mask));
+        let size = super::vector_size(s);
+        let (count, dim, lanes) = Lanes::of(rows, s / size, &shares.client);
         shares_kernel::launch(
             &shares.client,
-            super::arranged(rows),
-            CubeDim::new_1d(super::units(s as usize)),
+            count,
+            dim,
+            size,
             scores_bhss.into_buffer_arg(),
+            segments_bs.clone().into_buffer_arg(),
             segments_bs.into_buffer_arg(),
             shares.clone().into_buffer_arg(),
-            if mask.is_some() { dropped.clone() } else { super::like_one(&shares) }.into_buffer_arg(),
-            rows,
-            s,
-            heads,
+            if mask.is_some() { dropped.clone() } else { super::like_a_vector(&shares) }.into_buffer_arg(),
+            rows as u32,
+            (s / size) as u32,
+            heads as u32,
             scale,
             drawn.low,
             drawn.high,
             drawn.dropped_below,
             drawn.kept,
             mask.is_some(),
-            super::units(s as usize),
+            lanes,
             dtype_to_storage_type(shares.dtype),
         );
         Self { shares_bhss: shares, dropped_bhss: dropped, scale, mask }
@@ -161,22 +181,25 @@ impl Shares {
     pub fn backward(&self, above_bhss: CubeTensor) -> CubeTensor {
         let of_scores = super::like(&self.shares_bhss);
         let ([rows, _, s], drawn) = (sizes(&of_scores), Drawn::of(self.mask));
+        let size = super::vector_size(s);
+        let (count, dim, lanes) = Lanes::of(rows, s / size, &of_scores.client);
         shares_backward_kernel::launch(
             &of_scores.client,
-            super::arranged(rows),
-            CubeDim::new_1d(super::units(s as usize)),
+            count,
+            dim,
+            size,
             above_bhss.into_buffer_arg(),
             self.shares_bhss.clone().into_buffer_arg(),
             of_scores.clone().into_buffer_arg(),
-            rows,
-            s,
+            rows as u32,
+            (s / size) as u32,
             self.scale,
             drawn.low,
             drawn.high,
             drawn.dropped_below,
             drawn.kept,
             self.mask.is_some(),
-            super::units(s as usize),
+            lanes,
             dtype_to_storage_type(of_scores.dtype),
         );
         of_scores
@@ -184,7 +207,7 @@ impl Shares {
 }
 
 /// Queries of `[b, heads, s, s]`, heads and keys.
-fn sizes(shares_bhss: &CubeTensor) -> [u32; 3] {
+fn sizes(shares_bhss: &CubeTensor) -> [usize; 3] {
     let shape = shares_bhss.meta.shape();
-    [shape[0] * shape[1] * shape[2], shape[1], shape[3]].map(|size| size as u32)
+    [shape[0] * shape[1] * shape[2], shape[1], shape[3]]
 }

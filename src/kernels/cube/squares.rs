@@ -5,7 +5,7 @@ use burn_cubecl::tensor::CubeTensor;
 use cubecl::prelude::*;
 
 use super::super::spent::{self, Part};
-use super::reduce::sum;
+use super::reduce::sum_of_cube;
 
 /// Invocations a cube.
 const UNITS: u32 = 256;
@@ -47,7 +47,7 @@ fn squares_kernel(a: &[f32], b: &[f32], c: &[f32], d: &[f32], e: &[f32], f: &[f3
     } else {
         share_of(f)
     };
-    let total = sum(total, UNITS);
+    let total = sum_of_cube(total, UNITS);
     if UNIT_POS == 0 {
         parts[(from + which * CUBE_COUNT_X + CUBE_POS_X) as usize] = total;
     }
