@@ -345,6 +345,13 @@ pub fn adapters() -> Vec<Adapter> {
     Vec::new()
 }
 
+/// The model that the driver's account of a GPU tells, in letters, digits and hyphens.
+#[cfg(any(test, feature = "cuda"))]
+fn model_in(information: &str) -> Option<String> {
+    let model = information.lines().find_map(|line| line.strip_prefix("Model:"))?.trim();
+    Some(model.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' }).collect())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -390,5 +397,12 @@ mod tests {
     fn the_cpu_is_told_from_others_with_and_without_autodiff() {
         let cpu = Device::cpu("").handle;
         assert!(is_cpu(&cpu) && is_cpu(&cpu.autodiff()));
+    }
+
+    #[test]
+    fn what_was_tuned_is_kept_by_the_gpus_model() {
+        let information = "Model: \t\t NVIDIA A100-SXM4-80GB\nIRQ:   \t\t 72\n";
+        assert_eq!(model_in(information).as_deref(), Some("nvidia-a100-sxm4-80gb"));
+        assert_eq!(model_in("IRQ: 72"), None);
     }
 }

@@ -1,5 +1,6 @@
 //! NVIDIA GPUs through the CUDA driver, which is looked for when asked: a build with CUDA starts anywhere.
 
+use std::collections::BTreeSet;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Once;
@@ -8,7 +9,7 @@ use burn::tensor::{Device as BurnDevice, DeviceType};
 use cubecl::config::cache::CacheConfig;
 use cubecl::config::{CubeClRuntimeConfig, RuntimeConfig};
 
-use super::{CHOICES, CudaDevice, Device};
+use super::{CHOICES, CudaDevice, Device, model_in};
 use crate::error::{Error, Result};
 use crate::files::write_whole;
 
@@ -59,12 +60,22 @@ fn keep_kernels() {
         // A cubecl.toml of the user's and cubecl's own variables hold besides.
         let mut config = CubeClRuntimeConfig::from_current_dir().override_from_env();
         config.compilation.cache = true;
-        if let Some(folder) = named("UPSTILL_KERNEL_CACHE").or_else(|| Some(cache()?.join("kernels"))) {
+        if let Some(folder) = named("UPSTILL_KERNEL_CACHE").or_else(|| Some(cache()?.join("kernels").join(models()))) {
             config.environment.path = CacheConfig::Directory(folder);
         }
         // Where something has set it before, that holds.
         CubeClRuntimeConfig::try_set(config);
     });
+}
+
+/// The machine's GPUs as a folder's name, each model once: cubecl keeps what it tuned by a device's number alone, and one home may serve
+/// machines with different ones.
+fn models() -> String {
+    let information =
+        |gpu: std::io::Result<std::fs::DirEntry>| std::fs::read_to_string(gpu.ok()?.path().join("information")).ok();
+    let gpus = std::fs::read_dir("/proc/driver/nvidia/gpus").into_iter().flatten();
+    let models: BTreeSet<String> = gpus.filter_map(information).filter_map(|text| model_in(&text)).collect();
+    if models.is_empty() { "any".to_owned() } else { Vec::from_iter(models).join("+") }
 }
 
 /// A path that the environment gives.

@@ -17,18 +17,20 @@ use super::dense::Factors;
 use super::link::{GpuBackward, PARENTS, with_gradient};
 use super::shares::Shares;
 
-/// Three matrices `[d, f]` next to each other, in other numbers: `[d, 3 f]`.
+/// Three matrices `[d, f]` next to each other, in other numbers: `[d, 3 f]`, of so many `vectors`; `f` counts vectors.
 #[cube(launch)]
-fn join_kernel<I: Float, O: Float>(
-    a_df: &[I],
-    b_df: &[I],
-    c_df: &[I],
-    out: &mut [O],
+#[expect(clippy::too_many_arguments, reason = "a kernel has buffers and numbers, no structs of them")]
+fn join_kernel<I: Float, O: Float, N: Size>(
+    a_df: &[Vector<I, N>],
+    b_df: &[Vector<I, N>],
+    c_df: &[Vector<I, N>],
+    out: &mut [Vector<O, N>],
+    vectors: u32,
     f: u32,
     #[define(I)] _from: ElemType,
     #[define(O)] _to: ElemType,
 ) {
-    if ABSOLUTE_POS >= out.len() {
+    if ABSOLUTE_POS >= vectors as usize {
         terminate!();
     }
     let f = f as usize;
@@ -41,14 +43,23 @@ fn join_kernel<I: Float, O: Float>(
     } else {
         c_df[at]
     };
-    out[ABSOLUTE_POS] = O::cast_from(x);
+    out[ABSOLUTE_POS] = Vector::cast_from(x);
 }
 
-/// And apart again: an invocation an element of each of the three.
+/// And apart again: an invocation a vector of each of the three.
 #[cube(launch)]
-fn part_kernel<F: Float>(joined: &[F], a_df: &mut [F], b_df: &mut [F], c_df: &mut [F], f: u32, #[define(F)] _dtype: ElemType) {
+#[expect(clippy::too_many_arguments, reason = "a kernel has buffers and numbers, no structs of them")]
+fn part_kernel<F: Float, N: Size>(
+    joined: &[Vector<F, N>],
+    a_df: &mut [Vector<F, N>],
+    b_df: &mut [Vector<F, N>],
+    c_df: &mut [Vector<F, N>],
+    vectors: u32,
+    f: u32,
+    #[define(F)] _dtype: ElemType,
+) {
     let i = ABSOLUTE_POS;
-    if i >= a_df.len() {
+    if i >= vectors as usize {
         terminate!();
     }
     let f = f as usize;
@@ -244,20 +255,26 @@ impl Sizes {
 fn join(parts: [CubeTensor; 3], numbers: DType) -> CubeTensor {
     let [d, f] = [parts[0].meta.shape()[0], parts[0].meta.shape()[1]];
     let out = super::empty_of([d, 3 * f], numbers, &parts[0]);
-    let (count, dim) = super::cubes(3 * d * f);
+    let size = super::vector_size(f);
+    let vectors = 3 * d * f / size;
+    let (count, dim) = super::cubes(vectors);
     let (from, to) = (dtype_to_storage_type(parts[0].dtype), dtype_to_storage_type(numbers));
     let [a, b, c] = parts.map(CubeTensor::into_buffer_arg);
-    join_kernel::launch(&out.client, count, dim, a, b, c, out.clone().into_buffer_arg(), f as u32, from, to);
+    let joined = out.clone().into_buffer_arg();
+    join_kernel::launch(&out.client, count, dim, size, a, b, c, joined, vectors as u32, (f / size) as u32, from, to);
     out
 }
 
 fn part(joined: &CubeTensor) -> [CubeTensor; 3] {
     let [d, f] = [joined.meta.shape()[0], joined.meta.shape()[1] / 3];
     let out: [CubeTensor; 3] = std::array::from_fn(|_| super::empty_of([d, f], joined.dtype, joined));
-    let (count, dim) = super::cubes(d * f);
+    let size = super::vector_size(f);
+    let vectors = d * f / size;
+    let (count, dim) = super::cubes(vectors);
     let [a, b, c] = out.clone().map(CubeTensor::into_buffer_arg);
     let from = joined.clone().into_buffer_arg();
-    part_kernel::launch(&joined.client, count, dim, from, a, b, c, f as u32, dtype_to_storage_type(joined.dtype));
+    let dtype = dtype_to_storage_type(joined.dtype);
+    part_kernel::launch(&joined.client, count, dim, size, from, a, b, c, vectors as u32, (f / size) as u32, dtype);
     out
 }
 
