@@ -39,26 +39,21 @@ stage() {
   case $code in
     0) echo "$name: ok, $((SECONDS - started)) s" ;;
     124 | 137) echo "$name: stopped at its limit, $((SECONDS - started)) s" ;;
-    *) echo "$name: FAILED with $code, $((SECONDS - started)) s: $(grep -m1 -E 'error|panicked' "$out/$name.log" | cut -c1-160)" ;;
+    *) echo "$name: FAILED with $code, $((SECONDS - started)) s: $(grep -v XDG_RUNTIME_DIR "$out/$name.log" | grep -m1 -E 'error|panicked' | cut -c1-160)" ;;
   esac | tee -a "$out/summary.txt"
 }
 
 stage machine 20 txt sh -c 'nvidia-smi; nvidia-smi -q -d CLOCK | head -40; uname -a; nproc; free -g; exit 0'
 stage python 60 txt "$python" -c 'import torch; print(torch.__version__, torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU")'
 
-# Does it run at all, and is it right?
+# Does it run at all?
 stage doctor 60 json "$upstill" doctor --device "$device" --json
-stage agree-f32 90 json "$upstill" bench agree --device "$device" --precision f32 --json
-stage agree-bf16 60 json "$upstill" bench agree --device "$device" --precision bf16 --json
-# With two GPUs or more: a batch shared by two of them, summed by NCCL, and through the host.
-if (($(nvidia-smi -L 2> /dev/null | grep -c '^GPU') > 1)); then
-  stage agree-workers 60 json "$upstill" bench agree --device cuda --workers 2 --precision f32 --json
-  UPSTILL_SUM=host stage agree-workers-host 60 json "$upstill" bench agree --device cuda --workers 2 --precision f32 --json
-fi
-
-# How fast, the paper's pair: the most important first. With where a step's time goes.
+# How fast, the paper's pair, and where a step's time goes. On a first run most of it is compiling and tuning: two minutes here, one each
+# later where numbers are new (tests/cuda/warm.sh compiles ahead).
 against=(--against pytorch --python "$python" --json)
-stage step-bf16 170 json "$upstill" bench step --paper --device "$device" --precision bf16 --form fused --rounds 5 "${against[@]}"
+stage step-bf16 240 json "$upstill" bench step --paper --device "$device" --precision bf16 --form fused --rounds 5 "${against[@]}"
+# Is it right?
+stage agree-bf16 110 json "$upstill" bench agree --device "$device" --precision bf16 --form fused --json
 # A real run: its log, its checkpoints, its held-out loss.
 if [ -n "${DATA:-}" ]; then
   # As many steps of 128 rows of 128 tokens as are trained in the time at the speed just seen.
@@ -81,8 +76,14 @@ if [ -n "${DATA:-}" ]; then
 else
   stage train 60 txt "$upstill" study --size small --device "$device" --out "$out/study"
 fi
-stage step-f32 130 json "$upstill" bench step --paper --device "$device" --precision f32 --form fused --rounds 3 "${against[@]}"
+stage agree-f32 110 json "$upstill" bench agree --device "$device" --precision f32 --form fused --json
 stage loss 60 json "$upstill" bench loss --slots 2560 --width 768 --device "$device" --rounds 5 --no-step --python "$python" --json
+stage step-f32 150 json "$upstill" bench step --paper --device "$device" --precision f32 --form fused --rounds 3 "${against[@]}"
+# With two GPUs or more: a batch shared by two of them, summed by NCCL, and through the host.
+if (($(nvidia-smi -L 2> /dev/null | grep -c '^GPU') > 1)); then
+  stage agree-workers 60 json "$upstill" bench agree --device cuda --workers 2 --precision f32 --form fused --json
+  UPSTILL_SUM=host stage agree-workers-host 60 json "$upstill" bench agree --device cuda --workers 2 --precision f32 --form fused --json
+fi
 # Where a step's time goes, kernel by kernel (cubecl waits for each, so the sum is more than a step).
 printf '[profiling.logger]\nlevel = "basic"\nfile = "%s"\n' "$out/profile/kernels.log" > "$out/profile/cubecl.toml"
 stage profile 45 json env -C "$out/profile" "$upstill" bench step --paper --device "$device" --precision bf16 --form fused --rounds 1 --against nothing --json

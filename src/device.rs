@@ -8,7 +8,7 @@ mod cuda;
 use crate::config::Precision;
 use crate::error::{Error, Result};
 
-pub use cuda::found as cuda_devices;
+pub use cuda::{found as cuda_devices, kernels_to_come};
 
 /// A device to train on, and why it was chosen.
 #[derive(Debug, Clone)]

@@ -23,7 +23,7 @@ use clap::{Parser, Subcommand};
 use serde::Serialize;
 
 use crate::config::RunFile;
-use crate::device::Device;
+use crate::device::{Device, DeviceKind, kernels_to_come};
 use crate::error::{Error, Result};
 use crate::kernels::Form;
 
@@ -130,8 +130,15 @@ impl DeviceArg {
 
     /// The device asked for here, else `otherwise`; said on standard error.
     fn choose(&self, otherwise: &str) -> Result<Device> {
+        let to_come = kernels_to_come();
         let device = Device::choose(self.device.as_deref().unwrap_or(otherwise))?;
         eprintln!("device: {device}");
+        if let (DeviceKind::Cuda, Some(folder)) = (device.kind, to_come) {
+            eprintln!(
+                "note: the first steps compile and tune this GPU's kernels, for some minutes; they are kept in {}",
+                folder.display()
+            );
+        }
         Ok(device)
     }
 }

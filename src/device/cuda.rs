@@ -60,12 +60,22 @@ fn keep_kernels() {
         // A cubecl.toml of the user's and cubecl's own variables hold besides.
         let mut config = CubeClRuntimeConfig::from_current_dir().override_from_env();
         config.compilation.cache = true;
-        if let Some(folder) = named("UPSTILL_KERNEL_CACHE").or_else(|| Some(cache()?.join("kernels").join(models()))) {
+        if let Some(folder) = kernels() {
             config.environment.path = CacheConfig::Directory(folder);
         }
         // Where something has set it before, that holds.
         CubeClRuntimeConfig::try_set(config);
     });
+}
+
+/// Where tuned choices and compiled kernels are kept.
+fn kernels() -> Option<PathBuf> {
+    named("UPSTILL_KERNEL_CACHE").or_else(|| Some(cache()?.join("kernels").join(models())))
+}
+
+/// The folder where a GPU's kernels will be kept, while none are, asked before the device is opened: then the first steps take minutes.
+pub fn kernels_to_come() -> Option<PathBuf> {
+    kernels().filter(|folder| std::fs::read_dir(folder).map_or(true, |mut held| held.next().is_none()))
 }
 
 /// The machine's GPUs as a folder's name, each model once: cubecl keeps what it tuned by a device's number alone, and one home may serve

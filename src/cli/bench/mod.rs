@@ -235,6 +235,9 @@ pub struct Agree {
     /// Numbers of the device's products; the CPU's are f32
     #[arg(long, value_parser = ["f32", "bf16", "f16"], default_value = "f32")]
     precision: String,
+    /// One form alone: composed, fused or cubecl; all that the device has, unless given
+    #[arg(long, value_parser = Form::WORDS)]
+    form: Option<String>,
     /// Workers that share each batch, a GPU each from the device on
     #[arg(long, default_value_t = 1)]
     workers: usize,
@@ -248,7 +251,11 @@ pub struct Agree {
 fn run_agree(args: &Agree) -> Result<()> {
     let device = args.device.choose("auto")?;
     let (workers, precision) = (args.workers.max(1), precision(&args.precision));
-    let rows = agree(&device, workers, precision, args.steps.max(1), |note| eprintln!("{note}"))?;
+    let forms = match args.form.as_deref().and_then(Form::from_word) {
+        Some(form) => vec![form],
+        None => Form::all_on(&device.handle).to_vec(),
+    };
+    let rows = agree(&device, workers, precision, &forms, args.steps.max(1), |note| eprintln!("{note}"))?;
     match args.json {
         true => print_json(&serde_json::json!({ "rows": rows })),
         false => rows.iter().for_each(|row| {
