@@ -31,6 +31,8 @@ pub enum Kind {
     LossOfSlotsGpu,
     /// A gradient summed over many slots by a product of matrices, in f32 on both sides.
     GradientOfFactors,
+    /// Values and gradients of a layer through CUDA, whose products of f32 go through TF32, against the CPU's.
+    LayerThroughTf32,
 }
 
 /// What a number may be off by: the sum of three parts.
@@ -89,6 +91,9 @@ impl Kind {
             }
             Kind::LossOfSlotsGpu => (1e-5, 1e-4, 0.0, "burn's sum on a GPU adds up to 65,535 slots one after another in f32"),
             Kind::GradientOfFactors => (1e-6, 0.0, 2e-5, "f32 rounding of sums over hundreds of slots, in another order"),
+            Kind::LayerThroughTf32 => {
+                (1e-6, 0.0, 5e-3, "TF32 keeps 11 bits of a factor, 2^-11 = 5e-4; a few products follow each other")
+            }
             Kind::Float64 => (0.0, 1e-9, 0.0, "the golden file has ten digits"),
         };
         Tolerance { absolute, relative, of_largest, reason }

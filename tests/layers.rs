@@ -4,6 +4,7 @@ use burn::module::{Module, ModuleVisitor, Param};
 use burn::optim::GradientsParams;
 use burn::tensor::{Device, Tensor, TensorData};
 use upstill::config::Precision;
+use upstill::device::DeviceKind;
 use upstill::kernels::dwt_loss::spread;
 use upstill::kernels::{
     Compute, Dense, Dropout, Form, Norm, Places, Segments, dense, dense_gelu, dense_norm, look_up, norm_of_sum, self_attention,
@@ -46,7 +47,8 @@ fn compare(run: impl Fn(Form, &Device) -> Vec<Vec<f32>>) {
     let wanted = run(Form::Composed, &Device::flex());
     hold(&run(Form::Fused, &Device::flex()), &wanted, Kind::GradientOfFactors);
     if let Some(gpu) = crate::common::software_gpu() {
-        hold(&run(Form::Fused, &gpu.handle), &wanted, Kind::ParametersGradientGpu);
+        let is_cuda = gpu.kind == DeviceKind::Cuda;
+        hold(&run(Form::Fused, &gpu.handle), &wanted, if is_cuda { Kind::LayerThroughTf32 } else { Kind::ParametersGradientGpu });
     }
 }
 
