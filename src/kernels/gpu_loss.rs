@@ -128,7 +128,8 @@ fn launch(
     let factors =
         [loss.hard_factor(), loss.soft_factor() / loss.temperature, 1.0 / loss.temperature, loss.smoothing].map(|x| x as f32);
     let (has_hard, has_soft) = (loss.alpha_hard.is_some(), teacher.is_some());
-    let nothing = || on_gpu(&Tensor::<1>::zeros([1], &device));
+    // As long as a vector at least.
+    let nothing = || on_gpu(&Tensor::<1>::zeros([4], &device));
     let gradient_mv = if form == Form::Fused && Wgsl::runs_on(&client) {
         let whole = |logits: &Logits| on_gpu(&logits.clone().whole(form));
         let (student_mv, teacher_mv) = (whole(student), teacher.map_or_else(nothing, whole));
@@ -146,10 +147,12 @@ fn launch(
         let biases = if has_bias { on_gpu(&Tensor::cat(biases, 0)) } else { nothing() };
         let gradient_mv = empty(numbers);
         let [hard_factor, soft_factor, cooling, smoothing] = factors;
+        let (size, units) = (cube::vector_size(v), cube::loss_units(&client));
         cube::dwt_loss_kernel::launch(
             &client,
             CubeCount::Static(m as u32, 1, 1),
-            CubeDim::new_1d(cube::UNITS),
+            CubeDim::new_1d(units),
+            size,
             student_mv.into_buffer_arg(),
             teacher_mv.into_buffer_arg(),
             biases.into_buffer_arg(),
@@ -161,11 +164,12 @@ fn launch(
             soft_factor,
             cooling,
             smoothing,
-            v as u32,
+            (v / size) as u32,
             m as u32,
             has_bias,
             has_hard,
             has_soft,
+            units,
             dtype_to_storage_type(numbers),
         );
         gradient_mv

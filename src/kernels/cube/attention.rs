@@ -20,11 +20,11 @@ use super::shares::Shares;
 /// Three matrices `[d, f]` next to each other, in other numbers: `[d, 3 f]`, of so many `vectors`; `f` counts vectors.
 #[cube(launch)]
 #[expect(clippy::too_many_arguments, reason = "a kernel has buffers and numbers, no structs of them")]
-fn join_kernel<I: Float, O: Float, N: Size>(
-    a_df: &[Vector<I, N>],
-    b_df: &[Vector<I, N>],
-    c_df: &[Vector<I, N>],
-    out: &mut [Vector<O, N>],
+fn join_kernel<I: Float, O: Float, W: Size>(
+    a_df: &[Vector<I, W>],
+    b_df: &[Vector<I, W>],
+    c_df: &[Vector<I, W>],
+    out: &mut [Vector<O, W>],
     vectors: u32,
     f: u32,
     #[define(I)] _from: ElemType,
@@ -49,11 +49,11 @@ fn join_kernel<I: Float, O: Float, N: Size>(
 /// And apart again: an invocation a vector of each of the three.
 #[cube(launch)]
 #[expect(clippy::too_many_arguments, reason = "a kernel has buffers and numbers, no structs of them")]
-fn part_kernel<F: Float, N: Size>(
-    joined: &[Vector<F, N>],
-    a_df: &mut [Vector<F, N>],
-    b_df: &mut [Vector<F, N>],
-    c_df: &mut [Vector<F, N>],
+fn part_kernel<F: Float, W: Size>(
+    joined: &[Vector<F, W>],
+    a_df: &mut [Vector<F, W>],
+    b_df: &mut [Vector<F, W>],
+    c_df: &mut [Vector<F, W>],
     vectors: u32,
     f: u32,
     #[define(F)] _dtype: ElemType,
@@ -81,14 +81,14 @@ fn side_by_side(i: usize, s: usize, heads: usize, width: usize, columns: usize) 
 /// `[n, 3 d]` and three biases to query, key and value, `[b, heads, s, width]` each, of so many `vectors`; `width` counts vectors.
 #[cube(launch)]
 #[expect(clippy::too_many_arguments, reason = "a kernel has buffers and numbers, no structs of them")]
-fn split_heads_kernel<F: Float, N: Size>(
-    joined: &[Vector<F, N>],
-    bias_of_query: &[Vector<f32, N>],
-    bias_of_key: &[Vector<f32, N>],
-    bias_of_value: &[Vector<f32, N>],
-    query: &mut [Vector<F, N>],
-    key: &mut [Vector<F, N>],
-    value: &mut [Vector<F, N>],
+fn split_heads_kernel<F: Float, W: Size>(
+    joined: &[Vector<F, W>],
+    bias_of_query: &[Vector<f32, W>],
+    bias_of_key: &[Vector<f32, W>],
+    bias_of_value: &[Vector<f32, W>],
+    query: &mut [Vector<F, W>],
+    key: &mut [Vector<F, W>],
+    value: &mut [Vector<F, W>],
     vectors: u32,
     s: u32,
     heads: u32,
@@ -102,19 +102,19 @@ fn split_heads_kernel<F: Float, N: Size>(
     let d = (heads * width) as usize;
     let at = side_by_side(i, s as usize, heads as usize, width as usize, 3 * d);
     let column = at % (3 * d);
-    query[i] = Vector::cast_from(Vector::<f32, N>::cast_from(joined[at]) + bias_of_query[column]);
-    key[i] = Vector::cast_from(Vector::<f32, N>::cast_from(joined[at + d]) + bias_of_key[column]);
-    value[i] = Vector::cast_from(Vector::<f32, N>::cast_from(joined[at + 2 * d]) + bias_of_value[column]);
+    query[i] = Vector::cast_from(Vector::<f32, W>::cast_from(joined[at]) + bias_of_query[column]);
+    key[i] = Vector::cast_from(Vector::<f32, W>::cast_from(joined[at + d]) + bias_of_key[column]);
+    value[i] = Vector::cast_from(Vector::<f32, W>::cast_from(joined[at + 2 * d]) + bias_of_value[column]);
 }
 
 /// Back to `[n, 3 d]`.
 #[cube(launch)]
 #[expect(clippy::too_many_arguments, reason = "a kernel has buffers and numbers, no structs of them")]
-fn join_heads_kernel<F: Float, N: Size>(
-    query: &[Vector<F, N>],
-    key: &[Vector<F, N>],
-    value: &[Vector<F, N>],
-    joined: &mut [Vector<F, N>],
+fn join_heads_kernel<F: Float, W: Size>(
+    query: &[Vector<F, W>],
+    key: &[Vector<F, W>],
+    value: &[Vector<F, W>],
+    joined: &mut [Vector<F, W>],
     vectors: u32,
     s: u32,
     heads: u32,

@@ -13,9 +13,9 @@ const LANES: u32 = 8;
 
 /// An invocation a vector of columns, of which there are `k`.
 #[cube(launch)]
-fn columns_kernel<F: Float, N: Size>(
-    x_nk: &[Vector<F, N>],
-    parts_pk: &mut [Vector<f32, N>],
+fn columns_kernel<F: Float, W: Size>(
+    x_nk: &[Vector<F, W>],
+    parts_pk: &mut [Vector<f32, W>],
     n: u32,
     k: u32,
     parts: u32,
@@ -29,9 +29,9 @@ fn columns_kernel<F: Float, N: Size>(
     let column = ABSOLUTE_POS % k;
     let mut row = part * ROWS as usize;
     let end = min(row + ROWS as usize, n as usize);
-    let mut total = Vector::<f32, N>::new(0.0f32);
+    let mut total = Vector::<f32, W>::new(0.0f32);
     while row < end {
-        total += Vector::<f32, N>::cast_from(x_nk[row * k + column]);
+        total += Vector::<f32, W>::cast_from(x_nk[row * k + column]);
         row += 1;
     }
     parts_pk[ABSOLUTE_POS] = total;

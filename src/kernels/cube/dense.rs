@@ -16,15 +16,15 @@ use super::link::{GpuBackward, PARENTS, with_gradient};
 
 /// exp(-x^2 / 2), which the normal distribution's density and its integral have in common; 0 below exp's range.
 #[cube]
-fn bell<N: Size>(x: Vector<f32, N>) -> Vector<f32, N> {
+fn bell<W: Size>(x: Vector<f32, W>) -> Vector<f32, W> {
     max(Vector::new(-0.5f32) * x * x, Vector::new(-87.0f32)).exp()
 }
 
 /// The normal distribution's integral up to x, of the same x's bell: 1 less half of it times a polynomial, from 0 on (Abramowitz and
 /// Stegun 1964, 7.1.26, within 7.5e-8), and what is left of 1 below 0.
 #[cube]
-fn below<N: Size>(x: Vector<f32, N>, bell: Vector<f32, N>) -> Vector<f32, N> {
-    let one = Vector::<f32, N>::new(1.0f32);
+fn below<W: Size>(x: Vector<f32, W>, bell: Vector<f32, W>) -> Vector<f32, W> {
+    let one = Vector::<f32, W>::new(1.0f32);
     let t = one / (one + Vector::new(0.231_641_9f32) * x.abs());
     let mut sum = Vector::new(0.530_702_7f32) * t + Vector::new(-0.726_576f32);
     sum = sum * t + Vector::new(0.710_706_87f32);
@@ -36,9 +36,9 @@ fn below<N: Size>(x: Vector<f32, N>, bell: Vector<f32, N>) -> Vector<f32, N> {
 
 /// A vector an invocation, of `elements` in all and `f` to a row, as in the kernels after it.
 #[cube(launch)]
-fn bias_kernel<F: Float, N: Size>(
-    x_nf: &mut [Vector<F, N>],
-    bias_f: &[Vector<f32, N>],
+fn bias_kernel<F: Float, W: Size>(
+    x_nf: &mut [Vector<F, W>],
+    bias_f: &[Vector<f32, W>],
     elements: u32,
     f: u32,
     #[define(F)] _dtype: ElemType,
@@ -47,14 +47,14 @@ fn bias_kernel<F: Float, N: Size>(
     if i >= elements as usize {
         terminate!();
     }
-    x_nf[i] = Vector::cast_from(Vector::<f32, N>::cast_from(x_nf[i]) + bias_f[i % f as usize]);
+    x_nf[i] = Vector::cast_from(Vector::<f32, W>::cast_from(x_nf[i]) + bias_f[i % f as usize]);
 }
 
 #[cube(launch)]
-fn gelu_kernel<F: Float, N: Size>(
-    x_nf: &[Vector<F, N>],
-    bias_f: &[Vector<f32, N>],
-    out_nf: &mut [Vector<F, N>],
+fn gelu_kernel<F: Float, W: Size>(
+    x_nf: &[Vector<F, W>],
+    bias_f: &[Vector<f32, W>],
+    out_nf: &mut [Vector<F, W>],
     elements: u32,
     f: u32,
     #[define(F)] _dtype: ElemType,
@@ -63,16 +63,16 @@ fn gelu_kernel<F: Float, N: Size>(
     if i >= elements as usize {
         terminate!();
     }
-    let x = Vector::<f32, N>::cast_from(x_nf[i]) + bias_f[i % f as usize];
+    let x = Vector::<f32, W>::cast_from(x_nf[i]) + bias_f[i % f as usize];
     out_nf[i] = Vector::cast_from(x * below(x, bell(x)));
 }
 
 #[cube(launch)]
-fn gelu_backward_kernel<F: Float, N: Size>(
-    x_nf: &[Vector<F, N>],
-    bias_f: &[Vector<f32, N>],
-    above_nf: &[Vector<F, N>],
-    out_nf: &mut [Vector<F, N>],
+fn gelu_backward_kernel<F: Float, W: Size>(
+    x_nf: &[Vector<F, W>],
+    bias_f: &[Vector<f32, W>],
+    above_nf: &[Vector<F, W>],
+    out_nf: &mut [Vector<F, W>],
     elements: u32,
     f: u32,
     #[define(F)] _dtype: ElemType,
@@ -81,10 +81,10 @@ fn gelu_backward_kernel<F: Float, N: Size>(
     if i >= elements as usize {
         terminate!();
     }
-    let x = Vector::<f32, N>::cast_from(x_nf[i]) + bias_f[i % f as usize];
+    let x = Vector::<f32, W>::cast_from(x_nf[i]) + bias_f[i % f as usize];
     let bell = bell(x);
     let slope = below(x, bell) + x * bell * Vector::new(0.398_942_3f32);
-    out_nf[i] = Vector::cast_from(Vector::<f32, N>::cast_from(above_nf[i]) * slope);
+    out_nf[i] = Vector::cast_from(Vector::<f32, W>::cast_from(above_nf[i]) * slope);
 }
 
 /// How `[n, f]` is gone through: cubes, a cube's shape, elements of a vector, and how many vectors there are in all and in a row.

@@ -22,17 +22,17 @@ fn bits(key_low: u32, key_high: u32, word: usize) -> u64 {
     mix(key + word as u64 * 0x9e37_79b9_7f4a_7c15u64)
 }
 
-/// The factors of a vector of elements from `at` on: all of a word, or the one element.
+/// The factors of a vector of elements from `at` on, which are in one word.
 #[cube]
-pub(super) fn factors_of<N: Size>(key_low: u32, key_high: u32, at: usize, dropped_below: u32, kept: f32) -> Vector<f32, N> {
+pub(super) fn factors_of<W: Size>(key_low: u32, key_high: u32, at: usize, dropped_below: u32, kept: f32) -> Vector<f32, W> {
     let mut drawn = bits(key_low, key_high, at / 4usize);
-    let size = N::value().comptime();
-    if comptime!(size == 1) {
+    let size = W::value().comptime();
+    if comptime!(size < 4) {
         drawn = drawn >> (16u64 * (at % 4usize) as u64);
     }
     let low = drawn as u32;
     let high = (drawn >> 32u64) as u32;
-    let mut factors = Vector::<f32, N>::empty();
+    let mut factors = Vector::<f32, W>::empty();
     #[unroll]
     for lane in 0..size {
         let half = if comptime!(lane < 2) { low } else { high };
@@ -43,11 +43,11 @@ pub(super) fn factors_of<N: Size>(key_low: u32, key_high: u32, at: usize, droppe
 }
 
 #[cube(launch)]
-fn factors_kernel<N: Size>(out: &mut [Vector<f32, N>], vectors: u32, key_low: u32, key_high: u32, dropped_below: u32, kept: f32) {
+fn factors_kernel<W: Size>(out: &mut [Vector<f32, W>], vectors: u32, key_low: u32, key_high: u32, dropped_below: u32, kept: f32) {
     if ABSOLUTE_POS >= vectors as usize {
         terminate!();
     }
-    out[ABSOLUTE_POS] = factors_of(key_low, key_high, ABSOLUTE_POS * N::value(), dropped_below, kept);
+    out[ABSOLUTE_POS] = factors_of(key_low, key_high, ABSOLUTE_POS * W::value(), dropped_below, kept);
 }
 
 /// Whether kernels of the device can draw: it has numbers of 64 bits, as browsers don't.

@@ -1,18 +1,28 @@
 //! The distillation loss in CubeCL, for every runtime of it: CUDA, Metal, Vulkan. Passes, shapes and numerics are those of
 //! `shaders/dwt_loss.wgsl`, which has them explained; where WGSL selects by a flag this form is compiled without the part.
+//! Logits are taken several at a time.
 
 use cubecl::ir::ElemType;
 use cubecl::prelude::*;
 
-/// Invocations a slot.
-pub(in super::super) const UNITS: u32 = 256;
-/// Halvings from [`UNITS`] to 1.
-const LEVELS: u32 = 8;
+use super::reduce::{largest_within, within};
 
-/// e^x for x <= 0, and 0 for what is too small for f32.
+/// Invocations a slot, a power of two: on CUDA as many as leave a multiprocessor one slot at a time, whose two rows of logits are then still
+/// in the cache when they are read again.
+pub(in super::super) fn units(client: &Client) -> u32 {
+    if client.name().starts_with("cuda") { 1024 } else { 256 }
+}
+
+/// e^x for x <= 0; what is too small for f32 is 1e-38, which no sum notices.
 #[cube]
-fn falling_exp(x: f32) -> f32 {
-    select(x < -87.0f32, 0.0f32, max(x, -87.0f32).exp())
+fn falling_exp<W: Size>(x: Vector<f32, W>) -> Vector<f32, W> {
+    max(x, Vector::new(-87.0f32)).exp()
+}
+
+/// The same of one number.
+#[cube]
+fn falling(x: f32) -> f32 {
+    max(x, -87.0f32).exp()
 }
 
 /// A difference of logits, at least -1e30: differences of such can still be multiplied.
@@ -21,27 +31,33 @@ fn below(x: f32, largest: f32) -> f32 {
     max(x - largest, -1e30f32)
 }
 
-/// A logit with its bias, which may be added already.
+/// Logits with their biases, which may be added already.
 #[cube]
-fn biased(logits_mv: &[f32], at: usize, biases: &[f32], bias_at: usize, #[comptime] has_bias: bool) -> f32 {
-    let mut logit = logits_mv[at];
+fn biased<W: Size>(
+    logits_mv: &[Vector<f32, W>],
+    at: usize,
+    biases: &[Vector<f32, W>],
+    bias_at: usize,
+    #[comptime] has_bias: bool,
+) -> Vector<f32, W> {
+    let mut logits = logits_mv[at];
     if has_bias {
-        logit += biases[bias_at];
+        logits += biases[bias_at];
     }
-    logit
+    logits
 }
 
-/// Weighted losses `[m, 2]` and the gradient `[m, v]`, in the numbers that its products want. One cube a slot, in any arrangement of
-/// cubes. `biases` has the student's, then the teacher's.
+/// Weighted losses `[m, 2]` and the gradient `[m, v]`, in the numbers that its products want. One cube of `units` a slot, in any
+/// arrangement of cubes. `biases` has the student's, then the teacher's; `v` counts vectors.
 #[cube(launch)]
 #[expect(clippy::too_many_arguments, reason = "a kernel has buffers and numbers, no structs of them")]
-pub(in super::super) fn dwt_loss_kernel<F: Float>(
-    student_mv: &[f32],
-    teacher_mv: &[f32],
-    biases: &[f32],
+pub(in super::super) fn dwt_loss_kernel<F: Float, W: Size>(
+    student_mv: &[Vector<f32, W>],
+    teacher_mv: &[Vector<f32, W>],
+    biases: &[Vector<f32, W>],
     labels_m: &[i32],
     weights_m: &[f32],
-    gradient_mv: &mut [F],
+    gradient_mv: &mut [Vector<F, W>],
     losses_m2: &mut [f32],
     hard_factor: f32,
     soft_factor: f32,
@@ -52,6 +68,7 @@ pub(in super::super) fn dwt_loss_kernel<F: Float>(
     #[comptime] has_bias: bool,
     #[comptime] has_hard: bool,
     #[comptime] has_soft: bool,
+    #[comptime] units: u32,
     #[define(F)] _dtype: ElemType,
 ) {
     let slot = CUBE_POS;
@@ -61,118 +78,137 @@ pub(in super::super) fn dwt_loss_kernel<F: Float>(
     }
     let lane = UNIT_POS as usize;
     let v = v as usize;
-    let units = CUBE_DIM as usize;
     let start = slot * v;
-    let mut z_max = Shared::<[f32]>::new_slice(UNITS as usize);
-    let mut p_sum = Shared::<[f32]>::new_slice(UNITS as usize);
-    let mut q_sum = Shared::<[f32]>::new_slice(UNITS as usize);
-    let mut t_max = Shared::<[f32]>::new_slice(UNITS as usize);
-    let mut r_sum = Shared::<[f32]>::new_slice(UNITS as usize);
+    let mut z_max = Shared::<[f32]>::new_slice(units as usize);
+    let mut p_sum = Shared::<[f32]>::new_slice(units as usize);
+    let mut q_sum = Shared::<[f32]>::new_slice(units as usize);
+    let mut t_max = Shared::<[f32]>::new_slice(units as usize);
+    let mut r_sum = Shared::<[f32]>::new_slice(units as usize);
+    let levels = comptime!(units.ilog2());
+    let zero = Vector::<f32, W>::new(0.0f32);
+    let cool = Vector::<f32, W>::new(cooling);
 
     // Pass 1: the largest logits, and the sums of exponentials.
     let mut z_largest = f32::new(-3.4e38);
-    let mut p_total = f32::new(0.0);
-    let mut q_total = f32::new(0.0);
     let mut t_largest = f32::new(-3.4e38);
-    let mut r_total = f32::new(0.0);
+    let mut p_total = zero;
+    let mut q_total = zero;
+    let mut r_total = zero;
     let mut i = lane;
     while i < v {
         let z = biased(student_mv, start + i, biases, i, has_bias);
-        if z > z_largest {
-            let fall = below(z_largest, z);
-            p_total *= falling_exp(fall);
-            q_total *= falling_exp(fall * cooling);
-            z_largest = z;
+        let highest = largest_within(z);
+        if highest > z_largest {
+            let fall = below(z_largest, highest);
+            p_total *= Vector::new(falling(fall));
+            q_total *= Vector::new(falling(fall * cooling));
+            z_largest = highest;
         }
-        p_total += falling_exp(below(z, z_largest));
+        let fall = z - Vector::new(z_largest);
+        p_total += falling_exp(fall);
         if has_soft {
-            q_total += falling_exp(below(z, z_largest) * cooling);
+            q_total += falling_exp(fall * cool);
             let t = biased(teacher_mv, start + i, biases, v + i, has_bias);
-            if t > t_largest {
-                r_total *= falling_exp(below(t_largest, t) * cooling);
-                t_largest = t;
+            let highest = largest_within(t);
+            if highest > t_largest {
+                r_total *= Vector::new(falling(below(t_largest, highest) * cooling));
+                t_largest = highest;
             }
-            r_total += falling_exp(below(t, t_largest) * cooling);
+            r_total += falling_exp((t - Vector::new(t_largest)) * cool);
         }
-        i += units;
+        i += units as usize;
     }
     z_max[lane] = z_largest;
-    p_sum[lane] = p_total;
-    q_sum[lane] = q_total;
+    p_sum[lane] = within(p_total);
+    q_sum[lane] = within(q_total);
     t_max[lane] = t_largest;
-    r_sum[lane] = r_total;
+    r_sum[lane] = within(r_total);
     #[unroll]
-    for level in 0..LEVELS {
+    for level in 0..levels {
         sync_cube();
-        let half = comptime!((UNITS >> (level + 1)) as usize);
+        let half = comptime!((units >> (level + 1)) as usize);
         if lane < half {
             let other = lane + half;
             let z_both = max(z_max[lane], z_max[other]);
             let mine = below(z_max[lane], z_both);
             let theirs = below(z_max[other], z_both);
-            p_sum[lane] = p_sum[lane] * falling_exp(mine) + p_sum[other] * falling_exp(theirs);
+            p_sum[lane] = p_sum[lane] * falling(mine) + p_sum[other] * falling(theirs);
             z_max[lane] = z_both;
             if has_soft {
-                q_sum[lane] = q_sum[lane] * falling_exp(mine * cooling) + q_sum[other] * falling_exp(theirs * cooling);
+                q_sum[lane] = q_sum[lane] * falling(mine * cooling) + q_sum[other] * falling(theirs * cooling);
                 let t_both = max(t_max[lane], t_max[other]);
-                r_sum[lane] = r_sum[lane] * falling_exp(below(t_max[lane], t_both) * cooling)
-                    + r_sum[other] * falling_exp(below(t_max[other], t_both) * cooling);
+                r_sum[lane] = r_sum[lane] * falling(below(t_max[lane], t_both) * cooling)
+                    + r_sum[other] * falling(below(t_max[other], t_both) * cooling);
                 t_max[lane] = t_both;
             }
         }
     }
     sync_cube();
-    z_largest = z_max[0];
-    t_largest = t_max[0];
-    p_total = p_sum[0];
-    q_total = q_sum[0];
-    r_total = r_sum[0];
+    let z_largest = Vector::<f32, W>::new(z_max[0]);
+    let t_largest = Vector::<f32, W>::new(t_max[0]);
+    let p_total = p_sum[0];
+    let q_total = q_sum[0];
+    let r_total = r_sum[0];
     // Every invocation has read them before pass 2's sums take their place.
     sync_cube();
 
     // Pass 2: the gradient, and the sums that need the first pass's.
     let weight = weights_m[slot];
     let label = labels_m[slot] as usize;
-    let by_p = weight * hard_factor / p_total;
-    let spread = weight * hard_factor * smoothing / v as f32;
+    let (label_at, label_lane) = (label / W::value(), label % W::value());
+    let by_p = Vector::<f32, W>::new(weight * hard_factor / p_total);
+    let spread = Vector::<f32, W>::new(weight * hard_factor * smoothing / (v * W::value()) as f32);
     let at_label = weight * hard_factor * (1.0f32 - smoothing);
-    let mut by_q = f32::new(0.0);
-    let mut by_r = f32::new(0.0);
-    let mut log_ratio = f32::new(0.0);
+    let mut by_q = zero;
+    let mut by_r = zero;
+    let mut log_ratio = zero;
     if has_soft {
-        by_q = weight * soft_factor / q_total;
-        by_r = weight * soft_factor / r_total;
-        log_ratio = q_total.ln() - r_total.ln();
+        by_q = Vector::new(weight * soft_factor / q_total);
+        by_r = Vector::new(weight * soft_factor / r_total);
+        log_ratio = Vector::new(q_total.ln() - r_total.ln());
     }
-    let mut divergence = f32::new(0.0);
-    let mut shifted = f32::new(0.0);
+    let mut divergence = zero;
+    let mut shifted = zero;
+    let mut of_label = f32::new(0.0);
     let mut i = lane;
     while i < v {
-        let z = below(biased(student_mv, start + i, biases, i, has_bias), z_largest);
+        let z = max(biased(student_mv, start + i, biases, i, has_bias) - z_largest, Vector::new(-1e30f32));
         shifted += z;
-        let mut gradient = f32::new(0.0);
+        let mut gradient = zero;
         if has_hard {
-            gradient = by_p * falling_exp(z) - spread - select(i == label, at_label, 0.0f32);
+            gradient = by_p * falling_exp(z) - spread;
+            if i == label_at {
+                #[unroll]
+                for which in 0..W::value() {
+                    if which == label_lane {
+                        of_label = z.extract(which);
+                        gradient.insert(which, gradient.extract(which) - at_label);
+                    }
+                }
+            }
         }
         if has_soft {
-            let t = below(biased(teacher_mv, start + i, biases, v + i, has_bias), t_largest) * cooling;
-            let q = falling_exp(z * cooling);
-            let r = falling_exp(t);
-            gradient += by_q * q - by_r * r;
-            divergence += select(r > 0.0f32, r * (t - z * cooling + log_ratio), 0.0f32);
+            let t = max((biased(teacher_mv, start + i, biases, v + i, has_bias) - t_largest) * cool, Vector::new(-87.0f32));
+            let cooled = z * cool;
+            let r = t.exp();
+            gradient += by_q * falling_exp(cooled) - by_r * r;
+            divergence += r * (t - cooled + log_ratio);
         }
-        gradient_mv[start + i] = F::cast_from(select(weight == 0.0f32, 0.0f32, gradient));
-        i += units;
+        gradient_mv[start + i] = Vector::cast_from(select(weight == 0.0f32, zero, gradient));
+        i += units as usize;
     }
-    p_sum[lane] = divergence;
-    q_sum[lane] = shifted;
+    p_sum[lane] = within(divergence);
+    q_sum[lane] = within(shifted);
+    z_max[lane] = of_label;
     #[unroll]
-    for level in 0..LEVELS {
+    for level in 0..levels {
         sync_cube();
-        let half = comptime!((UNITS >> (level + 1)) as usize);
+        let half = comptime!((units >> (level + 1)) as usize);
         if lane < half {
             p_sum[lane] += p_sum[lane + half];
             q_sum[lane] += q_sum[lane + half];
+            // All but one are 0.
+            z_max[lane] += z_max[lane + half];
         }
     }
     sync_cube();
@@ -182,8 +218,8 @@ pub(in super::super) fn dwt_loss_kernel<F: Float>(
         if weight != 0.0f32 {
             if has_hard {
                 let log_sum = p_total.ln();
-                let from_label = log_sum - below(biased(student_mv, start + label, biases, label, has_bias), z_largest);
-                let from_mean = log_sum - q_sum[0] / v as f32;
+                let from_label = log_sum - z_max[0];
+                let from_mean = log_sum - q_sum[0] / (v * W::value()) as f32;
                 // Without smoothing the mean, which may be far away, counts nothing.
                 let smoothed = select(smoothing == 0.0f32, 0.0f32, smoothing * from_mean);
                 hard = weight * ((1.0f32 - smoothing) * from_label + smoothed);

@@ -26,7 +26,7 @@ pub(super) use columns::columns;
 pub(super) use dense::dense;
 pub(super) use dropout::{can_draw, factors};
 pub(super) use link::{GpuBackward, PARENTS, with_gradient};
-pub(super) use loss::{UNITS, dwt_loss_kernel};
+pub(super) use loss::{dwt_loss_kernel, units as loss_units};
 pub(super) use norm::{dense_norm, norm_of_sum};
 pub(super) use rows::rows;
 pub(crate) use squares::squares;
@@ -88,9 +88,9 @@ fn cubes(units: usize) -> (CubeCount, CubeDim) {
 }
 
 /// Elements that an invocation takes at once of rows of `length`: four next to each other, which are one read and one draw of dropout, or
-/// one where rows have no whole fours.
-fn vector_size(length: usize) -> usize {
-    if length.is_multiple_of(4) { 4 } else { 1 }
+/// as many as rows have whole ones of.
+pub(super) fn vector_size(length: usize) -> usize {
+    [4, 2].into_iter().find(|size| length.is_multiple_of(*size)).unwrap_or(1)
 }
 
 /// As many cubes, or a few more.

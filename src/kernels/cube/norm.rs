@@ -18,14 +18,14 @@ use super::reduce::{Lanes, place, row, sum, within};
 /// `d` counts vectors. After the normed rows comes what each was multiplied by, a vector of it each, in one buffer: WebGPU grants eight.
 #[cube(launch)]
 #[expect(clippy::too_many_arguments, reason = "a kernel has buffers and numbers, no structs of them")]
-fn norm_kernel<F: Float, N: Size>(
-    x_nd: &[Vector<F, N>],
-    bias_d: &[Vector<f32, N>],
-    residual_nd: &[Vector<f32, N>],
-    gamma_d: &[Vector<f32, N>],
-    beta_d: &[Vector<f32, N>],
-    normed_and_scale: &mut [Vector<f32, N>],
-    out_nd: &mut [Vector<f32, N>],
+fn norm_kernel<F: Float, W: Size>(
+    x_nd: &[Vector<F, W>],
+    bias_d: &[Vector<f32, W>],
+    residual_nd: &[Vector<f32, W>],
+    gamma_d: &[Vector<f32, W>],
+    beta_d: &[Vector<f32, W>],
+    normed_and_scale: &mut [Vector<f32, W>],
+    out_nd: &mut [Vector<f32, W>],
     n: u32,
     d: u32,
     epsilon: f32,
@@ -45,20 +45,20 @@ fn norm_kernel<F: Float, N: Size>(
     }
     let d = d as usize;
     let start = row * d;
-    let elements = (d * N::value()) as f32;
+    let elements = (d * W::value()) as f32;
     // What this lane has of the row stays with it.
-    let mut held = Array::<Vector<f32, N>>::new(lanes.each as usize);
-    let mut total = Vector::<f32, N>::new(0.0f32);
+    let mut held = Array::<Vector<f32, W>>::new(lanes.each as usize);
+    let mut total = Vector::<f32, W>::new(0.0f32);
     #[unroll]
     for k in 0..lanes.each as usize {
         let i = place(k, lanes);
         if i < d {
-            let mut y = Vector::<f32, N>::cast_from(x_nd[start + i]);
+            let mut y = Vector::<f32, W>::cast_from(x_nd[start + i]);
             if has_bias {
                 y += bias_d[i];
             }
             if has_dropout {
-                y *= factors_of(key_low, key_high, (start + i) * N::value(), dropped_below, kept);
+                y *= factors_of(key_low, key_high, (start + i) * W::value(), dropped_below, kept);
             }
             if has_residual {
                 y += residual_nd[start + i];
@@ -67,8 +67,8 @@ fn norm_kernel<F: Float, N: Size>(
             total += y;
         }
     }
-    let mean = Vector::<f32, N>::new(sum(within(total), lanes) / elements);
-    let mut squares = Vector::<f32, N>::new(0.0f32);
+    let mean = Vector::<f32, W>::new(sum(within(total), lanes) / elements);
+    let mut squares = Vector::<f32, W>::new(0.0f32);
     #[unroll]
     for k in 0..lanes.each as usize {
         if place(k, lanes) < d {
@@ -76,7 +76,7 @@ fn norm_kernel<F: Float, N: Size>(
             squares += held[k] * held[k];
         }
     }
-    let scale = Vector::<f32, N>::new(1.0f32 / (sum(within(squares), lanes) / elements + epsilon).sqrt());
+    let scale = Vector::<f32, W>::new(1.0f32 / (sum(within(squares), lanes) / elements + epsilon).sqrt());
     #[unroll]
     for k in 0..lanes.each as usize {
         let i = place(k, lanes);
@@ -93,12 +93,12 @@ fn norm_kernel<F: Float, N: Size>(
 
 #[cube(launch)]
 #[expect(clippy::too_many_arguments, reason = "a kernel has buffers and numbers, no structs of them")]
-fn norm_backward_kernel<F: Float, N: Size>(
-    above_nd: &[Vector<f32, N>],
-    normed_and_scale: &[Vector<f32, N>],
-    gamma_d: &[Vector<f32, N>],
-    of_sum_nd: &mut [Vector<f32, N>],
-    of_x_nd: &mut [Vector<F, N>],
+fn norm_backward_kernel<F: Float, W: Size>(
+    above_nd: &[Vector<f32, W>],
+    normed_and_scale: &[Vector<f32, W>],
+    gamma_d: &[Vector<f32, W>],
+    of_sum_nd: &mut [Vector<f32, W>],
+    of_x_nd: &mut [Vector<F, W>],
     n: u32,
     d: u32,
     key_low: u32,
@@ -115,11 +115,11 @@ fn norm_backward_kernel<F: Float, N: Size>(
     }
     let d = d as usize;
     let start = row * d;
-    let elements = (d * N::value()) as f32;
-    let mut gradients = Array::<Vector<f32, N>>::new(lanes.each as usize);
-    let mut normed = Array::<Vector<f32, N>>::new(lanes.each as usize);
-    let mut plain = Vector::<f32, N>::new(0.0f32);
-    let mut along = Vector::<f32, N>::new(0.0f32);
+    let elements = (d * W::value()) as f32;
+    let mut gradients = Array::<Vector<f32, W>>::new(lanes.each as usize);
+    let mut normed = Array::<Vector<f32, W>>::new(lanes.each as usize);
+    let mut plain = Vector::<f32, W>::new(0.0f32);
+    let mut along = Vector::<f32, W>::new(0.0f32);
     #[unroll]
     for k in 0..lanes.each as usize {
         let i = place(k, lanes);
@@ -130,8 +130,8 @@ fn norm_backward_kernel<F: Float, N: Size>(
             along += gradients[k] * normed[k];
         }
     }
-    let mean = Vector::<f32, N>::new(sum(within(plain), lanes) / elements);
-    let along = Vector::<f32, N>::new(sum(within(along), lanes) / elements);
+    let mean = Vector::<f32, W>::new(sum(within(plain), lanes) / elements);
+    let along = Vector::<f32, W>::new(sum(within(along), lanes) / elements);
     let scale = normed_and_scale[n as usize * d + row];
     #[unroll]
     for k in 0..lanes.each as usize {
@@ -141,7 +141,7 @@ fn norm_backward_kernel<F: Float, N: Size>(
             of_sum_nd[start + i] = of_sum;
             let mut of_x = of_sum;
             if has_dropout {
-                of_x *= factors_of(key_low, key_high, (start + i) * N::value(), dropped_below, kept);
+                of_x *= factors_of(key_low, key_high, (start + i) * W::value(), dropped_below, kept);
             }
             of_x_nd[start + i] = Vector::cast_from(of_x);
         }
@@ -151,11 +151,11 @@ fn norm_backward_kernel<F: Float, N: Size>(
 /// Sums over `ROWS` rows of what scale, shift and bias get, next to each other: an invocation a vector of columns, of which there are
 /// `d`.
 #[cube(launch)]
-fn norm_columns_kernel<F: Float, N: Size>(
-    above_nd: &[Vector<f32, N>],
-    normed_and_scale: &[Vector<f32, N>],
-    of_x_nd: &[Vector<F, N>],
-    parts_pk: &mut [Vector<f32, N>],
+fn norm_columns_kernel<F: Float, W: Size>(
+    above_nd: &[Vector<f32, W>],
+    normed_and_scale: &[Vector<f32, W>],
+    of_x_nd: &[Vector<F, W>],
+    parts_pk: &mut [Vector<f32, W>],
     n: u32,
     d: u32,
     parts: u32,
@@ -169,9 +169,9 @@ fn norm_columns_kernel<F: Float, N: Size>(
     if part >= parts as usize {
         terminate!();
     }
-    let mut of_gamma = Vector::<f32, N>::new(0.0f32);
-    let mut of_beta = Vector::<f32, N>::new(0.0f32);
-    let mut of_bias = Vector::<f32, N>::new(0.0f32);
+    let mut of_gamma = Vector::<f32, W>::new(0.0f32);
+    let mut of_beta = Vector::<f32, W>::new(0.0f32);
+    let mut of_bias = Vector::<f32, W>::new(0.0f32);
     let mut row = part * ROWS as usize;
     let end = min(row + ROWS as usize, n);
     while row < end {
@@ -179,7 +179,7 @@ fn norm_columns_kernel<F: Float, N: Size>(
         of_gamma += above * normed_and_scale[row * d + column];
         of_beta += above;
         if has_bias {
-            of_bias += Vector::<f32, N>::cast_from(of_x_nd[row * d + column]);
+            of_bias += Vector::<f32, W>::cast_from(of_x_nd[row * d + column]);
         }
         row += 1;
     }

@@ -46,13 +46,24 @@ pub(super) fn place(k: usize, #[comptime] lanes: Lanes) -> usize {
 
 /// The sum of a vector's elements.
 #[cube]
-pub(super) fn within<N: Size>(x: Vector<f32, N>) -> f32 {
+pub(super) fn within<W: Size>(x: Vector<f32, W>) -> f32 {
     let mut total = x.extract(0usize);
     #[unroll]
-    for lane in 1..N::value() {
+    for lane in 1..W::value() {
         total += x.extract(lane);
     }
     total
+}
+
+/// The largest of a vector's elements.
+#[cube]
+pub(super) fn largest_within<W: Size>(x: Vector<f32, W>) -> f32 {
+    let mut most = x.extract(0usize);
+    #[unroll]
+    for lane in 1..W::value() {
+        most = max(most, x.extract(lane));
+    }
+    most
 }
 
 /// The sum of every lane's value. Each use has memory of its own.

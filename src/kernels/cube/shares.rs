@@ -8,17 +8,17 @@ use cubecl::prelude::*;
 use super::super::dropout::Mask;
 use super::dropout::factors_of;
 use super::norm::Drawn;
-use super::reduce::{Lanes, largest, place, row, sum, within};
+use super::reduce::{Lanes, largest, largest_within, place, row, sum, within};
 
 /// Softmax over the keys of a query's own segment; those of others get 0. `s` counts vectors, as `first` does.
 #[cube(launch)]
 #[expect(clippy::too_many_arguments, reason = "a kernel has buffers and numbers, no structs of them")]
-fn shares_kernel<F: Float, N: Size>(
-    scores: &[Vector<F, N>],
-    segments_bs: &[Vector<i32, N>],
+fn shares_kernel<F: Float, W: Size>(
+    scores: &[Vector<F, W>],
+    segments_bs: &[Vector<i32, W>],
     mine_bs: &[i32],
-    shares: &mut [Vector<F, N>],
-    out: &mut [Vector<F, N>],
+    shares: &mut [Vector<F, W>],
+    out: &mut [Vector<F, W>],
     rows: u32,
     s: u32,
     heads: u32,
@@ -36,32 +36,27 @@ fn shares_kernel<F: Float, N: Size>(
         terminate!();
     }
     let s = s as usize;
-    let positions = s * N::value();
+    let positions = s * W::value();
     let batch = row / (heads as usize * positions);
-    let mine = Vector::<i32, N>::new(mine_bs[batch * positions + row % positions]);
+    let mine = Vector::<i32, W>::new(mine_bs[batch * positions + row % positions]);
     let (start, first) = (row * s, batch * s);
-    let low = Vector::<f32, N>::new(-3.0e38f32);
-    let zero = Vector::<f32, N>::new(0.0f32);
+    let low = Vector::<f32, W>::new(-3.0e38f32);
+    let zero = Vector::<f32, W>::new(0.0f32);
 
     // What this lane has of the row stays with it.
-    let mut held = Array::<Vector<f32, N>>::new(lanes.each as usize);
+    let mut held = Array::<Vector<f32, W>>::new(lanes.each as usize);
     let mut highest = low;
     #[unroll]
     for k in 0..lanes.each as usize {
         let i = place(k, lanes);
         held[k] = low;
         if i < s {
-            let score = Vector::<f32, N>::cast_from(scores[start + i]) * Vector::new(scale);
+            let score = Vector::<f32, W>::cast_from(scores[start + i]) * Vector::new(scale);
             held[k] = select_many(segments_bs[first + i].equal(&mine), score, low);
             highest = max(highest, held[k]);
         }
     }
-    let mut of_lane = highest.extract(0usize);
-    #[unroll]
-    for lane in 1..N::value() {
-        of_lane = max(of_lane, highest.extract(lane));
-    }
-    let highest = Vector::<f32, N>::new(largest(of_lane, lanes));
+    let highest = Vector::<f32, W>::new(largest(largest_within(highest), lanes));
     let mut total = zero;
     #[unroll]
     for k in 0..lanes.each as usize {
@@ -71,7 +66,7 @@ fn shares_kernel<F: Float, N: Size>(
         held[k] = select_many(fall.less_than(&Vector::new(-1.0e37f32)), zero, share);
         total += held[k];
     }
-    let whole = Vector::<f32, N>::new(1.0f32 / sum(within(total), lanes));
+    let whole = Vector::<f32, W>::new(1.0f32 / sum(within(total), lanes));
     #[unroll]
     for k in 0..lanes.each as usize {
         let i = place(k, lanes);
@@ -79,7 +74,7 @@ fn shares_kernel<F: Float, N: Size>(
             let share = held[k] * whole;
             shares[start + i] = Vector::cast_from(share);
             if has_dropout {
-                let factors = factors_of(key_low, key_high, (start + i) * N::value(), dropped_below, kept);
+                let factors = factors_of(key_low, key_high, (start + i) * W::value(), dropped_below, kept);
                 out[start + i] = Vector::cast_from(share * factors);
             }
         }
@@ -88,10 +83,10 @@ fn shares_kernel<F: Float, N: Size>(
 
 #[cube(launch)]
 #[expect(clippy::too_many_arguments, reason = "a kernel has buffers and numbers, no structs of them")]
-fn shares_backward_kernel<F: Float, N: Size>(
-    above: &[Vector<F, N>],
-    shares: &[Vector<F, N>],
-    of_scores: &mut [Vector<F, N>],
+fn shares_backward_kernel<F: Float, W: Size>(
+    above: &[Vector<F, W>],
+    shares: &[Vector<F, W>],
+    of_scores: &mut [Vector<F, W>],
     rows: u32,
     s: u32,
     scale: f32,
@@ -109,22 +104,22 @@ fn shares_backward_kernel<F: Float, N: Size>(
     }
     let s = s as usize;
     let start = row * s;
-    let mut gradients = Array::<Vector<f32, N>>::new(lanes.each as usize);
-    let mut held = Array::<Vector<f32, N>>::new(lanes.each as usize);
-    let mut along = Vector::<f32, N>::new(0.0f32);
+    let mut gradients = Array::<Vector<f32, W>>::new(lanes.each as usize);
+    let mut held = Array::<Vector<f32, W>>::new(lanes.each as usize);
+    let mut along = Vector::<f32, W>::new(0.0f32);
     #[unroll]
     for k in 0..lanes.each as usize {
         let i = place(k, lanes);
         if i < s {
-            gradients[k] = Vector::<f32, N>::cast_from(above[start + i]);
+            gradients[k] = Vector::<f32, W>::cast_from(above[start + i]);
             if has_dropout {
-                gradients[k] *= factors_of(key_low, key_high, (start + i) * N::value(), dropped_below, kept);
+                gradients[k] *= factors_of(key_low, key_high, (start + i) * W::value(), dropped_below, kept);
             }
-            held[k] = Vector::<f32, N>::cast_from(shares[start + i]);
+            held[k] = Vector::<f32, W>::cast_from(shares[start + i]);
             along += gradients[k] * held[k];
         }
     }
-    let along = Vector::<f32, N>::new(sum(within(along), lanes));
+    let along = Vector::<f32, W>::new(sum(within(along), lanes));
     #[unroll]
     for k in 0..lanes.each as usize {
         let i = place(k, lanes);
