@@ -48,7 +48,6 @@ fn join_kernel<I: Float, O: Float, W: Size>(
 
 /// And apart again: an invocation a vector of each of the three.
 #[cube(launch)]
-#[expect(clippy::too_many_arguments, reason = "a kernel has buffers and numbers, no structs of them")]
 fn part_kernel<F: Float, W: Size>(
     joined: &[Vector<F, W>],
     a_df: &mut [Vector<F, W>],

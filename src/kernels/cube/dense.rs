@@ -27,7 +27,7 @@ fn below<W: Size>(x: Vector<f32, W>, bell: Vector<f32, W>) -> Vector<f32, W> {
     let one = Vector::<f32, W>::new(1.0f32);
     let t = one / (one + Vector::new(0.231_641_9f32) * x.abs());
     let mut sum = Vector::new(0.530_702_7f32) * t + Vector::new(-0.726_576f32);
-    sum = sum * t + Vector::new(0.710_706_87f32);
+    sum = sum * t + Vector::new(0.710_706_9f32);
     sum = sum * t + Vector::new(-0.142_248_37f32);
     sum = sum * t + Vector::new(0.127_414_8f32);
     let beyond = sum * t * bell;

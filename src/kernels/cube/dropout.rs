@@ -25,11 +25,9 @@ fn bits(key_low: u32, key_high: u32, word: usize) -> u64 {
 /// The factors of a vector of elements from `at` on, which are in one word.
 #[cube]
 pub(super) fn factors_of<W: Size>(key_low: u32, key_high: u32, at: usize, dropped_below: u32, kept: f32) -> Vector<f32, W> {
-    let mut drawn = bits(key_low, key_high, at / 4usize);
     let size = W::value().comptime();
-    if comptime!(size < 4) {
-        drawn = drawn >> (16u64 * (at % 4usize) as u64);
-    }
+    let word = bits(key_low, key_high, at / 4usize);
+    let drawn = if comptime!(size < 4) { word >> (16u64 * (at % 4usize) as u64) } else { word };
     let low = drawn as u32;
     let high = (drawn >> 32u64) as u32;
     let mut factors = Vector::<f32, W>::empty();
