@@ -24,6 +24,7 @@ mod tests;
 mod transfer;
 
 use check::MIN_LENGTH;
+#[cfg(not(target_family = "wasm"))]
 pub(crate) use estimate::forward_flops;
 pub use estimate::{Estimate, Memory, Parameters, Speed, Work};
 pub use facts::{DataFacts, Facts, TeacherFacts, Wanted};
