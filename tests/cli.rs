@@ -166,6 +166,12 @@ fn errors_say_what_where_and_what_to_do() {
     error: unknown device "tpu"
     help: one of: auto, cpu, cuda, cuda:N, wgpu, wgpu:N, wgpu:software
     "#);
+    insta::assert_snapshot!(fails(dir.path(), &["bench", "agree", "--device", "cpu", "--form", "cubecl"]), @r#"
+    exit 2
+    device: cpu (N threads): asked for
+    error: this device has no cubecl kernels
+    help: write [runtime] kernels = "auto", or leave --form out; it has composed and fused
+    "#);
     insta::assert_snapshot!(fails(dir.path(), &["study", "none.toml"]), @"
     exit 2
     error: could not read none.toml: No such file or directory (os error 2)

@@ -39,7 +39,7 @@ pub struct Agreement {
 const WIDTHS: [usize; 2] = [64, 44];
 
 /// Trains a student of 2 layers with a teacher of 1 layer and with dropout, for `steps` steps: on the CPU in f32, and on `device` in
-/// each of these `forms` that it has, there by so many `workers`. `note` is told of each as it is done.
+/// each of these `forms`, which it has, there by so many `workers`. `note` is told of each as it is done.
 ///
 /// # Errors
 /// When the device doesn't have the precision, there are fewer devices than workers, or a step isn't finite.
@@ -63,7 +63,7 @@ pub fn agree(
     for hidden in WIDTHS {
         let run = |devices: &[Device], form, precision| curve(devices, Run { hidden, form, precision, steps });
         let cpu = run(&[Device::cpu("the other side")], Form::Fused, Precision::F32)?;
-        for form in Form::all_on(&device.handle).iter().filter(|form| forms.contains(form)) {
+        for form in forms {
             let losses = run(&devices, *form, precision)?;
             let off: f64 = cpu.iter().zip(&losses).map(|(cpu, found)| (cpu - found).abs() / cpu).fold(0.0, f64::max);
             note(format!("{} in {precision}, {hidden} wide: off by {off:.1e} at most ({allowed:.0e} allowed)", form.word()));

@@ -55,8 +55,8 @@ pub struct StepBenchOptions<'a> {
     pub rounds: usize,
     /// Numbers of the products.
     pub precision: Precision,
-    /// Forms that take part; all that the device has, unless given.
-    pub forms: Option<Vec<Form>>,
+    /// Forms that take part.
+    pub forms: Vec<Form>,
     /// A Python that may have PyTorch.
     pub python: Option<&'a str>,
 }
@@ -158,8 +158,7 @@ fn in_turn(
 ) -> Result<Vec<StepRow>> {
     let rounds = options.rounds;
     let bench = StepBench::new(size, rounds as u64 + 3, options.precision, device)?;
-    let wanted = |form: &&Form| options.forms.as_ref().is_none_or(|forms| forms.contains(form));
-    let mut forms: Vec<Runner> = Form::all_on(&device.handle).iter().filter(wanted).map(|&form| bench.runner(form)).collect();
+    let mut forms: Vec<Runner> = options.forms.iter().map(|&form| bench.runner(form)).collect();
     let request = bench.request();
     let mut ways: Vec<(&str, &str, Vec<Taken>)> =
         WAYS.into_iter().filter(|_| pytorch.is_some()).map(|(way, name)| (way, name, Vec::new())).collect();
@@ -248,7 +247,13 @@ pub fn bench_step_forms(size: StepSize, rounds: usize, device: &Device) -> Resul
         peer: "",
         ratio: None,
     };
-    let options = StepBenchOptions { sizes: vec![size], rounds, precision: Precision::F32, forms: None, python: None };
+    let options = StepBenchOptions {
+        sizes: vec![size],
+        rounds,
+        precision: Precision::F32,
+        forms: Form::all_on(&device.handle).to_vec(),
+        python: None,
+    };
     let rows = bench_step(&options, device, |_| ())?;
     let tokens = StepBench::new(size, 1, Precision::F32, device)?.tokens();
     let with_time = |mut row: Row| {

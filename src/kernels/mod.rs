@@ -88,13 +88,20 @@ impl Form {
             Some(form) if Self::asked()?.is_none() => form,
             _ => return Ok(Self::of(device)),
         };
+        form.must_be_on(device)?;
+        Ok(form)
+    }
+
+    /// # Errors
+    /// When the device has no such form.
+    pub fn must_be_on(self, device: &Device) -> Result<()> {
         let forms = Self::all_on(device);
-        if forms.contains(&form) {
-            return Ok(form);
+        if forms.contains(&self) {
+            return Ok(());
         }
         let words: Vec<&str> = forms.iter().map(|form| form.word()).collect();
-        Err(Error::new(format!("this device has no {} kernels", form.word()))
-            .help(format!("write [runtime] kernels = \"auto\"; it has {}", words.join(" and "))))
+        Err(Error::new(format!("this device has no {} kernels", self.word()))
+            .help(format!("write [runtime] kernels = \"auto\", or leave --form out; it has {}", words.join(" and "))))
     }
 
     /// The forms that the device has.

@@ -10,6 +10,7 @@ use crate::bench::{
     bench_growth, bench_loss, bench_lstm, bench_step, bench_step_forms, growth_page,
 };
 use crate::config::Precision;
+use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::files::write_text;
 use crate::kernels::{Form, Spent};
@@ -173,12 +174,11 @@ fn run_step(args: &Step) -> Result<()> {
     };
     let sizes = if args.paper { &[PAPER_SIZE] } else { sizes };
     let with_rows = |size: &StepSize| StepSize { batch: args.rows.unwrap_or(size.batch).max(1), ..*size };
-    let form = args.form.as_deref().and_then(Form::from_word);
     let options = StepBenchOptions {
         sizes: sizes.iter().map(with_rows).collect(),
         rounds: args.rounds.max(1),
         precision: precision(&args.precision),
-        forms: form.map(|form| vec![form]),
+        forms: forms(args.form.as_deref(), &device)?,
         python: (args.against == "pytorch").then_some(args.python.as_str()),
     };
     let rows = bench_step(&options, &device, |note| eprintln!("{note}"))?;
@@ -188,6 +188,14 @@ fn run_step(args: &Step) -> Result<()> {
     }
     println!("{}", step_table(&rows));
     Ok(())
+}
+
+/// The form of a word that the command line has checked, or all that the device has.
+fn forms(word: Option<&str>, device: &Device) -> Result<Vec<Form>> {
+    match word.and_then(Form::from_word) {
+        Some(form) => form.must_be_on(&device.handle).map(|()| vec![form]),
+        None => Ok(Form::all_on(&device.handle).to_vec()),
+    }
 }
 
 /// Of a word that the command line has checked.
@@ -251,10 +259,7 @@ pub struct Agree {
 fn run_agree(args: &Agree) -> Result<()> {
     let device = args.device.choose("auto")?;
     let (workers, precision) = (args.workers.max(1), precision(&args.precision));
-    let forms = match args.form.as_deref().and_then(Form::from_word) {
-        Some(form) => vec![form],
-        None => Form::all_on(&device.handle).to_vec(),
-    };
+    let forms = forms(args.form.as_deref(), &device)?;
     let rows = agree(&device, workers, precision, &forms, args.steps.max(1), |note| eprintln!("{note}"))?;
     match args.json {
         true => print_json(&serde_json::json!({ "rows": rows })),
