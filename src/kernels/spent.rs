@@ -95,18 +95,3 @@ pub fn spent<T>(work: impl FnOnce() -> T) -> (T, Spent) {
         NANOSECONDS.each_ref().map(|all| all.load(Ordering::Relaxed) as f64 / 1e9);
     (done, Spent { dense_s, attention_s, norm_s, loss_s, optimizer_s, look_up_s })
 }
-
-#[test]
-fn an_operation_inside_another_counts_once() {
-    let sleep = || std::thread::sleep(std::time::Duration::from_millis(20));
-    let work = || {
-        on(Part::Norm, || {
-            on(Part::Dense, sleep);
-            on(Part::Dense, sleep);
-        });
-        on(Part::LookUp, sleep);
-    };
-    let ((), spent) = spent(work);
-    assert!(spent.dense_s >= 0.04 && spent.look_up_s >= 0.02, "{spent:?}");
-    assert!(spent.norm_s < 0.02, "what the dense layers took is not the norm's: {spent:?}");
-}
