@@ -74,6 +74,13 @@ fn on_device<T>(part: Part, wait: impl Fn(), work: impl FnOnce() -> T) -> T {
     if !ASKED.load(Ordering::Relaxed) {
         return work();
     }
+    let (done, own) = own(wait, work);
+    NANOSECONDS[part as usize].fetch_add(own, Ordering::Relaxed);
+    done
+}
+
+/// Does some work, and gives the nanoseconds that it took by itself, less those of what was timed inside it.
+fn own<T>(wait: impl Fn(), work: impl FnOnce() -> T) -> (T, u64) {
     wait();
     let outside = INSIDE.replace(0);
     let started = Instant::now();
@@ -81,8 +88,7 @@ fn on_device<T>(part: Part, wait: impl Fn(), work: impl FnOnce() -> T) -> T {
     wait();
     let taken = started.elapsed().as_nanos() as u64;
     let inside = INSIDE.replace(outside + taken);
-    NANOSECONDS[part as usize].fetch_add(taken.saturating_sub(inside), Ordering::Relaxed);
-    done
+    (done, taken.saturating_sub(inside))
 }
 
 /// Does some work and says what our operations took of it. All threads count: nothing else should train meanwhile.
@@ -94,4 +100,16 @@ pub fn spent<T>(work: impl FnOnce() -> T) -> (T, Spent) {
     let [dense_s, attention_s, norm_s, loss_s, optimizer_s, look_up_s] =
         NANOSECONDS.each_ref().map(|all| all.load(Ordering::Relaxed) as f64 / 1e9);
     (done, Spent { dense_s, attention_s, norm_s, loss_s, optimizer_s, look_up_s })
+}
+
+/// However busy the machine is: what is timed once adds up to no more than passed.
+#[test]
+fn work_inside_other_work_is_timed_once() {
+    let nothing = || ();
+    let sleep = || std::thread::sleep(std::time::Duration::from_millis(20));
+    let started = Instant::now();
+    let (inner, outer) = own(nothing, || [own(nothing, sleep).1, own(nothing, sleep).1]);
+    let passed = started.elapsed().as_nanos() as u64;
+    assert!(inner.iter().all(|own| *own >= 20_000_000), "{inner:?}");
+    assert!(outer + inner[0] + inner[1] <= passed, "{outer} and {inner:?} of {passed}");
 }
