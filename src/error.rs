@@ -1,7 +1,10 @@
 //! The one error of the crate: what went wrong, where, and what to do next.
 
+use std::collections::BTreeSet;
 use std::fmt;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 /// `Result` with upstill's [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -135,6 +138,16 @@ impl fmt::Display for Error {
 }
 
 impl std::error::Error for Error {}
+
+/// Says on standard error what a reader of files assumed or left out: what nobody asked for, but changes what is read. Each note
+/// is said once a process, however often a file is read. A standard error that is closed takes nothing, and fails nothing.
+pub fn note(text: impl fmt::Display) {
+    static SAID: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
+    let line = format!("note: {text}\n");
+    if SAID.lock().unwrap_or_else(PoisonError::into_inner).insert(line.clone()) {
+        let _ = std::io::stderr().write_all(line.as_bytes());
+    }
+}
 
 /// Attaches upstill's words to file system results.
 pub trait IoContext<T> {
