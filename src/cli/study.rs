@@ -9,6 +9,7 @@ use crate::device::{Device, DeviceKind};
 use crate::error::{Error, Result};
 use crate::files::write_text;
 use crate::log::Console;
+use crate::study::registration::Registration;
 use crate::study::report::{terminal_table, write_report};
 use crate::study::results::Study;
 use crate::study::{Size, StudyOptions, StudySpec, cell_count, claim, jobs, parse_cell, run_cell_of, run_cells};
@@ -92,7 +93,7 @@ pub fn run(args: Args) -> Result<()> {
     }
     let device = args.device.choose("auto")?;
     let tasks = spec.tasks.iter().map(|name| find_task(name)).collect::<Result<Vec<_>>>()?;
-    claim(&dir, &spec)?;
+    let registered = claim(&dir, &spec)?;
     let wanted = RunFile::parse(&spec.base, "the study's base")?.wanted();
     let shards_name = wanted.shards.clone().unwrap_or_default();
     let shards = open_shards(&shards_name)?;
@@ -124,6 +125,7 @@ pub fn run(args: Args) -> Result<()> {
         chosen: chosen(&dir)?,
         device: Some(device.to_string()),
         seconds: Some(started.elapsed().as_secs_f64()),
+        registration: Some(Registration::of(&registered, spec.test.as_ref())),
     };
     let text = serde_json::to_string_pretty(&study).expect("results in memory can be written") + "\n";
     write_text(&dir.join("study.json"), &text)?;

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use super::registration::TestSpec;
 use super::spec::{ArmSpec, Size, StudySpec, one_seed};
 use crate::config::MODEL;
 
@@ -48,6 +49,7 @@ impl StudySpec {
             tasks: tasks.into_iter().map(str::to_owned).collect(),
             finetune_lr: 1e-3,
             finetune_epochs: 3.0,
+            test: Some(TestSpec::default()),
         }
     }
 }

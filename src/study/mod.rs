@@ -1,8 +1,10 @@
 //! Studies: grids of runs, their statistics, and the report.
 
 pub mod figure;
+pub mod registration;
 pub mod report;
 pub mod results;
+pub mod saved;
 pub mod scores;
 pub mod statistics;
 

@@ -5,8 +5,11 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::registration::Registration;
 use super::statistics::{self, Difference};
-use crate::log::StepRecord;
+
+/// The end point that every study has: the held-out loss at the end of training.
+pub const HELD_OUT: &str = "held-out loss";
 
 /// A grid of runs and what they came to.
 #[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
@@ -37,6 +40,9 @@ pub struct Study {
     /// Wall time of the whole study.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seconds: Option<f64>,
+    /// What was fixed before the first run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub registration: Option<Registration>,
 }
 
 /// One way of training, over its seeds.
@@ -60,9 +66,12 @@ pub struct Arm {
     /// In nats a masked token; none while no run is finished.
     #[serde(default)]
     pub held_out_loss: Option<MeanSd>,
-    /// At half of the steps, where it was measured there: what a teacher saves is seen before the end.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub half_way_loss: Option<MeanSd>,
+    /// On other held-out sets, by their names, in nats a masked token.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub held_out: BTreeMap<String, MeanSd>,
+    /// Accuracy on minimal pairs, by the pairs' name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub pairs: BTreeMap<String, MeanSd>,
     /// By task; of each task's main metric, higher is better.
     #[serde(default)]
     pub scores: BTreeMap<String, MeanSd>,
@@ -87,6 +96,9 @@ pub struct Arm {
     /// Whether this arm trains a teacher of others: shown, but not ranked.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub is_teacher: bool,
+    /// What was tuned for it, and what was tried.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tuned: Vec<Tuned>,
     /// The runs one by one.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub runs: Vec<SeedResult>,
@@ -102,12 +114,49 @@ pub struct SeedResult {
     /// None while the run is unfinished.
     #[serde(default)]
     pub held_out_loss: Option<f64>,
-    /// At half of the steps ([`half_way`]).
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub half_way_loss: Option<f64>,
+    /// On other held-out sets, by their names.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub held_out: BTreeMap<String, f64>,
+    /// Accuracy on minimal pairs, by the pairs' name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub pairs: BTreeMap<String, f64>,
     /// By task.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub scores: BTreeMap<String, f64>,
+    /// Ends of training at several budgets, this run's own among them; empty of a run that has one end.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub budgets: Vec<Budget>,
+}
+
+/// An end of training: the rate has decayed, on a branch off a longer run perhaps.
+#[derive(Serialize, Deserialize, Clone, Copy, Debug, PartialEq)]
+pub struct Budget {
+    /// Steps until it, the stable ones before the branch among them.
+    pub steps: u64,
+    /// What they cost, teacher's predictions included, its training not.
+    pub flops: f64,
+    /// In nats a masked token.
+    pub held_out_loss: f64,
+}
+
+/// A setting that was tuned for an arm alone.
+#[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
+pub struct Tuned {
+    /// The run file's key.
+    pub key: String,
+    /// The value that was taken.
+    pub chosen: String,
+    /// All that was tried, in the order of the values.
+    pub tried: Vec<Tried>,
+}
+
+/// A value that was tried.
+#[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
+pub struct Tried {
+    /// As in a run file.
+    pub value: String,
+    /// On the tuning split, mean over the seeds it was tried with; none where training broke down.
+    pub loss: Option<f64>,
 }
 
 /// A mean and its sample standard deviation, which one value alone does not have.
@@ -126,36 +175,28 @@ impl MeanSd {
     }
 }
 
-/// The held-out loss that a finished run had at half of its steps: the nearest measurement, within a twentieth of the run.
-pub fn half_way(steps: &[StepRecord]) -> Option<f64> {
-    let total = steps.last()?.step + 1;
-    let measured = steps.iter().filter_map(|record| Some((total.abs_diff(2 * (record.step + 1)), record.held_out_loss?)));
-    measured.min_by_key(|(distance, _)| *distance).filter(|(distance, _)| distance * 10 <= total).map(|(_, loss)| loss)
-}
-
 impl Arm {
-    /// Sets `seeds`, the losses and `scores` from `runs`.
+    /// Sets `seeds` and the means of all end points from `runs`.
     pub fn summarise(&mut self) {
         self.seeds = self.runs.len() as u64;
         let losses: Vec<f64> = self.losses().into_iter().map(|(_, loss)| loss).collect();
         self.held_out_loss = MeanSd::of(&losses);
-        let half_way: Vec<f64> = self.half_way_losses().into_iter().map(|(_, loss)| loss).collect();
-        self.half_way_loss = MeanSd::of(&half_way);
-        let mut by_task: BTreeMap<&String, Vec<f64>> = BTreeMap::new();
-        for (task, score) in self.runs.iter().flat_map(|run| &run.scores) {
-            by_task.entry(task).or_default().push(*score);
+        self.held_out = self.by_name(|run| &run.held_out);
+        self.pairs = self.by_name(|run| &run.pairs);
+        self.scores = self.by_name(|run| &run.scores);
+    }
+
+    fn by_name(&self, of: impl Fn(&SeedResult) -> &BTreeMap<String, f64>) -> BTreeMap<String, MeanSd> {
+        let mut by_name: BTreeMap<&String, Vec<f64>> = BTreeMap::new();
+        for (name, value) in self.runs.iter().flat_map(of) {
+            by_name.entry(name).or_default().push(*value);
         }
-        self.scores = by_task.into_iter().filter_map(|(task, values)| Some((task.clone(), MeanSd::of(&values)?))).collect();
+        by_name.into_iter().filter_map(|(name, values)| Some((name.clone(), MeanSd::of(&values)?))).collect()
     }
 
     /// `(seed, held-out loss)` of the finished runs.
     pub fn losses(&self) -> Vec<(u64, f64)> {
         self.runs.iter().filter_map(|run| Some((run.seed, run.held_out_loss?))).collect()
-    }
-
-    /// `(seed, held-out loss at half of the steps)` of the runs that have it.
-    pub fn half_way_losses(&self) -> Vec<(u64, f64)> {
-        self.runs.iter().filter_map(|run| Some((run.seed, run.half_way_loss?))).collect()
     }
 
     /// `(seed, score)` of the runs that were scored on `task`.
@@ -201,11 +242,6 @@ impl Study {
     /// What `arm`'s held-out loss is above its reference's (below: negative).
     pub fn difference(&self, arm: &Arm) -> Option<Difference> {
         statistics::difference(&arm.losses(), &self.reference(arm)?.losses())
-    }
-
-    /// The same at half of the steps.
-    pub fn half_way_difference(&self, arm: &Arm) -> Option<Difference> {
-        statistics::difference(&arm.half_way_losses(), &self.reference(arm)?.half_way_losses())
     }
 
     /// Every task that some arm was scored on, in order.
@@ -258,17 +294,6 @@ mod tests {
         let study = Study { arms, ..Study::default() };
         assert!((study.difference(&study.arms[2]).unwrap().mean + 0.15).abs() < 1e-12);
         assert_eq!(study.difference(&study.arms[1]), None, "nobody said what it is compared with");
-    }
-
-    #[test]
-    fn half_way_is_the_measurement_nearest_to_it() {
-        let steps = |total: u64, measured: &[(u64, f64)]| -> Vec<StepRecord> {
-            let loss = |step| measured.iter().find(|(at, _)| *at == step).map(|(_, loss)| *loss);
-            (0..total).map(|step| StepRecord { step, held_out_loss: loss(step), ..StepRecord::default() }).collect()
-        };
-        assert_eq!(half_way(&steps(100, &[(39, 4.0), (48, 3.0), (99, 1.0)])), Some(3.0));
-        assert_eq!(half_way(&steps(100, &[(39, 4.0), (99, 1.0)])), None, "a tenth of the run away");
-        assert_eq!(half_way(&[]), None);
     }
 
     #[test]

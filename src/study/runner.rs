@@ -9,13 +9,13 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::results::{Arm, SeedResult, half_way};
+use super::results::{Arm, SeedResult};
 use super::spec::{ArmSpec, StudySpec};
 use crate::config::{LearnerPlan, MODEL, Plan, RunFile, SourcePlan};
 use crate::device::Device;
 use crate::error::{Error, IoContext, Result};
 use crate::files::{is_free, write_text};
-use crate::log::{Console, StepRecord, Summary, read_steps};
+use crate::log::{Console, Summary};
 use crate::model::ModelFolder;
 use crate::tasks::Task;
 use crate::tokens::Shards;
@@ -45,7 +45,6 @@ struct Cell {
 /// A finished cell.
 struct CellResult {
     summary: Summary,
-    steps: Vec<StepRecord>,
     /// By the name of the model.
     scores: BTreeMap<String, BTreeMap<String, f64>>,
 }
@@ -239,7 +238,7 @@ fn run_cell(cell: &Cell, shards: &Shards, tasks: &[Task], spec: &StudySpec, opti
     let scored = |own: LearnerPlan| Ok((own.name.clone(), score(cell, &own.name, tasks, spec, options.device)?));
     let scores = shown(&cell.plan).into_iter().map(scored).collect::<Result<_>>()?;
     options.console.cell_done(&cell.name, found);
-    Ok(CellResult { summary, steps: read_steps(&cell.dir.join("steps.jsonl"))?, scores })
+    Ok(CellResult { summary, scores })
 }
 
 fn train_cell(cell: &Cell, shards: &Shards, options: &StudyOptions) -> Result<Summary> {
@@ -330,8 +329,8 @@ fn arm(spec: &ArmSpec, own: &LearnerPlan, mine: &[(&Cell, &CellResult)], dir: &P
         path: cell.dir.strip_prefix(dir).unwrap_or(&cell.dir).to_owned(),
         seed: cell.seed,
         held_out_loss: result.summary.held_out_loss_of(model.as_deref()),
-        half_way_loss: half_way(&of_model(&result.steps, model.as_deref())),
         scores: result.scores.get(&own.name).cloned().unwrap_or_default(),
+        ..SeedResult::default()
     });
     let of_sources = |text: fn(&SourcePlan) -> String| own.from.iter().map(text).collect::<Vec<_>>().join(", ");
     let learns = !own.from.is_empty();
@@ -356,23 +355,15 @@ fn arm(spec: &ArmSpec, own: &LearnerPlan, mine: &[(&Cell, &CellResult)], dir: &P
     arm
 }
 
-/// The records as one of several models saw them.
-fn of_model(steps: &[StepRecord], model: Option<&str>) -> Vec<StepRecord> {
-    match model {
-        Some(model) => steps.iter().filter_map(|record| record.of(model)).collect(),
-        None => steps.to_vec(),
-    }
-}
-
-/// Makes the study's folder with its spec, or checks that the one there is this study's.
+/// Makes the study's folder with its spec, or checks that the one there is this study's; gives the spec as it stands there.
 ///
 /// # Errors
 /// When the folder holds something else.
-pub fn claim(dir: &Path, spec: &impl Serialize) -> Result<()> {
+pub fn claim(dir: &Path, spec: &impl Serialize) -> Result<String> {
     let file = dir.join("study.toml");
     let text = toml::to_string(spec).expect("a study in memory can be written");
     match std::fs::read_to_string(&file) {
-        Ok(there) if there == text => Ok(()),
+        Ok(there) if there == text => Ok(text),
         Ok(_) => Err(Error::new("this folder holds another study; it was left as it is")
             .at(dir.display())
             .help("choose another --out")),
@@ -383,7 +374,8 @@ pub fn claim(dir: &Path, spec: &impl Serialize) -> Result<()> {
                     .help("choose another --out"));
             }
             std::fs::create_dir_all(dir).doing("create", dir)?;
-            write_text(&file, &text)
+            write_text(&file, &text)?;
+            Ok(text)
         }
     }
 }

@@ -5,6 +5,8 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use super::registration::TestSpec;
+use super::results::HELD_OUT;
 use crate::error::{Error, IoContext, Result};
 
 /// A study as written: `upstill study STUDY.toml`, or one of the built-in sizes.
@@ -31,6 +33,9 @@ use crate::error::{Error, IoContext, Result};
 /// name = "soft 1"
 /// teacher = "teacher of 2 layers"
 /// set = ["preset=dwt-normal"]
+/// [test]                             # fixed before the first run
+/// end_point = "held-out loss"
+/// margin = 0.01
 /// ```
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -64,6 +69,9 @@ pub struct StudySpec {
     /// Passes over a task's training split.
     #[serde(default = "finetune_epochs")]
     pub finetune_epochs: f64,
+    /// What is tested, and what counts as no difference; without it, differences are shown and none is called equivalent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub test: Option<TestSpec>,
 }
 
 /// A way of training: what it sets over the base.
@@ -146,7 +154,18 @@ impl StudySpec {
         if let Some(baseline) = self.baseline.as_ref().filter(|baseline| !self.arms.iter().any(|arm| arm.name == **baseline)) {
             return Err(Error::new(format!("the baseline {baseline:?} is none of the arms")));
         }
-        Ok(())
+        match &self.test {
+            Some(test) => {
+                let arms: Vec<&str> = self.arms.iter().map(|arm| arm.name.as_str()).collect();
+                test.check(&self.end_points(), &arms, self.baseline.as_deref())
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// What its models are measured by, by name.
+    fn end_points(&self) -> Vec<&str> {
+        std::iter::once(HELD_OUT).chain(self.tasks.iter().map(String::as_str)).collect()
     }
 
     /// The paper's study on the pocket language.
@@ -232,6 +251,7 @@ impl StudySpec {
                 Size::Small => 2.0,
                 Size::Full => 3.0,
             },
+            test: Some(TestSpec::default()),
         }
     }
 }

@@ -155,11 +155,6 @@ fn results(material: &Material) -> String {
         };
     }
     out += ".</figcaption>\n</figure>\n";
-    if let Some(half_way) = table::half_way(study) {
-        out += "<figure class=\"table\">\n";
-        out += &table::html(&half_way, |_| String::new());
-        out += "<figcaption>Held-out loss at half of the steps: what a teacher saves is seen before the end.</figcaption>\n</figure>\n";
-    }
     if let Some(scores) = table::scores(study) {
         out += "<figure class=\"table\">\n";
         out += &table::html(&scores, |_| String::new());

@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 
 use crate::error::{Error, IoContext, Result};
 use crate::log::{StepRecord, Summary, read_steps};
-use crate::study::results::{Arm, SeedResult, Study, half_way};
+use crate::study::results::{Arm, SeedResult, Study};
 use crate::train::{SeedScores, read_checkpoint_scores};
 
 /// A run directory, read. Without a summary it is unfinished.
@@ -201,8 +201,8 @@ fn arm_of(runs: &[Run], teachers: &[String]) -> Arm {
         path: run.dir.clone(),
         seed: run.seed,
         held_out_loss: run.summary.as_ref().and_then(|summary| summary.held_out_loss),
-        half_way_loss: run.summary.as_ref().and_then(|_| half_way(&run.steps)),
         scores: last_scores(run),
+        ..SeedResult::default()
     };
     let has_teacher = first.plan.contains_key("teacher");
     let mut arm = Arm {

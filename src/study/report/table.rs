@@ -26,7 +26,7 @@ pub fn terminal_table(study: &Study) -> String {
     if study.best().is_some() {
         out += "* the lowest; nats a masked token, ± standard deviation over seeds\n";
     }
-    for more in [half_way(study), scores(study)].into_iter().flatten() {
+    if let Some(more) = scores(study) {
         out += "\n";
         out += &aligned(&more);
     }
@@ -59,22 +59,6 @@ pub(super) fn losses(study: &Study) -> Table {
         ("with its teacher's".into(), Box::new(move |arm| price(arm.flops_with_teacher))),
     ];
     table(study, columns)
-}
-
-/// Arm by arm: the loss at half of the steps; none where it was not measured, or where arms differ in what they are compared with.
-pub(super) fn half_way(study: &Study) -> Option<Table> {
-    let baseline = study.baseline().filter(|_| !study.has_references())?;
-    let found = |arm: &Arm| study.half_way_difference(arm).filter(|_| !arm.is_teacher);
-    let columns: Vec<Column> = vec![
-        ("arm".into(), Box::new(|arm| arm.name.clone())),
-        ("half way".into(), Box::new(|arm| arm.half_way_loss.map(|loss| spread(loss, 3)).unwrap_or_default())),
-        (format!("− {} [95 %]", baseline.name), Box::new(move |arm| found(arm).map(difference).unwrap_or_default())),
-        ("p".into(), Box::new(move |arm| found(arm).map(|d| p_value(d.p)).unwrap_or_default())),
-    ];
-    let mut table = table(study, columns);
-    // The best is that of the end.
-    table.rows.iter_mut().for_each(|row| row.best = false);
-    study.arms.iter().any(|arm| arm.half_way_loss.is_some() && arm.name != baseline.name).then_some(table)
 }
 
 /// Arm by arm: the score on each task; none where nothing was scored.
