@@ -54,6 +54,14 @@ impl std::fmt::Display for Device {
     }
 }
 
+/// The processor's own name where the system tells it, else its architecture: results of the same name and as many threads are the
+/// same to the bit.
+pub fn processor() -> String {
+    let told = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let named = told.lines().find_map(|line| line.strip_prefix("model name")?.split_once(':'));
+    named.map_or(std::env::consts::ARCH.to_owned(), |(_, name)| name.split_whitespace().collect::<Vec<_>>().join(" "))
+}
+
 /// What may be asked for.
 pub const CHOICES: &str = "auto, cpu, cuda, cuda:N, wgpu, wgpu:N, wgpu:software";
 

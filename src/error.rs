@@ -20,6 +20,8 @@ enum Kind {
     Interrupted,
     /// A device's memory ran out: less at once may fit.
     Memory,
+    /// Training left the numbers that can be computed with.
+    NotFinite,
 }
 
 /// What went wrong, where, and what to do next.
@@ -61,6 +63,11 @@ impl Error {
     /// A device's memory ran out.
     pub fn out_of_memory(what: impl Into<String>) -> Self {
         Self::of(Kind::Memory, what)
+    }
+
+    /// A step of training whose loss or gradient is no number.
+    pub fn not_finite(what: impl Into<String>) -> Self {
+        Self::of(Kind::NotFinite, what)
     }
 
     fn of(kind: Kind, what: impl Into<String>) -> Self {
@@ -114,11 +121,16 @@ impl Error {
         self.0.kind == Kind::Memory
     }
 
+    /// Whether training left the numbers that can be computed with: the settings are to blame, not the machine.
+    pub fn is_not_finite(&self) -> bool {
+        self.0.kind == Kind::NotFinite
+    }
+
     /// The command's exit code: 1 a check failed, 2 could not run, 130 interrupted after saving.
     pub fn exit_code(&self) -> u8 {
         match self.0.kind {
             Kind::Check => 1,
-            Kind::Input | Kind::Memory => 2,
+            Kind::Input | Kind::Memory | Kind::NotFinite => 2,
             Kind::Interrupted => 130,
         }
     }

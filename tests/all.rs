@@ -18,6 +18,7 @@ mod page;
 mod report;
 mod rows;
 mod shaders;
+mod study;
 mod tasks;
 mod text;
 mod tidy;

@@ -491,7 +491,7 @@ fn a_studys_jobs_run_in_any_order_and_come_to_the_study() {
     assert!(emitted.status.success());
     let lines = String::from_utf8(emitted.stdout).unwrap();
     assert!(lines.lines().next().unwrap().contains("--cell 'teacher, 1 layer#1'"), "{lines}");
-    assert_eq!(lines.lines().count(), 5);
+    assert_eq!(lines.lines().count(), 6);
     // The last first: its teacher isn't there yet. Then all at once, as a shell reads them.
     let program = Path::new(env!("CARGO_BIN_EXE_upstill"));
     let shell = |line: &str| {

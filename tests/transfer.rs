@@ -218,6 +218,7 @@ fn train_plan() -> upstill::config::TrainPlan {
         clip: 0.0,
         evaluate_every: 0,
         evaluate_rows: 0,
+        evaluate_after: 0,
         checkpoint_every: 0,
         keep_checkpoints: 0,
     }

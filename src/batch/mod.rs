@@ -65,6 +65,8 @@ pub struct BatchOptions {
 #[derive(Clone)]
 pub struct Batches {
     inner: Arc<Inner>,
+    /// Held-out rows that are left out at the start of the order.
+    left_out: usize,
 }
 
 struct Inner {
@@ -97,12 +99,29 @@ impl Batches {
             return Err(empty(split));
         }
         let special = shards.tokenizer().special();
-        Ok(Self { inner: Arc::new(Inner { sentences, split, options, special, masker, cut, slots: slots(&options) }) })
+        Ok(Self {
+            inner: Arc::new(Inner { sentences, split, options, special, masker, cut, slots: slots(&options) }),
+            left_out: 0,
+        })
+    }
+
+    /// Held out, without the first `rows` of the order: no row of these batches is among the first `rows` of the whole.
+    ///
+    /// # Errors
+    /// When none is left.
+    pub fn after(self, rows: usize) -> Result<Self> {
+        match (self.inner.split, self.inner.cut.rows()) {
+            (_, _) if rows == 0 => Ok(self),
+            (Split::HeldOut, there) if rows < there => Ok(Self { left_out: rows, ..self }),
+            (Split::HeldOut, there) => Err(Error::new(format!("there are {there} held-out rows, and {rows} are to be left out"))
+                .help("lower train.evaluate_after, or hold out a larger share when building the data")),
+            (Split::Train, _) => Err(Error::new("rows of the training split are not left out")),
+        }
     }
 
     /// Rows of one pass over the split.
     pub fn rows_per_epoch(&self) -> usize {
-        self.inner.cut.rows()
+        self.inner.cut.rows() - self.left_out
     }
 
     /// Masked slots of a row, m.
@@ -112,7 +131,7 @@ impl Batches {
 
     /// Steps that see every row once; in the training split the last of them may reach into the next epoch.
     pub fn steps_per_epoch(&self) -> usize {
-        self.inner.cut.rows().div_ceil(self.inner.options.batch)
+        self.rows_per_epoch().div_ceil(self.inner.options.batch)
     }
 
     /// Real tokens of a row on average, `[CLS]` and `[SEP]` included.
@@ -136,7 +155,7 @@ impl Batches {
         let mut batch = MaskedBatch::empty(rows, length, self.inner.slots, self.inner.special.pad as i32);
         let mut scratch = RowScratch::default();
         for i in 0..rows {
-            if let Some((epoch, row)) = self.inner.place(step, i) {
+            if let Some((epoch, row)) = self.inner.place(step, i, self.left_out) {
                 let (tokens, masked) = self.inner.write_row(epoch, row, batch.row_mut(i), &mut scratch);
                 batch.tokens += tokens;
                 batch.masked += masked;
@@ -164,7 +183,7 @@ struct RowScratch {
 
 impl Inner {
     /// Which row stands at place `i` of a step's batch, and in which epoch; `None` beyond the held-out rows.
-    fn place(&self, step: u64, i: usize) -> Option<(u64, usize)> {
+    fn place(&self, step: u64, i: usize, left_out: usize) -> Option<(u64, usize)> {
         let (rows, batch) = (self.cut.rows() as u64, self.options.batch as u64);
         match self.split {
             Split::Train => {
@@ -173,7 +192,8 @@ impl Inner {
                 Some((epoch, Order::new(rows, self.options.seed, epoch).at(index % rows) as usize))
             }
             Split::HeldOut => {
-                let index = step % rows.div_ceil(batch) * batch + i as u64;
+                let left = rows - left_out as u64;
+                let index = left_out as u64 + step % left.div_ceil(batch) * batch + i as u64;
                 (index < rows).then(|| (0, Order::new(rows, HELD_OUT_SEED, 0).at(index) as usize))
             }
         }

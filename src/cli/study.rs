@@ -4,15 +4,15 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use super::{DeviceArg, print_json, study_transfer};
-use crate::config::{Plan, RunFile};
+use crate::config::RunFile;
 use crate::device::{Device, DeviceKind};
-use crate::error::{Error, Result};
+use crate::error::{Error, IoContext, Result};
 use crate::files::write_text;
 use crate::log::Console;
 use crate::study::registration::Registration;
 use crate::study::report::{terminal_table, write_report};
 use crate::study::results::Study;
-use crate::study::{Size, StudyOptions, StudySpec, cell_count, claim, jobs, parse_cell, run_cell_of, run_cells};
+use crate::study::{Size, StudyOptions, StudySpec, Verified, jobs, parse_cell, register, run_cell_of, run_cells, verify};
 use crate::tasks::{Task, pocket_task};
 use crate::text::pocket::{Channel, source_loss};
 use crate::train::open_shards;
@@ -27,6 +27,8 @@ Examples:
   upstill study transfer                 a fine-tuned BERT into a BiLSTM over unlabelled text (the 2019 paper)
   upstill study transfer --data imdb/ --teacher runs/teacher
   upstill study my-study.toml --emit jobs | parallel -j 8     or a line a task of a Slurm array
+  upstill study my-study.toml --cells theirs.jsonl            takes what others ran, and runs the rest
+  upstill study my-study.toml --cells theirs.jsonl --verify 3 repeats three of their runs: do they agree?
 
 The same command again finds what is done and goes on with the rest.")]
 pub struct Args {
@@ -48,7 +50,7 @@ pub struct Args {
     #[arg(long, value_name = "MODEL", requires = "data")]
     pub(super) teacher: Vec<PathBuf>,
     /// With `transfer`: seeds of every arm; 5 unless given
-    #[arg(long)]
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
     pub(super) seeds: Option<u64>,
     /// With `transfer`: override a key of the run file, as in model.hidden=150; may be repeated
     #[arg(long, value_name = "KEY=VALUE")]
@@ -59,6 +61,12 @@ pub struct Args {
     /// One run alone, by its arm and seed, with the teachers that it needs; what --emit jobs prints
     #[arg(long, value_name = "ARM#SEED")]
     pub(super) cell: Option<String>,
+    /// Runs that are done, elsewhere perhaps: a study's cells.jsonl; may be repeated
+    #[arg(long, value_name = "JSONL")]
+    pub(super) cells: Vec<PathBuf>,
+    /// Repeat so many finished runs, chosen by chance, and say whether they agree; exit code 1 if not
+    #[arg(long, value_name = "N", conflicts_with_all = ["emit", "cell"], value_parser = clap::value_parser!(u64).range(1..))]
+    pub(super) verify: Option<u64>,
     #[command(flatten)]
     pub(super) device: DeviceArg,
     /// Print the results on standard output for machines
@@ -75,8 +83,8 @@ impl Args {
 pub fn run(args: Args) -> Result<()> {
     let is_transfer = args.study_file.as_ref().is_some_and(|name| name.as_os_str() == study_transfer::NAME);
     if is_transfer {
-        if args.emit.is_some() || args.cell.is_some() {
-            return Err(Error::new("--emit and --cell are not for `upstill study transfer`")
+        if args.emit.is_some() || args.cell.is_some() || !args.cells.is_empty() || args.verify.is_some() {
+            return Err(Error::new("--emit, --cell, --cells and --verify are not for `upstill study transfer`")
                 .help("its command can be given on several machines for several --out folders"));
         }
         return study_transfer::run(args);
@@ -86,46 +94,56 @@ pub fn run(args: Args) -> Result<()> {
             .help("of another study they are part of its file"));
     }
     let started = Instant::now();
-    let (spec, name) = spec(args.study_file.as_deref(), args.size)?;
+    let Wanted { spec, text, name } = wanted(args.study_file.as_deref(), args.size)?;
     let dir = args.out.clone().unwrap_or_else(|| Path::new("runs").join(name));
     if args.emit.is_some() {
-        return emit(&args, &spec, &dir);
+        return emit(&args, &spec, &text, &dir);
     }
     let device = args.device.choose("auto")?;
     let tasks = spec.tasks.iter().map(|name| find_task(name)).collect::<Result<Vec<_>>>()?;
-    let registered = claim(&dir, &spec)?;
-    let wanted = RunFile::parse(&spec.base, "the study's base")?.wanted();
-    let shards_name = wanted.shards.clone().unwrap_or_default();
+    let base = RunFile::parse(&spec.base, "the study's base")?.wanted();
+    let shards_name = base.shards.clone().unwrap_or_default();
     let shards = open_shards(&shards_name)?;
+    let registration = Registration::of(&registered(&dir, &spec, &text)?, spec.test.as_ref());
+    // How many there are is told when they are planned.
+    let console = Console::study(0);
+    let jobs = args.jobs.unwrap_or_else(|| default_jobs(&device));
+    let options = StudyOptions {
+        dir: &dir,
+        jobs,
+        device: &device,
+        console: &console,
+        cells: &args.cells,
+        registered: &registration.study_file,
+    };
     if let Some(cell) = &args.cell {
         let cell = parse_cell(cell).ok_or_else(|| {
             Error::new(format!("{cell:?} does not name a run")).help("an arm's name, # and a seed; `--emit jobs` lists them")
         })?;
-        let console = Console::study(1);
-        let options = StudyOptions { dir: &dir, jobs: 1, device: &device, console: &console };
-        run_cell_of(&spec, &shards, &tasks, &options, cell)?;
+        run_cell_of(&spec, &shards, &tasks, &StudyOptions { jobs: 1, ..options }, cell)?;
         console.finish();
         return Ok(());
     }
-    eprintln!("{} runs into {}", cell_count(&spec), dir.display());
-
-    let console = Console::study(cell_count(&spec));
-    let jobs = args.jobs.unwrap_or_else(|| default_jobs(&device));
-    let arms = run_cells(&spec, &shards, &tasks, &StudyOptions { dir: &dir, jobs, device: &device, console: &console })?;
+    if let Some(count) = args.verify {
+        let found = verify(&spec, &shards, &options, count as usize)?;
+        console.finish();
+        return say_verified(&found, args.json);
+    }
+    eprintln!("into {}", dir.display());
+    let found = run_cells(&spec, &shards, &tasks, &options)?;
     console.finish();
 
     let report = dir.join("report.html");
     let study = Study {
-        arms,
         report: Some(report.clone()),
         title: spec.title.clone(),
         about: spec.about.clone(),
         baseline: spec.baseline.clone(),
-        source_loss: source(&shards_name, wanted.mask_rate),
-        chosen: chosen(&dir)?,
+        source_loss: source(&shards_name, base.mask_rate),
         device: Some(device.to_string()),
         seconds: Some(started.elapsed().as_secs_f64()),
-        registration: Some(Registration::of(&registered, spec.test.as_ref())),
+        registration: Some(registration),
+        ..found
     };
     let text = serde_json::to_string_pretty(&study).expect("results in memory can be written") + "\n";
     write_text(&dir.join("study.json"), &text)?;
@@ -139,37 +157,78 @@ pub fn run(args: Args) -> Result<()> {
     Ok(())
 }
 
+/// The study's file in its folder, before the first cell; gives its text as it stands there.
+fn registered(dir: &Path, spec: &StudySpec, text: &str) -> Result<String> {
+    register(dir, text, |there| StudySpec::parse(there).is_ok_and(|there| there == *spec))
+}
+
+/// Prints what came of repeated cells.
+fn say_verified(found: &[Verified], as_json: bool) -> Result<()> {
+    if as_json {
+        print_json(&found);
+    } else {
+        for cell in found {
+            let verdict = if cell.agrees() { "agrees" } else { "DIFFERS" };
+            let allowed = if cell.allowed > 1e-9 { format!("up to {}", cell.allowed) } else { "none".to_owned() };
+            println!("{}  {verdict}: largest difference of a loss {:.2e}, allowed {allowed}", cell.name, cell.difference);
+        }
+    }
+    match found.iter().filter(|cell| !cell.agrees()).count() {
+        0 => Ok(()),
+        differing => Err(Error::check(format!("{differing} of {} repeated runs came to other losses", found.len()))
+            .help("another version of upstill, or an altered line: run.json and cells.jsonl name the versions")),
+    }
+}
+
 /// Prints the commands, and makes the folder that they share.
-fn emit(args: &Args, spec: &StudySpec, dir: &Path) -> Result<()> {
-    claim(dir, spec)?;
+fn emit(args: &Args, spec: &StudySpec, text: &str, dir: &Path) -> Result<()> {
+    registered(dir, spec, text)?;
     let mut words = vec!["upstill".to_owned(), "study".to_owned()];
     words.extend(args.study_file.iter().map(|file| file.display().to_string()));
     words.extend(args.size.into_iter().flat_map(|size| ["--size".to_owned(), format!("{size:?}").to_lowercase()]));
     words.extend(["--out".to_owned(), dir.display().to_string()]);
     words.extend(args.device.device.iter().flat_map(|device| ["--device".to_owned(), device.clone()]));
-    jobs(spec, &words).iter().for_each(|line| println!("{line}"));
-    let teachers = spec.teachers.len() * spec.teacher_seeds.len();
+    words.extend(args.cells.iter().flat_map(|file| ["--cells".to_owned(), file.display().to_string()]));
+    let lines = jobs(spec, &words);
+    lines.iter().for_each(|line| println!("{line}"));
+    let teachers: usize = spec.teachers.iter().map(|arm| spec.seeds_of_teacher(arm).len()).sum();
     eprintln!(
         "{} commands, of which the first {teachers} train teachers: a student trains or waits for its own where it is missing.\n\
          When all are done: {}",
-        cell_count(spec),
+        lines.len(),
         words.join(" ")
     );
     Ok(())
 }
 
-/// The study, and what its folder is called unless `--out` says.
-fn spec(wanted: Option<&Path>, size: Option<Size>) -> Result<(StudySpec, String)> {
+/// A study that was asked for.
+struct Wanted {
+    spec: StudySpec,
+    /// Its file.
+    text: String,
+    /// What its folder is called unless `--out` says.
+    name: String,
+}
+
+fn wanted(file: Option<&Path>, size: Option<Size>) -> Result<Wanted> {
     let pocket = size.unwrap_or(Size::Small);
-    match wanted.map(|path| (path, path.to_str())) {
-        None | Some((_, Some("dwt"))) => Ok((StudySpec::pocket(pocket), format!("study-{pocket:?}").to_lowercase())),
-        Some((_, Some("cotrain"))) => Ok((StudySpec::cotrain(pocket), format!("study-cotrain-{pocket:?}").to_lowercase())),
+    let built_in = |spec: StudySpec, name: String| {
+        let text = toml::to_string(&spec).expect("a study in memory can be written");
+        Ok(Wanted { spec, text, name: name.to_lowercase() })
+    };
+    match file.map(|path| (path, path.to_str())) {
+        None | Some((_, Some("dwt"))) => built_in(StudySpec::pocket(pocket), format!("study-{pocket:?}")),
+        Some((_, Some("cotrain"))) => built_in(StudySpec::cotrain(pocket), format!("study-cotrain-{pocket:?}")),
         Some((path, _)) if size.is_some() => {
             Err(Error::new("--size is for the studies on the pocket language, dwt, cotrain and transfer")
                 .at(path.display())
                 .help("a study file says its own sizes"))
         }
-        Some((path, _)) => Ok((StudySpec::load(path)?, path.file_stem().unwrap_or_default().to_string_lossy().into_owned())),
+        Some((path, _)) => {
+            let spec = StudySpec::load(path)?;
+            let text = std::fs::read_to_string(path).doing("read", path)?;
+            Ok(Wanted { spec, text, name: path.file_stem().unwrap_or_default().to_string_lossy().into_owned() })
+        }
     }
 }
 
@@ -190,23 +249,4 @@ pub(super) fn default_jobs(device: &Device) -> usize {
 /// The loss of the source that wrote the text, where it is known: of the pocket language, under BERT's masking.
 fn source(shards: &str, mask_rate: f64) -> Option<f64> {
     (shards == "pocket" && mask_rate == Channel::default().rate).then(|| source_loss().mean)
-}
-
-/// What was chosen here and not by the paper: of the study's plans, each line once.
-fn chosen(dir: &Path) -> Result<Vec<String>> {
-    let mut lines: Vec<String> = Vec::new();
-    let cells = dir.join("cells");
-    let mut plans: Vec<PathBuf> = match std::fs::read_dir(&cells) {
-        Ok(entries) => entries.filter_map(|entry| entry.ok()).map(|entry| entry.path().join("plan.toml")).collect(),
-        Err(_) => Vec::new(),
-    };
-    plans.sort();
-    for path in plans.iter().filter(|path| path.exists()) {
-        for line in Plan::load(path)?.notes() {
-            if !lines.contains(&line) {
-                lines.push(line);
-            }
-        }
-    }
-    Ok(lines)
 }

@@ -8,7 +8,8 @@ use crate::config::RunFile;
 use crate::error::{Error, Result};
 use crate::files::write_text;
 use crate::log::Console;
-use crate::study::{Size, StudyOptions, TransferStudySpec, claim, run_transfer_study, transfer_tables};
+use crate::study::registration::Registration;
+use crate::study::{Size, StudyOptions, TransferStudySpec, register, run_transfer_study, transfer_tables};
 use crate::train::{RunOptions, plan_run, train_run};
 
 /// The word in a study file's place that asks for this study.
@@ -23,7 +24,8 @@ pub(super) fn run(args: Args) -> Result<()> {
         None => of_pocket(&args, &dir)?,
     };
     // Before anything is trained in a folder that may be another study's.
-    claim(&dir, &spec)?;
+    let text = toml::to_string(&spec).expect("a study in memory can be written");
+    let registered = Registration::of(&register(&dir, &text, |_| false)?, None).study_file;
     for (folder, text) in &teachers {
         let (plan, shards) = plan_run(&RunFile::parse(text, "the pocket teacher")?)?;
         let (console, name) = (Console::stderr(), "pre-training the teacher");
@@ -31,7 +33,8 @@ pub(super) fn run(args: Args) -> Result<()> {
     }
     let console = Console::study(spec.cell_count());
     let jobs = args.jobs.unwrap_or_else(|| default_jobs(&device));
-    let study = run_transfer_study(&spec, &StudyOptions { dir: &dir, jobs, device: &device, console: &console })?;
+    let options = StudyOptions { dir: &dir, jobs, device: &device, console: &console, cells: &[], registered: &registered };
+    let study = run_transfer_study(&spec, &options)?;
     console.finish();
     let text = serde_json::to_string_pretty(&study).expect("results in memory can be written") + "\n";
     write_text(&dir.join("study.json"), &text)?;

@@ -26,7 +26,15 @@ impl Plan {
         add("optimizer", self.optimizer_text());
         add(
             "held out",
-            format!("{} rows every {} steps", grouped(self.train.evaluate_rows as u64), grouped(self.train.evaluate_every)),
+            format!(
+                "{} rows{} every {} steps",
+                grouped(self.train.evaluate_rows as u64),
+                match self.train.evaluate_after {
+                    0 => String::new(),
+                    rows => format!(" after the first {}", grouped(rows as u64)),
+                },
+                grouped(self.train.evaluate_every)
+            ),
         );
         add("runtime", self.runtime_text());
         add("memory", self.memory_text());

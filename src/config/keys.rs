@@ -102,6 +102,7 @@ pub const KEYS: &[Key] = &[
     key("train.clip", Number, Is("5.0"), "largest global gradient norm; 0 does not clip"),
     key("train.evaluate_every", Whole, Rule("steps / 10"), "steps between held-out evaluations"),
     key("train.evaluate_rows", Whole, Is("1024"), "held-out rows an evaluation, at most"),
+    key("train.evaluate_after", Whole, Is("0"), "held-out rows before those, which are left out"),
     key("train.checkpoint_every", Whole, Rule("steps / 10"), "steps between checkpoints"),
     key("train.keep_checkpoints", Whole, Is("2"), "checkpoints kept besides the best"),
     key("runtime.device", Text, Is("\"auto\""), "auto, cpu, cuda or wgpu; never changes results beyond rounding"),

@@ -176,6 +176,9 @@ pub struct TrainPlan {
     pub evaluate_every: u64,
     /// Held-out rows an evaluation.
     pub evaluate_rows: usize,
+    /// Held-out rows that come before those and are left out: rows for choosing settings are then others than rows for results.
+    #[serde(default, skip_serializing_if = "is_none_left_out")]
+    pub evaluate_after: usize,
     /// Steps between two checkpoints; the last step always has one.
     pub checkpoint_every: u64,
     /// Checkpoints kept besides the best one.
@@ -200,6 +203,10 @@ pub struct RuntimePlan {
     pub workers: usize,
     /// CPU threads, of all workers together; 0 takes all.
     pub threads: usize,
+}
+
+fn is_none_left_out(rows: &usize) -> bool {
+    *rows == 0
 }
 
 fn one() -> usize {

@@ -155,6 +155,7 @@ fn train(file: &RunFile, rows_per_epoch: u64) -> TrainPlan {
         clip: file.number("train.clip"),
         evaluate_every: every("train.evaluate_every"),
         evaluate_rows: file.whole("train.evaluate_rows") as usize,
+        evaluate_after: file.whole("train.evaluate_after") as usize,
         checkpoint_every: every("train.checkpoint_every"),
         keep_checkpoints: file.whole("train.keep_checkpoints") as usize,
     }

@@ -84,6 +84,14 @@ impl Console {
         }
     }
 
+    /// Cells that the study is known to have, by name, each with its work: time left goes by work. Those told before are kept.
+    pub fn expect(&self, of: impl IntoIterator<Item = (String, f64)>) {
+        if let Some((_, cells)) = &self.0.study {
+            lock(cells).expect(of);
+            self.show_study();
+        }
+    }
+
     /// A cell of the study ended: trained now, or `found` from an earlier time.
     pub fn cell_done(&self, name: &str, found: bool) {
         if let Some((_, cells)) = &self.0.study {
@@ -199,11 +207,34 @@ struct Cells {
     found: u64,
     under_way: BTreeMap<String, f64>,
     started: Instant,
+    /// Of the cells that were told, in any unit; without them each counts 1.
+    work: BTreeMap<String, f64>,
+    trained_work: f64,
+    found_work: f64,
 }
 
 impl Cells {
     fn new(total: u64) -> Self {
-        Self { total, trained: 0, found: 0, under_way: BTreeMap::new(), started: Instant::now() }
+        Self {
+            total,
+            trained: 0,
+            found: 0,
+            under_way: BTreeMap::new(),
+            started: Instant::now(),
+            work: BTreeMap::new(),
+            trained_work: 0.0,
+            found_work: 0.0,
+        }
+    }
+
+    fn expect(&mut self, of: impl IntoIterator<Item = (String, f64)>) {
+        self.work.extend(of);
+        self.total = self.work.len() as u64;
+    }
+
+    fn work_of(&self, name: &str) -> f64 {
+        // A run that nobody told of is a teacher that is trained again.
+        if self.work.is_empty() { 1.0 } else { self.work.get(name).copied().unwrap_or(0.0) }
     }
 
     fn under_way(&mut self, name: &str, share: f64) {
@@ -212,7 +243,11 @@ impl Cells {
 
     fn end(&mut self, name: &str, found: bool) {
         self.under_way.remove(name);
-        if found { self.found += 1 } else { self.trained += 1 }
+        let work = self.work_of(name);
+        match found {
+            true => (self.found, self.found_work) = (self.found + 1, self.found_work + work),
+            false => (self.trained, self.trained_work) = (self.trained + 1, self.trained_work + work),
+        }
     }
 
     fn line(&self, now: Instant) -> String {
@@ -223,9 +258,12 @@ impl Cells {
         }
         let elapsed = now - self.started;
         let _ = write!(line, " · {} elapsed", clock(elapsed));
-        let worked = self.trained as f64 + self.under_way.values().sum::<f64>();
-        let left = (self.total.saturating_sub(self.found)) as f64 - worked;
-        if worked > 0.05 && left > 0.0 {
+        let under_way: f64 = self.under_way.iter().map(|(name, share)| share * self.work_of(name)).sum();
+        let worked = self.trained_work + under_way;
+        let total = if self.work.is_empty() { self.total as f64 } else { self.work.values().sum() };
+        let left = total - self.found_work - worked;
+        // Too early to tell from less than a twentieth of a run.
+        if worked * self.total as f64 > 0.05 * total && left > 0.0 {
             let _ = write!(line, " · about {} left", clock(elapsed.mul_f64(left / worked)));
         }
         line
@@ -330,6 +368,17 @@ mod tests {
         cells.end("e", false);
         cells.under_way("f", 0.5);
         insta::assert_snapshot!(cells.line(now), @"5 of 10 runs done (4 found) · 1:30 elapsed · about 4:30 left");
+    }
+
+    #[test]
+    fn time_left_goes_by_the_work_of_the_cells_that_were_told() {
+        let mut cells = Cells::new(0);
+        let now = cells.started + Duration::from_secs(60);
+        cells.expect([("teacher", 1.0), ("a", 4.0), ("b", 4.0), ("c", 1.0)].map(|(name, work)| (name.to_owned(), work)));
+        cells.end("c", true);
+        cells.end("teacher", false);
+        cells.under_way("a", 0.25);
+        insta::assert_snapshot!(cells.line(now), @"2 of 4 runs done (1 found) · 1:00 elapsed · about 3:30 left");
     }
 
     #[test]

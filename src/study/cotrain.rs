@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use super::registration::TestSpec;
-use super::spec::{ArmSpec, Size, StudySpec, one_seed};
+use super::spec::{ArmSpec, Size, StudySpec, TeacherSeeds};
 use crate::config::MODEL;
 
 /// A model of the study: its layers and its width.
@@ -42,7 +42,7 @@ impl StudySpec {
             ),
             base,
             seeds: if size == Size::Tiny { vec![1, 2] } else { vec![1, 2, 3] },
-            teacher_seeds: one_seed(),
+            teacher_seeds: TeacherSeeds::default(),
             teachers: vec![ArmSpec { name: "teacher, small".into(), set: alone(small), ..ArmSpec::default() }],
             arms: arms(large, small, size),
             baseline: Some(LARGE.into()),
@@ -50,6 +50,7 @@ impl StudySpec {
             finetune_lr: 1e-3,
             finetune_epochs: 3.0,
             test: Some(TestSpec::default()),
+            tune: None,
         }
     }
 }

@@ -1,6 +1,6 @@
 //! A study as a list of commands, one a run, for schedulers that know nothing of studies.
 
-use super::spec::StudySpec;
+use super::spec::{ArmSpec, StudySpec};
 
 /// One run of a study by its arm's name and its seed, as `--cell` takes it: `soft 1#2`.
 pub fn cell_name(arm: &str, seed: u64) -> String {
@@ -16,15 +16,27 @@ pub fn parse_cell(name: &str) -> Option<(&str, u64)> {
 /// One command a run, teachers before students: `words` and `--cell`, quoted for a POSIX shell. Each can be given again at any time,
 /// and does only what is not done.
 pub fn jobs(spec: &StudySpec, words: &[String]) -> Vec<String> {
-    let arms = |arms: &[super::ArmSpec], seeds: &[u64]| -> Vec<String> {
-        seeds.iter().flat_map(|&seed| arms.iter().map(move |arm| cell_name(&arm.name, seed))).collect()
+    let names = |seed: u64, arms: Vec<(&ArmSpec, &[u64])>| -> Vec<String> {
+        arms.into_iter().filter(|(_, seeds)| seeds.contains(&seed)).map(|(arm, _)| cell_name(&arm.name, seed)).collect()
     };
-    let cells = [arms(&spec.teachers, &spec.teacher_seeds), arms(&spec.arms, &spec.seeds)].concat();
+    let teachers = || spec.teachers.iter().map(|arm| (arm, spec.seeds_of_teacher(arm))).collect::<Vec<_>>();
+    let arms = || spec.arms.iter().map(|arm| (arm, spec.seeds_of(arm))).collect::<Vec<_>>();
+    let seeds = |arms: Vec<(&ArmSpec, &[u64])>| {
+        let mut seeds: Vec<u64> = Vec::new();
+        for seed in arms.iter().flat_map(|(_, seeds)| seeds.iter()) {
+            if !seeds.contains(seed) {
+                seeds.push(*seed);
+            }
+        }
+        seeds
+    };
+    let of_teachers = seeds(teachers()).into_iter().flat_map(|seed| names(seed, teachers()));
+    let cells = of_teachers.chain(seeds(arms()).into_iter().flat_map(|seed| names(seed, arms())));
     let command = |cell: String| {
         let words = words.iter().cloned().chain(["--cell".to_owned(), cell]);
         words.map(|word| quoted(&word)).collect::<Vec<_>>().join(" ")
     };
-    cells.into_iter().map(command).collect()
+    cells.map(command).collect()
 }
 
 /// A word as a POSIX shell reads it back.
@@ -46,6 +58,7 @@ mod tests {
         let words = ["upstill", "study", "--size", "tiny", "--out", "it's here"].map(str::to_owned);
         insta::assert_snapshot!(jobs(&StudySpec::pocket(Size::Tiny), &words).join("\n"), @r"
         upstill study --size tiny --out 'it'\''s here' --cell 'teacher, 1 layer#1'
+        upstill study --size tiny --out 'it'\''s here' --cell 'teacher, 1 layer#2'
         upstill study --size tiny --out 'it'\''s here' --cell 'stand-alone#1'
         upstill study --size tiny --out 'it'\''s here' --cell 'soft 1#1'
         upstill study --size tiny --out 'it'\''s here' --cell 'stand-alone#2'

@@ -8,16 +8,26 @@ pub mod saved;
 pub mod scores;
 pub mod statistics;
 
+mod cells;
 mod cotrain;
+mod gather;
 mod jobs;
+mod planner;
+mod register;
 mod runner;
 mod spec;
 mod transfer;
+mod tune;
+mod verify;
 
+pub use cells::{CellLine, ModelLine, NUMERICS};
 pub use jobs::{cell_name, jobs, parse_cell};
-pub use runner::{StudyOptions, cell_count, claim, run_cell_of, run_cells};
-pub use spec::{ArmSpec, Size, StudySpec};
+pub use register::register;
+pub use runner::{StudyOptions, run_cell_of, run_cells};
+pub use spec::{ArmSpec, Size, StudySpec, TeacherSeeds, TeacherWord};
 pub use transfer::{
     Experiment, ExperimentResult, TransferArm, TransferArmResult, TransferStudy, TransferStudySpec, run_transfer_study,
     transfer_tables,
 };
+pub use tune::TuneSpec;
+pub use verify::{Verified, verify};

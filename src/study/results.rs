@@ -126,6 +126,9 @@ pub struct SeedResult {
     /// Ends of training at several budgets, this run's own among them; empty of a run that has one end.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub budgets: Vec<Budget>,
+    /// Steps done, and the held-out loss then; the last is the end.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub curve: Vec<(u64, f64)>,
 }
 
 /// An end of training: the rate has decayed, on a branch off a longer run perhaps.
@@ -142,8 +145,14 @@ pub struct Budget {
 /// A setting that was tuned for an arm alone.
 #[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 pub struct Tuned {
-    /// The run file's key.
+    /// The run file's key, or what stands for its value there.
     pub key: String,
+    /// The seeds that values were tried with; none of them is one of the study's.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub seeds: Vec<u64>,
+    /// Steps of a trial, where it was shorter than the runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub steps: Option<u64>,
     /// The value that was taken.
     pub chosen: String,
     /// All that was tried, in the order of the values.

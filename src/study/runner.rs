@@ -1,25 +1,29 @@
 //! Runs a study's cells, each once: a cell is named by the hash of its plan, found when it is there, and the same anywhere.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::results::{Arm, SeedResult};
-use super::spec::{ArmSpec, StudySpec};
-use crate::config::{LearnerPlan, MODEL, Plan, RunFile, SourcePlan};
-use crate::device::Device;
+use super::cells::{CellLine, Ledger, ModelLine, NUMERICS};
+use super::gather::gather;
+use super::planner::{Cell, Planner, shown};
+use super::results::{Arm, Study, Tried, Tuned};
+use super::spec::{ArmSpec, StudySpec, TeacherOf};
+use super::tune::{Grid, Next};
+use crate::config::{MODEL, Plan};
+use crate::device::{Device, DeviceKind, processor};
 use crate::error::{Error, IoContext, Result};
-use crate::files::{is_free, write_text};
-use crate::log::{Console, Summary};
+use crate::files::write_text;
+use crate::log::{Console, StepRecord, read_steps};
 use crate::model::ModelFolder;
 use crate::tasks::Task;
 use crate::tokens::Shards;
-use crate::train::{FinetuneOptions, Finetuning, Pretrained, RunOptions, find_facts, interrupted, model_folder, train_run};
+use crate::train::{FinetuneOptions, Finetuning, Pretrained, RunOptions, interrupted, model_folder, train_run};
 
 /// How a study is carried out; nothing of it changes results beyond rounding.
 pub struct StudyOptions<'a> {
@@ -31,49 +35,79 @@ pub struct StudyOptions<'a> {
     pub device: &'a Device,
     /// Where progress goes.
     pub console: &'a Console,
+    /// Files with cells that were run elsewhere (`cells.jsonl`).
+    pub cells: &'a [PathBuf],
+    /// Hash of the study's file, as [`register`](super::register) gives it.
+    pub registered: &'a str,
 }
 
-/// One run of an arm, planned.
-struct Cell {
-    arm: usize,
-    seed: u64,
-    name: String,
-    dir: PathBuf,
-    plan: Plan,
+/// What every part of a study's work needs.
+pub(super) struct Work<'a> {
+    pub spec: &'a StudySpec,
+    pub shards: &'a Shards,
+    pub tasks: &'a [Task],
+    pub options: &'a StudyOptions<'a>,
+    pub ledger: Ledger,
 }
 
-/// A finished cell.
-struct CellResult {
-    summary: Summary,
-    /// By the name of the model.
-    scores: BTreeMap<String, BTreeMap<String, f64>>,
+impl<'a> Work<'a> {
+    pub fn new(spec: &'a StudySpec, shards: &'a Shards, tasks: &'a [Task], options: &'a StudyOptions<'a>) -> Result<Self> {
+        let ledger = Ledger::open(options.dir, &spec.title, options.cells)?;
+        Ok(Self { spec, shards, tasks, options, ledger })
+    }
 }
 
-/// Trains teachers, then students, then scores them; gives the arms, teachers first.
+/// Chooses what is tuned, trains teachers, then students, and scores them; gives what `study.json` says of them, teachers first.
 ///
 /// # Errors
-/// The first cell's that fails; the others keep what they have, and the same command goes on.
-pub fn run_cells(spec: &StudySpec, shards: &Shards, tasks: &[Task], options: &StudyOptions) -> Result<Vec<Arm>> {
-    let planner = Planner { base: RunFile::parse(&spec.base, "the study's base")?, spec, shards, dir: options.dir };
-    let mut arms: Vec<Arm> = Vec::new();
+/// Any mistake in any plan, before anything is trained; later the first cell's that fails: the others keep what they have, and the
+/// same command goes on.
+pub fn run_cells(spec: &StudySpec, shards: &Shards, tasks: &[Task], options: &StudyOptions) -> Result<Study> {
+    let mut planner = Planner::new(spec, shards, options.dir);
+    let work = Work::new(spec, shards, tasks, options)?;
+    let (teachers, students) = planner.results()?;
+    work.expect(teachers.iter().chain(&students));
+    for (is_teacher, arms) in [(true, &spec.teachers), (false, &spec.arms)] {
+        for (index, _) in tuned_arms(&planner, arms)? {
+            for value in spec.tune.iter().flat_map(|tune| &tune.values) {
+                work.expect(&planner.trials(is_teacher, index, *value)?);
+            }
+        }
+    }
+    let tuned = work.tune(&mut planner, true, |_| true)?;
+    let teachers = planner.teachers()?;
+    let lines = work.run_all(&teachers)?;
+    let taught = gather(&spec.teachers, &teachers, &lines, &tuned, options.dir);
+    let mut arms: Vec<Arm> = taught.into_iter().map(|arm| Arm { is_teacher: true, ..arm }).collect();
 
-    let teacher_cells = planner.teachers()?;
-    let results = run_all(&teacher_cells, shards, tasks, spec, options)?;
-    let teachers = gather(&spec.teachers, &teacher_cells, &results, options.dir);
-    arms.extend(teachers.into_iter().map(|arm| Arm { is_teacher: true, ..arm }));
-
-    let student_cells = planner.students(&teacher_cells, |_, _| true)?;
-    let results = run_all(&student_cells, shards, tasks, spec, options)?;
-    for arm in gather(&spec.arms, &student_cells, &results, options.dir) {
-        let teacher = arm.teacher.as_ref().and_then(|name| arms.iter().find(|other| other.is_teacher && other.name == *name));
-        let in_all = teacher.and_then(|teacher| Some(teacher.flops? + arm.flops?));
+    let tuned = work.tune(&mut planner, false, |_| true)?;
+    let students = planner.students()?;
+    let lines = work.run_all(&students)?;
+    for arm in gather(&spec.arms, &students, &lines, &tuned, options.dir) {
+        let in_all = flops_with_teacher(spec, &arms, &arm, &students);
         arms.push(Arm { flops_with_teacher: in_all, ..arm });
     }
-    Ok(arms)
+    let mut chosen: Vec<String> = Vec::new();
+    for line in teachers.iter().chain(&students).flat_map(|cell| cell.plan.notes()) {
+        if !chosen.contains(&line) {
+            chosen.push(line);
+        }
+    }
+    Ok(Study { arms, chosen, ..Study::default() })
 }
 
-/// One run of a study, by its arm's name and its seed, and the teachers that it needs: those that aren't there are trained first, and
-/// those that another process trains are waited for. Found when it is there, never repeated.
+/// The FLOPs of an arm's run and of what its teacher's training took, where the study trained it.
+fn flops_with_teacher(spec: &StudySpec, arms: &[Arm], arm: &Arm, students: &[Cell]) -> Option<f64> {
+    let written =
+        spec.arms.iter().find(|written| arm.name == written.name || arm.name.starts_with(&format!("{}: ", written.name)))?;
+    let TeacherOf::Trained { teacher, .. } = spec.teacher_of(written) else { return None };
+    let share = students.iter().find(|cell| cell.arm_name == written.name)?.taught.as_ref()?.share();
+    let teacher = arms.iter().find(|other| other.is_teacher && other.name == teacher.name)?;
+    Some(teacher.flops? * share + arm.flops?)
+}
+
+/// One run of a study, by its arm's name and its seed, and what it needs: tuning and teachers that aren't there are run first, and
+/// what another process runs is waited for. Found when it is there, never repeated.
 ///
 /// # Errors
 /// When the study has no such run, or a run fails.
@@ -84,182 +118,292 @@ pub fn run_cell_of(
     options: &StudyOptions,
     (name, seed): (&str, u64),
 ) -> Result<()> {
-    let planner = Planner { base: RunFile::parse(&spec.base, "the study's base")?, spec, shards, dir: options.dir };
-    let teacher_cells = planner.teachers()?;
-    if let Some(cell) = teacher_cells.iter().find(|cell| spec.teachers[cell.arm].name == name && cell.seed == seed) {
-        return run_cell(cell, shards, tasks, spec, options).map(|_| ());
+    let mut planner = Planner::new(spec, shards, options.dir);
+    let work = Work::new(spec, shards, tasks, options)?;
+    let (teachers, students) = planner.results()?;
+    let is = |cell: &&Cell| cell.arm_name == name && cell.seed == seed;
+    if teachers.iter().any(|cell| is(&cell)) {
+        work.tune(&mut planner, true, |arm| arm.name == name)?;
+        let teachers = planner.teachers()?;
+        return work.run_all(&teachers.into_iter().filter(|cell| is(&cell)).collect::<Vec<_>>()).map(drop);
     }
-    let arm = spec.arms.iter().find(|arm| arm.name == name).filter(|_| spec.seeds.contains(&seed)).ok_or_else(|| {
-        Error::new(format!("the study has no run {name:?} with seed {seed}")).help("`upstill study ... --emit jobs` lists them")
-    })?;
+    if !students.iter().any(|cell| is(&cell)) {
+        return Err(Error::new(format!("the study has no run {name:?} with seed {seed}"))
+            .help("`upstill study ... --emit jobs` lists them"));
+    }
     // An arm that is given another's FLOPs is planned with that one's teacher too.
-    let other = arm.flops_of.as_ref().and_then(|name| spec.arms.iter().find(|other| other.name == *name));
-    let needed: Vec<&String> = [Some(arm), other].into_iter().flatten().filter_map(|arm| arm.teacher.as_ref()).collect();
-    for cell in &teacher_cells {
-        // Students learn from the first seed of a teacher.
-        if needed.contains(&&spec.teachers[cell.arm].name) && cell.seed == spec.teacher_seeds[0] {
-            train_cell(cell, shards, options)?;
-        }
-    }
-    for cell in planner.students(&teacher_cells, |arm, at| arm.name == name && at == seed)? {
-        run_cell(&cell, shards, tasks, spec, options)?;
-    }
-    Ok(())
-}
-
-/// Makes the plans of a study's runs.
-struct Planner<'a> {
-    base: RunFile,
-    spec: &'a StudySpec,
-    shards: &'a Shards,
-    dir: &'a Path,
-}
-
-impl Planner<'_> {
-    fn teachers(&self) -> Result<Vec<Cell>> {
-        let all = |_: &ArmSpec, _| true;
-        cells(&self.spec.teachers, &self.spec.teacher_seeds, self.dir, all, |arm, seed| self.plan(arm, seed, None))
-    }
-
-    /// Those that are wanted, when their teachers are trained.
-    fn students(&self, teachers: &[Cell], wanted: impl Fn(&ArmSpec, u64) -> bool) -> Result<Vec<Cell>> {
-        let spec = self.spec;
-        let dirs: BTreeMap<&str, &Path> =
-            teachers.iter().rev().map(|cell| (spec.teachers[cell.arm].name.as_str(), cell.dir.as_path())).collect();
-        let with_teacher = |arm: &ArmSpec, seed: u64| {
-            let teacher = arm.teacher.as_ref().map(|name| dirs.get(name.as_str()).copied().unwrap_or(Path::new(name)));
-            self.plan(arm, seed, teacher)
-        };
-        cells(&spec.arms, &spec.seeds, self.dir, wanted, |arm, seed| {
-            let Some(name) = &arm.flops_of else { return with_teacher(arm, seed) };
-            let other = spec.arms.iter().find(|other| other.name == *name).unwrap_or(arm);
-            let own = with_teacher(arm, seed)?.estimate().computed.total();
-            let steps = (flops(&with_teacher(other, seed)?) / own.max(1.0)).round().max(1.0) as u64;
-            let mut longer = arm.clone();
-            longer.set.push(format!("train.steps={steps}"));
-            with_teacher(&longer, seed)
+    let arm = spec.arms.iter().find(|arm| arm.name == name);
+    let other = arm.and_then(|arm| spec.arms.iter().find(|other| arm.flops_of.as_ref() == Some(&other.name)));
+    let needed: Vec<&str> = [arm, other]
+        .into_iter()
+        .flatten()
+        .filter_map(|arm| match spec.teacher_of(arm) {
+            TeacherOf::Trained { teacher, .. } => Some(teacher.name.as_str()),
+            _ => None,
         })
-    }
-
-    fn plan(&self, arm: &ArmSpec, seed: u64, teacher: Option<&Path>) -> Result<Plan> {
-        plan_cell(&self.base, self.shards, arm, seed, teacher)
-    }
+        .collect();
+    work.tune(&mut planner, true, |arm| needed.contains(&arm.name.as_str()))?;
+    let tuned_as = arm.and_then(|arm| arm.tuned_as.as_deref()).unwrap_or(name);
+    work.tune(&mut planner, true, |arm| arm.name == tuned_as)?;
+    work.tune(&mut planner, false, |arm| arm.name == tuned_as)?;
+    let students = planner.students()?;
+    work.run_all(&students.into_iter().filter(|cell| is(&cell)).collect::<Vec<_>>()).map(drop)
 }
 
-/// What a run costs.
-fn flops(plan: &Plan) -> f64 {
-    plan.estimate().computed.total() * plan.train.steps as f64
-}
-
-/// The models of a run that a study shows: of several, those that learn from another, for one that doesn't is as it would be
-/// alone; when none does, all.
-fn shown(plan: &Plan) -> Vec<LearnerPlan> {
-    let all = plan.learners();
-    let learn: Vec<LearnerPlan> = all.iter().filter(|own| !own.from.is_empty()).cloned().collect();
-    if learn.is_empty() { all } else { learn }
-}
-
-/// Cells of a study: teachers and students.
-pub fn cell_count(spec: &StudySpec) -> u64 {
-    (spec.teachers.len() * spec.teacher_seeds.len() + spec.arms.len() * spec.seeds.len()) as u64
-}
-
-fn plan_cell(base: &RunFile, shards: &Shards, arm: &ArmSpec, seed: u64, teacher: Option<&Path>) -> Result<Plan> {
-    let mut file = base.clone();
-    arm.set.iter().for_each(|assignment| file.set(assignment));
-    file.set(&format!("seed={seed}"));
-    if let Some(teacher) = teacher {
-        file.set(&format!("teacher.from={}", teacher.display()));
-    }
-    let facts = find_facts(&file.wanted(), &Ok(shards.clone()));
-    file.resolve(&facts).map_err(|error| error.at(format!("arm {:?}", arm.name)))
-}
-
-fn cells(
-    arms: &[ArmSpec],
-    seeds: &[u64],
-    dir: &Path,
-    wanted: impl Fn(&ArmSpec, u64) -> bool,
-    plan: impl Fn(&ArmSpec, u64) -> Result<Plan>,
-) -> Result<Vec<Cell>> {
+/// The arms that have the placeholder that is tuned, with their places.
+fn tuned_arms<'a>(planner: &Planner, arms: &'a [ArmSpec]) -> Result<Vec<(usize, &'a ArmSpec)>> {
     let mut out = Vec::new();
-    for &seed in seeds {
-        for (index, arm) in arms.iter().enumerate().filter(|(_, arm)| wanted(arm, seed)) {
-            let plan = plan(arm, seed)?;
-            let dir = dir.join("cells").join(plan.hash());
-            out.push(Cell { arm: index, seed, name: format!("{} #{seed}", arm.name), dir, plan });
+    for (index, arm) in arms.iter().enumerate() {
+        if planner.is_tuned(arm)? {
+            out.push((index, arm));
         }
     }
     Ok(out)
 }
 
-/// Runs cells on `jobs` threads; the results are in the cells' order.
-fn run_all(cells: &[Cell], shards: &Shards, tasks: &[Task], spec: &StudySpec, options: &StudyOptions) -> Result<Vec<CellResult>> {
-    let (next, failed) = (AtomicUsize::new(0), AtomicBool::new(false));
-    let results: Mutex<Vec<Option<Result<CellResult>>>> = Mutex::new(cells.iter().map(|_| None).collect());
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let jobs = options.jobs.clamp(1, cells.len().max(1));
-    std::thread::scope(|scope| {
-        for _ in 0..jobs {
-            scope.spawn(|| {
-                let pool = rayon::ThreadPoolBuilder::new().num_threads((cores / jobs).max(1)).build();
-                loop {
-                    let index = next.fetch_add(1, Ordering::SeqCst);
-                    let Some(cell) = cells.get(index).filter(|_| !failed.load(Ordering::SeqCst)) else { break };
-                    let run = || run_cell(cell, shards, tasks, spec, options);
-                    let result = match &pool {
-                        Ok(pool) => pool.install(run),
-                        Err(_) => run(),
-                    };
-                    failed.fetch_or(result.is_err(), Ordering::SeqCst);
-                    results.lock().expect("no thread panics while it holds this")[index] = Some(result);
+/// What another process or thread holds is asked for again after so long.
+const POLL: Duration = Duration::from_secs(2);
+
+impl Work<'_> {
+    /// Tells the screen of cells to come.
+    fn expect<'b>(&self, cells: impl IntoIterator<Item = &'b Cell>) {
+        self.options.console.expect(cells.into_iter().map(|cell| (cell.name.clone(), cell.flops())));
+    }
+
+    /// Chooses the value of every teacher or arm that is wanted and has one to choose; gives what was tried, by its name.
+    fn tune(
+        &self,
+        planner: &mut Planner,
+        is_teacher: bool,
+        wanted: impl Fn(&ArmSpec) -> bool,
+    ) -> Result<BTreeMap<String, Tuned>> {
+        let Some(tune) = &self.spec.tune else { return Ok(BTreeMap::new()) };
+        let arms = if is_teacher { &self.spec.teachers } else { &self.spec.arms };
+        let of_interest = tuned_arms(planner, arms)?.into_iter().filter(|(_, arm)| wanted(arm));
+        let mut grids: Vec<(usize, &ArmSpec, Grid)> = of_interest.map(|(index, arm)| (index, arm, Grid::new(tune))).collect();
+        // All arms go on together, so that every core has work.
+        loop {
+            let mut trials: Vec<(usize, Cell)> = Vec::new();
+            for (place, (index, arm, grid)) in grids.iter_mut().enumerate() {
+                match grid.next(&arm.name, tune)? {
+                    Next::Take(value) => drop(planner.chosen.insert(arm.name.clone(), value)),
+                    Next::Try(values) => {
+                        for value in values {
+                            trials.extend(planner.trials(is_teacher, *index, value)?.into_iter().map(|cell| (place, cell)));
+                        }
+                    }
                 }
-            });
+            }
+            if trials.is_empty() {
+                break;
+            }
+            let cells: Vec<Cell> = trials.iter().map(|(_, cell)| cell.clone()).collect();
+            self.expect(&cells);
+            let lines = self.run_all(&cells)?;
+            for (place, (_, _, grid)) in grids.iter_mut().enumerate() {
+                for (value, loss) in mean_losses(trials.iter().zip(&lines).filter(|((of, _), _)| *of == place)) {
+                    grid.tell(value, loss);
+                }
+            }
         }
-    });
-    let results = results.into_inner().expect("no thread panics while it holds this");
-    let mut out = Vec::new();
-    for result in results {
-        match result {
-            Some(result) => out.push(result?),
-            None => continue,
+        let tried =
+            |(value, loss): &(f64, Option<f64>)| Tried { value: value.to_string(), loss: loss.filter(|loss| loss.is_finite()) };
+        let results = grids.into_iter().filter_map(|(_, arm, grid)| {
+            let tuned = Tuned {
+                key: tune.name.clone(),
+                seeds: tune.seeds.clone(),
+                steps: tune.steps,
+                chosen: planner.chosen.get(&arm.name)?.to_string(),
+                tried: grid.values.iter().map(tried).collect(),
+            };
+            Some((arm.name.clone(), tuned))
+        });
+        Ok(results.collect())
+    }
+
+    /// Runs cells on `jobs` threads; the results are in the cells' order. What another process runs is left for later, so that
+    /// several of them share a study.
+    fn run_all(&self, cells: &[Cell]) -> Result<Vec<CellLine>> {
+        let failed = AtomicBool::new(false);
+        let queue: Mutex<VecDeque<usize>> = Mutex::new((0..cells.len()).collect());
+        let results: Mutex<Vec<Option<Result<CellLine>>>> = Mutex::new(cells.iter().map(|_| None).collect());
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let jobs = self.options.jobs.clamp(1, cells.len().max(1));
+        let go_on = || {
+            let mut busy = 0;
+            while !failed.load(Ordering::SeqCst) && !interrupted() {
+                let Some(index) = locked(&queue).pop_front() else { break };
+                match self.run_if_free(&cells[index]) {
+                    Some(result) => {
+                        failed.fetch_or(result.is_err(), Ordering::SeqCst);
+                        locked(&results)[index] = Some(result);
+                        busy = 0;
+                    }
+                    None => {
+                        let mut queue = locked(&queue);
+                        queue.push_back(index);
+                        busy += 1;
+                        let all_are_busy = busy >= queue.len();
+                        drop(queue);
+                        if all_are_busy {
+                            busy = 0;
+                            std::thread::sleep(POLL);
+                        }
+                    }
+                }
+            }
+        };
+        std::thread::scope(|scope| {
+            for _ in 0..jobs {
+                // A job has as many threads whether or not others run beside it: the bits of a result go by their number.
+                scope.spawn(|| {
+                    match rayon::ThreadPoolBuilder::new().num_threads((cores / self.options.jobs.max(1)).max(1)).build() {
+                        Ok(pool) => pool.install(&go_on),
+                        Err(_) => go_on(),
+                    }
+                });
+            }
+        });
+        let results = results.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let mut out = Vec::new();
+        for result in results.into_iter().flatten() {
+            out.push(result?);
+        }
+        match out.len() == cells.len() {
+            true => Ok(out),
+            false => Err(stopped()),
         }
     }
-    match out.len() == cells.len() {
-        true => Ok(out),
-        false => Err(Error::interrupted("the study was stopped; every run is saved").help("the same command goes on")),
+
+    /// What a cell came to, whether it was run before or now; `None` while another process runs it.
+    fn run_if_free(&self, cell: &Cell) -> Option<Result<CellLine>> {
+        let result = (|| {
+            if let Some(line) = self.found(cell)? {
+                return Ok(Some((line, true)));
+            }
+            let Some(_lock) = try_hold(cell, self.options.dir)? else { return Ok(None) };
+            // Somebody may have run it meanwhile.
+            if let Some(line) = self.found(cell)? {
+                return Ok(Some((line, true)));
+            }
+            let was_trained = cell.dir.join("summary.json").exists();
+            Ok(Some((self.run(cell)?, was_trained)))
+        })();
+        if let Ok(Some((_, found))) = &result {
+            self.options.console.cell_done(&cell.name, *found);
+        }
+        result.map(|found| found.map(|(line, _)| line)).transpose()
+    }
+
+    fn found(&self, cell: &Cell) -> Result<Option<CellLine>> {
+        self.ledger.find(cell, &self.scoring(cell))
+    }
+
+    /// How a cell's models are scored; trials are not.
+    fn scoring(&self, cell: &Cell) -> String {
+        if cell.is_trial || self.tasks.is_empty() { String::new() } else { scoring(self.spec, self.tasks) }
+    }
+
+    /// Trains and scores a cell that the caller holds, and writes its line.
+    pub fn run(&self, cell: &Cell) -> Result<CellLine> {
+        let mut line = CellLine {
+            study: self.spec.title.clone(),
+            registered: self.options.registered.to_owned(),
+            numerics: NUMERICS,
+            upstill: format!("{} ({})", env!("CARGO_PKG_VERSION"), env!("UPSTILL_COMMIT")),
+            cell: cell.id.clone(),
+            arm: cell.arm_name.clone(),
+            seed: cell.seed,
+            value: cell.value,
+            is_trial: cell.is_trial,
+            device: device_text(self.options.device),
+            threads: threads_of(&cell.plan),
+            scoring: self.scoring(cell),
+            plan: cell.plan.to_toml(),
+            ..CellLine::default()
+        };
+        let summary = match self.train(cell) {
+            // A trial of a rate that is too high is an answer too.
+            Err(error) if cell.is_trial && error.is_not_finite() => {
+                line.stopped = Some(error.what().to_owned());
+                return self.ledger.add(&line);
+            }
+            summary => summary?,
+        };
+        let steps = read_steps(&cell.dir.join("steps.jsonl"))?;
+        for own in shown(&cell.plan) {
+            let of = (!cell.plan.models.is_empty()).then_some(own.name.as_str());
+            let scores = match line.scoring.is_empty() {
+                true => BTreeMap::new(),
+                false => score(cell, &own.name, self.tasks, self.spec, self.options.device)?,
+            };
+            let measured = of_model(&steps, of);
+            let curve = measured.iter().filter_map(|record| Some((record.step + 1, record.held_out_loss?))).collect();
+            let held_out_loss = summary.held_out_loss_of(of);
+            line.models.insert(own.name, ModelLine { held_out_loss, curve, scores });
+        }
+        line.seconds = summary.seconds;
+        self.ledger.add(&line)
+    }
+
+    /// Trains a cell that the caller holds, and its teacher before it where its weights are not there.
+    fn train(&self, cell: &Cell) -> Result<crate::log::Summary> {
+        if let Some(taught) = &cell.taught
+            && !taught.cell.dir.join("summary.json").exists()
+        {
+            let _lock = hold(&taught.cell, self.options)?;
+            self.train(&taught.cell)?;
+        }
+        let Work { shards, options, .. } = self;
+        let plan = cell.plan_to_train(shards)?;
+        let run = RunOptions { dir: &cell.dir, resume: true, name: &cell.name, console: options.console, device: options.device };
+        train_run(&plan, shards, &run)
     }
 }
 
-fn run_cell(cell: &Cell, shards: &Shards, tasks: &[Task], spec: &StudySpec, options: &StudyOptions) -> Result<CellResult> {
-    let found = cell.dir.join("summary.json").exists();
-    let summary = train_cell(cell, shards, options)?;
-    let _lock = hold(cell, options)?;
-    let scored = |own: LearnerPlan| Ok((own.name.clone(), score(cell, &own.name, tasks, spec, options.device)?));
-    let scores = shown(&cell.plan).into_iter().map(scored).collect::<Result<_>>()?;
-    options.console.cell_done(&cell.name, found);
-    Ok(CellResult { summary, scores })
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn train_cell(cell: &Cell, shards: &Shards, options: &StudyOptions) -> Result<Summary> {
-    let _lock = hold(cell, options)?;
-    let run = RunOptions { dir: &cell.dir, resume: true, name: &cell.name, console: options.console, device: options.device };
-    train_run(&cell.plan, shards, &run)
+fn stopped() -> Error {
+    Error::interrupted("the study was stopped; every run is saved").help("the same command goes on")
+}
+
+/// The mean loss of each value over its seeds.
+fn mean_losses<'a>(trials: impl Iterator<Item = (&'a (usize, Cell), &'a CellLine)>) -> Vec<(f64, f64)> {
+    let mut by_value: Vec<(f64, Vec<f64>)> = Vec::new();
+    for ((_, cell), line) in trials {
+        let Some(value) = cell.value else { continue };
+        // Of several models that train together, the mean: one rate is chosen for all.
+        let losses: Vec<f64> = line.models.values().filter_map(|model| model.held_out_loss).collect();
+        let loss = super::statistics::mean(&losses).unwrap_or(f64::INFINITY);
+        match by_value.iter_mut().find(|(other, _)| *other == value) {
+            Some((_, losses)) => losses.push(loss),
+            None => by_value.push((value, vec![loss])),
+        }
+    }
+    by_value.into_iter().map(|(value, losses)| (value, losses.iter().sum::<f64>() / losses.len() as f64)).collect()
+}
+
+/// The part that computes, in words that are the same wherever its kind is.
+pub(super) fn device_text(device: &Device) -> String {
+    match device.kind {
+        DeviceKind::Cpu => processor(),
+        _ => format!("{} ({})", device.kind.word(), device.name),
+    }
+}
+
+/// CPU threads of a run that starts on this thread.
+pub(super) fn threads_of(plan: &Plan) -> usize {
+    if plan.runtime.threads == 0 { rayon::current_num_threads() } else { plan.runtime.threads }
 }
 
 /// Keeps other processes that share the study's folder off a cell for as long as the file is open; waits for one that has it.
 fn hold(cell: &Cell, options: &StudyOptions) -> Result<File> {
-    const POLL: Duration = Duration::from_secs(2);
-    let folder = options.dir.join("locks");
-    std::fs::create_dir_all(&folder).doing("create", &folder)?;
-    let path = folder.join(cell.plan.hash());
-    let file = File::create(&path).doing("create", &path)?;
     let mut has_said = false;
     loop {
-        match file.try_lock() {
-            Err(std::fs::TryLockError::WouldBlock) => {}
-            // Some file systems have no locks; then the user's care is what there is.
-            Ok(()) | Err(std::fs::TryLockError::Error(_)) => return Ok(file),
+        if let Some(held) = try_hold(cell, options.dir)? {
+            return Ok(held);
         }
         if interrupted() {
             return Err(Error::interrupted(format!("stopped while another process runs {}", cell.name)));
@@ -269,6 +413,25 @@ fn hold(cell: &Cell, options: &StudyOptions) -> Result<File> {
         }
         std::thread::sleep(POLL);
     }
+}
+
+/// [`hold`] without waiting: `None` while another has it.
+fn try_hold(cell: &Cell, dir: &Path) -> Result<Option<File>> {
+    let folder = dir.join("locks");
+    std::fs::create_dir_all(&folder).doing("create", &folder)?;
+    let path = folder.join(&cell.id);
+    let file = File::create(&path).doing("create", &path)?;
+    match file.try_lock() {
+        Err(std::fs::TryLockError::WouldBlock) => Ok(None),
+        // Some file systems have no locks; then the user's care is what there is.
+        Ok(()) | Err(std::fs::TryLockError::Error(_)) => Ok(Some(file)),
+    }
+}
+
+/// How models are scored beside the held-out loss, in words.
+fn scoring(spec: &StudySpec, tasks: &[Task]) -> String {
+    let names: Vec<&str> = tasks.iter().map(|task| task.name.as_str()).collect();
+    format!("lr {}, {} epochs, tasks {}", spec.finetune_lr, spec.finetune_epochs, names.join(" "))
 }
 
 /// `scores.json` of a cell, or `scores-NAME.json` for each of several models: fine-tuned scores, and the settings they were made with.
@@ -281,8 +444,7 @@ struct Scores {
 /// Fine-tunes one of a cell's models on each task, and keeps the main scores beside it.
 fn score(cell: &Cell, model: &str, tasks: &[Task], spec: &StudySpec, device: &Device) -> Result<BTreeMap<String, f64>> {
     let path = cell.dir.join(if model == MODEL { "scores.json".to_owned() } else { format!("scores-{model}.json") });
-    let names: Vec<&str> = tasks.iter().map(|task| task.name.as_str()).collect();
-    let settings = format!("lr {}, {} epochs, tasks {}", spec.finetune_lr, spec.finetune_epochs, names.join(" "));
+    let settings = scoring(spec, tasks);
     if let Ok(text) = std::fs::read_to_string(&path)
         && let Ok(there) = serde_json::from_str::<Scores>(&text)
         && there.settings == settings
@@ -312,70 +474,10 @@ fn score(cell: &Cell, model: &str, tasks: &[Task], spec: &StudySpec, device: &De
     Ok(scores)
 }
 
-/// The arms' results, one entry for each model that is shown.
-fn gather(arms: &[ArmSpec], cells: &[Cell], results: &[CellResult], dir: &Path) -> Vec<Arm> {
-    let mut out = Vec::new();
-    for (index, spec) in arms.iter().enumerate() {
-        let mine: Vec<(&Cell, &CellResult)> = cells.iter().zip(results).filter(|(cell, _)| cell.arm == index).collect();
-        out.extend(shown(&mine[0].0.plan).iter().map(|own| arm(spec, own, &mine, dir)));
-    }
-    out
-}
-
-fn arm(spec: &ArmSpec, own: &LearnerPlan, mine: &[(&Cell, &CellResult)], dir: &Path) -> Arm {
-    let plan = &mine[0].0.plan;
-    let model = (!plan.models.is_empty()).then(|| own.name.clone());
-    let runs = mine.iter().map(|(cell, result)| SeedResult {
-        path: cell.dir.strip_prefix(dir).unwrap_or(&cell.dir).to_owned(),
-        seed: cell.seed,
-        held_out_loss: result.summary.held_out_loss_of(model.as_deref()),
-        scores: result.scores.get(&own.name).cloned().unwrap_or_default(),
-        ..SeedResult::default()
-    });
-    let of_sources = |text: fn(&SourcePlan) -> String| own.from.iter().map(text).collect::<Vec<_>>().join(", ");
-    let learns = !own.from.is_empty();
-    let mut arm = Arm {
-        name: model.as_ref().map_or(spec.name.clone(), |model| format!("{}: {model}", spec.name)),
-        method: plan.method.to_string(),
-        teacher: if learns { Some(of_sources(|from| from.name.clone())) } else { spec.teacher.clone() },
-        soft: match learns {
-            true => Some(of_sources(|from| from.soft.to_string())),
-            false => plan.teacher.as_ref().map(|_| plan.distill.soft.to_string()),
-        },
-        start: Some(plan.distill.start.to_string()),
-        parameters: Some(own.parameters().total),
-        seconds: super::statistics::mean(&mine.iter().map(|(_, result)| result.summary.seconds).collect::<Vec<_>>()),
-        flops: Some(flops(plan)),
-        against: spec.against.get(&own.name).cloned(),
-        runs: runs.collect(),
-        model: model.clone(),
-        ..Arm::default()
-    };
-    arm.summarise();
-    arm
-}
-
-/// Makes the study's folder with its spec, or checks that the one there is this study's; gives the spec as it stands there.
-///
-/// # Errors
-/// When the folder holds something else.
-pub fn claim(dir: &Path, spec: &impl Serialize) -> Result<String> {
-    let file = dir.join("study.toml");
-    let text = toml::to_string(spec).expect("a study in memory can be written");
-    match std::fs::read_to_string(&file) {
-        Ok(there) if there == text => Ok(text),
-        Ok(_) => Err(Error::new("this folder holds another study; it was left as it is")
-            .at(dir.display())
-            .help("choose another --out")),
-        Err(_) => {
-            if !is_free(dir)? {
-                return Err(Error::new("this folder holds something that is not a study; it was left as it is")
-                    .at(dir.display())
-                    .help("choose another --out"));
-            }
-            std::fs::create_dir_all(dir).doing("create", dir)?;
-            write_text(&file, &text)?;
-            Ok(text)
-        }
+/// The records as one of several models saw them.
+fn of_model(steps: &[StepRecord], model: Option<&str>) -> Vec<StepRecord> {
+    match model {
+        Some(model) => steps.iter().filter_map(|record| record.of(model)).collect(),
+        None => steps.to_vec(),
     }
 }

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::registration::TestSpec;
 use super::results::HELD_OUT;
+use super::tune::TuneSpec;
 use crate::error::{Error, IoContext, Result};
 
 /// A study as written: `upstill study STUDY.toml`, or one of the built-in sizes.
@@ -37,6 +38,7 @@ use crate::error::{Error, IoContext, Result};
 /// end_point = "held-out loss"
 /// margin = 0.01
 /// ```
+/// See [`TuneSpec`] for a learning rate of each arm's own.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct StudySpec {
@@ -49,9 +51,9 @@ pub struct StudySpec {
     pub base: String,
     /// Every arm is run once with each.
     pub seeds: Vec<u64>,
-    /// Seeds that each teacher is trained with; students learn from the first. One unless written.
-    #[serde(default = "one_seed")]
-    pub teacher_seeds: Vec<u64>,
+    /// Seeds that each teacher is trained with. One unless written.
+    #[serde(default)]
+    pub teacher_seeds: TeacherSeeds,
     /// Trained first.
     #[serde(default)]
     pub teachers: Vec<ArmSpec>,
@@ -72,6 +74,40 @@ pub struct StudySpec {
     /// What is tested, and what counts as no difference; without it, differences are shown and none is called equivalent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub test: Option<TestSpec>,
+    /// A value that is chosen for each arm before its seeds are run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tune: Option<TuneSpec>,
+}
+
+/// Which seeds teachers have.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(untagged, expecting = "`teacher_seeds` is \"paired\" or a list of seeds")]
+pub enum TeacherSeeds {
+    /// As the word says.
+    Word(TeacherWord),
+    /// These; students learn from the first.
+    Listed(Vec<u64>),
+}
+
+/// A rule for teachers' seeds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum TeacherWord {
+    /// A student of seed s learns from the teacher of seed s, so that an interval over seeds holds the teacher's luck too.
+    #[serde(rename = "paired")]
+    Paired,
+}
+
+impl Default for TeacherSeeds {
+    fn default() -> Self {
+        Self::Listed(vec![1])
+    }
+}
+
+impl TeacherSeeds {
+    /// A teacher for each seed of the students.
+    pub fn paired() -> Self {
+        Self::Word(TeacherWord::Paired)
+    }
 }
 
 /// A way of training: what it sets over the base.
@@ -80,12 +116,19 @@ pub struct StudySpec {
 pub struct ArmSpec {
     /// What it is called.
     pub name: String,
-    /// The teacher's name, `uniform`, or a folder with a model.
+    /// The teacher's name, `uniform`, or a folder with a model. `NAME@30%` and `NAME@1500` are the teacher as it was after that
+    /// share of its training, or after so many steps.
     #[serde(default)]
     pub teacher: Option<String>,
+    /// Seeds of its own; the study's unless written.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seeds: Option<Vec<u64>>,
     /// `key=value` over the base.
     #[serde(default)]
     pub set: Vec<String>,
+    /// It takes the value that tuning chose for this arm, and is not tuned itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tuned_as: Option<String>,
     /// It is given as many steps as cost the FLOPs of a run of this arm.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub flops_of: Option<String>,
@@ -94,8 +137,34 @@ pub struct ArmSpec {
     pub against: BTreeMap<String, String>,
 }
 
-pub(super) fn one_seed() -> Vec<u64> {
-    vec![1]
+/// Whom an arm learns from.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) enum TeacherOf<'a> {
+    /// It has no teacher.
+    Nobody,
+    /// One that the study trains, as it was at some time of its training; at its end unless said.
+    Trained { teacher: &'a ArmSpec, at: Option<At> },
+    /// `uniform`, or a folder.
+    Other(&'a str),
+}
+
+/// A time of a run.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) enum At {
+    /// A share of its steps, 0 to 100.
+    Percent(f64),
+    /// So many steps done.
+    Step(u64),
+}
+
+impl At {
+    /// Steps done of so many.
+    pub(super) fn of(self, steps: u64) -> u64 {
+        match self {
+            Self::Percent(percent) => ((steps as f64 * percent / 100.0).round() as u64).max(1),
+            Self::Step(step) => step,
+        }
+    }
 }
 
 fn finetune_lr() -> f64 {
@@ -124,12 +193,18 @@ impl StudySpec {
     /// When it can't be read or is not a study; the message says where.
     pub fn load(path: &Path) -> Result<Self> {
         let text = std::fs::read_to_string(path).doing("read", path)?;
-        let spec: Self = toml::from_str(&text).map_err(|error| {
-            Error::new(format!("not a study file\n{}", error.to_string().trim_end()))
-                .at(path.display())
-                .help("see `upstill study --help`")
+        Self::parse(&text).map_err(|error| error.at(path.display()))
+    }
+
+    /// A study file's text.
+    ///
+    /// # Errors
+    /// When it is not a study.
+    pub fn parse(text: &str) -> Result<Self> {
+        let spec: Self = toml::from_str(text).map_err(|error| {
+            Error::new(format!("not a study file\n{}", error.to_string().trim_end())).help("see `upstill study --help`")
         })?;
-        spec.check().map_err(|error| error.at(path.display()))?;
+        spec.check()?;
         Ok(spec)
     }
 
@@ -141,7 +216,9 @@ impl StudySpec {
                 Error::new(format!("two arms are called {:?}", twice[0])).help("give every teacher and arm a name of its own")
             );
         }
-        if self.seeds.is_empty() || self.teacher_seeds.is_empty() || self.arms.is_empty() {
+        let no_seeds = |arm: &ArmSpec| arm.seeds.as_ref().is_some_and(Vec::is_empty);
+        let no_teacher_seed = self.teacher_seeds == TeacherSeeds::Listed(Vec::new());
+        if self.seeds.is_empty() || no_teacher_seed || self.arms.is_empty() || self.arms.iter().any(no_seeds) {
             return Err(Error::new("a study needs at least one seed, one teacher seed and one arm"));
         }
         let known = |name: &String| self.arms.iter().any(|arm| arm.name == *name);
@@ -151,21 +228,91 @@ impl StudySpec {
                     .help("`against` and `flops_of` take the name of an arm"));
             }
         }
+        if let Some(arm) = self.teachers.iter().find(|arm| arm.teacher.is_some()) {
+            return Err(Error::new(format!("the teacher {:?} has a teacher", arm.name)).help("make it one of the arms"));
+        }
         if let Some(baseline) = self.baseline.as_ref().filter(|baseline| !self.arms.iter().any(|arm| arm.name == **baseline)) {
             return Err(Error::new(format!("the baseline {baseline:?} is none of the arms")));
         }
-        match &self.test {
-            Some(test) => {
-                let arms: Vec<&str> = self.arms.iter().map(|arm| arm.name.as_str()).collect();
-                test.check(&self.end_points(), &arms, self.baseline.as_deref())
+        self.arms.iter().try_for_each(|arm| self.check_teacher(arm))?;
+        for arm in self.teachers.iter().chain(&self.arms) {
+            let Some(name) = &arm.tuned_as else { continue };
+            let tuned = self.teachers.iter().chain(&self.arms).find(|other| other.name == *name);
+            if self.tune.is_none() || tuned.is_none_or(|tuned| tuned.tuned_as.is_some()) {
+                return Err(Error::new(format!("the arm {:?} is tuned as {name:?}, which is no arm that is tuned", arm.name))
+                    .help("`tuned_as` takes the name of an arm or a teacher without `tuned_as`, in a study with [tune]"));
             }
-            None => Ok(()),
         }
+        self.tune.iter().try_for_each(|tune| tune.check(self))?;
+        let arms: Vec<&str> = self.arms.iter().map(|arm| arm.name.as_str()).collect();
+        self.test.iter().try_for_each(|test| test.check(&self.end_points(), &arms, self.baseline.as_deref()))
     }
 
     /// What its models are measured by, by name.
     fn end_points(&self) -> Vec<&str> {
         std::iter::once(HELD_OUT).chain(self.tasks.iter().map(String::as_str)).collect()
+    }
+
+    /// Whether an arm's teacher has the seeds that it is to learn from.
+    fn check_teacher(&self, arm: &ArmSpec) -> Result<()> {
+        let TeacherOf::Trained { teacher, at } = self.teacher_of(arm) else { return Ok(()) };
+        if let Some(At::Percent(percent)) = at
+            && !(percent > 0.0 && percent <= 100.0)
+        {
+            return Err(Error::new(format!("the arm {:?} wants its teacher at {percent} % of its training", arm.name))
+                .help("write a share above 0 % and of at most 100 %"));
+        }
+        let there = self.seeds_of_teacher(teacher);
+        let missing = self.seeds_of(arm).iter().find(|&&seed| !there.contains(&self.teacher_seed(seed)));
+        missing.map_or(Ok(()), |seed| {
+            Err(Error::new(format!(
+                "the arm {:?} has seed {seed}, and its teacher {:?} has no such seed",
+                arm.name, teacher.name
+            ))
+            .help(format!(
+                "{:?} has {there:?}; with `teacher_seeds = \"paired\"` a student learns from the teacher of its own seed",
+                teacher.name
+            )))
+        })
+    }
+
+    /// The seeds that an arm is run with.
+    pub fn seeds_of<'a>(&'a self, arm: &'a ArmSpec) -> &'a [u64] {
+        arm.seeds.as_ref().unwrap_or(&self.seeds)
+    }
+
+    /// The seeds that a teacher is trained with.
+    pub fn seeds_of_teacher<'a>(&'a self, teacher: &'a ArmSpec) -> &'a [u64] {
+        match (&teacher.seeds, &self.teacher_seeds) {
+            (Some(own), _) => own,
+            (None, TeacherSeeds::Word(TeacherWord::Paired)) => &self.seeds,
+            (None, TeacherSeeds::Listed(seeds)) => seeds,
+        }
+    }
+
+    /// The seed of the teacher that a student of this seed learns from.
+    pub fn teacher_seed(&self, student: u64) -> u64 {
+        match &self.teacher_seeds {
+            TeacherSeeds::Word(TeacherWord::Paired) => student,
+            TeacherSeeds::Listed(seeds) => seeds.first().copied().unwrap_or(student),
+        }
+    }
+
+    /// Whom an arm learns from.
+    pub(super) fn teacher_of<'a>(&'a self, arm: &'a ArmSpec) -> TeacherOf<'a> {
+        let Some(written) = &arm.teacher else { return TeacherOf::Nobody };
+        let named = |name: &str| self.teachers.iter().find(|teacher| teacher.name == name);
+        if let Some(teacher) = named(written) {
+            return TeacherOf::Trained { teacher, at: None };
+        }
+        let at_a_time = written.rsplit_once('@').and_then(|(name, at)| {
+            let at = match at.trim().strip_suffix('%') {
+                Some(percent) => At::Percent(percent.trim().parse().ok()?),
+                None => At::Step(at.trim().parse().ok()?),
+            };
+            Some(TeacherOf::Trained { teacher: named(name.trim_end())?, at: Some(at) })
+        });
+        at_a_time.unwrap_or(TeacherOf::Other(written))
     }
 
     /// The paper's study on the pocket language.
@@ -240,7 +387,7 @@ impl StudySpec {
             ),
             base,
             seeds: seeds.to_vec(),
-            teacher_seeds: one_seed(),
+            teacher_seeds: TeacherSeeds::paired(),
             teachers: teachers.collect(),
             arms,
             baseline: Some("stand-alone".into()),
@@ -252,6 +399,7 @@ impl StudySpec {
                 Size::Full => 3.0,
             },
             test: Some(TestSpec::default()),
+            tune: None,
         }
     }
 }

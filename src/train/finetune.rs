@@ -233,6 +233,7 @@ fn train_plan(options: &FinetuneOptions, steps: u64) -> Result<TrainPlan> {
         clip: 1.0,
         evaluate_every: 0,
         evaluate_rows: 0,
+        evaluate_after: 0,
         checkpoint_every: 0,
         keep_checkpoints: 0,
     })

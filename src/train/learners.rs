@@ -153,7 +153,7 @@ fn masked_lm(plan: &Plan, shards: &Shards, device: &Device) -> Result<MaskedLm> 
     let held_out = BatchOptions { batch: plan.rows_at_once(), ..options };
     Ok(MaskedLm {
         train: Batches::new(shards, Split::Train, options)?,
-        held_out: Batches::new(shards, Split::HeldOut, held_out)?,
+        held_out: Batches::new(shards, Split::HeldOut, held_out)?.after(plan.train.evaluate_after)?,
         evaluate_rows: plan.train.evaluate_rows,
         device: device.clone(),
     })

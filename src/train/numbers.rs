@@ -189,7 +189,7 @@ pub(super) fn refuse_if_not_finite(step: u64, names: &[&str], Read { losses, nor
         if !loss.total.is_finite() || !norm.is_finite() {
             let soft: Vec<String> = loss.soft.iter().flatten().map(f64::to_string).collect();
             let of = if names.len() > 1 { format!(" for {name}") } else { String::new() };
-            return Err(Error::new(format!(
+            return Err(Error::not_finite(format!(
                 "step {} is not finite{of} (loss {}, hard {}, soft {}, gradient norm {norm}); no weight was moved",
                 step + 1,
                 loss.total,

@@ -137,6 +137,7 @@ fn twenty_steps_with_an_optimizer_each_are_pytorchs() {
         clip: 0.5,
         evaluate_every: 0,
         evaluate_rows: 0,
+        evaluate_after: 0,
         checkpoint_every: 0,
         keep_checkpoints: 1,
     };

@@ -231,6 +231,7 @@ fn train_plan(run: &RunCase, batch: usize) -> TrainPlan {
         clip: run.clip,
         evaluate_every: 0,
         evaluate_rows: 0,
+        evaluate_after: 0,
         checkpoint_every: 0,
         keep_checkpoints: 1,
     }

@@ -85,6 +85,7 @@ fn twenty_steps_of_fine_tuning_are_those_of_transformers() {
             clip: 1.0,
             evaluate_every: 0,
             evaluate_rows: 0,
+            evaluate_after: 0,
             checkpoint_every: 0,
             keep_checkpoints: 0,
         };

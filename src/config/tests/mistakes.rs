@@ -249,7 +249,7 @@ fn keys_and_types_that_are_wrong() {
         did you mean `model.layers`?
     train.warmup=0.05
       train.warmup: no such key
-        [train] has: epochs, steps, batch, lr, optimizer, beta1, beta2, epsilon, weight_decay, clip, evaluate_every, evaluate_rows, checkpoint_every, keep_checkpoints
+        [train] has: epochs, steps, batch, lr, optimizer, beta1, beta2, epsilon, weight_decay, clip, evaluate_every, evaluate_rows, evaluate_after, checkpoint_every, keep_checkpoints
     xyzzy=1
       xyzzy: no such key
         the sections are: model, teacher, data, distill, train, runtime, models.NAME, models.NAME.from.OTHER

@@ -348,6 +348,7 @@ fn the_hash_sees_all_that_changes_results_and_nothing_else() {
         "train.clip=1",
         "train.evaluate_every=10",
         "train.evaluate_rows=10",
+        "train.evaluate_after=10",
     ] {
         let hash = hash(&[other]);
         assert!(!seen.contains(&hash), "{other}");
@@ -427,6 +428,7 @@ fn the_reference_lists_every_key_and_is_itself_a_run_file() {
     clip = 5.0                       # largest global gradient norm; 0 does not clip
     # evaluate_every: steps / 10     # steps between held-out evaluations
     evaluate_rows = 1024             # held-out rows an evaluation, at most
+    evaluate_after = 0               # held-out rows before those, which are left out
     # checkpoint_every: steps / 10   # steps between checkpoints
     keep_checkpoints = 2             # checkpoints kept besides the best
 

@@ -27,7 +27,7 @@ struct Cell {
     task: usize,
 }
 
-/// Makes teachers ready, then runs every cell; gives the tables. The folder is [claimed](super::claim) already.
+/// Makes teachers ready, then runs every cell; gives the tables. The folder is [registered](super::register) already.
 ///
 /// # Errors
 /// The first cell's that fails; the others keep what they have, and the same command goes on.

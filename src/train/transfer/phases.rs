@@ -190,6 +190,7 @@ fn train_plan(plan: &TransferPlan, round: u64) -> TrainPlan {
         clip: settings.clip,
         evaluate_every: round,
         evaluate_rows: 0,
+        evaluate_after: 0,
         checkpoint_every: 0,
         keep_checkpoints: 0,
     }

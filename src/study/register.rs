@@ -1,0 +1,80 @@
+//! The study's file in the study's folder: what was asked, written down before the first answer.
+
+use std::path::Path;
+
+use crate::error::{Error, IoContext, Result};
+use crate::files::{is_free, write_text};
+
+/// Makes the study's folder with its file, or checks that the one there is this study's. Until the first cell the file may change.
+/// Gives the file's text as it stands there.
+///
+/// # Errors
+/// When the folder holds something else, or the study was changed after its first cell: says in which line.
+pub fn register(dir: &Path, text: &str, is_same: impl Fn(&str) -> bool) -> Result<String> {
+    let file = dir.join("study.toml");
+    if !file.exists() {
+        if !is_free(dir)? {
+            return Err(Error::new("this folder holds something that is not a study; it was left as it is")
+                .at(dir.display())
+                .help("choose another --out"));
+        }
+        std::fs::create_dir_all(dir).doing("create", dir)?;
+        write_text(&file, text)?;
+        return Ok(text.to_owned());
+    }
+    let there = std::fs::read_to_string(&file).doing("read", &file)?;
+    if there == text {
+        return Ok(text.to_owned());
+    }
+    let cells = dir.join("cells");
+    if !dir.join("cells.jsonl").exists() && is_free(&cells)? {
+        write_text(&file, text)?;
+        return Ok(text.to_owned());
+    }
+    // Comments and spaces are no part of what is asked.
+    if is_same(&there) {
+        return Ok(there);
+    }
+    Err(Error::new(format!(
+        "this folder holds another study, or this one was changed after its first cell:\n{}",
+        first_difference(&there, text)
+    ))
+    .at(file.display())
+    .help(
+        "nothing was changed: undo it, or choose another --out for the changed study; --cells finds the cells that stay the same",
+    ))
+}
+
+/// The first line in which two texts differ.
+fn first_difference(there: &str, now: &str) -> String {
+    let (mut a, mut b, mut number) = (there.lines(), now.lines(), 0);
+    loop {
+        number += 1;
+        match (a.next(), b.next()) {
+            (None, None) => return "  (only in how its lines end)".to_owned(),
+            (a, b) if a == b => {}
+            (a, b) => {
+                let shown = |line: Option<&str>| line.map_or("(no such line)".to_owned(), str::to_owned);
+                return format!("  line {number} there: {}\n  line {number} now:   {}", shown(a), shown(b));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_study_may_change_until_its_first_cell() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = dir.path().join("study");
+        let never = |_: &str| false;
+        let first = register(&folder, "title = 'a'\nseeds = [1]\n", never).unwrap();
+        assert_ne!(register(&folder, "title = 'a'\nseeds = [1, 2]\n", never).unwrap(), first, "no cell is there yet");
+        std::fs::create_dir_all(folder.join("cells/0123")).unwrap();
+        let error = register(&folder, "title = 'a'\nseeds = [3]\n", never).unwrap_err().to_string();
+        assert!(error.contains("  line 2 there: seeds = [1, 2]\n  line 2 now:   seeds = [3]"), "{error}");
+        assert!(register(&folder, "# a word\ntitle = 'a'\nseeds = [1, 2]\n", |_| true).is_ok());
+    }
+}

@@ -1,0 +1,194 @@
+//! Studies: a rate for each arm, a teacher a seed or at a share of its training, cells that travel, and what is refused.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+use serde_json::Value;
+use tempfile::tempdir;
+
+fn run(dir: &Path, args: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_upstill"));
+    command.args(args).current_dir(dir).env("UPSTILL_DEVICE", "cpu").stdin(Stdio::null()).output().unwrap()
+}
+
+/// The results of a study that must work.
+fn study(dir: &Path, args: &[&str]) -> Value {
+    let output = run(dir, &[&["study"], args, &["--json"]].concat());
+    assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+/// What a person reads of a study that can't be run.
+fn refused(dir: &Path, args: &[&str]) -> String {
+    let output = run(dir, &[&["study"], args].concat());
+    assert_eq!(output.status.code(), Some(2), "{args:?}: {}", String::from_utf8_lossy(&output.stdout));
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+const STUDY: &str = r#"title = "tiny"
+seeds = [1, 2]
+teacher_seeds = "paired"
+baseline = "alone"
+base = """
+[model]
+layers = 2
+hidden = 16
+heads = 2
+max_positions = 32
+dropout = 0.0
+[data]
+shards = "pocket"
+rows = "packed"
+length = 32
+[train]
+steps = 8
+batch = 4
+lr = "0 -> {lr} over 15%, then -> 0 linear"
+evaluate_every = 4
+evaluate_rows = 8
+"""
+[tune]
+name = "lr"
+values = [0.01, 0.1]
+seeds = [9]
+grow = 9
+[[teachers]]
+name = "small"
+set = ["preset=standalone", "model.layers=1"]
+[[arms]]
+name = "alone"
+set = ["preset=standalone"]
+[[arms]]
+name = "taught"
+teacher = "small"
+set = ["preset=dwt-normal"]
+[[arms]]
+name = "taught early"
+teacher = "small@50%"
+set = ["preset=dwt-normal", "train.lr=1e-2"]
+"#;
+
+fn folders(dir: &Path) -> usize {
+    fs::read_dir(dir).map_or(0, Iterator::count)
+}
+
+#[test]
+fn a_study_tunes_pairs_and_travels() {
+    let dir = tempdir().unwrap();
+    let dir = dir.path();
+    fs::write(dir.join("s.toml"), STUDY).unwrap();
+    let first = study(dir, &["s.toml", "--out", "a", "--jobs", "2"]);
+    let arms = first["arms"].as_array().unwrap();
+    let arm = |name: &str| arms.iter().find(|arm| arm["name"] == name).unwrap();
+    for name in ["small", "alone", "taught"] {
+        let tuned = &arm(name)["tuned"][0];
+        let tried = tuned["tried"].as_array().unwrap();
+        let loss = |tried: &Value| tried["loss"].as_f64().unwrap_or(f64::INFINITY);
+        let best = tried.iter().map(loss).fold(f64::INFINITY, f64::min);
+        let at = tried.iter().position(|tried| loss(tried) == best).unwrap();
+        assert!(at > 0 && at + 1 < tried.len() && tried[at]["value"] == tuned["chosen"], "{name}: {tuned}");
+    }
+    assert!(arm("taught early")["tuned"].is_null(), "it has a rate of its own in the file");
+    assert_eq!(arm("small")["seeds"], 2, "a teacher for each seed");
+    let (whole, early) = (arm("taught")["flops_with_teacher"].as_f64(), arm("taught early")["flops_with_teacher"].as_f64());
+    let teacher = arm("small")["flops"].as_f64().unwrap();
+    assert!((whole.unwrap() - early.unwrap() - teacher / 2.0).abs() < 1e-3 * teacher, "half of the teacher's training");
+
+    // Students of different teachers differ; each has its own.
+    let text = fs::read_to_string(dir.join("a/cells.jsonl")).unwrap();
+    let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let line = |arm: &str, seed: u64| {
+        let is = |line: &&Value| line["arm"] == arm && line["seed"] == seed && line["is_trial"].is_null();
+        lines.iter().find(is).unwrap()
+    };
+    for seed in [1, 2] {
+        let of_teacher = line("small", seed)["cell"].as_str().unwrap();
+        assert!(line("taught", seed)["plan"].as_str().unwrap().contains(&format!("cell {of_teacher}\"")));
+        assert!(line("taught early", seed)["plan"].as_str().unwrap().contains(&format!("cell {of_teacher} step 4\"")));
+    }
+    let is_trial = |line: &&Value| line["is_trial"] == true;
+    let trial = lines.iter().find(is_trial).unwrap()["plan"].as_str().unwrap();
+    assert!(trial.contains("evaluate_after = 8") && trial.contains("seed = 9"), "other rows, another seed: {trial}");
+
+    // Elsewhere, from the lines alone, nothing is trained, not even a teacher.
+    let elsewhere = study(dir, &["s.toml", "--out", "b", "--cells", "a/cells.jsonl"]);
+    assert_eq!(elsewhere["arms"], first["arms"]);
+    assert_eq!(folders(&dir.join("b/cells")), 0);
+    assert_eq!(fs::read_to_string(dir.join("b/cells.jsonl")).unwrap().lines().count(), lines.len());
+    let again = study(dir, &["s.toml", "--out", "b"]);
+    assert_eq!((&again["arms"], folders(&dir.join("b/cells"))), (&first["arms"], 0), "the lines are its own now");
+
+    // A student that is missing needs its teacher's weights, and comes to the same.
+    let without = |arm: &str| -> String {
+        let kept = text.lines().zip(&lines).filter(|(_, line)| !(line["arm"] == arm && line["seed"] == 2));
+        kept.map(|(text, _)| format!("{text}\n")).collect()
+    };
+    fs::write(dir.join("part.jsonl"), without("taught early")).unwrap();
+    let completed = study(dir, &["s.toml", "--out", "c", "--cells", "part.jsonl", "--jobs", "2"]);
+    let losses = |study: &Value| study["arms"].as_array().unwrap().iter().map(|arm| arm["runs"].clone()).collect::<Vec<_>>();
+    assert_eq!(losses(&completed), losses(&first));
+    assert_eq!(folders(&dir.join("c/cells")), 2, "the student and its teacher");
+
+    // Without weights, --verify trains teachers too; an altered loss is found.
+    let verified = run(dir, &["study", "s.toml", "--out", "b", "--verify", "3"]);
+    let said = String::from_utf8_lossy(&verified.stdout).into_owned();
+    assert!(
+        verified.status.success() && said.matches("agrees").count() == 3,
+        "{said}{}",
+        String::from_utf8_lossy(&verified.stderr)
+    );
+    assert!(
+        !fs::read_dir(dir.join("b")).unwrap().any(|entry| entry.unwrap().file_name().to_string_lossy().starts_with("verify"))
+    );
+    let altered = fs::read_to_string(dir.join("b/cells.jsonl")).unwrap().replace("\"held_out_loss\":", "\"held_out_loss\":1");
+    fs::write(dir.join("b/cells.jsonl"), altered).unwrap();
+    let verified = run(dir, &["study", "s.toml", "--out", "b", "--verify", "1"]);
+    let said = String::from_utf8_lossy(&verified.stdout);
+    assert!(verified.status.code() == Some(1) && said.contains("DIFFERS"), "{said}");
+
+    // Lines of another study, and of other numerics.
+    fs::write(dir.join("other.toml"), STUDY.replace("\"tiny\"", "\"another\"")).unwrap();
+    let said = refused(dir, &["other.toml", "--out", "d", "--cells", "a/cells.jsonl"]);
+    assert!(said.contains("the cells of another study, \"tiny\"; this one is \"another\""), "{said}");
+    let newer = fs::read_to_string(dir.join("a/cells.jsonl")).unwrap().replace("\"numerics\":1", "\"numerics\":99");
+    fs::write(dir.join("newer.jsonl"), newer).unwrap();
+    let said = refused(dir, &["s.toml", "--out", "e", "--cells", "newer.jsonl"]);
+    assert!(said.contains("version 99 of the numerics") && said.contains("newer.jsonl, line 1"), "{said}");
+    fs::write(dir.join("s.toml"), STUDY.replace("seeds = [1, 2]", "seeds = [1, 2, 3]")).unwrap();
+    let said = refused(dir, &["s.toml", "--out", "a"]);
+    assert!(said.contains("line 2 there: seeds = [1, 2]") && said.contains("line 2 now:   seeds = [1, 2, 3]"), "{said}");
+}
+
+#[test]
+fn what_cant_be_meant_is_refused_before_anything_trains() {
+    let dir = tempdir().unwrap();
+    let dir = dir.path();
+    let said = |from: &str, to: &str| {
+        assert!(STUDY.contains(from), "{from}");
+        fs::write(dir.join("s.toml"), STUDY.replace(from, to)).unwrap();
+        let said = refused(dir, &["s.toml", "--out", "a"]);
+        assert_eq!(folders(&dir.join("a/cells")), 0);
+        said
+    };
+    for (from, to, reason) in [
+        ("values = [0.01, 0.1]", "values = [0.01]", "a grid of one value"),
+        ("values = [0.01, 0.1]", "values = [0.01, -0.1]", "not above 0"),
+        ("seeds = [9]", "seeds = [2]", "seed 2 is one of the study's"),
+        ("seeds = [9]", "seeds = [9]\ngird = 3", "unknown field `gird`"),
+        ("{lr}", "1e-2", "{lr} stands neither in the base"),
+        ("small@50%", "small@150%", "150 % of its training"),
+        ("small@50%", "small@9", "of its 8 steps"),
+        ("\"paired\"", "\"pared\"", "`teacher_seeds` is \"paired\" or a list of seeds"),
+        ("teacher = \"small\"\n", "teacher = \"small\"\nseeds = [1, 3]\n", "seed 3, and its teacher \"small\" has no such seed"),
+        ("[[arms]]\nname = \"taught\"", "[[arms]]\nnmae = \"taught\"", "unknown field `nmae`"),
+        ("set = [\"preset=dwt-normal\"]", "tuned_as = \"nobody\"", "no arm that is tuned"),
+        ("set = [\"preset=dwt-normal\"]", "set = [\"distill.sotf=1\"]", "did you mean `distill.soft`"),
+        ("evaluate_rows = 8\n", "evaluate_rows = 1000000\n", "held-out rows are too few"),
+    ] {
+        let said = said(from, to);
+        assert!(said.contains(reason), "{to}: {said}");
+    }
+    let said = refused(dir, &["transfer", "--size", "tiny", "--seeds", "0"]);
+    assert!(said.contains("--seeds"), "{said}");
+}
