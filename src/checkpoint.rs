@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, IoContext, Result};
-use crate::files::{Files, within, write_folder, write_text};
+use crate::files::{Files, make_folder, within, write_folder, write_text};
 
 /// What a checkpoint says of itself.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -106,7 +106,7 @@ impl Checkpoints {
         held_out_loss: Option<f64>,
         fill: impl FnOnce(&Path) -> Result<()>,
     ) -> Result<PathBuf> {
-        fs::create_dir_all(&self.folder).doing("create", &self.folder)?;
+        make_folder(&self.folder)?;
         let path = self.folder.join(folder_name(step));
         write_folder(&path, |inside| {
             fill(inside)?;

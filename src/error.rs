@@ -83,6 +83,12 @@ impl Error {
             K::StorageFull | K::QuotaExceeded => {
                 "the disk is full: make room, then run the same command again (a training run with --resume); nothing half-written was left"
             }
+            K::FileTooLarge => "a file may not be that large here (`ulimit -f`, the file system): nothing half-written was left",
+            K::ReadOnlyFilesystem => "nothing can be written there: choose another folder, or mount it for writing",
+            // EIO has no kind.
+            _ if cfg!(unix) && error.raw_os_error() == Some(5) => {
+                "the disk did not do what it was asked: look into the system's log (`dmesg`); run the same command again, or choose another disk"
+            }
             _ => "",
         };
         let mut out = Error::new(format!("could not {doing} {}: {error}", path.display()));
@@ -103,6 +109,15 @@ impl Error {
     #[must_use]
     pub fn help(mut self, help: impl Into<String>) -> Self {
         self.0.help = Some(help.into());
+        self
+    }
+
+    /// Calls a path by another one in all that is said: what lies under a temporary name is known by the one that it will have.
+    #[must_use]
+    pub fn renamed(mut self, from: &Path, to: &Path) -> Self {
+        let (from, to) = (from.display().to_string(), to.display().to_string());
+        let Parts { what, place, help, .. } = &mut *self.0;
+        [Some(what), place.as_mut(), help.as_mut()].into_iter().flatten().for_each(|text| *text = text.replace(&from, &to));
         self
     }
 

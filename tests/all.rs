@@ -26,3 +26,4 @@ mod tokens;
 mod train;
 mod transfer;
 mod workers;
+mod writing;

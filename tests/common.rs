@@ -85,3 +85,12 @@ pub fn software_gpu() -> Option<Device> {
         }
     }
 }
+
+/// Waits a minute at most for something to be so.
+pub fn wait_for(what: &str, mut is_so: impl FnMut() -> bool) {
+    let from = std::time::Instant::now();
+    while !is_so() {
+        assert!(from.elapsed() < std::time::Duration::from_secs(60), "waited a minute for {what}");
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+}

@@ -161,7 +161,7 @@ fn a_resumed_run_of_several_models_is_the_uninterrupted_run_to_the_bit() {
     fs::remove_dir_all(cut.join("checkpoints/step-0000020")).unwrap();
     fs::remove_dir_all(cut.join("model")).unwrap();
     fs::remove_file(cut.join("summary.json")).unwrap();
-    let half = cut.join("checkpoints/.step-0000020.part");
+    let half = cut.join("checkpoints/.upstill-4194999-0123456789abcdef.part");
     copy(&whole.join("checkpoints/step-0000020/model/large"), &half.join("model/large"));
     let stopped = Checkpoints::of_run(&cut).save(20, &plan.hash(), None, |inside| {
         copy(&whole.join("checkpoints/step-0000020/model/large"), &inside.join("model/large"));
@@ -190,11 +190,12 @@ fn models_appear_in_a_finished_run_all_at_once() {
     // A stop after the first of the exported models: their folder has no name yet, and the run is not finished.
     fs::remove_file(run_dir.join("summary.json")).unwrap();
     let large = weights(&run_dir.join("model/large"));
-    fs::rename(run_dir.join("model"), run_dir.join(".model.part")).unwrap();
-    fs::remove_dir_all(run_dir.join(".model.part/small")).unwrap();
+    let half = run_dir.join(".upstill-4194999-0123456789abcdef.part");
+    fs::rename(run_dir.join("model"), &half).unwrap();
+    fs::remove_dir_all(half.join("small")).unwrap();
     let summary = run_on(&Device::cpu("test"), &plan, &shards, &run_dir, true).unwrap();
     assert_eq!(weights(&run_dir.join("model/large")), large);
-    assert!(run_dir.join("model/small/config.json").exists() && !run_dir.join(".model.part").exists());
+    assert!(run_dir.join("model/small/config.json").exists() && !half.exists());
     assert_eq!(summary.models.iter().map(|own| own.name.as_str()).collect::<Vec<_>>(), ["large", "small"]);
     assert_eq!(summary.held_out_loss, summary.models[0].held_out_loss);
 }

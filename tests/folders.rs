@@ -180,7 +180,7 @@ fn a_model_without_token_types_exports_with_a_row_of_zeros_and_reads_back_the_sa
     let opened = ModelFolder::open(&folder("distilbert")).unwrap();
     let (model, tokenizer, device) = (opened.load(&Device::flex()).unwrap(), opened.tokenizer().unwrap(), Device::flex());
     let (once, twice) = (dir.path().join("once"), dir.path().join("twice"));
-    ModelFolder::export(&once, &model, &tokenizer, "a card").unwrap();
+    ModelFolder::export_into(&once, &model, &tokenizer, "a card").unwrap();
     let again = ModelFolder::open(&once).unwrap();
     assert_eq!(again.shape, BertShape { token_types: 2, ..opened.shape.clone() });
     let reloaded = again.load(&device).unwrap();
@@ -188,7 +188,7 @@ fn a_model_without_token_types_exports_with_a_row_of_zeros_and_reads_back_the_sa
     let said = |model| sentence_logits(model, &tokenizer, &sentences, 2, &device).unwrap();
     assert_eq!(said(&reloaded), said(&model));
     assert_eq!((said(&model).dims, said(&model).cut), ([3, 12, tokenizer.vocab_size()], 1));
-    ModelFolder::export(&twice, &reloaded, &tokenizer, "a card").unwrap();
+    ModelFolder::export_into(&twice, &reloaded, &tokenizer, "a card").unwrap();
     for file in ["config.json", "model.safetensors", "tokenizer.json", "README.md"] {
         assert_eq!(fs::read(once.join(file)).unwrap(), fs::read(twice.join(file)).unwrap(), "{file}");
     }

@@ -24,8 +24,9 @@ pub struct Args {
 
 pub fn run(args: Args) -> Result<()> {
     let folder = ModelFolder::open(&args.model)?;
-    let out = new_folder(&args.out)?;
-    ModelFolder::export(&out, &folder.load(&burn::tensor::Device::flex())?, &folder.tokenizer()?, &model_card(&folder)?)?;
-    eprintln!("wrote {}", out.display());
+    let target = new_folder(&args.out)?;
+    let (model, tokenizer, card) = (folder.load(&burn::tensor::Device::flex())?, folder.tokenizer()?, model_card(&folder)?);
+    target.write(|inside| ModelFolder::export_into(inside, &model, &tokenizer, &card))?;
+    eprintln!("wrote {}", args.out.display());
     Ok(())
 }

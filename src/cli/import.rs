@@ -42,11 +42,12 @@ struct Found<'a> {
 
 pub fn run(args: Args) -> Result<()> {
     let folder = ModelFolder::open(&args.folder)?;
-    let out = args.out.map(|out| new_folder(&out)).transpose()?;
+    let target = args.out.as_deref().map(new_folder).transpose()?;
     let (files, tokenizer) = (folder.weight_files()?, folder.tokenizer()?);
     let inventory = folder.inventory(&folder.tensors()?);
-    if let Some(out) = &out {
-        ModelFolder::export(out, &folder.load(&burn::tensor::Device::flex())?, &tokenizer, &model_card(&folder)?)?;
+    if let (Some(target), Some(out)) = (target, &args.out) {
+        let (model, card) = (folder.load(&burn::tensor::Device::flex())?, model_card(&folder)?);
+        target.write(|inside| ModelFolder::export_into(inside, &model, &tokenizer, &card))?;
         eprintln!("wrote {}", out.display());
     }
     if args.json {

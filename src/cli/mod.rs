@@ -16,7 +16,7 @@ mod study_transfer;
 mod tokenizer;
 mod train;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -25,6 +25,7 @@ use serde::Serialize;
 use crate::config::RunFile;
 use crate::device::{Device, DeviceKind, kernels_to_come};
 use crate::error::{Error, Result};
+use crate::files::{Target, is_free};
 use crate::kernels::Form;
 
 /// Train a larger language model with the help of a smaller, weaker one.
@@ -143,15 +144,14 @@ impl DeviceArg {
     }
 }
 
-/// A folder that is not there yet, so that nothing is overwritten.
-fn new_folder(path: &Path) -> Result<PathBuf> {
-    let is_new = std::fs::read_dir(path).map_or(!path.exists(), |mut held| held.next().is_none());
-    match is_new {
-        true => Ok(path.to_owned()),
+/// A folder that is not there yet, so that nothing is overwritten; taken before the work.
+fn new_folder(path: &Path) -> Result<Target<'static>> {
+    Target::take(path, &|path| match is_free(path)? {
+        true => Ok(()),
         false => Err(Error::new("the folder to write is there already, and holds something")
             .at(path.display())
             .help("name another, or remove it first")),
-    }
+    })
 }
 
 /// Prints a result for machines on standard output.

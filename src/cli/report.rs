@@ -28,7 +28,7 @@ pub struct Args {
 #[derive(serde::Serialize)]
 struct Json {
     arms: Vec<Arm>,
-    report: PathBuf,
+    report: String,
 }
 
 pub fn run(args: Args) -> Result<()> {
@@ -39,7 +39,7 @@ pub fn run(args: Args) -> Result<()> {
     eprintln!("report: {}", args.out.display());
     if args.json {
         let arms = materials.into_iter().flat_map(|material| material.study.arms).collect();
-        print_json(&Json { arms, report: args.out });
+        print_json(&Json { arms, report: args.out.display().to_string() });
     }
     Ok(())
 }

@@ -95,7 +95,7 @@ pub fn run(args: Args) -> Result<()> {
     }
     let started = Instant::now();
     let Wanted { spec, text, name } = wanted(args.study_file.as_deref(), args.size)?;
-    let dir = args.out.clone().unwrap_or_else(|| Path::new("runs").join(name));
+    let dir = folder(&args, &name)?;
     if args.emit.is_some() {
         return emit(&args, &spec, &text, &dir);
     }
@@ -177,6 +177,15 @@ fn say_verified(found: &[Verified], as_json: bool) -> Result<()> {
         0 => Ok(()),
         differing => Err(Error::check(format!("{differing} of {} repeated runs came to other losses", found.len()))
             .help("another version of upstill, or an altered line: run.json and cells.jsonl name the versions")),
+    }
+}
+
+/// The study's folder: plans and commands name it, so its name is text.
+pub(super) fn folder(args: &Args, name: &str) -> Result<PathBuf> {
+    let dir = args.out.clone().unwrap_or_else(|| Path::new("runs").join(name));
+    match dir.to_str() {
+        Some(_) => Ok(dir),
+        None => Err(Error::new("the name of the study's folder is not UTF-8").at(dir.display()).help("choose another --out")),
     }
 }
 

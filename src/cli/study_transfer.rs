@@ -3,14 +3,14 @@
 use std::path::{Path, PathBuf};
 
 use super::print_json;
-use super::study::{Args, default_jobs};
+use super::study::{Args, default_jobs, folder};
 use crate::config::RunFile;
 use crate::error::{Error, Result};
-use crate::files::write_text;
+use crate::files::{Lock, write_text};
 use crate::log::Console;
 use crate::study::registration::Registration;
 use crate::study::{Size, StudyOptions, TransferStudySpec, register, run_transfer_study, transfer_tables};
-use crate::train::{RunOptions, plan_run, train_run};
+use crate::train::{RunOptions, plan_run, train_run, waiting};
 
 /// The word in a study file's place that asks for this study.
 pub(super) const NAME: &str = "transfer";
@@ -18,7 +18,7 @@ pub(super) const NAME: &str = "transfer";
 pub(super) fn run(args: Args) -> Result<()> {
     let device = args.device.choose("auto")?;
     let size = format!("{:?}", args.size()).to_lowercase();
-    let dir = args.out.clone().unwrap_or_else(|| Path::new("runs").join(format!("study-transfer-{size}")));
+    let dir = folder(&args, &format!("study-transfer-{size}"))?;
     let (spec, teachers) = match &args.data {
         Some(data) => (of_files(&args, data)?, Vec::new()),
         None => of_pocket(&args, &dir)?,
@@ -29,6 +29,8 @@ pub(super) fn run(args: Args) -> Result<()> {
     for (folder, text) in &teachers {
         let (plan, shards) = plan_run(&RunFile::parse(text, "the pocket teacher")?)?;
         let (console, name) = (Console::stderr(), "pre-training the teacher");
+        let lock = dir.join("locks").join(folder.file_name().unwrap_or_default());
+        let _lock = Lock::wait_file(&lock, &mut waiting(&console, "the teacher"))?;
         train_run(&plan, &shards, &RunOptions { dir: folder, resume: true, name, console: &console, device: &device })?;
     }
     let console = Console::study(spec.cell_count());

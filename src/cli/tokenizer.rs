@@ -6,11 +6,10 @@ use std::sync::atomic::Ordering;
 use serde_json::json;
 
 use super::data::{ReadArgs, bytes_bar};
-use super::print_json;
-use crate::error::{Error, Result};
-use crate::files::write_folder;
+use super::{new_folder, print_json};
+use crate::error::Result;
 use crate::text::{Reader, find};
-use crate::tokens::{SPECIAL_TOKENS, Tokenizer};
+use crate::tokens::{SPECIAL_TOKENS, Tokenizer, without_output};
 
 #[derive(clap::Subcommand)]
 pub enum TokenizerCommand {
@@ -65,12 +64,8 @@ pub struct Show {
 }
 
 fn run_train(args: &Train) -> Result<()> {
-    if args.out.exists() && std::fs::read_dir(&args.out).map_or(true, |mut entries| entries.next().is_some()) {
-        return Err(Error::new("the output folder already holds something")
-            .at(args.out.display())
-            .help("choose another with --out"));
-    }
-    let mut reader = Reader::new(find(&args.read.inputs)?, args.read.options());
+    let mut reader = Reader::new(without_output(find(&args.read.inputs)?, &args.out)?, args.read.options());
+    let target = new_folder(&args.out)?;
     let (bar, bytes) = (bytes_bar(args.json), reader.bytes_read());
     bar.set_length(reader.total_bytes());
     bar.set_message("counting words");
@@ -86,9 +81,9 @@ fn run_train(args: &Train) -> Result<()> {
         return Err(error);
     }
     let tokenizer = trained?;
-    write_folder(&args.out, |folder| tokenizer.save(folder))?;
+    target.write(|folder| tokenizer.save(folder))?;
     if args.json {
-        print_json(&json!({"out": args.out, "vocab_size": tokenizer.vocab_size(), "hash": tokenizer.hash()}));
+        print_json(&json!({"out": args.out.to_string_lossy(), "vocab_size": tokenizer.vocab_size(), "hash": tokenizer.hash()}));
     } else {
         println!("{} tokens in {}", tokenizer.vocab_size(), args.out.display());
     }

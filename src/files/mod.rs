@@ -1,22 +1,38 @@
 //! Files appear whole or not at all, and one process writes a folder at a time.
 
+mod lock;
 mod publish;
+mod target;
+mod temporary;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write;
 use std::path::Path;
 
-pub use publish::{write_folder, write_text, write_whole};
+pub use lock::{Busy, Claim, Lock, still_there};
+pub use publish::{can_write, make_folder, write_folder, write_text, write_whole};
+pub use target::Target;
+pub use temporary::is_by_the_way;
 
 use crate::error::{IoContext, Result};
 
-/// Whether nothing is at `dir` but at most an empty folder.
+/// Whether nothing is at `dir`, or a folder that holds at most what is [by the way](is_by_the_way).
 ///
 /// # Errors
 /// When it can't be read.
 pub fn is_free(dir: &Path) -> Result<bool> {
-    Ok(!dir.exists() || dir.is_dir() && fs::read_dir(dir).doing("read", dir)?.next().is_none())
+    if !dir.is_dir() {
+        return Ok(!dir.exists());
+    }
+    for entry in fs::read_dir(dir).doing("read", dir)? {
+        if !is_by_the_way(&entry.doing("read", dir)?.file_name()) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// What a folder holds, or will: the bytes of its files by their path within it, `/` between folders.
@@ -29,8 +45,7 @@ pub type Files = BTreeMap<String, Vec<u8>>;
 pub fn write_files(folder: &Path, files: &Files) -> Result<()> {
     for (name, bytes) in files {
         let path = folder.join(name);
-        let parent = path.parent().unwrap_or(folder);
-        fs::create_dir_all(parent).doing("create", parent)?;
+        make_folder(path.parent().unwrap_or(folder))?;
         write_whole(&path, |out| out.write_all(bytes))?;
     }
     Ok(())

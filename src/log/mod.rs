@@ -26,7 +26,8 @@ pub use record::{ModelRecord, ModelSummary, SoftRecord, StepRecord, Summary};
 pub use steps::{StepWriter, parse_steps, read_steps};
 pub use tensorboard::EventWriter;
 
-use crate::error::{IoContext, Result};
+use crate::error::Result;
+use crate::files::make_folder;
 
 const FLUSH_EVERY: Duration = Duration::from_secs(1);
 
@@ -45,7 +46,7 @@ impl RunLog {
     /// # Errors
     /// Without `resume_step`, when the folder already holds records; with it, when they are broken before that step.
     pub fn open(run_dir: &Path, resume_step: Option<u64>, progress: Progress) -> Result<Self> {
-        std::fs::create_dir_all(run_dir).doing("create", run_dir)?;
+        make_folder(run_dir)?;
         let path = run_dir.join("steps.jsonl");
         let steps = match resume_step {
             Some(step) => StepWriter::resume(&path, step)?,

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::StepRecord;
 use crate::error::{Error, IoContext, Result};
+use crate::files::still_there;
 
 /// Appends records to `steps.jsonl`.
 pub struct StepWriter {
@@ -64,6 +65,8 @@ impl StepWriter {
 
     /// Hands the buffer to the system, so that others can read it.
     pub fn flush(&mut self) -> Result<()> {
+        // What is appended to a removed file is lost without an error.
+        still_there(&self.path)?;
         self.out.flush().doing("write", &self.path)
     }
 

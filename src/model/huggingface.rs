@@ -150,12 +150,12 @@ impl ModelFolder {
         weights.load_into(self.shape.init(0, 0.0, device)).map_err(|error| error.at(self.path.display()))
     }
 
-    /// Writes the model as `transformers` wants it even where it has no token types: `BertForMaskedLM` always adds a row of
-    /// that table, so it gets one of zeros.
+    /// Writes the model's files and its card into a folder, as `transformers` wants them even where the model has no token types:
+    /// `BertForMaskedLM` always adds a row of that table, so it gets one of zeros.
     ///
     /// # Errors
-    /// When it can't be written, or `path` is there already.
-    pub fn export(path: &Path, model: &BertForMaskedLm, tokenizer: &Tokenizer, card: &str) -> Result<()> {
+    /// When they can't be written.
+    pub fn export_into(folder: &Path, model: &BertForMaskedLm, tokenizer: &Tokenizer, card: &str) -> Result<()> {
         const TYPES: usize = 2;
         let mut shape = model.shape().clone();
         let mut weights = Weights::of(model);
@@ -165,10 +165,8 @@ impl ModelFolder {
             shape.token_types = TYPES;
         }
         let model = weights.load_into(shape.init(0, 0.0, &Device::flex()))?;
-        write_folder(path, |inside| {
-            write_text(&inside.join("README.md"), card)?;
-            Self::write_into(inside, &model, tokenizer)
-        })
+        Self::write_into(folder, &model, tokenizer)?;
+        write_text(&folder.join("README.md"), card)
     }
 
     /// Writes a folder that [`ModelFolder::open`] and `transformers` read, whole or not at all.

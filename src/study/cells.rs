@@ -1,7 +1,6 @@
 //! `cells.jsonl`: what a study's cells came to, a line each of a few kB, so that results travel without their weights.
 
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -10,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::planner::Cell;
 use crate::config::Plan;
 use crate::error::{Error, IoContext, Result};
-use crate::files::write_text;
+use crate::files::{Lock, write_text};
 
 /// The numerics of this version: raised when a plan comes to other numbers than before by more than rounding, so that lines from
 /// before are not taken for what this version would find.
@@ -163,11 +162,7 @@ impl Ledger {
 
     /// Writes the file anew with a line that it lacks; a line of the same cell that was scored otherwise makes room.
     fn keep(&self, line: &CellLine, text: &str) -> Result<()> {
-        let folder = self.lock.parent().unwrap_or(Path::new("."));
-        std::fs::create_dir_all(folder).doing("create", folder)?;
-        let lock = File::create(&self.lock).doing("create", &self.lock)?;
-        // Some file systems have no locks; then the user's care is what there is.
-        let _ = lock.lock();
+        let _lock = Lock::wait_file(&self.lock, &mut |_| Ok(()))?;
         let there =
             if self.path.exists() { std::fs::read_to_string(&self.path).doing("read", &self.path)? } else { String::new() };
         // Hashes are written by us alone, so that looking for the text is enough.

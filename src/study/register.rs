@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use crate::error::{Error, IoContext, Result};
-use crate::files::{is_free, write_text};
+use crate::files::{Claim, is_free, write_text};
 
 /// Makes the study's folder with its file, or checks that the one there is this study's. Until the first cell the file may change.
 /// Gives the file's text as it stands there.
@@ -11,38 +11,33 @@ use crate::files::{is_free, write_text};
 /// # Errors
 /// When the folder holds something else, or the study was changed after its first cell: says in which line.
 pub fn register(dir: &Path, text: &str, is_same: impl Fn(&str) -> bool) -> Result<String> {
-    let file = dir.join("study.toml");
-    if !file.exists() {
-        if !is_free(dir)? {
-            return Err(Error::new("this folder holds something that is not a study; it was left as it is")
-                .at(dir.display())
-                .help("choose another --out"));
+    let mut stands = text.to_owned();
+    let known = |file: &Path| {
+        let there = std::fs::read_to_string(file).doing("read", file)?;
+        if there == text {
+            return Ok(());
         }
-        std::fs::create_dir_all(dir).doing("create", dir)?;
-        write_text(&file, text)?;
-        return Ok(text.to_owned());
-    }
-    let there = std::fs::read_to_string(&file).doing("read", &file)?;
-    if there == text {
-        return Ok(text.to_owned());
-    }
-    let cells = dir.join("cells");
-    if !dir.join("cells.jsonl").exists() && is_free(&cells)? {
-        write_text(&file, text)?;
-        return Ok(text.to_owned());
-    }
-    // Comments and spaces are no part of what is asked.
-    if is_same(&there) {
-        return Ok(there);
-    }
-    Err(Error::new(format!(
-        "this folder holds another study, or this one was changed after its first cell:\n{}",
-        first_difference(&there, text)
-    ))
-    .at(file.display())
-    .help(
-        "nothing was changed: undo it, or choose another --out for the changed study; --cells finds the cells that stay the same",
-    ))
+        if !dir.join("cells.jsonl").exists() && is_free(&dir.join("cells"))? {
+            return write_text(file, text);
+        }
+        // Comments and spaces are no part of what is asked.
+        if is_same(&there) {
+            stands = there;
+            return Ok(());
+        }
+        Err(Error::new(format!(
+            "this folder holds another study, or this one was changed after its first cell:\n{}",
+            first_difference(&there, text)
+        ))
+        .at(file.display())
+        .help(
+            "nothing was changed: undo it, or choose another --out for the changed study; --cells finds the cells that stay the same",
+        ))
+    };
+    let claim = Claim { folder: dir, marker: "study.toml", what: "a study" };
+    // Held for a moment: any number of processes may share the folder.
+    claim.wait(&mut |_| Ok(()), known, |file| write_text(file, text))?;
+    Ok(stands)
 }
 
 /// The first line in which two texts differ.

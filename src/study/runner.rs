@@ -1,7 +1,6 @@
 //! Runs a study's cells, each once: a cell is named by the hash of its plan, found when it is there, and the same anywhere.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -17,13 +16,13 @@ use super::spec::{ArmSpec, StudySpec, TeacherOf};
 use super::tune::{Grid, Next};
 use crate::config::{MODEL, Plan};
 use crate::device::{Device, DeviceKind, processor};
-use crate::error::{Error, IoContext, Result};
-use crate::files::write_text;
+use crate::error::{Error, Result};
+use crate::files::{Lock, write_text};
 use crate::log::{Console, StepRecord, read_steps};
 use crate::model::ModelFolder;
 use crate::tasks::Task;
 use crate::tokens::Shards;
-use crate::train::{FinetuneOptions, Finetuning, Pretrained, RunOptions, interrupted, model_folder, train_run};
+use crate::train::{FinetuneOptions, Finetuning, Pretrained, RunOptions, interrupted, model_folder, train_run, waiting};
 
 /// How a study is carried out; nothing of it changes results beyond rounding.
 pub struct StudyOptions<'a> {
@@ -398,34 +397,18 @@ pub(super) fn threads_of(plan: &Plan) -> usize {
     if plan.runtime.threads == 0 { rayon::current_num_threads() } else { plan.runtime.threads }
 }
 
-/// Keeps other processes that share the study's folder off a cell for as long as the file is open; waits for one that has it.
-fn hold(cell: &Cell, options: &StudyOptions) -> Result<File> {
-    let mut has_said = false;
-    loop {
-        if let Some(held) = try_hold(cell, options.dir)? {
-            return Ok(held);
-        }
-        if interrupted() {
-            return Err(Error::interrupted(format!("stopped while another process runs {}", cell.name)));
-        }
-        if !std::mem::replace(&mut has_said, true) {
-            options.console.note(&format!("another process runs {}: waiting for it", cell.name));
-        }
-        std::thread::sleep(POLL);
-    }
+/// Keeps other processes that share the study's folder off a cell; waits for one that has it.
+fn hold(cell: &Cell, options: &StudyOptions) -> Result<Lock> {
+    Lock::wait_file(&lock_file(cell, options.dir), &mut waiting(options.console, &cell.name))
 }
 
 /// [`hold`] without waiting: `None` while another has it.
-fn try_hold(cell: &Cell, dir: &Path) -> Result<Option<File>> {
-    let folder = dir.join("locks");
-    std::fs::create_dir_all(&folder).doing("create", &folder)?;
-    let path = folder.join(&cell.id);
-    let file = File::create(&path).doing("create", &path)?;
-    match file.try_lock() {
-        Err(std::fs::TryLockError::WouldBlock) => Ok(None),
-        // Some file systems have no locks; then the user's care is what there is.
-        Ok(()) | Err(std::fs::TryLockError::Error(_)) => Ok(Some(file)),
-    }
+fn try_hold(cell: &Cell, dir: &Path) -> Result<Option<Lock>> {
+    Lock::try_file(&lock_file(cell, dir))
+}
+
+fn lock_file(cell: &Cell, dir: &Path) -> PathBuf {
+    dir.join("locks").join(&cell.id)
 }
 
 /// How models are scored beside the held-out loss, in words.

@@ -1,5 +1,7 @@
 //! Files of text to a data folder: reader thread, all cores, writer thread, each a bounded step ahead of the next.
 
+use std::fs::File;
+use std::io::Read;
 use std::ops::AddAssign;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,12 +12,12 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::manifest::{self, Counts, Manifest, ShardRecord, SplitRecord};
-use super::shard::{Packer, Width};
+use super::shard::{MAGIC, Packer, Width};
 use super::shards::{COUNTS, content_hash, tokenizer_hash};
 use super::tokenizer::{TOKENIZER_FILES, Tokenizer};
-use crate::error::{Error, Result};
-use crate::files::{write_folder, write_whole};
-use crate::text::{Document, Input, ReadOptions, Reader, find, is_held_out, sample};
+use crate::error::{Error, Result, note};
+use crate::files::{Target, is_by_the_way, is_free, write_whole};
+use crate::text::{Document, Input, ReadOptions, Reader, Source, find, is_held_out, sample};
 
 /// The usual number of tokens in a shard: 32 MiB of 16-bit ids.
 pub(super) const SHARD_TOKENS: u64 = 16 << 20;
@@ -95,7 +97,7 @@ pub struct Watch<'a> {
 
 /// Builds the data folder `out` from the files, folders and globs in `inputs`. The same input and options give the same
 /// bytes, whatever the number of threads. With `force`, a data folder that is already there is replaced, once the new
-/// one is whole; anything else there is refused.
+/// one is whole; anything else there is refused. Files of the input that lie in `out` are left out.
 ///
 /// # Errors
 /// For options or input that can't be used, a full disk, or a stop; then `out` is as it was.
@@ -108,12 +110,14 @@ pub fn build(
     watch: &Watch,
 ) -> Result<Manifest> {
     options.check()?;
-    check_out(out, force)?;
-    let reader = Reader::new(find(inputs)?, options.read.clone());
+    let accept = |found: &Path| check_out(found, force);
+    accept(out)?;
+    let reader = Reader::new(without_output(find(inputs)?, out)?, options.read.clone());
+    let target = Target::take(out, &accept)?;
     let pool = rayon::ThreadPoolBuilder::new().num_threads(watch.threads).build();
     let pool = pool.map_err(|error| Error::new(format!("could not start {} threads: {error}", watch.threads)))?;
     let mut manifest = Manifest::new(tokenizer, options.clone());
-    write_folder(out, |folder| {
+    target.write(|folder| {
         let (written, inputs) = run(folder, reader, tokenizer, options, watch, &pool)?;
         if let Some(error) = nothing_left(&written, options) {
             return Err(error);
@@ -131,7 +135,7 @@ pub fn build(
 }
 
 fn check_out(out: &Path, force: bool) -> Result<()> {
-    if !out.exists() || std::fs::read_dir(out).is_ok_and(|mut entries| entries.next().is_none()) {
+    if is_free(out)? {
         return Ok(());
     }
     let (what, help) = match (holds_data_only(out), force) {
@@ -142,17 +146,43 @@ fn check_out(out: &Path, force: bool) -> Result<()> {
     Err(Error::new(what).at(out.display()).help(help))
 }
 
-/// Whether every file in `folder` is one that a build writes, and at least one is data: whole or damaged, it can be
+/// Whether all that `folder` holds is what a build writes, and one file at least can be nothing but data: whole or damaged, it can be
 /// replaced, and nobody's own file goes with it.
 fn holds_data_only(folder: &Path) -> bool {
-    let is_shard = |name: &str| name.ends_with(".tok") && ["train-", "held-out-"].iter().any(|start| name.starts_with(start));
-    let is_data = |name: &str| is_shard(name) || [manifest::NAME, COUNTS].contains(&name);
-    let is_ours = |name: &str| is_data(name) || TOKENIZER_FILES.contains(&name);
-    let Ok(entries) = std::fs::read_dir(folder) else { return false };
-    let names: Vec<_> = entries
-        .map(|entry| entry.map_or_else(|_| String::new(), |entry| entry.file_name().to_string_lossy().into_owned()))
-        .collect();
-    names.iter().all(|name| is_ours(name)) && names.iter().any(|name| is_data(name))
+    let is_ours = |name: &str| is_shard(name) || [manifest::NAME, COUNTS].contains(&name) || TOKENIZER_FILES.contains(&name);
+    let Ok(entries) = std::fs::read_dir(folder).and_then(Iterator::collect::<std::io::Result<Vec<_>>>) else { return false };
+    let mut held = entries.iter().filter(|entry| !is_by_the_way(&entry.file_name()));
+    let is_kept = |entry: &&std::fs::DirEntry| entry.file_name().to_str().is_some_and(is_ours) && entry.path().is_file();
+    held.clone().all(|entry| is_kept(&entry)) && held.any(|entry| is_data(&entry.path()))
+}
+
+fn is_shard(name: &str) -> bool {
+    name.ends_with(".tok") && ["train-", "held-out-"].iter().any(|start| name.starts_with(start))
+}
+
+/// By its content: others have a `manifest.json` too.
+fn is_data(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let mut start = [0; MAGIC.len()];
+    let is_read = File::open(path).and_then(|mut file| file.read_exact(&mut start)).is_ok();
+    is_shard(&name) && is_read && start == *MAGIC || name == manifest::NAME && manifest::is_ours(path)
+}
+
+/// The input without what lies in the folder that is written: what an earlier build left there is no text.
+pub fn without_output(mut sources: Vec<Source>, out: &Path) -> Result<Vec<Source>> {
+    let Ok(out) = out.canonicalize() else { return Ok(sources) };
+    let all = sources.len();
+    sources.retain(|source| !source.path.canonicalize().is_ok_and(|path| path.starts_with(&out)));
+    match (all - sources.len(), sources.is_empty()) {
+        (0, _) => {}
+        (_, true) => {
+            return Err(Error::new("all of the input lies in the folder that is to be written")
+                .at(out.display())
+                .help("choose another --out"));
+        }
+        (left_out, false) => note(format!("{left_out} files of the input lie in {}, and are left out", out.display())),
+    }
+    Ok(sources)
 }
 
 fn nothing_left(written: &Written, options: &BuildOptions) -> Option<Error> {

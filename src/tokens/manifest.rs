@@ -15,6 +15,11 @@ pub(super) const NAME: &str = "manifest.json";
 const FORMAT: &str = "upstill data";
 const VERSION: u32 = 1;
 
+/// Whether a file is, or was before it was damaged, the manifest of a data folder.
+pub(super) fn is_ours(path: &Path) -> bool {
+    std::fs::read(path).is_ok_and(|bytes| String::from_utf8_lossy(&bytes).contains(FORMAT))
+}
+
 /// What a data folder was made of, how, and what came out. It holds no dates and no machine's name: the same input and
 /// options give the same bytes.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

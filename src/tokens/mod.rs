@@ -32,7 +32,7 @@ mod tokenizer;
 mod train;
 mod words;
 
-pub use self::build::{BuildOptions, Progress, Watch, build};
+pub use self::build::{BuildOptions, Progress, Watch, build, without_output};
 pub use self::manifest::{Counts, Manifest, ShardRecord, SplitRecord};
 pub use self::pocket::pocket_shards;
 pub use self::shards::{Sentences, Shards};

@@ -5,7 +5,7 @@ use std::ops::{Deref, Range};
 
 use crate::error::{Error, Result};
 
-const MAGIC: &[u8; 8] = b"upstill\0";
+pub(super) const MAGIC: &[u8; 8] = b"upstill\0";
 const VERSION: u32 = 1;
 const HEADER: usize = 128;
 

@@ -18,7 +18,7 @@ use tokenizers::{AddedToken, Model as _};
 
 use super::train;
 use crate::error::{Error, IoContext, Result};
-use crate::files::{Files, write_files};
+use crate::files::{Files, make_folder, write_files};
 
 /// The tokens that every vocabulary must have, in the order in which a new one starts.
 pub const SPECIAL_TOKENS: [&str; 5] = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"];
@@ -142,7 +142,7 @@ impl Tokenizer {
     /// # Errors
     /// When the folder can't be written.
     pub fn save(&self, folder: &Path) -> Result<()> {
-        fs::create_dir_all(folder).doing("create", folder)?;
+        make_folder(folder)?;
         write_files(folder, &self.files()?)
     }
 

@@ -2,6 +2,13 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+#[cfg(not(target_family = "wasm"))]
+use crate::error::{Error, Result};
+#[cfg(not(target_family = "wasm"))]
+use crate::files::Busy;
+#[cfg(not(target_family = "wasm"))]
+use crate::log::Console;
+
 static ASKED: AtomicUsize = AtomicUsize::new(0);
 
 /// Starts listening for Ctrl-C (and for a request to terminate). For a command's `main`, once.
@@ -19,4 +26,20 @@ pub fn catch_interrupts() {
 /// Whether a stop was asked for.
 pub fn interrupted() -> bool {
     ASKED.load(Ordering::SeqCst) > 0
+}
+
+/// What is done while another process has what this one needs: said once, and left with Ctrl-C.
+#[cfg(not(target_family = "wasm"))]
+pub fn waiting<'a>(console: &'a Console, what: &'a str) -> impl FnMut(Busy) -> Result<()> + 'a {
+    let mut has_said = false;
+    move |busy| {
+        if interrupted() {
+            return Err(Error::interrupted(format!("stopped while {} has {what}", busy.whose())).help("the same command goes on"));
+        }
+        // A thread of this process is on the screen already.
+        if busy.process != Some(std::process::id()) && !std::mem::replace(&mut has_said, true) {
+            console.note(&format!("{} has {what}: waiting for it", busy.whose()));
+        }
+        Ok(())
+    }
 }

@@ -1,6 +1,6 @@
 //! A run in its directory: `plan.toml`, `run.json`, the logs, the checkpoints, `model/`, `summary.json`.
 
-use std::fs::{self, File};
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -13,7 +13,7 @@ use crate::checkpoint::{Checkpoints, LastWhole, State};
 use crate::config::{MODEL, Plan};
 use crate::device::{Device, DeviceKind};
 use crate::error::{Error, IoContext, Result};
-use crate::files::{is_free, write_folder, write_text};
+use crate::files::{Claim, Lock, make_folder, write_folder, write_text};
 use crate::kernels::Form;
 use crate::log::{Console, ModelSummary, RunLog, StepRecord, Summary};
 use crate::model::{BertForMaskedLm, ModelFolder, Weights};
@@ -63,8 +63,7 @@ fn train_here(plan: &Plan, shards: &Shards, options: &RunOptions) -> Result<Summ
     options.device.must_have(plan.runtime.precision)?;
     Form::of_run(&options.device.handle, plan.runtime.kernels)?;
     let devices = options.device.several(plan.runtime.workers)?;
-    claim(dir, plan, options.resume)?;
-    let _lock = lock(dir)?;
+    let _lock = claim(dir, plan, options.resume)?;
     if let Some(summary) = finished(dir)? {
         options.console.note(&format!("{} is finished already ({} steps)", dir.display(), summary.steps));
         return Ok(summary);
@@ -170,44 +169,22 @@ fn held_out_text(summary: &Summary) -> String {
     }
 }
 
-/// Makes the run's directory with its plan, or checks that the one there is this plan's.
-fn claim(dir: &Path, plan: &Plan, resume: bool) -> Result<()> {
-    let file = dir.join("plan.toml");
-    if file.exists() {
-        let there = Plan::load(&file)?;
-        if there.hash() != plan.hash() {
+/// Takes the run's directory for this process, and begins it with its plan, or checks that the one there is this plan's.
+fn claim(dir: &Path, plan: &Plan, resume: bool) -> Result<Lock> {
+    let known = |file: &Path| {
+        if Plan::load(file)?.hash() != plan.hash() {
             return Err(Error::new("this folder holds a run of another plan; it was left as it is")
                 .at(dir.display())
                 .help("choose another --out, or compare the run file with plan.toml there"));
         }
-        if !resume {
-            return Err(Error::new("this folder already holds this run; it was left as it is")
+        match resume {
+            true => Ok(()),
+            false => Err(Error::new("this folder already holds this run; it was left as it is")
                 .at(dir.display())
-                .help("--resume goes on with it; another --out starts anew"));
+                .help("--resume goes on with it; another --out starts anew")),
         }
-        return Ok(());
-    }
-    if !is_free(dir)? {
-        return Err(Error::new("this folder holds something that is not a run; it was left as it is")
-            .at(dir.display())
-            .help("choose another --out"));
-    }
-    fs::create_dir_all(dir).doing("create", dir)?;
-    plan.save(&file)
-}
-
-/// Keeps a second process out of the run for as long as the file is open.
-fn lock(dir: &Path) -> Result<File> {
-    let path = dir.join("plan.toml");
-    let file = File::open(&path).doing("open", &path)?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(fs::TryLockError::WouldBlock) => Err(Error::new("another process is training in this folder")
-            .at(dir.display())
-            .help("wait for it, or choose another --out")),
-        // Some file systems have no locks; then the user's care is what there is.
-        Err(fs::TryLockError::Error(_)) => Ok(file),
-    }
+    };
+    Claim { folder: dir, marker: "plan.toml", what: "a run" }.take(known, |file| plan.save(file))
 }
 
 pub(super) fn finished(dir: &Path) -> Result<Option<Summary>> {
@@ -289,7 +266,7 @@ fn write_checkpoint(folder: &Path, learners: &[Learner<BertForMaskedLm>], shards
 }
 
 fn write_model(path: &Path, learner: &Learner<BertForMaskedLm>, shards: &Shards) -> Result<()> {
-    fs::create_dir_all(path).doing("create", path)?;
+    make_folder(path)?;
     ModelFolder::write_into(path, &learner.model, shards.tokenizer())
 }
 

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::finetune::{Finetuned, Finetuning};
 use crate::checkpoint::step_of;
 use crate::error::{Error, IoContext, Result};
-use crate::files::{write_folder, write_text};
+use crate::files::{Lock, write_folder, write_text};
 use crate::tasks::Kind;
 
 /// The scores of one (task, seed): the content of `scores.json`.
@@ -55,6 +55,8 @@ impl Finetuning<'_> {
     pub fn run_seeds(&self, seeds: u64, out: Option<&Path>) -> Result<Vec<SeedScores>> {
         let settings = self.settings();
         let folder = out.map(|out| out.join(&self.task.name));
+        // Which seed's model is the best is known to one process alone.
+        let _lock = folder.as_deref().map(Lock::take).transpose()?;
         let mut done: Vec<SeedScores> = Vec::new();
         for seed in 1..=seeds {
             let name = format!("{} #{seed}", self.task.name);
@@ -96,7 +98,6 @@ impl Finetuning<'_> {
 
     /// The model is written first: where the scores are, all is.
     fn keep(&self, scores: &SeedScores, finetuned: &Finetuned, place: &Path, model: Option<PathBuf>) -> Result<()> {
-        fs::create_dir_all(place.parent().unwrap_or(place)).doing("create", place)?;
         if let Some(path) = model {
             let labels = match &self.task.kind {
                 Kind::Classification { classes } => classes.as_slice(),

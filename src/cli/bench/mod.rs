@@ -12,7 +12,7 @@ use crate::bench::{
 use crate::config::Precision;
 use crate::device::Device;
 use crate::error::{Error, Result};
-use crate::files::write_text;
+use crate::files::{can_write, write_text};
 use crate::kernels::{Form, Spent};
 
 #[derive(clap::Subcommand)]
@@ -219,6 +219,7 @@ pub struct Growth {
 }
 
 fn run_growth(args: &Growth) -> Result<()> {
+    can_write(&args.out)?;
     let device = args.device.choose("auto")?;
     let all = bench_growth(args.rounds.max(1), &device, |of| eprintln!("step time over {of}"))?;
     write_text(&args.out, &growth_page(&all, &device))?;

@@ -12,13 +12,14 @@ pub use table::terminal_table;
 use std::path::{Path, PathBuf};
 
 use crate::error::Result;
-use crate::files::write_text;
+use crate::files::{can_write, write_text};
 
 /// Reads `dirs`, writes the report to `out` and returns what it shows.
 ///
 /// # Errors
 /// As [`read`] says, and when `out` can't be written; then an older report is as it was.
 pub fn write_report(dirs: &[PathBuf], out: &Path) -> Result<Vec<Material>> {
+    can_write(out)?;
     let materials = read(dirs)?;
     write_text(out, &page(&materials))?;
     Ok(materials)

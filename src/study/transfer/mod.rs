@@ -14,10 +14,11 @@ pub use spec::{Experiment, TransferArm, TransferStudySpec};
 use super::runner::StudyOptions;
 use crate::config::{RunFile, Targets, TransferPlan};
 use crate::error::{Error, Result};
+use crate::files::Lock;
 use crate::log::Console;
 use crate::tasks::TransferTask;
-use crate::train::interrupted;
 use crate::train::transfer::{TransferOptions, TransferSummary, ready_teacher, train_transfer, transfer_contents, transfer_task};
+use crate::train::{interrupted, waiting};
 
 /// One run, planned.
 struct Cell {
@@ -113,6 +114,9 @@ fn plan_cells(spec: &TransferStudySpec, dir: &Path) -> Result<(Vec<Cell>, Vec<Tr
 }
 
 fn run_cell(cell: &Cell, tasks: &[TransferTask], options: &StudyOptions) -> Result<TransferSummary> {
+    // Other processes may share the study's folder: each cell is one's at a time.
+    let lock = options.dir.join("locks").join(cell.dir.file_name().unwrap_or_default());
+    let _lock = Lock::wait_file(&lock, &mut waiting(options.console, &cell.name))?;
     let run = TransferOptions {
         dir: &cell.dir,
         shared: options.dir,

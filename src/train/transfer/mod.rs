@@ -26,7 +26,7 @@ pub use teacher::{CHUNK, Outputs, TransferTeacherModel, ready_teacher, teacher_o
 use crate::config::{LogitTargets, Padding, Targets, TransferPlan};
 use crate::device::Device;
 use crate::error::{Error, IoContext, Result};
-use crate::files::{is_free, write_folder, write_text};
+use crate::files::{Claim, Lock, write_folder, write_text};
 use crate::log::{Console, RunLog};
 use crate::loss::{confidence, largest_variance, log_odds};
 use crate::methods::{Head, LabelledRow, TextTokens, TransferRow, TransferRows, predict};
@@ -103,7 +103,7 @@ pub struct TransferSummary {
 /// When the transfer set is empty and the student learns from it, the folder holds another run, files can't be read or written, or
 /// a step isn't finite. After Ctrl-C an [interrupted](Error::is_interrupted) error, with all saved.
 pub fn train_transfer(plan: &TransferPlan, task: &TransferTask, options: &TransferOptions) -> Result<TransferSummary> {
-    claim(options.dir, plan)?;
+    let _lock = claim(options.dir, plan)?;
     let path = options.dir.join("summary.json");
     if path.exists() {
         let text = fs::read_to_string(&path).doing("read", &path)?;
@@ -194,27 +194,19 @@ pub fn train_transfer(plan: &TransferPlan, task: &TransferTask, options: &Transf
     Ok(summary)
 }
 
-/// Makes the run's folder with its plan, or checks that the one there is this plan's.
-fn claim(dir: &Path, plan: &TransferPlan) -> Result<()> {
-    let path = dir.join("plan.toml");
-    if path.exists() {
-        let text = fs::read_to_string(&path).doing("read", &path)?;
+/// Takes the run's folder for this process, and begins it with its plan, or checks that the one there is this plan's.
+fn claim(dir: &Path, plan: &TransferPlan) -> Result<Lock> {
+    let known = |file: &Path| {
+        let text = fs::read_to_string(file).doing("read", file)?;
         let there: Option<TransferPlan> = toml::from_str(&text).ok();
-        let same = there.is_some_and(|there| TransferPlan { device: plan.device.clone(), ..there } == *plan);
-        return match same {
+        match there.is_some_and(|there| TransferPlan { device: plan.device.clone(), ..there } == *plan) {
             true => Ok(()),
             false => Err(Error::new("this folder holds a run of another plan; it was left as it is")
                 .at(dir.display())
                 .help("choose another --out, or compare the run file with plan.toml there")),
-        };
-    }
-    if !is_free(dir)? {
-        return Err(Error::new("this folder holds something that is not a run; it was left as it is")
-            .at(dir.display())
-            .help("choose another --out"));
-    }
-    fs::create_dir_all(dir).doing("create", dir)?;
-    plan.save(&path)
+        }
+    };
+    Claim { folder: dir, marker: "plan.toml", what: "a run" }.take(known, |file| plan.save(file))
 }
 
 /// Rows to learn from and rows to stop by, with the teacher's targets, and the variance of its predictions.

@@ -11,13 +11,13 @@ use std::time::Instant;
 use crate::config::{TransferPlan, TransferTeacher, Vector};
 use crate::device::Device;
 use crate::error::{Error, IoContext, Result};
-use crate::files::write_folder;
+use crate::files::{Lock, make_folder, write_folder};
 use crate::log::Console;
 use crate::methods::{Classified, Representation, TextTokens, classify};
 use crate::model::{BertClassifier, BertShape, HostTensor, ModelFolder, TextRow, Weights};
 use crate::tasks::{Example, TransferTask};
 use crate::tokens::Tokenizer;
-use crate::train::{FinetuneOptions, Finetuning, Pretrained};
+use crate::train::{FinetuneOptions, Finetuning, Pretrained, waiting};
 
 /// Texts of one file of the cache: what an interruption can lose.
 pub const CHUNK: usize = 256;
@@ -64,10 +64,10 @@ pub fn ready_teacher(
     let labelled = task.labelled_task();
     let key = key(&[&pretrained.weights.hash(), &labelled.fingerprint(), &options.to_string(), &plan.seed.to_string()]);
     let kept = shared.join("teachers").join(&key).join("model");
+    // Runs that share a teacher wait for the one that makes it.
+    let _lock = Lock::wait_file(&shared.join("locks").join(format!("teacher-{key}")), &mut waiting(console, "the teacher"))?;
     if !kept.join("config.json").exists() {
         let tuned = Finetuning::new(&pretrained, &labelled, &options, device, console)?.run(plan.seed)?;
-        let parent = kept.parent().unwrap_or(shared);
-        fs::create_dir_all(parent).doing("create", parent)?;
         write_folder(&kept, |inside| tuned.model.write_into(inside, &pretrained.shape, &task.classes, &pretrained.tokenizer))?;
     }
     load(&ModelFolder::open(&kept)?, task, device)
@@ -143,8 +143,13 @@ pub fn teacher_outputs(
     }
     let texts_hash = hasher.finalize().to_hex().to_string();
     let key = key(&[&teacher.hash, teacher.tokenizer.hash(), &texts_hash, &length.to_string(), representation.word()]);
-    let folder = shared.join("outputs").join(key);
-    fs::create_dir_all(&folder).doing("create", &folder)?;
+    let folder = shared.join("outputs").join(&key);
+    let stopped = || Error::interrupted("stopped while another process asks the teacher").help("the same command goes on");
+    let _lock = Lock::wait_file(&shared.join("locks").join(format!("outputs-{key}")), &mut |_| match stop() {
+        true => Err(stopped()),
+        false => Ok(()),
+    })?;
+    make_folder(&folder)?;
     let tokens = TextTokens::Pieces(teacher.tokenizer.clone());
     let kind = match representation {
         Vector::Pooled => Representation::Pooled,
