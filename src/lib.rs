@@ -48,6 +48,10 @@
 //! `ARCHITECTURE.md` has the invariants and how to add things.
 #![warn(missing_docs)]
 
+// First: the modules after it use its macros in place of std's.
+#[macro_use]
+mod terminal;
+
 pub mod batch;
 #[cfg(not(target_family = "wasm"))]
 pub mod bench;

@@ -8,6 +8,7 @@ mod cotrain;
 mod cotrain_cli;
 mod cuda_math;
 mod curve;
+mod endings;
 mod finetune;
 mod folders;
 mod golden;

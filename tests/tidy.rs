@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 /// The rooms in the order of the flow; a room imports only from rooms before it.
 const ROOMS: &[&str] = &[
+    "terminal",
     "error",
     "files",
     "config",

@@ -27,6 +27,7 @@ use crate::device::{Device, DeviceKind, kernels_to_come};
 use crate::error::{Error, Result};
 use crate::files::{Target, is_free};
 use crate::kernels::Form;
+use crate::train::{catch_interrupts, saving};
 
 /// Train a larger language model with the help of a smaller, weaker one.
 #[derive(Parser)]
@@ -79,10 +80,17 @@ enum Command {
     Doctor(doctor::Args),
 }
 
+impl Command {
+    fn has_something_to_save(&self) -> bool {
+        let builds = matches!(self, Command::Data(data::DataCommand::Build(_)));
+        builds || matches!(self, Command::Study(_) | Command::Train(_) | Command::Finetune(_))
+    }
+}
+
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
-    crate::train::catch_interrupts();
+    catch_interrupts();
     match run(cli.command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -95,6 +103,8 @@ pub fn main() -> ExitCode {
 
 fn run(command: Command) -> Result<()> {
     Form::asked()?; // a mistake in the environment is told before any work
+    // What these have reached is saved, or taken away, before they end; the others end at once.
+    let _saving = command.has_something_to_save().then(saving);
     match command {
         Command::Study(args) => study::run(args),
         Command::Train(args) => train::run(args),

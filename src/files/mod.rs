@@ -15,7 +15,7 @@ use std::path::Path;
 pub use lock::{Busy, Claim, Lock, still_there};
 pub use publish::{can_write, make_folder, write_folder, write_text, write_whole};
 pub use target::Target;
-pub use temporary::is_by_the_way;
+pub use temporary::{is_by_the_way, remove_half_made};
 
 use crate::error::{IoContext, Result};
 

@@ -4,11 +4,12 @@
 //! to be replaced. Their maker has an operating system's lock on each, where there are such locks, so that another process can tell
 //! what was left behind from what is still needed, on another machine too.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::is_free;
 
@@ -17,6 +18,21 @@ const OURS: &str = ".upstill-";
 
 /// Held while a temporary is made and while leftovers are looked for: between its making and its lock, it looks like one.
 static MAKING: Mutex<()> = Mutex::new(());
+
+/// What this process is filling under temporary names.
+static HALF_MADE: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
+
+fn half_made() -> MutexGuard<'static, BTreeSet<PathBuf>> {
+    HALF_MADE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Removes what this process has half-made. For the end of a process that a signal asks to end: a thread that would begin another
+/// temporary, or put one in its place, waits for that end.
+pub fn remove_half_made() {
+    let paths = half_made();
+    paths.iter().for_each(|path| remove(path));
+    std::mem::forget(paths);
+}
 
 /// What a temporary is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,6 +75,7 @@ impl Temporary {
         let _making = MAKING.lock().unwrap_or_else(PoisonError::into_inner);
         loop {
             let path = folder.join(new_name(Stage::Part));
+            half_made().insert(path.clone());
             let file = OpenOptions::new().write(true).create_new(true).open(&path)?;
             if !is_taken_for_a_leftover(&file) {
                 return Ok((Self { path, held: None, stays: false }, file));
@@ -71,6 +88,9 @@ impl Temporary {
         let _making = MAKING.lock().unwrap_or_else(PoisonError::into_inner);
         loop {
             let path = folder.join(new_name(stage));
+            if stage == Stage::Part {
+                half_made().insert(path.clone());
+            }
             fs::create_dir(&path)?;
             // Some systems don't open a folder: there, nobody takes it for a leftover.
             let held = File::open(&path).ok();
@@ -86,6 +106,7 @@ impl Temporary {
 
     /// Gives it the name of a later stage.
     pub fn advance(&mut self, stage: Stage) -> io::Result<()> {
+        half_made().remove(&self.path);
         self.path = advanced(&self.path, stage)?;
         Ok(())
     }
@@ -106,6 +127,7 @@ impl Drop for Temporary {
         if !self.stays {
             remove(&self.path);
         }
+        half_made().remove(&self.path);
     }
 }
 

@@ -24,7 +24,7 @@ pub use finetune::{FinetuneOptions, Finetuned, Finetuning, Pretrained};
 pub use in_memory::MemoryRun;
 #[cfg(not(target_family = "wasm"))]
 pub use interrupt::waiting;
-pub use interrupt::{catch_interrupts, interrupted};
+pub use interrupt::{Saving, catch_interrupts, interrupted, saving};
 pub use learners::{GivenTeacher, MaskedMethod, model_folder, model_of_run, set_out};
 pub use run::{RunOptions, train_run};
 pub use seeds::{SeedScores, Settings as FinetuneSettings, checkpoint_scores_folder, read_checkpoint_scores};
