@@ -45,11 +45,13 @@ pub fn run(args: Args) -> Result<()> {
         Error::new(format!("{} has no plan that names its data", args.model.display())).help("name the shards: --data DIR")
     })?;
     let shards = open_shards(&name)?;
-    let tokenizer = folder.tokenizer()?;
-    if tokenizer.hash() != shards.tokenizer().hash() {
-        return Err(Error::new(format!("the model's vocabulary is not the one that {name} was built with"))
-            .at(args.model.display())
-            .help(format!("build shards for it: upstill data build TEXT --out DIR --tokenizer {}", folder.path.display())));
+    let teacher = args.teacher.as_deref().map(ModelFolder::open).transpose()?;
+    for folder in std::iter::once(&folder).chain(&teacher) {
+        if folder.tokenizer()?.hash() != shards.tokenizer().hash() {
+            return Err(Error::new(format!("the model's vocabulary is not the one that {name} was built with"))
+                .at(folder.path.display())
+                .help(format!("build shards for it: upstill data build TEXT --out DIR --tokenizer {}", folder.path.display())));
+        }
     }
     let device = args.device.choose("auto")?.handle;
     let masking = plan.as_ref().map_or(Masking { rate: 0.15, whole_word: false, rarity: 0.0 }, |plan| Masking {
@@ -65,10 +67,7 @@ pub fn run(args: Args) -> Result<()> {
         masking,
     };
     let held_out = Batches::new(&shards, Split::HeldOut, options)?;
-    let teacher = match &args.teacher {
-        Some(path) => Some(ModelTeacher::new(ModelFolder::open(path)?.load(&device)?)),
-        None => None,
-    };
+    let teacher = teacher.map(|teacher| teacher.load(&device)).transpose()?.map(ModelTeacher::new);
     let rows = args.rows.unwrap_or(usize::MAX);
     let scores =
         evaluate(&folder.load(&device)?, &held_out, rows, teacher.as_ref().map(|teacher| teacher as &dyn Teacher), &device)?;

@@ -25,7 +25,7 @@ pub struct Args {
 pub fn run(args: Args) -> Result<()> {
     let folder = ModelFolder::open(&args.model)?;
     let target = new_folder(&args.out)?;
-    let (model, tokenizer, card) = (folder.load(&burn::tensor::Device::flex())?, folder.tokenizer()?, model_card(&folder)?);
+    let (tokenizer, model, card) = (folder.tokenizer()?, folder.load(&burn::tensor::Device::flex())?, model_card(&folder)?);
     target.write(|inside| ModelFolder::export_into(inside, &model, &tokenizer, &card))?;
     eprintln!("wrote {}", args.out.display());
     Ok(())

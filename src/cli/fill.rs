@@ -45,8 +45,10 @@ pub fn run(args: Args) -> Result<()> {
     let device = args.device.choose("cpu")?.handle;
     let mut filled = Vec::new();
     for (path, folder) in paths.into_iter().zip(folders) {
-        let masks = fill_mask(&folder.load(&device)?, &folder.tokenizer()?, &args.sentence, args.top, &device)
-            .map_err(|error| error.at(path.display()))?;
+        let masks = {
+            let (tokenizer, model) = (folder.tokenizer()?, folder.load(&device)?);
+            fill_mask(&model, &tokenizer, &args.sentence, args.top, &device).map_err(|error| error.at(path.display()))?
+        };
         filled.push(Filled { model: path.display().to_string(), masks });
     }
     match args.json {

@@ -57,7 +57,7 @@ pub fn run(args: Args) -> Result<()> {
             parameters: folder.shape.parameters(),
             files,
             tokenizer_tokens: tokenizer.vocab_size(),
-            masked_language_model_head: inventory.has_head(),
+            masked_language_model_head: inventory.has_head() && !inventory.has_own_decoder(),
             used: inventory.used.len(),
             missing: &inventory.missing,
             left_over: &inventory.left_over,
@@ -71,9 +71,10 @@ pub fn run(args: Args) -> Result<()> {
 fn describe(folder: &ModelFolder, files: &[String], tokens: usize, inventory: &Inventory) -> String {
     let shape = &folder.shape;
     let list = |names: &[String]| if names.is_empty() { "none".to_owned() } else { names.join("\n               ") };
-    let head = match inventory.has_head() {
-        true => "there: it can teach, predict and be scored",
-        false => "missing: it can be fine-tuned, but not teach, predict or be scored",
+    let head = match (inventory.has_head(), inventory.has_own_decoder()) {
+        (true, false) => "there: it can teach, predict and be scored",
+        (true, true) => "not read: its decoder is not tied to the word table; it can be fine-tuned, but not teach, predict or be scored",
+        (false, _) => "missing: it can be fine-tuned, but not teach, predict or be scored",
     };
     format!(
         "model          {}: {} layers x {} wide, {} heads, feed-forward {}, vocabulary {}, {} positions, {} token types\n\

@@ -1,11 +1,11 @@
 //! `upstill logits`.
 
-use std::io::{BufRead, IsTerminal, Write, stdin, stdout};
+use std::io::{BufRead, BufWriter, IsTerminal, stdin, stdout};
 use std::path::PathBuf;
 
 use super::DeviceArg;
 use crate::error::{Error, Result};
-use crate::methods::sentence_logits;
+use crate::methods::FramedSentences;
 use crate::model::ModelFolder;
 
 #[derive(clap::Args)]
@@ -39,11 +39,12 @@ pub fn run(args: Args) -> Result<()> {
         return Err(Error::new("standard input holds no sentences").help("give one a line: upstill logits MODEL < sentences.txt"));
     }
     let device = args.device.choose("cpu")?.handle;
-    let out = sentence_logits(&folder.load(&device)?, &folder.tokenizer()?, &sentences, args.batch, &device)?;
-    if out.cut > 0 {
-        eprintln!("note: {} sentences were cut to the {} tokens that the model reads", out.cut, folder.shape.max_positions);
+    let model = folder.load(&device)?;
+    let sentences = FramedSentences::new(&folder.tokenizer()?, &sentences, &folder.shape)?;
+    if sentences.cut > 0 {
+        eprintln!("note: {} sentences were cut to the {} tokens that the model reads", sentences.cut, folder.shape.max_positions);
     }
-    stdout()
-        .write_all(&out.to_bytes())
-        .map_err(|error| Error::new(format!("the logits could not be written to standard output: {error}")))
+    sentences
+        .write_logits(&model, args.batch, &device, &mut BufWriter::new(stdout().lock()))
+        .map_err(|error| error.at("standard output"))
 }

@@ -22,7 +22,7 @@ pub struct Candidate {
 /// For each `[MASK]` of a sentence, the `top` likeliest tokens, likeliest first.
 ///
 /// # Errors
-/// When the sentence has no `[MASK]`, or is longer than the model reads.
+/// When the sentence has no `[MASK]`, or is longer than the model reads; when the model has no rows for some of the tokens.
 pub fn fill_mask(
     model: &BertForMaskedLm,
     tokenizer: &Tokenizer,
@@ -44,6 +44,7 @@ pub async fn fill_mask_async(
     top: usize,
     device: &Device,
 ) -> Result<Vec<Vec<Candidate>>> {
+    model.shape().must_hold(tokenizer)?;
     let special = tokenizer.special();
     let words = tokenizer.encode(sentence)?;
     let ids: Vec<i32> = [special.cls].iter().chain(&words).chain(&[special.sep]).map(|&id| id as i32).collect();

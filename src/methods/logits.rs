@@ -1,90 +1,125 @@
 //! A model's logits for plain sentences, for anyone to compare with.
 
+use std::io::{self, Write};
+
 use burn::tensor::Device;
-use safetensors::tensor::{Dtype, TensorView};
+use serde_json::{Map, Value, json};
 
-use crate::error::Result;
-use crate::model::{BertForMaskedLm, Dropout, Inputs};
-use crate::tokens::Tokenizer;
+use crate::error::{Error, Result};
+use crate::model::{BertForMaskedLm, BertShape, Dropout, Inputs};
+use crate::tokens::{Special, Tokenizer};
 
-/// The logits of `n` sentences as `[CLS] ids [SEP]`, padded to the longest: `s` positions, vocabulary `v`.
+/// Sentences as a model reads them: `[CLS] ids [SEP]`, not padded yet.
 #[derive(Debug, Clone, PartialEq)]
-pub struct SentenceLogits {
-    /// Sentences, positions, vocabulary: `n`, `s`, `v`.
-    pub dims: [usize; 3],
-    /// Padded with `[PAD]`.
-    pub input_ids_ns: Vec<i64>,
-    /// 1 for a token, 0 for padding.
-    pub attention_mask_ns: Vec<i64>,
-    /// 0 at padding.
-    pub logits_nsv: Vec<f32>,
+pub struct FramedSentences {
+    ids: Vec<Vec<i32>>,
+    special: Special,
     /// Sentences that were longer than the model reads, and were cut.
     pub cut: usize,
 }
 
-/// Runs `model` on each of `sentences`, `rows` at a time; what is longer than the model reads is cut.
-///
-/// # Errors
-/// When a sentence can't be encoded.
-pub fn sentence_logits(
-    model: &BertForMaskedLm,
-    tokenizer: &Tokenizer,
-    sentences: &[String],
-    rows: usize,
-    device: &Device,
-) -> Result<SentenceLogits> {
-    let (special, most) = (tokenizer.special(), model.shape().max_positions);
-    let encoded = sentences.iter().map(|text| tokenizer.encode(text)).collect::<Result<Vec<_>>>()?;
-    let cut = encoded.iter().filter(|ids| ids.len() + 2 > most).count();
-    let framed: Vec<Vec<i32>> = encoded
-        .into_iter()
-        .map(|ids| {
-            [special.cls].into_iter().chain(ids.into_iter().take(most - 2)).chain([special.sep]).map(|id| id as i32).collect()
-        })
-        .collect();
-    let (n, s, v) = (framed.len(), framed.iter().map(Vec::len).max().unwrap_or(0), model.shape().vocab_size);
-    let mut out = SentenceLogits {
-        dims: [n, s, v],
-        input_ids_ns: Vec::with_capacity(n * s),
-        attention_mask_ns: Vec::with_capacity(n * s),
-        logits_nsv: vec![0.0; n * s * v],
-        cut,
-    };
-    let positions: Vec<i32> = (0..s as i32).collect();
-    for (chunk, block_nsv) in framed.chunks(rows.max(1)).zip(out.logits_nsv.chunks_mut(rows.max(1) * s * v)) {
-        let padded = |fill: &dyn Fn(&[i32], usize) -> i32| -> Vec<i32> {
-            chunk.iter().flat_map(|ids| (0..s).map(|at| fill(ids, at)).collect::<Vec<_>>()).collect()
+impl FramedSentences {
+    /// Encodes sentences for a model of this shape; what is longer than it reads is cut.
+    ///
+    /// # Errors
+    /// When a sentence can't be encoded, or the model has no rows for some tokens, or no place for one between `[CLS]` and `[SEP]`.
+    pub fn new(tokenizer: &Tokenizer, sentences: &[String], shape: &BertShape) -> Result<Self> {
+        shape.must_hold(tokenizer)?;
+        let (special, most) = (tokenizer.special(), shape.max_positions);
+        let Some(room) = most.checked_sub(2).filter(|&room| room > 0) else {
+            return Err(Error::new(format!("the model has {most} positions, and [CLS], a token and [SEP] take 3"))
+                .help("take a model that reads longer rows"));
         };
-        let ids = padded(&|ids, at| ids.get(at).copied().unwrap_or(special.pad as i32));
-        let segments = padded(&|ids, at| i32::from(at < ids.len()));
-        let inputs = Inputs::new(&ids, &positions.repeat(chunk.len()), &segments, chunk.len(), device);
-        let logits: Vec<f32> =
-            model.logits(&inputs, &inputs.everywhere(), &mut Dropout::off()).into_data().try_to_vec().expect("logits are f32");
-        for (at, (row, into)) in logits.chunks(v).zip(block_nsv.chunks_mut(v)).enumerate() {
-            if segments[at] == 1 {
-                into.copy_from_slice(row);
+        let (mut ids, mut cut) = (Vec::with_capacity(sentences.len()), 0);
+        for text in sentences {
+            let mut inner = tokenizer.encode(text)?;
+            cut += usize::from(inner.len() > room);
+            inner.truncate(room);
+            ids.push([special.cls].into_iter().chain(inner).chain([special.sep]).map(|id| id as i32).collect());
+        }
+        Ok(Self { ids, special, cut })
+    }
+
+    /// How many there are, and the tokens of the longest: `n` and `s`.
+    pub fn dims(&self) -> [usize; 2] {
+        [self.ids.len(), self.longest()]
+    }
+
+    fn longest(&self) -> usize {
+        self.ids.iter().map(Vec::len).max().unwrap_or(0)
+    }
+
+    /// Writes a safetensors file of what `model` says of them, `rows` at a time, and holds no more than that: `logits` `[n, s, v]` f32, 0
+    /// at padding, `input_ids` and `attention_mask` `[n, s]` i64.
+    ///
+    /// # Errors
+    /// When `out` can't be written.
+    pub fn write_logits(&self, model: &BertForMaskedLm, rows: usize, device: &Device, out: &mut impl Write) -> Result<()> {
+        let failed = |error: io::Error| Error::new(format!("the logits could not be written: {error}"));
+        let ([n, s], v) = (self.dims(), model.shape().vocab_size);
+        out.write_all(&header(n, s, v)).map_err(failed)?;
+        let pad = self.special.pad as i32;
+        let longs = |value: &dyn Fn(&[i32], usize) -> i32, out: &mut dyn Write| {
+            self.ids.iter().try_for_each(|ids| (0..s).try_for_each(|at| out.write_all(&i64::from(value(ids, at)).to_le_bytes())))
+        };
+        longs(&|ids, at| i32::from(at < ids.len()), out).map_err(failed)?;
+        longs(&|ids, at| ids.get(at).copied().unwrap_or(pad), out).map_err(failed)?;
+        let positions: Vec<i32> = (0..s as i32).collect();
+        for chunk in self.ids.chunks(rows.max(1)) {
+            let padded = |value: &dyn Fn(&[i32], usize) -> i32| -> Vec<i32> {
+                chunk.iter().flat_map(|ids| (0..s).map(|at| value(ids, at)).collect::<Vec<_>>()).collect()
+            };
+            let ids = padded(&|ids, at| ids.get(at).copied().unwrap_or(pad));
+            let segments = padded(&|ids, at| i32::from(at < ids.len()));
+            let inputs = Inputs::new(&ids, &positions.repeat(chunk.len()), &segments, chunk.len(), device);
+            let logits_nv = model.logits(&inputs, &inputs.everywhere(), &mut Dropout::off());
+            let logits: Vec<f32> = logits_nv.into_data().try_to_vec().expect("logits are f32");
+            for (logits_v, segment) in logits.chunks(v).zip(segments) {
+                let bytes: Vec<u8> = logits_v.iter().flat_map(|x| if segment == 1 { x.to_le_bytes() } else { [0; 4] }).collect();
+                out.write_all(&bytes).map_err(failed)?;
             }
         }
-        out.input_ids_ns.extend(ids.into_iter().map(i64::from));
-        out.attention_mask_ns.extend(segments.into_iter().map(i64::from));
+        out.flush().map_err(failed)
     }
-    Ok(out)
 }
 
-impl SentenceLogits {
-    /// A safetensors file of `logits` `[n, s, v]` f32, `input_ids` and `attention_mask` `[n, s]` i64.
-    pub fn to_bytes(&self) -> Vec<u8> {
-        let [n, s, v] = self.dims;
-        let longs = |values: &[i64]| values.iter().flat_map(|x| x.to_le_bytes()).collect::<Vec<u8>>();
-        let (ids, mask) = (longs(&self.input_ids_ns), longs(&self.attention_mask_ns));
-        let logits: Vec<u8> = self.logits_nsv.iter().flat_map(|x| x.to_le_bytes()).collect();
-        let parts = [
-            ("logits", Dtype::F32, vec![n, s, v], &logits),
-            ("input_ids", Dtype::I64, vec![n, s], &ids),
-            ("attention_mask", Dtype::I64, vec![n, s], &mask),
-        ];
-        let views =
-            parts.map(|(name, dtype, shape, bytes)| (name, TensorView::new(dtype, shape, bytes).expect("bytes of the shape")));
-        safetensors::serialize(views, None).expect("three named tensors in memory are valid")
+/// The beginning of the safetensors file: tensors of wider numbers come first, then those of lesser names, as the library writes them.
+fn header(n: usize, s: usize, v: usize) -> Vec<u8> {
+    let (mut tensors, mut from) = (Map::new(), 0);
+    for (name, dtype, width, shape) in
+        [("attention_mask", "I64", 8, vec![n, s]), ("input_ids", "I64", 8, vec![n, s]), ("logits", "F32", 4, vec![n, s, v])]
+    {
+        let to = from + width * shape.iter().product::<usize>();
+        tensors.insert(name.to_owned(), json!({ "dtype": dtype, "shape": shape, "data_offsets": [from, to] }));
+        from = to;
+    }
+    let mut text = Value::Object(tensors).to_string().into_bytes();
+    text.resize(text.len().next_multiple_of(8), b' ');
+    [&(text.len() as u64).to_le_bytes()[..], &text].concat()
+}
+
+#[cfg(test)]
+mod tests {
+    use safetensors::tensor::{Dtype, TensorView};
+
+    use super::*;
+
+    #[test]
+    fn the_file_begins_as_the_library_begins_it() {
+        let (n, s, v) = (3, 5, 7);
+        let (longs, floats) = (vec![0; n * s * 8], vec![0; n * s * v * 4]);
+        let view = |dtype, shape: &[usize], bytes| TensorView::new(dtype, shape.to_vec(), bytes).unwrap();
+        let theirs = safetensors::serialize(
+            [
+                ("logits", view(Dtype::F32, &[n, s, v], &floats)),
+                ("input_ids", view(Dtype::I64, &[n, s], &longs)),
+                ("attention_mask", view(Dtype::I64, &[n, s], &longs)),
+            ],
+            None,
+        )
+        .unwrap();
+        let ours = header(n, s, v);
+        assert_eq!(theirs[..ours.len()], ours);
+        assert_eq!(theirs.len() - ours.len(), 2 * longs.len() + floats.len());
     }
 }

@@ -24,7 +24,7 @@ pub use dwt::{Dwt, standalone};
 pub use evaluate::{Evaluation, Together, evaluate, evaluate_together};
 pub use fill::{Candidate, fill_mask, fill_mask_async};
 pub use finetune::{EncodedBatch, EncodedTask, Finetune};
-pub use logits::{SentenceLogits, sentence_logits};
+pub use logits::FramedSentences;
 pub use masked_lm::MaskedLm;
 pub use teacher::{ModelTeacher, Teacher, TeacherSignal, UniformTeacher};
 pub use transfer::{Head, LabelledRow, PhaseLoss, Transfer, TransferBatch, TransferRow, TransferRows, predict};

@@ -11,6 +11,7 @@ use serde_json::{Map, Value, json};
 
 use super::bert::{Bert, BertShape, Pooler};
 use super::config_json;
+use super::fit::must_have_body;
 use super::huggingface::ModelFolder;
 use super::init::Init;
 use super::inputs::Inputs;
@@ -19,6 +20,8 @@ use crate::error::{Error, Result};
 use crate::files::write_text;
 use crate::kernels::Dropout;
 use crate::tokens::Tokenizer;
+
+const OTHERWISE: &str = "fine-tune it first (`upstill finetune`), or take a BertForSequenceClassification";
 
 /// BERT with a pooler and a classifier.
 #[derive(Module, Debug)]
@@ -34,8 +37,9 @@ impl BertClassifier {
     /// left out. `outputs` is the number of classes, or 1 for a score.
     ///
     /// # Errors
-    /// When the weights don't fit the shape.
+    /// When the weights are not the whole body of the shape: nothing of it is ever drawn anew.
     pub fn start_from(pretrained: &Weights, shape: &BertShape, outputs: usize, seed: u64, device: &Device) -> Result<Self> {
+        must_have_body(shape, &pretrained.shapes())?;
         let init = Init::new(seed, 0.02, device);
         let mut bert = shape.init(seed, 0.0, device).bert;
         bert.pooler = Some(Pooler { dense: init.linear("bert.pooler.dense.weight", shape.hidden, shape.hidden) });
@@ -50,20 +54,26 @@ impl BertClassifier {
     /// A fine-tuned classifier's folder: ours, or any `BertForSequenceClassification`; a language-model head is left out.
     ///
     /// # Errors
-    /// When the folder's weights can't be read or don't fit their shape, or it holds no classifier.
+    /// When the folder's weights can't be read or don't fit their shape, or it holds no classifier on a pooler.
     pub fn load(folder: &ModelFolder, device: &Device) -> Result<Self> {
-        let tensors = folder.tensors()?.only(|name| name.starts_with("bert.") || name.starts_with("classifier."));
-        let Some(classifier) = tensors.get("classifier.weight") else {
-            return Err(Error::new("the model has no classifier")
-                .at(folder.path.display())
-                .help("fine-tune it first (`upstill finetune`), or take a BertForSequenceClassification"));
-        };
-        let outputs = classifier.shape.first().copied().unwrap_or(0);
-        let init = Init::new(0, 0.0, device);
+        let refused = |what: String| Err(Error::new(what).at(folder.path.display()).help(OTHERWISE));
+        let tensors = folder.tensors()?;
+        if tensors.get("pre_classifier.weight").is_some() {
+            return refused("the model's classifier is DistilBERT's (pre_classifier), and upstill reads BERT's, which stands on a pooler".to_owned());
+        }
+        let tensors = tensors.only(|name| name.starts_with("bert.") || name.starts_with("classifier."));
+        let Some(classifier) = tensors.get("classifier.weight") else { return refused("the model has no classifier".to_owned()) };
+        if tensors.get("bert.pooler.dense.weight").is_none() {
+            return refused("the model's classifier stands on no pooler, so it answers for tokens, not for texts".to_owned());
+        }
         let shape = &folder.shape;
+        let outputs = match classifier.shape[..] {
+            [outputs, width] if outputs > 0 && width == shape.hidden => outputs,
+            _ => return refused(format!("the classifier is {:?}, and the model {} wide", classifier.shape, shape.hidden)),
+        };
+        let init = Init::new(0, 0.0, device);
         let mut bert = shape.init(0, 0.0, device).bert;
-        bert.pooler =
-            tensors.get("bert.pooler.dense.weight").map(|_| Pooler { dense: init.linear("", shape.hidden, shape.hidden) });
+        bert.pooler = Some(Pooler { dense: init.linear("", shape.hidden, shape.hidden) });
         let fresh = Self { bert, classifier: init.linear("", shape.hidden, outputs) };
         tensors.load_into(fresh).map_err(|error| error.at(folder.path.display()))
     }

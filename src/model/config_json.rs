@@ -1,6 +1,6 @@
 //! `config.json`, as `transformers` writes it for the BERT family.
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::bert::BertShape;
 use crate::error::{Error, Result};
@@ -15,6 +15,10 @@ struct Dialect {
     activation: &'static str,
     /// Token types where the file doesn't say.
     token_types: usize,
+    /// Whether the file has a say in the layer norms' epsilon; `transformers` has DistilBERT's written into its code.
+    has_epsilon: bool,
+    /// Dropout of hidden states, of attention and before a classifier.
+    dropout: [&'static str; 3],
 }
 
 const DIALECTS: [Dialect; 2] = [
@@ -26,6 +30,8 @@ const DIALECTS: [Dialect; 2] = [
         intermediate: "intermediate_size",
         activation: "hidden_act",
         token_types: 2,
+        has_epsilon: true,
+        dropout: ["hidden_dropout_prob", "attention_probs_dropout_prob", "classifier_dropout"],
     },
     Dialect {
         model_type: "distilbert",
@@ -35,53 +41,170 @@ const DIALECTS: [Dialect; 2] = [
         intermediate: "hidden_dim",
         activation: "activation",
         token_types: 0,
+        has_epsilon: false,
+        dropout: ["dropout", "attention_dropout", "seq_classif_dropout"],
     },
 ];
 
-/// The architecture's name and the shape that a `config.json` describes.
+/// The epsilon of BERT's layer norms, where nothing says otherwise.
+const EPSILON: f64 = 1e-12;
+
+/// Beyond any model of the family that there is; tensors of a size are asked for only once the weights' own sizes agree.
+const LARGEST: usize = 1 << 24;
+/// The same for what is counted in layers.
+const DEEPEST: usize = 1 << 10;
+
+/// Keys of other architectures whose `config.json` has a BERT's sizes too.
+const FOREIGN: [&str; 8] = [
+    "embedding_size",
+    "num_hidden_groups",
+    "relative_attention",
+    "position_biased_input",
+    "attention_window",
+    "block_size",
+    "intra_bottleneck_size",
+    "adapter_reduction_factor",
+];
+
+/// What a `config.json` says.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Config {
+    /// "bert" or "distilbert".
+    pub architecture: &'static str,
+    /// In BERT's terms.
+    pub shape: BertShape,
+    /// Whether the decoder is the word table.
+    pub tied: bool,
+    /// Dropout of hidden states, of attention and before a classifier.
+    pub dropout: [f64; 3],
+    /// What was taken for granted, a line each.
+    pub notes: Vec<String>,
+}
+
+/// What a `config.json` says.
 ///
 /// # Errors
-/// When it is not JSON, is of another architecture (named), or its sizes are missing or don't fit together.
-pub(super) fn parse(text: &str) -> Result<(&'static str, BertShape)> {
-    let config: Value = serde_json::from_str(text).map_err(|error| Error::new(format!("config.json is not JSON: {error}")))?;
-    let text_of = |key: &str| config.get(key).and_then(Value::as_str);
-    let model_type = text_of("model_type").unwrap_or("none");
-    let Some(dialect) = DIALECTS.iter().find(|dialect| dialect.model_type == model_type) else {
-        return Err(Error::new(format!(
-            "the model's architecture is {model_type:?}, and upstill reads \"bert\" and \"distilbert\""
-        ))
-        .help("take a model of the BERT family: BERT, DistilBERT, MiniLM"));
-    };
-    for (key, wanted, meaning) in [
-        (dialect.activation, "gelu", "its activation (\"gelu\" is GELU by the error function)"),
-        ("position_embedding_type", "absolute", "how it knows positions"),
-    ] {
-        if let Some(found) = text_of(key).filter(|found| *found != wanted) {
-            return Err(Error::new(format!("the model's {key} is {found:?}, and upstill has {wanted:?}: {meaning}")));
+/// When it is of another architecture (named), asks for something that upstill has not, or its sizes are missing, out of all bounds or
+/// don't fit together.
+pub(super) fn parse(config: &Value) -> Result<Config> {
+    let mut notes = Vec::new();
+    let dialect = dialect(config, &mut notes)?;
+    refuse_other_kinds(config, dialect)?;
+    let number = |key: &str, least: usize, most: usize| {
+        let found = config.get(key).and_then(Value::as_u64).and_then(|value| usize::try_from(value).ok());
+        match found.filter(|&value| value >= least) {
+            None => Err(Error::new(format!("config.json has no whole number of {least} or more for {key:?}"))),
+            Some(found) if found > most => Err(Error::new(format!("config.json has {key} = {found}, more than any model has"))
+                .help("fetch the model's config.json again")),
+            Some(found) => Ok(found),
         }
-    }
-    if config.get("is_decoder").and_then(Value::as_bool) == Some(true) {
-        return Err(Error::new("the model is a decoder (is_decoder), and upstill trains encoders"));
-    }
-    let number = |key: &str| {
-        let value =
-            config.get(key).and_then(Value::as_u64).and_then(|value| usize::try_from(value).ok()).filter(|&value| value > 0);
-        value.ok_or_else(|| Error::new(format!("config.json has no whole number above 0 for {key:?}")))
     };
     let shape = BertShape {
-        vocab_size: number("vocab_size")?,
-        hidden: number(dialect.hidden)?,
-        layers: number(dialect.layers)?,
-        heads: number(dialect.heads)?,
-        intermediate: number(dialect.intermediate)?,
-        max_positions: number("max_position_embeddings")?,
-        token_types: config.get("type_vocab_size").and_then(Value::as_u64).map_or(dialect.token_types, |types| types as usize),
-        norm_epsilon: config.get("layer_norm_eps").and_then(Value::as_f64).unwrap_or(1e-12),
+        vocab_size: number("vocab_size", 1, LARGEST)?,
+        hidden: number(dialect.hidden, 1, LARGEST)?,
+        layers: number(dialect.layers, 1, DEEPEST)?,
+        heads: number(dialect.heads, 1, LARGEST)?,
+        intermediate: number(dialect.intermediate, 1, LARGEST)?,
+        // `[CLS]`, a token, `[SEP]`.
+        max_positions: number("max_position_embeddings", 3, LARGEST)?,
+        token_types: match given(config, "type_vocab_size") {
+            Some(_) => number("type_vocab_size", 0, LARGEST)?,
+            None => dialect.token_types,
+        },
+        norm_epsilon: epsilon(config, dialect)?,
     };
     if !shape.hidden.is_multiple_of(shape.heads) {
         return Err(Error::new(format!("config.json has {} heads, which do not divide the width {}", shape.heads, shape.hidden)));
     }
-    Ok((dialect.model_type, shape))
+    let tied = flag(config, "tie_word_embeddings")?.unwrap_or(true);
+    Ok(Config { architecture: dialect.model_type, shape, tied, dropout: dropout(config, dialect)?, notes })
+}
+
+/// A key that is there and not null.
+fn given<'a>(config: &'a Value, key: &str) -> Option<&'a Value> {
+    config.get(key).filter(|value| !value.is_null())
+}
+
+fn flag(config: &Value, key: &str) -> Result<Option<bool>> {
+    let of = |value: &Value| value.as_bool().ok_or_else(|| Error::new(format!("config.json has {key} = {value}, and not true or false")));
+    given(config, key).map(of).transpose()
+}
+
+/// By `model_type`, or, where that is missing, by the keys.
+fn dialect(config: &Value, notes: &mut Vec<String>) -> Result<&'static Dialect> {
+    let other = |named: &str| {
+        Error::new(format!("the model's architecture is {named}, and upstill reads \"bert\" and \"distilbert\""))
+            .help("take a model of the BERT family: BERT, DistilBERT, MiniLM")
+    };
+    if let Some(named) = given(config, "model_type") {
+        return DIALECTS.iter().find(|dialect| named == dialect.model_type).ok_or_else(|| other(&named.to_string()));
+    }
+    let keys = |dialect: &Dialect| {
+        [dialect.hidden, dialect.layers, dialect.heads, dialect.intermediate, "vocab_size", "max_position_embeddings"]
+            .iter()
+            .all(|key| given(config, key).is_some())
+    };
+    let classes = given(config, "architectures").and_then(Value::as_array);
+    let is_of = |dialect: &Dialect| {
+        let starts = |class: &Value| class.as_str().is_some_and(|class| class.to_lowercase().starts_with(dialect.model_type));
+        classes.is_none_or(|classes| classes.iter().all(starts))
+    };
+    let found = DIALECTS.iter().find(|dialect| keys(dialect) && is_of(dialect));
+    let foreign = FOREIGN.iter().any(|key| given(config, key).is_some());
+    let dialect = found.filter(|_| !foreign).ok_or_else(|| other("not named (config.json has no model_type)"))?;
+    notes.push(format!("config.json has no model_type; its keys are those of {:?}, and it is read as such", dialect.model_type));
+    Ok(dialect)
+}
+
+/// What upstill computes in one way only, or not at all.
+fn refuse_other_kinds(config: &Value, dialect: &Dialect) -> Result<()> {
+    for (key, known, meaning) in [
+        (dialect.activation, &["gelu", "gelu_python"][..], "its activation (\"gelu\" is GELU by the error function)"),
+        ("position_embedding_type", &["absolute"], "how it knows positions"),
+    ] {
+        if let Some(found) = given(config, key).filter(|found| !known.iter().any(|known| *found == known)) {
+            return Err(Error::new(format!("the model's {key} is {found}, and upstill has {:?}: {meaning}", known[0])));
+        }
+    }
+    for (key, what) in [("is_decoder", "a decoder"), ("add_cross_attention", "a decoder with cross-attention")] {
+        if flag(config, key)? == Some(true) {
+            return Err(Error::new(format!("the model is {what} ({key}), and upstill trains encoders")));
+        }
+    }
+    for (key, what) in [("pruned_heads", "some of its attention heads are cut out"), ("quantization_config", "it is quantised")] {
+        let is_empty = |value: &Value| value.as_object().is_some_and(Map::is_empty) || value.as_array().is_some_and(Vec::is_empty);
+        if given(config, key).is_some_and(|value| !is_empty(value)) {
+            return Err(Error::new(format!("the model's config.json has {key}: {what}, which upstill doesn't read"))
+                .help("take the model as it was before"));
+        }
+    }
+    Ok(())
+}
+
+fn epsilon(config: &Value, dialect: &Dialect) -> Result<f64> {
+    let Some(given) = given(config, "layer_norm_eps") else { return Ok(EPSILON) };
+    match given.as_f64().filter(|epsilon| *epsilon > 0.0 && *epsilon < 1.0) {
+        None => Err(Error::new(format!("config.json has layer_norm_eps = {given}, and not a number between 0 and 1"))),
+        Some(epsilon) if !dialect.has_epsilon && epsilon != EPSILON => Err(Error::new(format!(
+            "config.json has layer_norm_eps = {given}, and a {} has {EPSILON:e} whatever it says",
+            dialect.model_type
+        ))),
+        Some(epsilon) => Ok(epsilon),
+    }
+}
+
+fn dropout(config: &Value, dialect: &Dialect) -> Result<[f64; 3]> {
+    let mut out = [0.1; 3];
+    for (at, key) in dialect.dropout.into_iter().enumerate() {
+        out[at] = match given(config, key) {
+            None => if at == 2 { out[0] } else { 0.1 },
+            Some(given) => given
+                .as_f64()
+                .filter(|share| (0.0..1.0).contains(share))
+                .ok_or_else(|| Error::new(format!("config.json has {key} = {given}, and not a number from 0 to below 1")))?,
+        };
+    }
+    Ok(out)
 }
 
 /// The `config.json` of a model, for `BertForMaskedLM`.
@@ -113,51 +236,77 @@ mod tests {
     #[test]
     fn what_is_written_is_read_back() {
         let shape = BertShape { norm_epsilon: 1e-5, intermediate: 24, ..BertShape::new(11, 8, 3, 2, 6) };
-        assert_eq!(parse(&write(&shape, 0).to_string()).unwrap(), ("bert", shape));
+        let found = parse(&write(&shape, 0)).unwrap();
+        assert_eq!(found, Config { architecture: "bert", shape, tied: true, dropout: [0.1; 3], notes: Vec::new() });
+    }
+
+    #[test]
+    fn without_a_model_type_the_keys_say_what_it_is() {
+        let mut config = write(&BertShape::new(11, 8, 3, 2, 6), 0);
+        config.as_object_mut().unwrap().remove("model_type");
+        let found = parse(&config).unwrap();
+        assert_eq!((found.architecture, found.shape), ("bert", BertShape::new(11, 8, 3, 2, 6)));
+        insta::assert_snapshot!(found.notes.join("\n"), @r#"config.json has no model_type; its keys are those of "bert", and it is read as such"#);
+        for (key, value) in [("architectures", json!(["RobertaForMaskedLM"])), ("embedding_size", json!(8)), ("hidden_size", json!(null))] {
+            let mut other = config.clone();
+            other[key] = value;
+            assert!(parse(&other).unwrap_err().to_string().contains("no model_type"), "{key}");
+        }
+    }
+
+    #[test]
+    fn what_a_file_says_of_dropout_and_tying_is_told() {
+        let mut config = write(&BertShape::new(11, 8, 3, 2, 6), 0);
+        config["hidden_dropout_prob"] = json!(0);
+        config["classifier_dropout"] = json!(0.3);
+        config["tie_word_embeddings"] = json!(false);
+        let found = parse(&config).unwrap();
+        assert_eq!((found.dropout, found.tied), ([0.0, 0.1, 0.3], false));
     }
 
     #[test]
     fn distilberts_words_are_known() {
         let text = r#"{"model_type": "distilbert", "vocab_size": 9, "dim": 8, "n_layers": 6, "n_heads": 2, "hidden_dim": 32,
                        "max_position_embeddings": 16, "activation": "gelu", "sinusoidal_pos_embds": false}"#;
-        let (_, shape) = parse(text).unwrap();
-        assert_eq!(shape, BertShape { token_types: 0, ..BertShape::new(9, 8, 6, 2, 16) });
+        let found = parse(&serde_json::from_str(text).unwrap()).unwrap();
+        assert_eq!(found.dropout, [0.1, 0.1, 0.1]);
+        assert_eq!(found.shape, BertShape { token_types: 0, ..BertShape::new(9, 8, 6, 2, 16) });
     }
 
     #[test]
     fn what_is_no_bert_is_named() {
-        let of = |text: &str| parse(text).unwrap_err().to_string();
-        let bert = |key: &str, value: &str| {
+        let of = |config: &Value| parse(config).unwrap_err().to_string();
+        let bert = |key: &str, value: Value| {
             let mut config = write(&BertShape::new(11, 8, 3, 2, 6), 0);
-            config[key] = value.parse().unwrap();
-            of(&config.to_string())
+            config[key] = value;
+            of(&config)
         };
         insta::assert_snapshot!(
             [
-                of("{"),
-                of("[]"),
-                of(r#"{"model_type": "gpt2"}"#),
-                bert("hidden_act", "\"gelu_new\""),
-                bert("position_embedding_type", "\"relative_key\""),
-                bert("is_decoder", "true"),
-                bert("vocab_size", "-3"),
-                bert("num_hidden_layers", "0"),
-                bert("num_attention_heads", "3"),
+                of(&json!([])),
+                of(&json!({"model_type": "gpt2"})),
+                bert("hidden_act", json!("gelu_new")),
+                bert("hidden_act", json!(3)),
+                bert("position_embedding_type", json!("relative_key")),
+                bert("is_decoder", json!(true)),
+                bert("add_cross_attention", json!(true)),
+                bert("pruned_heads", json!({"0": [1]})),
+                bert("quantization_config", json!({"load_in_8bit": true})),
+                bert("tie_word_embeddings", json!("no")),
+                bert("layer_norm_eps", json!(0)),
+                bert("layer_norm_eps", json!("small")),
+                bert("hidden_dropout_prob", json!(1.5)),
+                bert("vocab_size", json!(-3)),
+                bert("num_hidden_layers", json!(0)),
+                bert("type_vocab_size", json!(-1)),
+                bert("max_position_embeddings", json!(2)),
+                bert("hidden_size", json!(1_000_000_000)),
+                bert("num_attention_heads", json!(3)),
+                of(&json!({"model_type": "distilbert", "vocab_size": 9, "dim": 8, "n_layers": 6, "n_heads": 2, "hidden_dim": 32,
+                           "max_position_embeddings": 16, "layer_norm_eps": 1e-5})),
             ]
             .join("\n"),
-            @r#"
-        config.json is not JSON: EOF while parsing an object at line 1 column 1
-        the model's architecture is "none", and upstill reads "bert" and "distilbert"
-        help: take a model of the BERT family: BERT, DistilBERT, MiniLM
-        the model's architecture is "gpt2", and upstill reads "bert" and "distilbert"
-        help: take a model of the BERT family: BERT, DistilBERT, MiniLM
-        the model's hidden_act is "gelu_new", and upstill has "gelu": its activation ("gelu" is GELU by the error function)
-        the model's position_embedding_type is "relative_key", and upstill has "absolute": how it knows positions
-        the model is a decoder (is_decoder), and upstill trains encoders
-        config.json has no whole number above 0 for "vocab_size"
-        config.json has no whole number above 0 for "num_hidden_layers"
-        config.json has 3 heads, which do not divide the width 8
-        "#
+            @""
         );
     }
 }

@@ -6,6 +6,7 @@
 mod bert;
 mod classifier;
 mod config_json;
+mod fit;
 mod huggingface;
 mod init;
 mod inputs;

@@ -1,48 +1,148 @@
 //! The names that checkpoints of the BERT family give to the same tensors, made one: those of today's `BertForMaskedLM`.
 
+use std::collections::BTreeMap;
+
 use super::weights::{HostTensor, Weights};
 use crate::error::{Error, Result};
 
 const WORDS: &str = "bert.embeddings.word_embeddings.weight";
 const BIAS: &str = "cls.predictions.bias";
+/// A decoder of its own, where it is not the word table.
+pub(super) const DECODER: &str = "cls.predictions.decoder.";
 
-/// The same tensors under the names of `BertForMaskedLM`. Old layer norms (`gamma`, `beta`), encoders saved without their
-/// prefix and DistilBERT are renamed; a decoder that is the word table's copy is left out.
-///
-/// # Errors
-/// When two tensors come to the same name, or the decoder is a matrix of its own.
-pub(super) fn rename(found: Weights) -> Result<Weights> {
-    let mut out = Weights::default();
-    let mut decoder = None;
-    for (name, tensor) in found.into_iter() {
-        match canonical(&name).as_str() {
-            "cls.predictions.decoder.weight" => decoder = Some(tensor),
-            // Two names of one parameter in `transformers`; a file has either or both.
-            "cls.predictions.decoder.bias" if out.get(BIAS).is_some_and(|bias| *bias == tensor) => {}
-            "cls.predictions.decoder.bias" => insert(&mut out, BIAS, tensor)?,
-            canonical => insert(&mut out, canonical, tensor)?,
+/// Parts of a name that wrappers of a module put in, wherever they stand: data parallelism, `torch.compile`, sharding, DeepSpeed,
+/// recomputed activations.
+const WRAPPERS: [&str; 5] =
+    ["module", "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module", "_forward_module"];
+/// Parts that stand before the model's own names: the key of a dictionary around the weights, or the field of a class around the model.
+/// They are taken off only where the family's own names come out: `encoder.layer` is a BERT's own, `encoder.embeddings` is not.
+const FRONTS: [&str; 12] = [
+    "state_dict",
+    "model_state_dict",
+    "model_state",
+    "model",
+    "net",
+    "network",
+    "bert_model",
+    "base_model",
+    "auto_model",
+    "backbone",
+    "encoder",
+    "transformer",
+];
+/// First parts of names as the family has them, with and without their prefix.
+const OWN: [&str; 12] = [
+    "bert",
+    "distilbert",
+    "cls",
+    "embeddings",
+    "encoder",
+    "pooler",
+    "transformer",
+    "vocab_transform",
+    "vocab_layer_norm",
+    "vocab_projector",
+    "classifier",
+    "pre_classifier",
+];
+/// What follows `bert.` or `distilbert.` where that is the field of a class around the model, not the model's own prefix.
+const MODELS: [&str; 9] = [
+    "bert",
+    "distilbert",
+    "cls",
+    "vocab_transform",
+    "vocab_layer_norm",
+    "vocab_projector",
+    "classifier",
+    "pre_classifier",
+    "model",
+];
+
+/// A tensor's name as the family has it, and what a wrapping had put before or into it. A name of another kind stays as it is.
+fn unwrapped(name: &str) -> (String, String) {
+    let (mut taken, parts): (Vec<&str>, Vec<&str>) = name.split('.').partition(|part| WRAPPERS.contains(part));
+    let mut parts = &parts[..];
+    while let [first, rest @ ..] = parts
+        && let [second, ..] = rest
+    {
+        let is_front = match *first {
+            "bert" | "distilbert" => MODELS.contains(second),
+            _ => FRONTS.contains(first) && (OWN.contains(second) || FRONTS.contains(second)),
+        };
+        if !is_front {
+            break;
         }
+        taken.push(first);
+        parts = rest;
     }
-    match (decoder, out.get(WORDS)) {
-        (Some(decoder), Some(words)) if decoder != *words => Err(Error::new(
-            "the model's decoder is a matrix of its own, and upstill's is the word table (tie_word_embeddings)",
-        )
-        .help("take a model whose decoder is tied, as every BERT's and DistilBERT's published for masked language modelling is")),
-        _ => Ok(out),
+    match parts.first().is_some_and(|first| OWN.contains(first)) {
+        true => (parts.join("."), taken.iter().map(|part| format!("{part}.")).collect()),
+        false => (name.to_owned(), String::new()),
     }
 }
 
-fn insert(weights: &mut Weights, name: &str, tensor: HostTensor) -> Result<()> {
-    if weights.get(name).is_some_and(|already| *already != tensor) {
-        return Err(Error::new(format!("two different tensors of the file are {name} under its present name"))
-            .help("the file mixes two models: export it again"));
+/// What was put before or into the names of tensors and is taken off, a line each.
+pub(super) fn wrappings<'a>(names: impl Iterator<Item = &'a str>) -> Vec<String> {
+    let mut found: BTreeMap<String, usize> = BTreeMap::new();
+    names.map(|name| unwrapped(name).1).filter(|taken| !taken.is_empty()).for_each(|taken| *found.entry(taken).or_default() += 1);
+    found.into_iter().map(|(taken, count)| format!("the names of {count} tensors are wrapped: `{taken}` is taken off")).collect()
+}
+
+/// The tensors under the names of `BertForMaskedLM`. Wrappings of the names are taken off; old layer norms (`gamma`, `beta`), encoders
+/// saved without their prefix and DistilBERT are renamed; a decoder that is the word table's copy is left out.
+///
+/// # Errors
+/// When two different tensors come to the same name.
+pub(super) fn rename(found: Weights) -> Result<Weights> {
+    let mut out = Weights::default();
+    let mut theirs: BTreeMap<String, String> = BTreeMap::new();
+    for (name, tensor) in found.into_iter() {
+        let canonical = canonical(&name);
+        if let Some(other) = theirs.get(&canonical)
+            && out.get(&canonical) != Some(&tensor)
+        {
+            return Err(Error::new(format!("the file holds {canonical} twice, and differing: as `{other}` and as `{name}`"))
+                .help("it mixes two models: save the one that is meant by itself"));
+        }
+        out.insert(&canonical, tensor);
+        theirs.insert(canonical, name);
     }
-    weights.insert(name, tensor);
-    Ok(())
+    let decoder = |leaf: &str| format!("{DECODER}{leaf}");
+    if out.get(&decoder("weight")).is_some_and(|decoder| Some(decoder) == out.get(WORDS)) {
+        out.remove(&decoder("weight"));
+    }
+    // Two names of one parameter in `transformers`; a file has either or both.
+    if let Some(bias) = out.remove(&decoder("bias")) {
+        match out.get(BIAS) {
+            Some(other) if *other != bias => out.insert(&decoder("bias"), bias),
+            _ => out.insert(BIAS, bias),
+        }
+    }
+    Ok(out)
+}
+
+impl Weights {
+    /// The same model for the first `tokens` of its vocabulary: a table that is padded beyond it loses its spare rows.
+    #[must_use]
+    pub fn with_vocabulary(mut self, tokens: usize) -> Self {
+        for name in [WORDS, BIAS] {
+            if let Some(mut tensor) = self.remove(name)
+                && let Some(rows) = tensor.shape.first().copied().filter(|&rows| rows > 0)
+            {
+                let kept = rows.min(tokens);
+                tensor.values.truncate(tensor.values.len() / rows * kept);
+                tensor.shape[0] = kept;
+                self.insert(name, tensor);
+            }
+        }
+        self
+    }
 }
 
 /// The present name of a tensor; a name that this family doesn't know stays as it is.
-fn canonical(name: &str) -> String {
+pub(super) fn canonical(name: &str) -> String {
+    let (name, _) = unwrapped(name);
+    let name = name.as_str();
     let name = match name.strip_prefix("distilbert.").or(name.strip_prefix("transformer.layer.").map(|_| name)) {
         Some(inner) => of_distilbert(inner),
         None => of_distilbert_head(name).unwrap_or_else(|| name.to_owned()),
@@ -114,20 +214,57 @@ mod tests {
         }
     }
 
+    #[test]
+    fn wrappings_are_taken_off_and_told() {
+        for (theirs, ours, taken) in [
+            ("module.bert.embeddings.LayerNorm.weight", "bert.embeddings.LayerNorm.weight", "module."),
+            ("_orig_mod.module.bert.pooler.dense.bias", "bert.pooler.dense.bias", "_orig_mod.module."),
+            ("state_dict.model.embeddings.LayerNorm.gamma", "bert.embeddings.LayerNorm.weight", "state_dict.model."),
+            ("model_state_dict.cls.predictions.bias", "cls.predictions.bias", "model_state_dict."),
+            ("bert.bert.encoder.layer.0.output.dense.bias", "bert.encoder.layer.0.output.dense.bias", "bert."),
+            ("bert.cls.predictions.bias", "cls.predictions.bias", "bert."),
+            ("encoder.encoder.layer.1.output.dense.bias", "bert.encoder.layer.1.output.dense.bias", "encoder."),
+            ("bert._orig_mod.encoder.layer.1.output.dense.bias", "bert.encoder.layer.1.output.dense.bias", "_orig_mod."),
+            ("model.distilbert.transformer.layer.0.ffn.lin1.bias", "bert.encoder.layer.0.intermediate.dense.bias", "model."),
+            ("model.classifier.weight", "classifier.weight", "model."),
+            ("model.optimizer.state", "model.optimizer.state", ""),
+            ("roberta.embeddings.LayerNorm.weight", "roberta.embeddings.LayerNorm.weight", ""),
+        ] {
+            assert_eq!((canonical(theirs).as_str(), unwrapped(theirs).1.as_str()), (ours, taken), "{theirs}");
+        }
+        let names = ["module.bert.pooler.dense.bias", "module.cls.predictions.bias", "epoch"];
+        assert_eq!(wrappings(names.into_iter()), ["the names of 2 tensors are wrapped: `module.` is taken off"]);
+    }
+
     fn tensor(value: f32) -> HostTensor {
         HostTensor { shape: vec![1], values: vec![value] }
     }
 
+    fn names(found: &[(&str, f32)]) -> Vec<String> {
+        let mut weights = Weights::default();
+        found.iter().for_each(|&(name, value)| weights.insert(name, tensor(value)));
+        rename(weights).unwrap().iter().map(|(name, _)| name.to_owned()).collect()
+    }
+
     #[test]
-    fn a_decoder_must_be_the_word_table() {
-        let with_decoder = |value| {
-            let mut found = Weights::default();
-            found.insert("cls.predictions.decoder.weight", tensor(value));
-            found.insert("embeddings.word_embeddings.weight", tensor(1.0));
-            rename(found)
-        };
-        assert_eq!(with_decoder(1.0).unwrap().iter().map(|(name, _)| name).collect::<Vec<_>>(), [WORDS]);
-        assert!(with_decoder(2.0).unwrap_err().to_string().contains("tied"));
+    fn a_decoder_is_left_out_where_it_is_the_word_table() {
+        let words = ("embeddings.word_embeddings.weight", 1.0);
+        assert_eq!(names(&[words, ("cls.predictions.decoder.weight", 1.0)]), [WORDS]);
+        assert_eq!(names(&[words, ("cls.predictions.decoder.weight", 2.0)]), [WORDS, "cls.predictions.decoder.weight"]);
+        assert_eq!(names(&[("cls.predictions.decoder.bias", 3.0)]), [BIAS]);
+        assert_eq!(names(&[("cls.predictions.decoder.bias", 3.0), (BIAS, 3.0)]), [BIAS]);
+        assert_eq!(names(&[("cls.predictions.decoder.bias", 3.0), (BIAS, 4.0)]), [BIAS, "cls.predictions.decoder.bias"]);
+    }
+
+    #[test]
+    fn a_padded_table_is_cut_to_the_vocabulary() {
+        let mut weights = Weights::default();
+        weights.insert(WORDS, HostTensor { shape: vec![3, 2], values: vec![1.0, 2.0, 3.0, 4.0, 5.0, 6.0] });
+        weights.insert(BIAS, HostTensor { shape: vec![3], values: vec![7.0, 8.0, 9.0] });
+        let cut = weights.with_vocabulary(2);
+        assert_eq!(cut.get(WORDS).unwrap(), &HostTensor { shape: vec![2, 2], values: vec![1.0, 2.0, 3.0, 4.0] });
+        assert_eq!(cut.get(BIAS).unwrap(), &HostTensor { shape: vec![2], values: vec![7.0, 8.0] });
+        assert_eq!(cut.clone().with_vocabulary(5), cut);
     }
 
     #[test]
@@ -135,6 +272,9 @@ mod tests {
         let mut found = Weights::default();
         found.insert("bert.embeddings.LayerNorm.gamma", tensor(1.0));
         found.insert("embeddings.LayerNorm.weight", tensor(2.0));
-        assert!(rename(found).unwrap_err().to_string().contains("bert.embeddings.LayerNorm.weight"));
+        insta::assert_snapshot!(rename(found).unwrap_err(), @"
+        the file holds bert.embeddings.LayerNorm.weight twice, and differing: as `bert.embeddings.LayerNorm.gamma` and as `embeddings.LayerNorm.weight`
+        help: it mixes two models: save the one that is meant by itself
+        ");
     }
 }

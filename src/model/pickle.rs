@@ -1,48 +1,86 @@
 //! PyTorch's own weight files, `pytorch_model.bin`: pickles, read as data and never run.
 
+use std::collections::HashMap;
 use std::path::Path;
 
-use pytorch_reader::{DType, PytorchError, PytorchReader, Tensor};
+use pytorch_reader::{DType, PytorchReader, Tensor};
 
+use super::weight_files::{Header, Numbers};
 use super::weights::{HostTensor, Weights, f16_to_f32, is_buffer};
 use crate::error::{Error, IoContext, Result};
 
 const WANTED: &str = "it may have been cut short; code in a pickle is never run: save the weights alone, best as safetensors";
 
-/// Reads the floating-point tensors of a saved state dictionary; f16 and bf16 are widened, f64 is rounded.
+/// How often over a file may hold the same bytes under several names: a word table and a decoder that is tied to it are one storage.
+const TIED: usize = 4;
+
+/// Names, shapes and numbers of a saved dictionary's tensors; dictionaries within it are joined by dots.
 ///
 /// # Errors
 /// When the file is missing, cut short, or holds anything but a dictionary of tensors.
-pub(super) fn read(path: &Path) -> Result<Weights> {
-    // The library's own error for a missing file names no path.
-    std::fs::File::open(path).doing("read", path)?;
-    let refused = |error: PytorchError| {
-        Error::new(format!("not a state dictionary that PyTorch saved: {error}")).at(path.display()).help(WANTED)
+pub(super) fn headers(path: &Path) -> Result<Vec<Header>> {
+    let header = |(name, tensor): (String, Tensor)| {
+        let numbers = match tensor.dtype() {
+            DType::F32 | DType::BF16 | DType::F16 => Numbers::Floats,
+            DType::F64 => Numbers::Doubles,
+            other => Numbers::Others(format!("{other:?}")),
+        };
+        Header { name, shape: tensor.shape().to_vec(), numbers }
     };
+    Ok(open(path)?.into_iter().map(header).collect())
+}
+
+/// Reads the floating-point tensors of a saved dictionary; f16 and bf16 are widened, f64 is rounded, others are passed over.
+///
+/// # Errors
+/// As [`headers`].
+pub(super) fn read(path: &Path) -> Result<Weights> {
     let mut out = Weights::default();
-    for (name, tensor) in PytorchReader::new(path).map_err(refused)?.into_tensors() {
-        if !is_buffer(&name) {
-            let values = floats(&name, &tensor).map_err(|error| error.at(path.display()))?;
+    for (name, tensor) in open(path)? {
+        if let Some(values) = floats(&tensor).map_err(|error| error.at(path.display()))? {
             out.insert(&name, HostTensor { shape: tensor.shape().to_vec(), values });
         }
-    }
-    if out.iter().next().is_none() {
-        return Err(Error::new("the file holds no tensors").at(path.display()).help(WANTED));
     }
     Ok(out)
 }
 
-fn floats(name: &str, tensor: &Tensor) -> Result<Vec<f32>> {
-    let bytes = tensor.read().map_err(|error| Error::new(format!("a tensor can't be read: {error}")))?;
+/// The tensors of a file, none of them read yet, and none larger than what the file holds.
+fn open(path: &Path) -> Result<HashMap<String, Tensor>> {
+    let refused = |what: String| Error::new(what).at(path.display()).help(WANTED);
+    // The library's own error for a missing file names no path.
+    let held = std::fs::File::open(path).and_then(|file| file.metadata()).doing("read", path)?.len();
+    let held = usize::try_from(held).unwrap_or(usize::MAX);
+    let reader = PytorchReader::new(path).map_err(|error| refused(format!("not a state dictionary that PyTorch saved: {error}")))?;
+    let mut tensors = reader.into_tensors();
+    tensors.retain(|name, _| !is_buffer(name));
+    if tensors.is_empty() {
+        return Err(refused("the file holds no tensors".to_owned()));
+    }
+    // A view may repeat a few bytes without end.
+    if let Some(largest) = tensors.values().max_by_key(|tensor| tensor.byte_len()).filter(|tensor| tensor.byte_len() > held) {
+        let (name, shape, claimed) = (&largest.name, largest.shape(), largest.byte_len());
+        return Err(refused(format!("tensor {name} of shape {shape:?} would take {claimed} bytes, and the whole file has {held}")));
+    }
+    let claimed = tensors.values().fold(0usize, |sum, tensor| sum.saturating_add(tensor.byte_len()));
+    match claimed > held.saturating_mul(TIED) {
+        true => Err(refused(format!("its {} tensors would take {claimed} bytes, and the whole file has {held}", tensors.len()))),
+        false => Ok(tensors),
+    }
+}
+
+fn floats(tensor: &Tensor) -> Result<Option<Vec<f32>>> {
+    if !matches!(tensor.dtype(), DType::F32 | DType::F64 | DType::BF16 | DType::F16) {
+        return Ok(None);
+    }
+    let bytes = tensor.read().map_err(|error| Error::new(format!("a tensor can't be read: {error}")).help(WANTED))?;
     let halves = || bytes.chunks_exact(2).map(|pair| u16::from_ne_bytes([pair[0], pair[1]]));
-    match tensor.dtype() {
-        DType::F32 => Ok(bytes.chunks_exact(4).map(|x| f32::from_ne_bytes([x[0], x[1], x[2], x[3]])).collect()),
+    Ok(Some(match tensor.dtype() {
         DType::F64 => {
             let doubles = bytes.chunks_exact(8).map(|x| f64::from_ne_bytes(x.try_into().expect("eight bytes")));
-            Ok(doubles.map(|x| x as f32).collect())
+            doubles.map(|x| x as f32).collect()
         }
-        DType::BF16 => Ok(halves().map(|bits| f32::from_bits(u32::from(bits) << 16)).collect()),
-        DType::F16 => Ok(halves().map(f16_to_f32).collect()),
-        other => Err(Error::new(format!("tensor {name} holds {other:?}, and weights are floating-point numbers"))),
-    }
+        DType::BF16 => halves().map(|bits| f32::from_bits(u32::from(bits) << 16)).collect(),
+        DType::F16 => halves().map(f16_to_f32).collect(),
+        _ => bytes.chunks_exact(4).map(|x| f32::from_ne_bytes([x[0], x[1], x[2], x[3]])).collect(),
+    }))
 }

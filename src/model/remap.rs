@@ -1,6 +1,7 @@
 //! Parameter remapping: a student starts from its teacher's weights (Lee et al. 2023, appendix A.3).
 
 use super::bert::BertShape;
+use super::fit::LAYER;
 use super::weights::Weights;
 use crate::error::{Error, Result};
 
@@ -13,13 +14,15 @@ use crate::error::{Error, Result};
 /// # Errors
 /// When the two differ in anything but depth; the message names both sizes.
 pub fn remap(teacher: &Weights, from: &BertShape, to: &BertShape) -> Result<Weights> {
-    let same_but_depth = BertShape { layers: from.layers, heads: to.heads, norm_epsilon: from.norm_epsilon, ..to.clone() };
-    if *from != (BertShape { heads: to.heads, ..same_but_depth }) || from.layers == 0 {
+    if *from != (BertShape { layers: from.layers, ..to.clone() }) || from.layers == 0 {
         return Err(Error::new(format!(
             "remapping copies weights as they are, and the teacher's sizes differ from the student's: width {} and {}, \
-             feed-forward {} and {}, vocabulary {} and {}, positions {} and {}, token types {} and {}",
+             heads {} and {}, feed-forward {} and {}, vocabulary {} and {}, positions {} and {}, token types {} and {}, \
+             epsilon of the norms {:e} and {:e}",
             from.hidden,
             to.hidden,
+            from.heads,
+            to.heads,
             from.intermediate,
             to.intermediate,
             from.vocab_size,
@@ -27,7 +30,9 @@ pub fn remap(teacher: &Weights, from: &BertShape, to: &BertShape) -> Result<Weig
             from.max_positions,
             to.max_positions,
             from.token_types,
-            to.token_types
+            to.token_types,
+            from.norm_epsilon,
+            to.norm_epsilon
         ))
         .help("give the student the teacher's sizes (only the depth may differ), or start = \"fresh\""));
     }
@@ -47,8 +52,6 @@ pub fn remap(teacher: &Weights, from: &BertShape, to: &BertShape) -> Result<Weig
     }
     Ok(out)
 }
-
-const LAYER: &str = "bert.encoder.layer.";
 
 /// The layer that a parameter belongs to, and its name within the layer.
 fn layer_of(name: &str) -> Option<(usize, &str)> {

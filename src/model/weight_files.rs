@@ -1,17 +1,56 @@
 //! The files of a folder that hold a model's weights: one or several, safetensors or PyTorch's.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::fs::File;
+use std::io::Read;
+use std::path::{Component, Path};
 
+use safetensors::Dtype;
+use safetensors::tensor::Metadata;
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 
-use super::names::rename;
+use super::fit::Shapes;
+use super::names::{canonical, rename, wrappings};
 use super::pickle;
-use super::weights::Weights;
+use super::weights::{Weights, is_buffer, not_safetensors};
 use crate::error::{Error, IoContext, Result};
 
 /// In the order in which they are looked for: safetensors first, as `transformers` does.
 const SINGLE: [&str; 2] = ["model.safetensors", "pytorch_model.bin"];
+
+/// The longest description of a model that is read, in bytes: a `config.json`, an index, a file's own header.
+const LONGEST: u64 = 64 << 20;
+
+/// What a file says of a tensor before its values are read.
+pub(super) struct Header {
+    /// Its name in the file.
+    pub name: String,
+    /// Lengths of its axes.
+    pub shape: Vec<usize>,
+    /// What it holds.
+    pub numbers: Numbers,
+}
+
+/// What a tensor holds.
+pub(super) enum Numbers {
+    /// f32, or 16 bits that f32 has room for.
+    Floats,
+    /// f64.
+    Doubles,
+    /// Anything else, by its name: integers are no weights.
+    Others(String),
+}
+
+/// What the files of a folder say of its tensors.
+pub(super) struct Headers {
+    /// Of the floating-point tensors, by the names of today's `BertForMaskedLM`.
+    pub shapes: Shapes,
+    /// What the others hold, likewise.
+    pub others: BTreeMap<String, String>,
+    /// What is done to the tensors on reading, a line each.
+    pub notes: Vec<String>,
+}
 
 /// Which files of a folder hold its weights, by name.
 ///
@@ -43,10 +82,14 @@ fn shards(folder: &Path, index: &Path) -> Result<Vec<String>> {
     struct Index {
         weight_map: BTreeMap<String, String>,
     }
-    let text = std::fs::read_to_string(index).doing("read", index)?;
-    let index_of: Index = serde_json::from_str(&text)
-        .map_err(|error| Error::new(format!("not an index of a sharded model: {error}")).at(index.display()))?;
+    let index_of: Index = read_json(index, "an index of a sharded model")?;
     let files: BTreeSet<String> = index_of.weight_map.into_values().collect();
+    let is_inside = |file: &&String| Path::new(file).components().all(|part| matches!(part, Component::Normal(_)));
+    if let Some(outside) = files.iter().find(|file| file.is_empty() || !is_inside(file)) {
+        return Err(Error::new(format!("the index names a part outside of the model's folder: {outside:?}"))
+            .at(index.display())
+            .help("the parts of a model lie beside its index: take the index from where the model was published"));
+    }
     let (found, missing): (Vec<_>, Vec<_>) = files.into_iter().partition(|file| folder.join(file).is_file());
     if !missing.is_empty() || found.is_empty() {
         let total = found.len() + missing.len();
@@ -57,16 +100,94 @@ fn shards(folder: &Path, index: &Path) -> Result<Vec<String>> {
     Ok(found)
 }
 
-/// Every weight of the folder, under the names of today's `BertForMaskedLM`.
+/// A JSON file of bounded length; `what` it should be, for the error.
+///
+/// # Errors
+/// When it can't be read, is too long, or is not that.
+pub(super) fn read_json<T: DeserializeOwned>(path: &Path, what: &str) -> Result<T> {
+    let refused = |why: &dyn std::fmt::Display| Error::new(format!("not {what}: {why}")).at(path.display());
+    let mut text = Vec::new();
+    File::open(path).and_then(|file| file.take(LONGEST + 1).read_to_end(&mut text)).doing("read", path)?;
+    if text.len() as u64 > LONGEST {
+        return Err(refused(&format!("it is longer than {} MiB", LONGEST >> 20)));
+    }
+    serde_json::from_slice(&text).map_err(|error| refused(&error))
+}
+
+/// What the folder's files say of its tensors; nothing of a tensor's size is made.
 ///
 /// # Errors
 /// As [`find`], and when a file can't be read.
+pub(super) fn headers(folder: &Path) -> Result<Headers> {
+    let mut all: Vec<Header> = Vec::new();
+    for name in find(folder)? {
+        let path = folder.join(&name);
+        all.extend(if is_safetensors(&name) { safetensors_headers(&path)? } else { pickle::headers(&path)? });
+    }
+    all.retain(|header| !is_buffer(&header.name));
+    let mut notes = wrappings(all.iter().map(|header| header.name.as_str()));
+    let doubles = all.iter().filter(|header| matches!(header.numbers, Numbers::Doubles)).count();
+    if doubles > 0 {
+        notes.push(format!("{doubles} tensors are float64 and are rounded to float32"));
+    }
+    let (mut shapes, mut others) = (Shapes::new(), BTreeMap::new());
+    for Header { name, shape, numbers } in all {
+        match numbers {
+            Numbers::Others(held) => drop(others.insert(canonical(&name), held)),
+            Numbers::Floats | Numbers::Doubles => drop(shapes.insert(canonical(&name), shape)),
+        }
+    }
+    Ok(Headers { shapes, others, notes })
+}
+
+fn is_safetensors(name: &str) -> bool {
+    name.ends_with(".safetensors")
+}
+
+/// From the beginning of a safetensors file; its values are not read.
+fn safetensors_headers(path: &Path) -> Result<Vec<Header>> {
+    let refused = |why: &dyn std::fmt::Display| not_safetensors(why).at(path.display());
+    let mut file = File::open(path).doing("open", path)?;
+    let held = file.metadata().doing("read", path)?.len();
+    let mut length = [0; 8];
+    file.read_exact(&mut length).map_err(|_| refused(&"it is shorter than 8 bytes"))?;
+    let length = u64::from_le_bytes(length);
+    if length > LONGEST.min(held - 8) {
+        return Err(refused(&format!("its header would take {length} bytes, and the file has {held}")));
+    }
+    let mut text = Vec::new();
+    file.take(length).read_to_end(&mut text).doing("read", path)?;
+    let metadata: Metadata = serde_json::from_slice(&text).map_err(|error| refused(&error))?;
+    let numbers = |dtype: Dtype| match dtype {
+        Dtype::F32 | Dtype::F16 | Dtype::BF16 => Numbers::Floats,
+        Dtype::F64 => Numbers::Doubles,
+        other => Numbers::Others(format!("{other:?}")),
+    };
+    let header =
+        |(name, info): (String, &safetensors::tensor::TensorInfo)| Header { name, shape: info.shape.clone(), numbers: numbers(info.dtype) };
+    Ok(metadata.tensors().into_iter().map(header).collect())
+}
+
+/// Every floating-point tensor of the folder, under the names of today's `BertForMaskedLM`.
+///
+/// # Errors
+/// As [`headers`], and when two parts hold a tensor of the same name and other values.
 pub(super) fn read(folder: &Path) -> Result<Weights> {
     let mut all = Weights::default();
     for name in find(folder)? {
         let path = folder.join(&name);
-        let part = if name.ends_with(".safetensors") { Weights::read(&path)? } else { pickle::read(&path)? };
-        part.into_iter().for_each(|(name, tensor)| all.insert(&name, tensor));
+        let part = match is_safetensors(&name) {
+            true => Weights::floats_in(&std::fs::read(&path).doing("read", &path)?).map_err(|error| error.at(path.display()))?,
+            false => pickle::read(&path)?,
+        };
+        for (name, tensor) in part.into_iter() {
+            if all.get(&name).is_some_and(|other| *other != tensor) {
+                return Err(Error::new(format!("two of the model's parts hold {name}, and differing"))
+                    .at(path.display())
+                    .help("the folder mixes two models: fetch one of them again"));
+            }
+            all.insert(&name, tensor);
+        }
     }
     rename(all).map_err(|error| error.at(folder.display()))
 }

@@ -9,6 +9,7 @@ use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::{Tensor, TensorData};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 
+use super::fit::Shapes;
 use crate::device::wait;
 use crate::error::{Error, IoContext, Result};
 use crate::files::write_whole;
@@ -33,7 +34,7 @@ impl Weights {
         wait(Self::read_back(model))
     }
 
-    /// The same without blocking.
+    /// Copies a model's weights to the host; awaits the device, so that a browser's thread is not blocked.
     pub async fn read_back<M: Module>(model: &M) -> Self {
         let mut reader = Reader::default();
         model.visit(&mut reader);
@@ -68,6 +69,33 @@ impl Weights {
     /// Adds or replaces a tensor.
     pub fn insert(&mut self, name: &str, tensor: HostTensor) {
         self.0.insert(name.to_owned(), tensor);
+    }
+
+    /// Takes a tensor out.
+    pub(super) fn remove(&mut self, name: &str) -> Option<HostTensor> {
+        self.0.remove(name)
+    }
+
+    /// Names and shapes.
+    pub(super) fn shapes(&self) -> Shapes {
+        self.0.iter().map(|(name, tensor)| (name.clone(), tensor.shape.clone())).collect()
+    }
+
+    /// Refuses values that are no numbers or infinite, in the tensors whose names are looked at.
+    ///
+    /// # Errors
+    /// One that names the first such tensor, how many of its values they are, and how many tensors have any.
+    pub fn must_be_finite(&self, looked_at: impl Fn(&str) -> bool) -> Result<()> {
+        let bad = |tensor: &HostTensor| tensor.values.iter().filter(|value| !value.is_finite()).count();
+        let mut found = self.iter().filter(|(name, _)| looked_at(name)).filter(|(_, tensor)| bad(tensor) > 0);
+        let Some((name, tensor)) = found.next() else { return Ok(()) };
+        let (count, all) = (bad(tensor), tensor.values.len());
+        let others = match found.count() {
+            0 => String::new(),
+            others => format!("; {others} more tensors have such values too"),
+        };
+        Err(Error::new(format!("the weights are not finite: {count} of the {all} values of {name} are NaN or infinite{others}"))
+            .help("the training that made it went wrong (or float64 values were too large for float32): take an earlier checkpoint"))
     }
 
     /// Names and tensors, in name order.
@@ -106,7 +134,7 @@ impl Weights {
         write_whole(path, |out| out.write_all(&self.to_bytes()))
     }
 
-    /// Reads a safetensors file; f16 and bf16 are widened.
+    /// Reads a safetensors file; f16 and bf16 are widened, f64 is rounded.
     ///
     /// # Errors
     /// When the file is missing, cut short, not safetensors, or holds something other than floating-point numbers.
@@ -120,17 +148,25 @@ impl Weights {
     /// # Errors
     /// As [`Weights::read`].
     pub fn from_bytes(bytes: &[u8]) -> Result<Self> {
-        let file = SafeTensors::deserialize(bytes).map_err(|error| {
-            Error::new(format!("not a whole safetensors file: {error}")).help("it may have been cut short: copy or make it again")
-        })?;
-        let mut out = BTreeMap::new();
-        for (name, view) in file.iter().filter(|(name, _)| !is_buffer(name)) {
-            let values = floats(view.dtype(), view.data()).ok_or_else(|| {
-                Error::new(format!("tensor {name} holds {:?}, and weights are floating-point numbers", view.dtype()))
-            })?;
-            out.insert(name.to_owned(), HostTensor { shape: view.shape().to_vec(), values });
+        let all = Self::floats_in(bytes)?;
+        let file = SafeTensors::deserialize(bytes).map_err(not_safetensors)?;
+        match file.iter().find(|(name, _)| all.get(name).is_none() && !is_buffer(name)) {
+            Some((name, view)) => Err(not_floats(name, &format!("{:?}", view.dtype()))),
+            None => Ok(all),
         }
-        Ok(Self(out))
+    }
+
+    /// The floating-point tensors in the bytes of a safetensors file; others are passed over.
+    ///
+    /// # Errors
+    /// When the bytes are cut short or not safetensors.
+    pub(super) fn floats_in(bytes: &[u8]) -> Result<Self> {
+        let file = SafeTensors::deserialize(bytes).map_err(not_safetensors)?;
+        let tensor = |(name, view): (&str, TensorView)| {
+            let values = floats(view.dtype(), view.data()).filter(|_| !is_buffer(name))?;
+            Some((name.to_owned(), HostTensor { shape: view.shape().to_vec(), values }))
+        };
+        Ok(Self(file.iter().filter_map(tensor).collect()))
     }
 
     /// blake3 of names, shapes and values, in hexadecimal.
@@ -139,15 +175,30 @@ impl Weights {
     }
 }
 
-/// Whether a name is no weight: old files keep `0, 1, 2, ...` under it.
+/// The error for bytes that are no safetensors file.
+pub(super) fn not_safetensors(error: impl std::fmt::Display) -> Error {
+    Error::new(format!("not a whole safetensors file: {error}")).help("it may have been cut short: copy or make it again")
+}
+
+/// The error for a weight that holds something else.
+pub(super) fn not_floats(name: &str, held: &str) -> Error {
+    Error::new(format!("tensor {name} holds {held}, and weights are floating-point numbers"))
+        .help("take the model before it was quantised, or save it in float32")
+}
+
+/// Whether a name is no weight: files keep `0, 1, 2, ...` or zeros under it.
 pub(super) fn is_buffer(name: &str) -> bool {
-    name.ends_with("embeddings.position_ids")
+    ["embeddings.position_ids", "embeddings.token_type_ids"].iter().any(|buffer| name.ends_with(buffer))
 }
 
 fn floats(dtype: Dtype, data: &[u8]) -> Option<Vec<f32>> {
     let pairs = || data.chunks_exact(2).map(|pair| u16::from_le_bytes([pair[0], pair[1]]));
     match dtype {
         Dtype::F32 => Some(data.chunks_exact(4).map(|x| f32::from_le_bytes([x[0], x[1], x[2], x[3]])).collect()),
+        Dtype::F64 => {
+            let doubles = data.chunks_exact(8).map(|x| f64::from_le_bytes(x.try_into().expect("eight bytes")));
+            Some(doubles.map(|x| x as f32).collect())
+        }
         Dtype::BF16 => Some(pairs().map(|bits| f32::from_bits(u32::from(bits) << 16)).collect()),
         Dtype::F16 => Some(pairs().map(f16_to_f32).collect()),
         _ => None,

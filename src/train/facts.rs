@@ -78,13 +78,18 @@ fn data_facts(wanted: &Wanted, shards: &Shards) -> Result<DataFacts> {
 fn teacher_facts(from: &Path, student: Option<&Tokenizer>) -> Result<TeacherFacts> {
     let folder = ModelFolder::open(from)?;
     let (tokenizer, weights) = (folder.tokenizer()?, folder.weights()?);
-    let has_head = folder.inventory(&weights).has_head();
+    let inventory = folder.inventory(&weights);
+    let has_head = inventory.has_head();
+    if has_head || inventory.has_own_decoder() {
+        folder.must_predict(&weights)?;
+    }
     let differing = student.map_or_else(Vec::new, |student| differing(student.vocab(), tokenizer.vocab()));
     Ok(TeacherFacts { has_head, first_differing_tokens: differing, ..facts_of(&folder.shape, &weights, &tokenizer) })
 }
 
-/// A whole teacher's, with the data's own tokenizer.
+/// A whole teacher's, with the data's own tokenizer. Rows of its word table beyond the vocabulary are left out when it teaches.
 fn facts_of(shape: &BertShape, weights: &Weights, tokenizer: &Tokenizer) -> TeacherFacts {
+    let shape = &BertShape { vocab_size: shape.vocab_size.min(tokenizer.vocab_size()), ..shape.clone() };
     TeacherFacts {
         layers: shape.layers,
         hidden: shape.hidden,

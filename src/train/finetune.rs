@@ -1,13 +1,13 @@
 //! Fine-tuning runs: a pre-trained model, a task, a seed; its scores.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::Instant;
 
 use super::{FitOptions, Flow, Learner, fit, interrupted};
 use crate::config::{OptimizerKind, TrainPlan};
 use crate::device::Device;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, note};
 use crate::log::Console;
 use crate::methods::{EncodedTask, Finetune};
 use crate::model::{BertClassifier, BertShape, ModelFolder, Weights};
@@ -76,9 +76,21 @@ impl Pretrained {
     /// Reads a model's folder.
     ///
     /// # Errors
-    /// When a file is missing or broken.
+    /// When a file is missing or broken, the body of the model is not whole, or it has no rows for some of the tokens.
     pub fn read(folder: &ModelFolder) -> Result<Self> {
-        Ok(Self { shape: folder.shape.clone(), weights: folder.tensors()?, tokenizer: folder.tokenizer()? })
+        Ok(Self { shape: folder.shape.clone(), tokenizer: folder.tokenizer()?, weights: folder.tensors()? })
+    }
+
+    /// What fine-tuning draws anew and what it leaves out, in words.
+    fn heads(&self) -> String {
+        let fresh = match self.weights.get("bert.pooler.dense.weight") {
+            Some(_) => "the head classifier starts",
+            None => "the heads bert.pooler.dense and classifier start",
+        };
+        let first = |name: &str| name.split('.').next().unwrap_or(name).to_owned();
+        let unused: BTreeSet<String> = self.weights.iter().map(|(name, _)| first(name)).filter(|first| first != "bert").collect();
+        let unused = unused.into_iter().collect::<Vec<_>>().join(", ");
+        format!("{fresh} from random weights{}", if unused.is_empty() { unused } else { format!("; not used: {unused}") })
     }
 }
 
@@ -115,7 +127,7 @@ impl<'a> Finetuning<'a> {
     /// Encodes the task.
     ///
     /// # Errors
-    /// When the task has no examples to train on or to score.
+    /// When the task has no examples to train on or to score, or the model can't read its texts.
     pub fn new(
         pretrained: &'a Pretrained,
         task: &'a Task,
@@ -127,6 +139,11 @@ impl<'a> Finetuning<'a> {
             return Err(Error::new(format!("the task {} has no examples to train on or to score", task.name)));
         }
         let options = FinetuneOptions { length: options.length.min(pretrained.shape.max_positions), ..options.clone() };
+        pretrained.shape.must_hold(&pretrained.tokenizer)?;
+        let mut splits = task.dev.iter().chain(&task.test).map(|split| &split.examples).chain([&task.train]);
+        let has_pairs = splits.any(|examples| examples.iter().any(|example| example.second.is_some()));
+        pretrained.shape.must_read(options.length, has_pairs)?;
+        note(pretrained.heads());
         let encoded = EncodedTask::new(task, &pretrained.tokenizer, options.length)?;
         Ok(Self { pretrained, task, options, device, console, encoded })
     }

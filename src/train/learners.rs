@@ -8,7 +8,7 @@ use super::Learner;
 use crate::batch::{BatchOptions, Batches, MaskedBatch, Masking, Split};
 use crate::config::{LearnerPlan, MODEL, Method as MethodName, ModelPlan, Plan, Start};
 use crate::device::make_room;
-use crate::error::Result;
+use crate::error::{Result, note};
 use crate::kernels::{Compute, Form};
 use crate::methods::{Cotrain, Dwt, MaskedLm, Method, ModelTeacher, Teacher, UniformTeacher, standalone};
 use crate::model::{BertForMaskedLm, BertShape, ModelFolder, Weights, remap};
@@ -91,20 +91,38 @@ pub(super) fn restored(
     learners.into_iter().map(restored).collect()
 }
 
+impl GivenTeacher {
+    /// Reads a folder whose model predicts words.
+    ///
+    /// # Errors
+    /// As [`ModelFolder::whole`].
+    fn read(folder: &str) -> Result<Self> {
+        let folder = ModelFolder::open(Path::new(folder))?;
+        Ok(Self { weights: folder.whole()?, shape: folder.shape })
+    }
+
+    /// The teacher for a vocabulary: where its word table is padded beyond it, the spare rows stand for nothing, and a softmax is over
+    /// the vocabulary alone.
+    fn for_vocabulary(self, tokens: usize) -> Self {
+        let (rows, vocab_size) = (self.shape.vocab_size, self.shape.vocab_size.min(tokens));
+        if vocab_size < rows {
+            note(format!("the teacher's word table has {rows} rows for {tokens} tokens: the spare rows are left out"));
+        }
+        Self { weights: self.weights.with_vocabulary(vocab_size), shape: BertShape { vocab_size, ..self.shape } }
+    }
+}
+
 /// A model before step 1: drawn from its seed, or the teacher's weights remapped.
 fn initial(plan: &Plan, own: &LearnerPlan, given: Option<&GivenTeacher>, device: &Device) -> Result<BertForMaskedLm> {
     let shape = shape(&own.shape);
-    let fresh = shape.init(own.seed, own.shape.initializer_range, device);
     match (&plan.teacher, plan.distill.start) {
         (Some(teacher), Start::Remap) => {
-            let read = || {
-                let folder = ModelFolder::open(Path::new(&teacher.from))?;
-                Ok(GivenTeacher { weights: folder.weights()?, shape: folder.shape })
-            };
-            let teacher = given.cloned().map_or_else(read, Ok)?;
-            remap(&teacher.weights, &teacher.shape, &shape)?.load_into(fresh)
+            let teacher = given.cloned().map_or_else(|| GivenTeacher::read(&teacher.from), Ok)?.for_vocabulary(shape.vocab_size);
+            // With its weights the student takes the norms that they were trained with: else it would not be its teacher.
+            let shape = BertShape { norm_epsilon: teacher.shape.norm_epsilon, ..shape };
+            remap(&teacher.weights, &teacher.shape, &shape)?.load_into(shape.init(own.seed, own.shape.initializer_range, device))
         }
-        _ => Ok(fresh),
+        _ => Ok(shape.init(own.seed, own.shape.initializer_range, device)),
     }
 }
 
@@ -136,12 +154,14 @@ fn method(plan: &Plan, shards: &Shards, given: Option<&GivenTeacher>, device: &D
 
 fn teacher(plan: &Plan, given: Option<&GivenTeacher>, compute: Compute, device: &Device) -> Result<Option<Box<dyn Teacher>>> {
     let Some(teacher) = &plan.teacher else { return Ok(None) };
-    let of = |model| Box::new(ModelTeacher::new(model).for_products(compute));
-    Ok(Some(match (&teacher.model, given) {
-        (Some(_), Some(given)) => of(given.weights.load_into(given.shape.init(0, 0.0, device))?),
-        (Some(_), None) => of(ModelFolder::open(Path::new(&teacher.from))?.load(device)?),
-        (None, _) => Box::new(UniformTeacher { vocab_size: plan.model.vocab_size }),
-    }))
+    if teacher.model.is_none() {
+        return Ok(Some(Box::new(UniformTeacher { vocab_size: plan.model.vocab_size })));
+    }
+    let whole = given.cloned().map_or_else(|| GivenTeacher::read(&teacher.from), Ok)?;
+    let GivenTeacher { weights, shape } = whole.for_vocabulary(plan.model.vocab_size);
+    weights.must_be_finite(|_| true)?;
+    let model = weights.load_into(shape.init(0, 0.0, device))?;
+    Ok(Some(Box::new(ModelTeacher::new(model).for_products(compute))))
 }
 
 /// The batches of a plan.

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::TextRow;
 use crate::kernels::{Direction, Dropout, bilstm};
+use crate::model::fit::{Shapes, linear};
 use crate::model::init::Init;
 
 /// Added to the states of padding before the largest is taken: far below any state, which lie between -1 and 1.
@@ -59,6 +60,19 @@ pub struct Lstm {
     pub input: Linear,
     /// `[h, 4 h]`, no bias.
     pub recurrent: Linear,
+}
+
+impl BiLstmShape {
+    /// Names and shapes of its parameters.
+    pub(super) fn tensors(&self) -> Shapes {
+        let gates = self.hidden.saturating_mul(4);
+        let mut out = Shapes::from([("bilstm.words.weight".to_owned(), vec![self.vocab_size, self.words])]);
+        for direction in ["bilstm.forward", "bilstm.backward"] {
+            linear(&mut out, &format!("{direction}.input"), self.words, gates);
+            out.insert(format!("{direction}.recurrent.weight"), vec![gates, self.hidden]);
+        }
+        out
+    }
 }
 
 impl BiLstm {

@@ -20,6 +20,7 @@ pub use bilstm::{BiLstm, BiLstmShape, Pooling};
 pub use glove::Glove;
 
 use super::bert::{Bert, BertShape};
+use super::fit::{Shapes, body, linear, must_be};
 use super::init::Init;
 use super::inputs::Inputs;
 use super::weights::{ModulePath, Weights};
@@ -60,9 +61,36 @@ impl StudentShape {
     /// Width of what the encoder gives.
     pub fn encoded(&self) -> usize {
         match &self.encoder {
-            EncoderShape::BiLstm(shape) => 2 * shape.hidden,
+            EncoderShape::BiLstm(shape) => shape.hidden.saturating_mul(2),
             EncoderShape::Bert(shape) => shape.hidden,
         }
+    }
+
+    /// A student of this shape with these weights. Their names and sizes are compared before anything of the shape's sizes is made.
+    ///
+    /// # Errors
+    /// When they are not those of the shape (all that differs is listed), or not finite.
+    pub fn load(&self, weights: &Weights, device: &Device) -> Result<Student> {
+        must_be(&self.tensors(), &weights.shapes())?;
+        weights.must_be_finite(|_| true)?;
+        weights.load_into(self.init(0, device))
+    }
+
+    /// Names and shapes of its parameters.
+    fn tensors(&self) -> Shapes {
+        let mut out = match &self.encoder {
+            EncoderShape::Bert(shape) => body(shape),
+            EncoderShape::BiLstm(shape) => shape.tensors(),
+        };
+        let encoded = self.encoded();
+        let width = if self.projection > 0 { self.projection } else { encoded };
+        let projection = (self.projection > 0).then_some(("projection", encoded, width));
+        for (name, from, to) in
+            projection.into_iter().chain([("classifier", width, self.classes), ("regression", width, self.classes)])
+        {
+            linear(&mut out, name, from, to);
+        }
+        out
     }
 
     /// Draws a student from `seed` and each parameter's name.

@@ -79,8 +79,11 @@ fn encoder(plan: &TransferPlan, tokens: &TextTokens) -> Result<EncoderShape> {
             recurrent_dropout: model.recurrent_dropout,
         }),
         (EncoderKind::Bert, Some(from)) => {
-            let shape = ModelFolder::open(Path::new(from))?.shape;
-            if shape.max_positions < plan.data.length || shape.vocab_size != tokens.vocab().len() {
+            let folder = ModelFolder::open(Path::new(from))?;
+            // Before anything of the sizes that it claims is made.
+            folder.check()?;
+            let shape = folder.shape;
+            if shape.max_positions < plan.data.length || shape.vocab_size < tokens.vocab().len() {
                 return Err(Error::new(format!(
                     "the student has {} positions and {} tokens; rows have up to {}, and the teacher {} tokens",
                     shape.max_positions,
@@ -182,6 +185,7 @@ pub fn read_student(folder: &Path, device: &Device) -> Result<(Student, TextToke
         )),
         false => TextTokens::Pieces(Tokenizer::load(folder)?),
     };
-    let student = Weights::read(&folder.join("model.safetensors"))?.load_into(settings.shape.init(0, device))?;
+    let weights = Weights::read(&folder.join("model.safetensors"))?;
+    let student = settings.shape.load(&weights, device).map_err(|error| error.at(folder.display()))?;
     Ok((student, tokens, settings))
 }

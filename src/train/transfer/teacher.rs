@@ -48,17 +48,17 @@ pub fn ready_teacher(
     console: &Console,
 ) -> Result<TransferTeacherModel> {
     let folder = ModelFolder::open(Path::new(&teacher.from))?;
-    let tensors = folder.tensors()?;
-    if tensors.get("classifier.weight").is_some() {
+    let pretrained = Pretrained::read(&folder)?;
+    if pretrained.weights.get("classifier.weight").is_some() {
         return load(&folder, task, device);
     }
-    let pretrained = Pretrained { shape: folder.shape.clone(), weights: tensors, tokenizer: folder.tokenizer()? };
     let options = FinetuneOptions {
         lr: teacher.lr,
         batch: teacher.batch,
         length: plan.data.length,
         epochs: teacher.epochs,
         warmup: 0.1,
+        dropout: folder.dropout().unwrap_or(FinetuneOptions::default().dropout),
         ..FinetuneOptions::default()
     };
     let labelled = task.labelled_task();
@@ -99,6 +99,7 @@ fn load(folder: &ModelFolder, task: &TransferTask, device: &Device) -> Result<Tr
             .help("fine-tune the teacher on this task's files"));
         }
     }
+    folder.shape.must_read(folder.shape.max_positions, task.pair).map_err(|error| error.at(folder.path.display()))?;
     let hash = Weights::of(&model).hash();
     Ok(TransferTeacherModel { model, shape: folder.shape.clone(), tokenizer: folder.tokenizer()?, hash })
 }

@@ -1,0 +1,216 @@
+//! Whether tensors are those that a shape asks for: told from names and shapes alone, before anything of the shape's sizes is made.
+
+use std::collections::BTreeMap;
+
+use super::bert::BertShape;
+use crate::error::{Error, Result};
+
+/// Names of tensors, and their shapes.
+pub(super) type Shapes = BTreeMap<String, Vec<usize>>;
+
+/// Whether a tensor belongs to the masked-language-model head.
+pub(super) fn is_head(name: &str) -> bool {
+    name.starts_with("cls.predictions.")
+}
+
+/// Whether a tensor belongs to the embeddings or the encoder; the pooler is a head.
+pub(super) fn is_body(name: &str) -> bool {
+    name.starts_with("bert.") && !is_pooler(name)
+}
+
+fn is_pooler(name: &str) -> bool {
+    name.starts_with("bert.pooler.")
+}
+
+/// What a linear layer from `from` to `to` has.
+pub(super) fn linear(out: &mut Shapes, name: &str, from: usize, to: usize) {
+    out.insert(format!("{name}.weight"), vec![to, from]);
+    out.insert(format!("{name}.bias"), vec![to]);
+}
+
+fn norm(out: &mut Shapes, name: &str, width: usize) {
+    out.insert(format!("{name}.weight"), vec![width]);
+    out.insert(format!("{name}.bias"), vec![width]);
+}
+
+/// The embeddings and the encoder of a shape.
+pub(super) fn body(shape: &BertShape) -> Shapes {
+    let (d, f) = (shape.hidden, shape.intermediate);
+    let mut out = Shapes::new();
+    let mut table = |name: &str, rows: usize| out.insert(format!("bert.embeddings.{name}.weight"), vec![rows, d]);
+    table("word_embeddings", shape.vocab_size);
+    table("position_embeddings", shape.max_positions);
+    if shape.token_types > 0 {
+        table("token_type_embeddings", shape.token_types);
+    }
+    norm(&mut out, "bert.embeddings.LayerNorm", d);
+    for layer in 0..shape.layers {
+        let name = |part: &str| format!("{LAYER}{layer}.{part}");
+        for part in ["attention.self.query", "attention.self.key", "attention.self.value", "attention.output.dense"] {
+            linear(&mut out, &name(part), d, d);
+        }
+        norm(&mut out, &name("attention.output.LayerNorm"), d);
+        linear(&mut out, &name("intermediate.dense"), d, f);
+        linear(&mut out, &name("output.dense"), f, d);
+        norm(&mut out, &name("output.LayerNorm"), d);
+    }
+    out
+}
+
+/// The masked-language-model head of a shape.
+pub(super) fn head(shape: &BertShape) -> Shapes {
+    let mut out = Shapes::from([("cls.predictions.bias".to_owned(), vec![shape.vocab_size])]);
+    linear(&mut out, "cls.predictions.transform.dense", shape.hidden, shape.hidden);
+    norm(&mut out, "cls.predictions.transform.LayerNorm", shape.hidden);
+    out
+}
+
+/// Refuses tensors that lack some of a shape's embeddings or encoder, have them in other sizes, or hold more of them; a pooler may be
+/// missing, but not a part of it.
+///
+/// # Errors
+/// One that lists all of it.
+pub(super) fn must_have_body(shape: &BertShape, found: &Shapes) -> Result<()> {
+    let mut wanted = body(shape);
+    if found.keys().any(|name| is_pooler(name)) {
+        linear(&mut wanted, "bert.pooler.dense", shape.hidden, shape.hidden);
+    }
+    let theirs = found.keys().filter(|name| name.starts_with("bert.")).count();
+    if theirs == 0 {
+        let some: Vec<&str> = found.keys().take(3).map(String::as_str).collect();
+        return Err(Error::new(format!("none of the body's {} tensors is there; what is: {}", wanted.len(), listed(&some)))
+            .help("the names must be those of a BERT or a DistilBERT as `transformers` saves them: bert.embeddings.word_embeddings.weight"));
+    }
+    refuse("the body of the model", shape, &faults(&wanted, found, |name| name.starts_with("bert.")))
+}
+
+/// Refuses tensors that lack some of a shape's masked-language-model head, or have it in other sizes.
+///
+/// # Errors
+/// One that lists all of it.
+pub(super) fn must_have_head(shape: &BertShape, found: &Shapes) -> Result<()> {
+    refuse("the masked-language-model head", shape, &faults(&head(shape), found, is_head))
+}
+
+/// Refuses anything that is not exactly what is wanted.
+///
+/// # Errors
+/// One that lists all of it.
+pub(super) fn must_be(wanted: &Shapes, found: &Shapes) -> Result<()> {
+    let faults = faults(wanted, found, |_| true);
+    if faults.is_empty() { Ok(()) } else { Err(misfit("the model", &faults)) }
+}
+
+fn refuse(what: &str, shape: &BertShape, faults: &[String]) -> Result<()> {
+    match faults.is_empty() {
+        true => Ok(()),
+        false => {
+            let BertShape { layers, hidden, vocab_size, .. } = shape;
+            Err(misfit(&format!("{what} ({layers} layers, width {hidden}, vocabulary {vocab_size} by its config.json)"), faults))
+        }
+    }
+}
+
+fn misfit(what: &str, faults: &[String]) -> Error {
+    const SHOWN: usize = 24;
+    let mut lines = faults.iter().take(SHOWN).fold(String::new(), |text, line| text + "\n  " + line);
+    if faults.len() > SHOWN {
+        lines += &format!("\n  and {} more", faults.len() - SHOWN);
+    }
+    Error::new(format!("the weights are not those of {what}:{lines}"))
+        .help("config.json and the weights must belong together and be whole: fetch or save both again")
+}
+
+/// A line on each tensor of `wanted` that isn't found or has another shape, and on each that is found, is `theirs`, and not wanted. A
+/// layer that is missing or left over as a whole is one line.
+fn faults(wanted: &Shapes, found: &Shapes, theirs: impl Fn(&str) -> bool) -> Vec<String> {
+    let missing = wanted.keys().filter(|name| !found.contains_key(*name)).map(String::as_str).collect();
+    let left_over = found.keys().filter(|name| theirs(name) && !wanted.contains_key(*name)).map(String::as_str).collect();
+    let differing = wanted.iter().filter_map(|(name, wanted)| {
+        let found = found.get(name).filter(|found| *found != wanted)?;
+        Some(format!("{name}: found {found:?}, wanted {wanted:?}"))
+    });
+    let mut lines = Vec::new();
+    lines.extend(by_layer(missing).into_iter().map(|line| format!("missing: {line}")));
+    lines.extend(differing);
+    lines.extend(by_layer(left_over).into_iter().map(|line| format!("left over: {line}")));
+    lines
+}
+
+/// The beginning of a layer's names.
+pub(super) const LAYER: &str = "bert.encoder.layer.";
+
+/// Tensors of a layer.
+const PER_LAYER: usize = 16;
+
+/// Names in their order, those of a whole layer put together.
+fn by_layer(names: Vec<&str>) -> Vec<String> {
+    let layer = |name: &str| Some(name.strip_prefix(LAYER)?.split_once('.')?.0.to_owned());
+    let mut counts: BTreeMap<String, usize> = BTreeMap::new();
+    names.iter().filter_map(|name| layer(name)).for_each(|layer| *counts.entry(layer).or_default() += 1);
+    let mut lines: Vec<String> = Vec::new();
+    for name in names {
+        let line = match layer(name).filter(|layer| counts[layer] == PER_LAYER) {
+            Some(layer) => format!("{LAYER}{layer} (all its {PER_LAYER} tensors)"),
+            None => name.to_owned(),
+        };
+        if lines.last() != Some(&line) {
+            lines.push(line);
+        }
+    }
+    lines
+}
+
+fn listed(names: &[&str]) -> String {
+    if names.is_empty() { "no tensor at all".to_owned() } else { names.join(", ") }
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::Device;
+
+    use super::*;
+    use crate::model::Weights;
+
+    fn of(shape: &BertShape) -> Shapes {
+        Weights::of(&shape.init(1, 0.02, &Device::flex())).shapes()
+    }
+
+    #[test]
+    fn what_a_shape_asks_for_is_what_its_model_has() {
+        for shape in [
+            BertShape::new(11, 8, 3, 2, 6),
+            BertShape { token_types: 0, intermediate: 5, ..BertShape::new(7, 4, 0, 1, 3) },
+            BertShape { token_types: 1, ..BertShape::new(9, 6, 12, 3, 5) },
+        ] {
+            let asked: Shapes = body(&shape).into_iter().chain(head(&shape)).collect();
+            assert_eq!(asked, of(&shape));
+            must_have_body(&shape, &asked).unwrap();
+            must_have_head(&shape, &asked).unwrap();
+        }
+    }
+
+    #[test]
+    fn what_is_missing_wrong_and_left_over_is_listed() {
+        let shape = BertShape::new(11, 8, 2, 2, 6);
+        let mut found = of(&BertShape { layers: 3, ..shape.clone() });
+        found.retain(|name, _| !name.contains("layer.1."));
+        found.remove("bert.embeddings.word_embeddings.weight");
+        found.insert("bert.embeddings.LayerNorm.bias".to_owned(), vec![9]);
+        found.insert("bert.pooler.dense.weight".to_owned(), vec![8, 8]);
+        insta::assert_snapshot!(must_have_body(&shape, &found).unwrap_err(), @"
+        the weights are not those of the body of the model (2 layers, width 8, vocabulary 11 by its config.json):
+          missing: bert.embeddings.word_embeddings.weight
+          missing: bert.encoder.layer.1 (all its 16 tensors)
+          missing: bert.pooler.dense.bias
+          bert.embeddings.LayerNorm.bias: found [9], wanted [8]
+          left over: bert.encoder.layer.2 (all its 16 tensors)
+        help: config.json and the weights must belong together and be whole: fetch or save both again
+        ");
+        let foreign = Shapes::from([("roberta.embeddings.word_embeddings.weight".to_owned(), vec![11, 8])]);
+        insta::assert_snapshot!(must_have_body(&shape, &foreign).unwrap_err(), @"
+        none of the body's 37 tensors is there; what is: roberta.embeddings.word_embeddings.weight
+        help: the names must be those of a BERT or a DistilBERT as `transformers` saves them: bert.embeddings.word_embeddings.weight
+        ");
+    }
+}
