@@ -15,6 +15,7 @@ mod golden;
 mod kernels;
 mod layers;
 mod memory;
+mod models;
 mod page;
 mod report;
 mod rows;

@@ -15,7 +15,7 @@ fn pretrained() -> Pretrained {
     let tokenizer = Tokenizer::train(words().into_iter().map(str::to_owned), 1024, 1).unwrap();
     let shape = BertShape::new(tokenizer.vocab_size(), 32, 1, 2, 32);
     let weights = Weights::of(&shape.init(1, 0.02, &Device::cpu("test").handle));
-    Pretrained { shape, weights, tokenizer }
+    Pretrained { shape, weights, tokenizer, initializer_range: 0.02 }
 }
 
 fn task() -> Task {
@@ -45,8 +45,8 @@ fn a_seed_fixes_everything_and_another_changes_it() {
 fn outputs_are_in_the_rows_order_whatever_the_batch() {
     let (pretrained, task, device) = (pretrained(), task(), Device::cpu("test"));
     let encoded = EncodedTask::new(&task, &pretrained.tokenizer, 32).unwrap();
-    let model =
-        BertClassifier::start_from(&pretrained.weights, &pretrained.shape, 2, 1, &device.handle.clone().autodiff()).unwrap();
+    let model = BertClassifier::start_from(&pretrained.weights, &pretrained.shape, 2, 0.02, 1, &device.handle.clone().autodiff())
+        .unwrap();
     let predict = |batch: usize| Finetune::new(&encoded, batch, 1, &device.handle).predict_dev(&model).remove(0).concat();
     // Padding is not seen; sums of another length round otherwise.
     let (alone, together) = (predict(1), predict(7));

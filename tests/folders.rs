@@ -7,8 +7,9 @@ use std::process::{Command, Stdio};
 
 use burn::tensor::Device;
 use serde::Deserialize;
-use upstill::methods::sentence_logits;
-use upstill::model::{BertClassifier, BertShape, Dropout, Inputs, ModelFolder, Weights};
+use upstill::methods::FramedSentences;
+use upstill::model::{BertClassifier, BertForMaskedLm, BertShape, Dropout, Inputs, ModelFolder, Weights};
+use upstill::tokens::Tokenizer;
 
 use crate::close::{Kind, close};
 
@@ -43,7 +44,8 @@ fn every_dialect_gives_what_transformers_says() {
         let found: Vec<f32> = match case.kind.as_str() {
             "hidden" => {
                 // The headless model as fine-tuning starts from it.
-                let classifier = BertClassifier::start_from(&opened.tensors().unwrap(), &opened.shape, 2, 1, &device).unwrap();
+                let classifier =
+                    BertClassifier::start_from(&opened.tensors().unwrap(), &opened.shape, 2, 0.02, 1, &device).unwrap();
                 classifier.bert.hidden(&inputs, &mut Dropout::off()).into_data().try_to_vec().unwrap()
             }
             _ => {
@@ -64,7 +66,7 @@ fn every_dialect_gives_what_transformers_says() {
 fn fine_tuning_starts_from_a_folders_own_pooler() {
     let opened = ModelFolder::open(&folder("old")).unwrap();
     let tensors = opened.tensors().unwrap();
-    let classifier = BertClassifier::start_from(&tensors, &opened.shape, 2, 1, &Device::flex()).unwrap();
+    let classifier = BertClassifier::start_from(&tensors, &opened.shape, 2, 0.02, 1, &Device::flex()).unwrap();
     let name = "bert.pooler.dense.weight";
     assert_eq!(Weights::of(&classifier).get(name), Some(tensors.get(name).unwrap()));
 }
@@ -167,11 +169,26 @@ fn spoilt_folders_are_refused_by_name() {
     let deeper = copy("legacy", dir.path());
     let config = fs::read_to_string(deeper.join("config.json")).unwrap();
     fs::write(deeper.join("config.json"), config.replace("\"num_hidden_layers\": 2", "\"num_hidden_layers\": 3")).unwrap();
-    assert!(error(&deeper).contains("missing: bert.encoder.layer.2.output.dense.weight"), "{}", error(&deeper));
+    assert!(error(&deeper).contains("missing: bert.encoder.layer.2 (all its 16 tensors)"), "{}", error(&deeper));
     fs::write(deeper.join("config.json"), config.replace("\"num_hidden_layers\": 2", "\"num_hidden_layers\": 1")).unwrap();
-    assert!(error(&deeper).contains("left over: bert.encoder.layer.1.output.dense.weight"), "{}", error(&deeper));
+    assert!(error(&deeper).contains("left over: bert.encoder.layer.1 (all its 16 tensors)"), "{}", error(&deeper));
     fs::write(deeper.join("config.json"), config.replace("\"vocab_size\": 370", "\"vocab_size\": 371")).unwrap();
     assert!(error(&deeper).contains("bert.embeddings.word_embeddings.weight: found"), "{}", error(&deeper));
+}
+
+/// What `upstill logits` writes of some sentences, so many at once; and how many of them were cut.
+fn logits(model: &BertForMaskedLm, tokenizer: &Tokenizer, sentences: &[String], rows: usize) -> (Vec<u8>, usize) {
+    let framed = FramedSentences::new(tokenizer, sentences, model.shape()).unwrap();
+    let mut bytes = Vec::new();
+    framed.write_logits(model, rows, &Device::flex(), &mut bytes).unwrap();
+    (bytes, framed.cut)
+}
+
+/// A tensor of four-byte or eight-byte numbers in a safetensors file.
+fn tensor<const N: usize, T>(bytes: &[u8], name: &str, number: impl Fn([u8; N]) -> T) -> (Vec<usize>, Vec<T>) {
+    let file = safetensors::SafeTensors::deserialize(bytes).unwrap();
+    let view = file.tensor(name).unwrap();
+    (view.shape().to_vec(), view.data().chunks(N).map(|x| number(x.try_into().unwrap())).collect())
 }
 
 #[test]
@@ -185,9 +202,10 @@ fn a_model_without_token_types_exports_with_a_row_of_zeros_and_reads_back_the_sa
     assert_eq!(again.shape, BertShape { token_types: 2, ..opened.shape.clone() });
     let reloaded = again.load(&device).unwrap();
     let sentences = ["a cat".to_owned(), String::new(), "the cat sat on a very long mat , and sat and sat".to_owned()];
-    let said = |model| sentence_logits(model, &tokenizer, &sentences, 2, &device).unwrap();
+    let said = |model| logits(model, &tokenizer, &sentences, 2);
     assert_eq!(said(&reloaded), said(&model));
-    assert_eq!((said(&model).dims, said(&model).cut), ([3, 12, tokenizer.vocab_size()], 1));
+    let (bytes, cut) = said(&model);
+    assert_eq!((tensor(&bytes, "logits", f32::from_le_bytes).0, cut), (vec![3, 12, tokenizer.vocab_size()], 1));
     ModelFolder::export_into(&twice, &reloaded, &tokenizer, "a card").unwrap();
     for file in ["config.json", "model.safetensors", "tokenizer.json", "README.md"] {
         assert_eq!(fs::read(once.join(file)).unwrap(), fs::read(twice.join(file)).unwrap(), "{file}");
@@ -197,15 +215,22 @@ fn a_model_without_token_types_exports_with_a_row_of_zeros_and_reads_back_the_sa
 #[test]
 fn logits_at_padding_are_zero_and_rows_at_once_change_nothing() {
     let opened = ModelFolder::open(&folder("old")).unwrap();
-    let (model, tokenizer, device) = (opened.load(&Device::flex()).unwrap(), opened.tokenizer().unwrap(), Device::flex());
+    let (model, tokenizer) = (opened.load(&Device::flex()).unwrap(), opened.tokenizer().unwrap());
     let sentences = ["a cat sat".to_owned(), "a".to_owned(), String::new()];
     let (one, all) = (1, 8);
-    let [alone, together] = [one, all].map(|rows| sentence_logits(&model, &tokenizer, &sentences, rows, &device).unwrap());
-    close(&alone.logits_nsv, &together.logits_nsv, Kind::Logits);
-    let [_, s, v] = together.dims;
-    for (at, logits_v) in together.logits_nsv.chunks(v).enumerate() {
-        assert_eq!(logits_v.iter().all(|&x| x == 0.0), together.attention_mask_ns[at] == 0, "row {} at {}", at / s, at % s);
+    let [alone, together] = [one, all].map(|rows| logits(&model, &tokenizer, &sentences, rows).0);
+    let of = |bytes: &[u8]| tensor(bytes, "logits", f32::from_le_bytes);
+    let ((_, alone_nsv), (dims, together_nsv)) = (of(&alone), of(&together));
+    close(&alone_nsv, &together_nsv, Kind::Logits);
+    let (_, mask_ns) = tensor(&together, "attention_mask", i64::from_le_bytes);
+    let (_, ids_ns) = tensor(&together, "input_ids", i64::from_le_bytes);
+    for (at, logits_v) in together_nsv.chunks(dims[2]).enumerate() {
+        assert_eq!(logits_v.iter().all(|&x| x == 0.0), mask_ns[at] == 0, "row {} at {}", at / dims[1], at % dims[1]);
     }
+    let special = tokenizer.special();
+    let id = |word: &str| i64::from(tokenizer.id(word).unwrap());
+    assert_eq!(ids_ns[..5], [special.cls.into(), id("a"), id("cat"), id("sat"), special.sep.into()]);
+    assert_eq!((ids_ns[5 + 3], mask_ns[5..10].to_vec()), (special.pad.into(), vec![1, 1, 1, 0, 0]));
 }
 
 #[test]

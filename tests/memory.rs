@@ -16,7 +16,7 @@ fn cpu() -> Device {
 }
 
 /// Without times, and with f64 numbers as f32: JSON is read to within a unit in an f64's last place.
-fn timeless(records: &[StepRecord]) -> Vec<StepRecord> {
+pub fn timeless(records: &[StepRecord]) -> Vec<StepRecord> {
     let short = |x: f64| f64::from(x as f32);
     let of = |record: &StepRecord| StepRecord {
         tokens_per_s: 0.0,

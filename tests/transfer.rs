@@ -347,7 +347,7 @@ fn bad_input_is_told() {
     ");
     // A teacher of three classes.
     let folder = ModelFolder::open(Path::new(&from)).unwrap();
-    let classifier = BertClassifier::start_from(&folder.tensors().unwrap(), &folder.shape, 3, 1, &device().handle).unwrap();
+    let classifier = BertClassifier::start_from(&folder.tensors().unwrap(), &folder.shape, 3, 0.02, 1, &device().handle).unwrap();
     let three = dir.path().join("three");
     fs::create_dir(&three).unwrap();
     let names = ["a", "b", "c"].map(str::to_owned);

@@ -40,6 +40,8 @@ pub struct Args {
 
 pub fn run(args: Args) -> Result<()> {
     let folder = ModelFolder::open(&args.model)?;
+    folder.check()?;
+    folder.tokenizer()?;
     let plan = run_of(&args.model).map(|run| Plan::load(&run.join("plan.toml"))).transpose()?;
     let name = args.data.clone().or_else(|| plan.as_ref().map(|plan| plan.data.shards.clone())).ok_or_else(|| {
         Error::new(format!("{} has no plan that names its data", args.model.display())).help("name the shards: --data DIR")

@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::{DeviceArg, print_json};
 use crate::checkpoint::{Checkpoints, step_of};
 use crate::device::Device;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, note};
 use crate::log::Console;
 use crate::model::ModelFolder;
 use crate::study::scores::{GlueScores, TaskScores};
@@ -148,7 +148,8 @@ pub fn run(args: Args) -> Result<()> {
             console.note(&format!("checkpoint of step {step}"));
         }
         let pretrained = Pretrained::read(model)?;
-        let scores = score(&args, &wanted, &pretrained, out.as_deref(), &device, &console)?;
+        let options = FinetuneOptions { dropout: dropout(model), ..FinetuneOptions::default() };
+        let scores = score(&args, &wanted, &pretrained, &options, out.as_deref(), &device, &console)?;
         scored.push(AtStep { step: *step, scores });
     }
     console.finish();
@@ -165,6 +166,15 @@ fn check(args: &Args) -> Result<()> {
         return Err(Error::new("--warmup is a share of the steps: from 0 to below 1"));
     }
     Ok(())
+}
+
+/// The dropout of a model's config.json; fine-tuning has one for all of a model.
+fn dropout(model: &ModelFolder) -> f64 {
+    model.dropout().unwrap_or_else(|| {
+        let usual = FinetuneOptions::default().dropout;
+        note(format!("{}: config.json has several dropouts; fine-tuning has {usual} everywhere", model.path.display()));
+        usual
+    })
 }
 
 /// The models to fine-tune: the steps of their checkpoints, and where their scores are kept.
@@ -249,6 +259,7 @@ fn score(
     args: &Args,
     wanted: &Wanted,
     pretrained: &Pretrained,
+    defaults: &FinetuneOptions,
     out: Option<&Path>,
     device: &Device,
     console: &Console,
@@ -264,7 +275,7 @@ fn score(
             warmup: args.warmup,
             keep_best: args.keep_best,
             patience: args.patience,
-            ..paper
+            ..defaults.clone()
         };
         let runs = Finetuning::new(pretrained, task, &options, device, console)?.run_seeds(args.seeds, out)?;
         scored.extend(TaskScores::of(task, &runs));

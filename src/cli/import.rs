@@ -73,7 +73,9 @@ fn describe(folder: &ModelFolder, files: &[String], tokens: usize, inventory: &I
     let list = |names: &[String]| if names.is_empty() { "none".to_owned() } else { names.join("\n               ") };
     let head = match (inventory.has_head(), inventory.has_own_decoder()) {
         (true, false) => "there: it can teach, predict and be scored",
-        (true, true) => "not read: its decoder is not tied to the word table; it can be fine-tuned, but not teach, predict or be scored",
+        (true, true) => {
+            "not read: its decoder is not tied to the word table; it can be fine-tuned, but not teach, predict or be scored"
+        }
         (false, _) => "missing: it can be fine-tuned, but not teach, predict or be scored",
     };
     format!(

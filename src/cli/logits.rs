@@ -27,6 +27,8 @@ pub struct Args {
 
 pub fn run(args: Args) -> Result<()> {
     let folder = ModelFolder::open(&args.model)?;
+    folder.check()?;
+    let tokenizer = folder.tokenizer()?;
     if stdout().is_terminal() {
         return Err(Error::new("logits are a binary file, and standard output is a terminal").help("add: > logits.safetensors"));
     }
@@ -40,7 +42,7 @@ pub fn run(args: Args) -> Result<()> {
     }
     let device = args.device.choose("cpu")?.handle;
     let model = folder.load(&device)?;
-    let sentences = FramedSentences::new(&folder.tokenizer()?, &sentences, &folder.shape)?;
+    let sentences = FramedSentences::new(&tokenizer, &sentences, &folder.shape)?;
     if sentences.cut > 0 {
         eprintln!("note: {} sentences were cut to the {} tokens that the model reads", sentences.cut, folder.shape.max_positions);
     }

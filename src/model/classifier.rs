@@ -34,13 +34,20 @@ pub struct BertClassifier {
 
 impl BertClassifier {
     /// Puts a new pooler and classifier, drawn from `seed`, on a pre-trained model's weights; its language-model head is
-    /// left out. `outputs` is the number of classes, or 1 for a score.
+    /// left out. `outputs` is the number of classes, or 1 for a score; `range` the standard deviation of what is drawn.
     ///
     /// # Errors
     /// When the weights are not the whole body of the shape: nothing of it is ever drawn anew.
-    pub fn start_from(pretrained: &Weights, shape: &BertShape, outputs: usize, seed: u64, device: &Device) -> Result<Self> {
+    pub fn start_from(
+        pretrained: &Weights,
+        shape: &BertShape,
+        outputs: usize,
+        range: f64,
+        seed: u64,
+        device: &Device,
+    ) -> Result<Self> {
         must_have_body(shape, &pretrained.shapes())?;
-        let init = Init::new(seed, 0.02, device);
+        let init = Init::new(seed, range, device);
         let mut bert = shape.init(seed, 0.0, device).bert;
         bert.pooler = Some(Pooler { dense: init.linear("bert.pooler.dense.weight", shape.hidden, shape.hidden) });
         let fresh = Self { bert, classifier: init.linear("classifier.weight", shape.hidden, outputs) };
@@ -59,7 +66,10 @@ impl BertClassifier {
         let refused = |what: String| Err(Error::new(what).at(folder.path.display()).help(OTHERWISE));
         let tensors = folder.tensors()?;
         if tensors.get("pre_classifier.weight").is_some() {
-            return refused("the model's classifier is DistilBERT's (pre_classifier), and upstill reads BERT's, which stands on a pooler".to_owned());
+            return refused(
+                "the model's classifier is DistilBERT's (pre_classifier), and upstill reads BERT's, which stands on a pooler"
+                    .to_owned(),
+            );
         }
         let tensors = tensors.only(|name| name.starts_with("bert.") || name.starts_with("classifier."));
         let Some(classifier) = tensors.get("classifier.weight") else { return refused("the model has no classifier".to_owned()) };

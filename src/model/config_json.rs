@@ -49,6 +49,9 @@ const DIALECTS: [Dialect; 2] = [
 /// The epsilon of BERT's layer norms, where nothing says otherwise.
 const EPSILON: f64 = 1e-12;
 
+/// The standard deviation of BERT's initial weights, where nothing says otherwise.
+pub(super) const RANGE: f64 = 0.02;
+
 /// Beyond any model of the family that there is; tensors of a size are asked for only once the weights' own sizes agree.
 const LARGEST: usize = 1 << 24;
 /// The same for what is counted in layers.
@@ -77,6 +80,8 @@ pub(super) struct Config {
     pub tied: bool,
     /// Dropout of hidden states, of attention and before a classifier.
     pub dropout: [f64; 3],
+    /// Standard deviation of new heads' weights.
+    pub initializer_range: f64,
     /// What was taken for granted, a line each.
     pub notes: Vec<String>,
 }
@@ -117,7 +122,8 @@ pub(super) fn parse(config: &Value) -> Result<Config> {
         return Err(Error::new(format!("config.json has {} heads, which do not divide the width {}", shape.heads, shape.hidden)));
     }
     let tied = flag(config, "tie_word_embeddings")?.unwrap_or(true);
-    Ok(Config { architecture: dialect.model_type, shape, tied, dropout: dropout(config, dialect)?, notes })
+    let (dropout, initializer_range) = (dropout(config, dialect)?, share(config, "initializer_range", RANGE)?);
+    Ok(Config { architecture: dialect.model_type, shape, tied, dropout, initializer_range, notes })
 }
 
 /// A key that is there and not null.
@@ -126,7 +132,9 @@ fn given<'a>(config: &'a Value, key: &str) -> Option<&'a Value> {
 }
 
 fn flag(config: &Value, key: &str) -> Result<Option<bool>> {
-    let of = |value: &Value| value.as_bool().ok_or_else(|| Error::new(format!("config.json has {key} = {value}, and not true or false")));
+    let of = |value: &Value| {
+        value.as_bool().ok_or_else(|| Error::new(format!("config.json has {key} = {value}, and not true or false")))
+    };
     given(config, key).map(of).transpose()
 }
 
@@ -172,7 +180,8 @@ fn refuse_other_kinds(config: &Value, dialect: &Dialect) -> Result<()> {
         }
     }
     for (key, what) in [("pruned_heads", "some of its attention heads are cut out"), ("quantization_config", "it is quantised")] {
-        let is_empty = |value: &Value| value.as_object().is_some_and(Map::is_empty) || value.as_array().is_some_and(Vec::is_empty);
+        let is_empty =
+            |value: &Value| value.as_object().is_some_and(Map::is_empty) || value.as_array().is_some_and(Vec::is_empty);
         if given(config, key).is_some_and(|value| !is_empty(value)) {
             return Err(Error::new(format!("the model's config.json has {key}: {what}, which upstill doesn't read"))
                 .help("take the model as it was before"));
@@ -193,18 +202,17 @@ fn epsilon(config: &Value, dialect: &Dialect) -> Result<f64> {
     }
 }
 
+/// A number from 0 to below 1, or what it is where the file doesn't say.
+fn share(config: &Value, key: &str, otherwise: f64) -> Result<f64> {
+    let Some(given) = given(config, key) else { return Ok(otherwise) };
+    let number = given.as_f64().filter(|share| (0.0..1.0).contains(share));
+    number.ok_or_else(|| Error::new(format!("config.json has {key} = {given}, and not a number from 0 to below 1")))
+}
+
 fn dropout(config: &Value, dialect: &Dialect) -> Result<[f64; 3]> {
-    let mut out = [0.1; 3];
-    for (at, key) in dialect.dropout.into_iter().enumerate() {
-        out[at] = match given(config, key) {
-            None => if at == 2 { out[0] } else { 0.1 },
-            Some(given) => given
-                .as_f64()
-                .filter(|share| (0.0..1.0).contains(share))
-                .ok_or_else(|| Error::new(format!("config.json has {key} = {given}, and not a number from 0 to below 1")))?,
-        };
-    }
-    Ok(out)
+    let [hidden, attention, classifier] = dialect.dropout;
+    let hidden = share(config, hidden, 0.1)?;
+    Ok([hidden, share(config, attention, 0.1)?, share(config, classifier, hidden)?])
 }
 
 /// The `config.json` of a model, for `BertForMaskedLM`.
@@ -237,7 +245,10 @@ mod tests {
     fn what_is_written_is_read_back() {
         let shape = BertShape { norm_epsilon: 1e-5, intermediate: 24, ..BertShape::new(11, 8, 3, 2, 6) };
         let found = parse(&write(&shape, 0)).unwrap();
-        assert_eq!(found, Config { architecture: "bert", shape, tied: true, dropout: [0.1; 3], notes: Vec::new() });
+        assert_eq!(
+            found,
+            Config { architecture: "bert", shape, tied: true, dropout: [0.1; 3], initializer_range: RANGE, notes: Vec::new() }
+        );
     }
 
     #[test]
@@ -247,7 +258,9 @@ mod tests {
         let found = parse(&config).unwrap();
         assert_eq!((found.architecture, found.shape), ("bert", BertShape::new(11, 8, 3, 2, 6)));
         insta::assert_snapshot!(found.notes.join("\n"), @r#"config.json has no model_type; its keys are those of "bert", and it is read as such"#);
-        for (key, value) in [("architectures", json!(["RobertaForMaskedLM"])), ("embedding_size", json!(8)), ("hidden_size", json!(null))] {
+        for (key, value) in
+            [("architectures", json!(["RobertaForMaskedLM"])), ("embedding_size", json!(8)), ("hidden_size", json!(null))]
+        {
             let mut other = config.clone();
             other[key] = value;
             assert!(parse(&other).unwrap_err().to_string().contains("no model_type"), "{key}");

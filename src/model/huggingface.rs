@@ -182,16 +182,17 @@ impl ModelFolder {
     }
 
     fn predicts(&self, weights: &Weights) -> Result<()> {
-        const OTHERWISE: &str =
-            "it can be fine-tuned (`upstill finetune`); to predict, teach or be scored, take a model for masked language modelling";
+        const OTHERWISE: &str = "it can be fine-tuned (`upstill finetune`); to predict, teach or be scored, take a model for masked language modelling";
         let Inventory { left_over, .. } = self.inventory(weights);
         if !weights.iter().any(|(name, _)| is_head(name)) {
             return Err(Error::new("the model has no masked-language-model head, so it predicts no words").help(OTHERWISE));
         }
         if let Some(own) = left_over.iter().find(|name| name.starts_with(DECODER)) {
             let tied = if own.ends_with("bias") { "cls.predictions.bias" } else { "bert.embeddings.word_embeddings.weight" };
-            return Err(Error::new(format!("the model's decoder is not tied: {own} differs from {tied}, and upstill's decoder is the word table"))
-                .help(format!("{OTHERWISE} whose decoder is tied (tie_word_embeddings)")));
+            return Err(Error::new(format!(
+                "the model's decoder is not tied: {own} differs from {tied}, and upstill's decoder is the word table"
+            ))
+            .help(format!("{OTHERWISE} whose decoder is tied (tie_word_embeddings)")));
         }
         if !self.config.tied && !self.headers()?.shapes.contains_key("cls.predictions.decoder.weight") {
             return Err(Error::new("config.json says that the decoder is not tied (tie_word_embeddings is false), and cls.predictions.decoder.weight is missing")
@@ -209,6 +210,11 @@ impl ModelFolder {
             missing: wanted.keys().filter(|name| tensors.get(name).is_none()).cloned().collect(),
             left_over: found().filter(|name| !wanted.contains_key(name)).collect(),
         }
+    }
+
+    /// Standard deviation of the weights of heads that are drawn anew, as its `config.json` names it.
+    pub fn initializer_range(&self) -> f64 {
+        self.config.initializer_range
     }
 
     /// The dropout that its `config.json` names, where it is one and the same everywhere.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::weights::{HostTensor, Weights};
+use super::weights::Weights;
 use crate::error::{Error, Result};
 
 const WORDS: &str = "bert.embeddings.word_embeddings.weight";
@@ -12,8 +12,7 @@ pub(super) const DECODER: &str = "cls.predictions.decoder.";
 
 /// Parts of a name that wrappers of a module put in, wherever they stand: data parallelism, `torch.compile`, sharding, DeepSpeed,
 /// recomputed activations.
-const WRAPPERS: [&str; 5] =
-    ["module", "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module", "_forward_module"];
+const WRAPPERS: [&str; 5] = ["module", "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module", "_forward_module"];
 /// Parts that stand before the model's own names: the key of a dictionary around the weights, or the field of a class around the model.
 /// They are taken off only where the family's own names come out: `encoder.layer` is a BERT's own, `encoder.embeddings` is not.
 const FRONTS: [&str; 12] = [
@@ -191,6 +190,7 @@ fn of_distilbert_head(name: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::HostTensor;
 
     #[test]
     fn every_dialect_comes_to_todays_names() {

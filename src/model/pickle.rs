@@ -50,7 +50,8 @@ fn open(path: &Path) -> Result<HashMap<String, Tensor>> {
     // The library's own error for a missing file names no path.
     let held = std::fs::File::open(path).and_then(|file| file.metadata()).doing("read", path)?.len();
     let held = usize::try_from(held).unwrap_or(usize::MAX);
-    let reader = PytorchReader::new(path).map_err(|error| refused(format!("not a state dictionary that PyTorch saved: {error}")))?;
+    let reader =
+        PytorchReader::new(path).map_err(|error| refused(format!("not a state dictionary that PyTorch saved: {error}")))?;
     let mut tensors = reader.into_tensors();
     tensors.retain(|name, _| !is_buffer(name));
     if tensors.is_empty() {
@@ -59,7 +60,9 @@ fn open(path: &Path) -> Result<HashMap<String, Tensor>> {
     // A view may repeat a few bytes without end.
     if let Some(largest) = tensors.values().max_by_key(|tensor| tensor.byte_len()).filter(|tensor| tensor.byte_len() > held) {
         let (name, shape, claimed) = (&largest.name, largest.shape(), largest.byte_len());
-        return Err(refused(format!("tensor {name} of shape {shape:?} would take {claimed} bytes, and the whole file has {held}")));
+        return Err(refused(format!(
+            "tensor {name} of shape {shape:?} would take {claimed} bytes, and the whole file has {held}"
+        )));
     }
     let claimed = tensors.values().fold(0usize, |sum, tensor| sum.saturating_add(tensor.byte_len()));
     match claimed > held.saturating_mul(TIED) {

@@ -163,8 +163,11 @@ fn safetensors_headers(path: &Path) -> Result<Vec<Header>> {
         Dtype::F64 => Numbers::Doubles,
         other => Numbers::Others(format!("{other:?}")),
     };
-    let header =
-        |(name, info): (String, &safetensors::tensor::TensorInfo)| Header { name, shape: info.shape.clone(), numbers: numbers(info.dtype) };
+    let header = |(name, info): (String, &safetensors::tensor::TensorInfo)| Header {
+        name,
+        shape: info.shape.clone(),
+        numbers: numbers(info.dtype),
+    };
     Ok(metadata.tensors().into_iter().map(header).collect())
 }
 

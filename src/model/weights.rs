@@ -95,7 +95,9 @@ impl Weights {
             others => format!("; {others} more tensors have such values too"),
         };
         Err(Error::new(format!("the weights are not finite: {count} of the {all} values of {name} are NaN or infinite{others}"))
-            .help("the training that made it went wrong (or float64 values were too large for float32): take an earlier checkpoint"))
+            .help(
+                "the training that made it went wrong (or float64 values were too large for float32): take an earlier checkpoint",
+            ))
     }
 
     /// Names and tensors, in name order.

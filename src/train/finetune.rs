@@ -70,6 +70,8 @@ pub struct Pretrained {
     pub weights: Weights,
     /// Its tokenizer.
     pub tokenizer: Tokenizer,
+    /// Standard deviation of the weights of new heads.
+    pub initializer_range: f64,
 }
 
 impl Pretrained {
@@ -78,7 +80,12 @@ impl Pretrained {
     /// # Errors
     /// When a file is missing or broken, the body of the model is not whole, or it has no rows for some of the tokens.
     pub fn read(folder: &ModelFolder) -> Result<Self> {
-        Ok(Self { shape: folder.shape.clone(), tokenizer: folder.tokenizer()?, weights: folder.tensors()? })
+        Ok(Self {
+            shape: folder.shape.clone(),
+            tokenizer: folder.tokenizer()?,
+            weights: folder.tensors()?,
+            initializer_range: folder.initializer_range(),
+        })
     }
 
     /// What fine-tuning draws anew and what it leaves out, in words.
@@ -159,8 +166,9 @@ impl<'a> Finetuning<'a> {
         let steps = ((options.epochs * per_epoch as f64).ceil() as u64).max(1);
         let train = train_plan(options, steps)?;
         let tracked = self.device.handle.clone().autodiff();
-        let (weights, shape) = (&self.pretrained.weights, &self.pretrained.shape);
-        let model = BertClassifier::start_from(weights, shape, self.task.kind.outputs(), seed, &tracked)?;
+        let Pretrained { weights, shape, initializer_range, .. } = self.pretrained;
+        let outputs = self.task.kind.outputs();
+        let model = BertClassifier::start_from(weights, shape, outputs, *initializer_range, seed, &tracked)?;
         let learner = Learner::new(model, &train, options.dropout, seed);
         let fit_options = FitOptions { train: &train, micro_batch: options.batch, done: 0, worker: None };
         let mut progress = self.console.run(&format!("{} #{seed}", self.task.name), steps, 0);

@@ -8,6 +8,8 @@
     minilm/        BertModel without prefix or head, bfloat16, in two parts with an index
     legacy/        BertForMaskedLM saved before PyTorch 1.6's zip files
     code/          a pickle that would run a command
+    double/        BertForMaskedLM in float64 with integer buffers, without `model_type`, with another epsilon of its norms
+    wrapped/       a trainer's checkpoint: the weights of a compiled model under data parallelism, in a dictionary beside its optimizer
 """
 
 import json
@@ -42,12 +44,12 @@ def drawn(model, seed, dtype):
     return model
 
 
-def folder(name, config):
+def folder(name, config, vocab=VOCAB):
     path = FOLDERS / name
     path.mkdir(parents=True)
     text = json.dumps(config, indent=1)
     (path / "config.json").write_text(text + "\n")
-    (path / "vocab.txt").write_text("\n".join(VOCAB) + "\n")
+    (path / "vocab.txt").write_text("\n".join(vocab) + "\n")
     return path
 
 
@@ -103,6 +105,26 @@ def main():
     torch.save({n: p.detach().float() for n, p in model.named_parameters()}, path / "pytorch_model.bin",
                _use_new_zipfile_serialization=False)
     cases["legacy"] = said(model)
+
+    few = VOCAB[:16]
+    small = BertConfig(vocab_size=len(few), hidden_size=8, num_hidden_layers=1, num_attention_heads=2, intermediate_size=8,
+                       max_position_embeddings=6, layer_norm_eps=1e-3, attn_implementation="eager")
+    model = drawn(BertForMaskedLM(small), 5, torch.float32)
+    keys = ["vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "max_position_embeddings",
+            "type_vocab_size", "hidden_act", "layer_norm_eps"]
+    path = folder("double", {key: getattr(small, key) for key in keys}, few)
+    state = {n: p.detach().contiguous() for n, p in model.named_parameters()}
+    state["bert.embeddings.position_ids"] = torch.arange(6)[None].contiguous()
+    state["bert.embeddings.token_type_ids"] = torch.zeros(1, 6, dtype=torch.int64)
+    save_file(state, path / "model.safetensors", {"format": "pt"})
+    cases["double"] = said(model)
+
+    model = drawn(BertForMaskedLM(small), 6, torch.float16)
+    path = folder("wrapped", small.to_diff_dict() | {"model_type": "bert"}, few)
+    state = {"module._orig_mod." + n: p.half() for n, p in model.state_dict().items()}
+    moments = {number: {"step": torch.tensor(3), "exp_avg": torch.zeros(2)} for number in range(2)}
+    torch.save({"model_state_dict": state, "epoch": 3, "optimizer": {"state": moments}}, path / "pytorch_model.bin")
+    cases["wrapped"] = said(model)
 
     class Code:
         def __reduce__(self):

@@ -86,7 +86,13 @@ fn load(folder: &ModelFolder, task: &TransferTask, device: &Device) -> Result<Tr
         .at(folder.path.display())
         .help("take a teacher that was fine-tuned on this task, or a pre-trained model without a classifier"));
     }
-    if let Some(names) = class_names(folder)?.filter(|names| *names != task.classes) {
+    let config = config(folder)?;
+    if config.get("problem_type").and_then(serde_json::Value::as_str) == Some("multi_label_classification") {
+        return Err(Error::new("the teacher answers for each class by itself (problem_type is multi_label_classification)")
+            .at(folder.path.display())
+            .help("take a teacher that says one class of a text"));
+    }
+    if let Some(names) = class_names(&config).filter(|names| *names != task.classes) {
         let mut sorted = [names.clone(), task.classes.clone()];
         sorted.iter_mut().for_each(|names| names.sort());
         if sorted[0] == sorted[1] {
@@ -104,13 +110,16 @@ fn load(folder: &ModelFolder, task: &TransferTask, device: &Device) -> Result<Tr
     Ok(TransferTeacherModel { model, shape: folder.shape.clone(), tokenizer: folder.tokenizer()?, hash })
 }
 
-/// The names of the classes, where `config.json` has them.
-fn class_names(folder: &ModelFolder) -> Result<Option<Vec<String>>> {
+fn config(folder: &ModelFolder) -> Result<serde_json::Value> {
     let path = folder.path.join("config.json");
     let text = fs::read_to_string(&path).doing("read", &path)?;
-    let config: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
-    let Some(names) = config.get("id2label").and_then(serde_json::Value::as_object) else { return Ok(None) };
-    Ok((0..names.len()).map(|id| Some(names.get(&id.to_string())?.as_str()?.to_owned())).collect())
+    Ok(serde_json::from_str(&text).unwrap_or_default())
+}
+
+/// The names of the classes, where `config.json` has them.
+fn class_names(config: &serde_json::Value) -> Option<Vec<String>> {
+    let names = config.get("id2label")?.as_object()?;
+    (0..names.len()).map(|id| Some(names.get(&id.to_string())?.as_str()?.to_owned())).collect()
 }
 
 /// Outputs, and how many of their chunks were found and made.
