@@ -1,5 +1,5 @@
-//! One rule for all that read a model: its body is whole, finite and of the sizes that config.json says, or every command refuses it;
-//! wrappings are taken off and told; only heads may be new.
+//! One rule for all that read a model: its body is whole, finite and of the sizes that config.json says, or every
+//! command refuses it; wrappings are taken off and told; only heads may be new.
 
 use std::fs;
 use std::io::Write as _;
@@ -271,7 +271,8 @@ fn the_parts_of_a_model_lie_in_its_folder() {
     assert!(said.contains("two of the model's parts hold cls.predictions.bias"), "{said}");
 }
 
-/// A pickle of 4.6 GB in 300 bytes: a tensor whose one number stands everywhere (stride 0), in the layout of before PyTorch 1.6.
+/// A pickle of 4.6 GB in 300 bytes: a tensor whose one number stands everywhere (stride 0), in the layout of before
+/// PyTorch 1.6.
 fn expanded() -> Vec<u8> {
     let global = |module: &str, name: &str| format!("c{module}\n{name}\n").into_bytes();
     let mut out = Vec::new();

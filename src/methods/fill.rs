@@ -22,7 +22,8 @@ pub struct Candidate {
 /// For each `[MASK]` of a sentence, the `top` likeliest tokens, likeliest first.
 ///
 /// # Errors
-/// When the sentence has no `[MASK]`, or is longer than the model reads; when the model has no rows for some of the tokens.
+/// When the sentence has no `[MASK]`, or is longer than the model reads; when the model has no rows for some of the
+/// tokens.
 pub fn fill_mask(
     model: &BertForMaskedLm,
     tokenizer: &Tokenizer,

@@ -22,7 +22,8 @@ impl FramedSentences {
     /// Encodes sentences for a model of this shape; what is longer than it reads is cut.
     ///
     /// # Errors
-    /// When a sentence can't be encoded, or the model has no rows for some tokens, or no place for one between `[CLS]` and `[SEP]`.
+    /// When a sentence can't be encoded, or the model has no rows for some tokens, or no place for one between `[CLS]`
+    /// and `[SEP]`.
     pub fn new(tokenizer: &Tokenizer, sentences: &[String], shape: &BertShape) -> Result<Self> {
         shape.must_hold(tokenizer)?;
         let (special, most) = (tokenizer.special(), shape.max_positions);
@@ -49,8 +50,8 @@ impl FramedSentences {
         self.ids.iter().map(Vec::len).max().unwrap_or(0)
     }
 
-    /// Writes a safetensors file of what `model` says of them, `rows` at a time, and holds no more than that: `logits` `[n, s, v]` f32, 0
-    /// at padding, `input_ids` and `attention_mask` `[n, s]` i64.
+    /// Writes a safetensors file of what `model` says of them, `rows` at a time, and holds no more than that: `logits`
+    /// `[n, s, v]` f32, 0 at padding, `input_ids` and `attention_mask` `[n, s]` i64.
     ///
     /// # Errors
     /// When `out` can't be written.
@@ -83,7 +84,8 @@ impl FramedSentences {
     }
 }
 
-/// The beginning of the safetensors file: tensors of wider numbers come first, then those of lesser names, as the library writes them.
+/// The beginning of the safetensors file: tensors of wider numbers come first, then those of lesser names, as the
+/// library writes them.
 fn header(n: usize, s: usize, v: usize) -> Vec<u8> {
     let (mut tensors, mut from) = (Map::new(), 0);
     for (name, dtype, width, shape) in

@@ -52,9 +52,10 @@ const EPSILON: f64 = 1e-12;
 /// The standard deviation of BERT's initial weights, where nothing says otherwise.
 pub(super) const RANGE: f64 = 0.02;
 
-/// Beyond any model of the family that there is; tensors of a size are asked for only once the weights' own sizes agree.
+/// Beyond any model of the family that there is; tensors of a size are asked for only once the weights' own sizes
+/// agree.
 const LARGEST: usize = 1 << 24;
-/// The same for what is counted in layers.
+/// The deepest that a model may claim to be, in layers.
 const DEEPEST: usize = 1 << 10;
 
 /// Keys of other architectures whose `config.json` has a BERT's sizes too.
@@ -89,8 +90,8 @@ pub(super) struct Config {
 /// What a `config.json` says.
 ///
 /// # Errors
-/// When it is of another architecture (named), asks for something that upstill has not, or its sizes are missing, out of all bounds or
-/// don't fit together.
+/// When it is of another architecture (named), asks for something that upstill has not, or its sizes are missing, out
+/// of all bounds or don't fit together.
 pub(super) fn parse(config: &Value) -> Result<Config> {
     let mut notes = Vec::new();
     let dialect = dialect(config, &mut notes)?;

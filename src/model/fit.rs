@@ -1,4 +1,5 @@
-//! Whether tensors are those that a shape asks for: told from names and shapes alone, before anything of the shape's sizes is made.
+//! Whether tensors are those that a shape asks for: told from names and shapes alone, before anything of the shape's
+//! sizes is made.
 
 use std::collections::BTreeMap;
 
@@ -65,8 +66,8 @@ pub(super) fn head(shape: &BertShape) -> Shapes {
     out
 }
 
-/// Refuses tensors that lack some of a shape's embeddings or encoder, have them in other sizes, or hold more of them; a pooler may be
-/// missing, but not a part of it.
+/// Refuses tensors that lack some of a shape's embeddings or encoder, have them in other sizes, or hold more of them; a
+/// pooler may be missing, but not a part of it.
 ///
 /// # Errors
 /// One that lists all of it.
@@ -121,8 +122,8 @@ fn misfit(what: &str, faults: &[String]) -> Error {
         .help("config.json and the weights must belong together and be whole: fetch or save both again")
 }
 
-/// A line on each tensor of `wanted` that isn't found or has another shape, and on each that is found, is `theirs`, and not wanted. A
-/// layer that is missing or left over as a whole is one line.
+/// A line on each tensor of `wanted` that isn't found or has another shape, and on each that is found, is `theirs`, and
+/// not wanted. A layer that is missing or left over as a whole is one line.
 fn faults(wanted: &Shapes, found: &Shapes, theirs: impl Fn(&str) -> bool) -> Vec<String> {
     let missing = wanted.keys().filter(|name| !found.contains_key(*name)).map(String::as_str).collect();
     let left_over = found.keys().filter(|name| theirs(name) && !wanted.contains_key(*name)).map(String::as_str).collect();

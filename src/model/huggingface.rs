@@ -1,8 +1,9 @@
 //! A model's folder as `transformers` writes and reads it: `config.json`, the weights, the tokenizer's files.
 //!
-//! Read: BERT and what has its shape (MiniLM, DistilBERT), one weight file or several, safetensors or PyTorch's, with or without
-//! pooler, head, token types, prefix and wrappings. One rule for all that read: the body is whole and of the sizes that `config.json`
-//! says, or the model is refused; only heads may be missing, where they are not needed. Written: `BertForMaskedLM` in one `model.safetensors`.
+//! Read: BERT and what has its shape (MiniLM, DistilBERT), one weight file or several, safetensors or PyTorch's, with
+//! or without pooler, head, token types, prefix and wrappings. One rule for all that read: the body is whole and of the
+//! sizes that `config.json` says, or the model is refused; only heads may be missing, where they are not needed.
+//! Written: `BertForMaskedLM` in one `model.safetensors`.
 
 use std::path::{Path, PathBuf};
 
@@ -43,7 +44,8 @@ pub struct Inventory {
 }
 
 impl BertShape {
-    /// Refuses a tokenizer that has ids without a row in the word table. A table may have more rows: those stand for nothing.
+    /// Refuses a tokenizer that has ids without a row in the word table. A table may have more rows: those stand for
+    /// nothing.
     ///
     /// # Errors
     /// One that says how many there are of both.
@@ -56,7 +58,8 @@ impl BertShape {
         }
     }
 
-    /// Refuses rows that have no room for a text, and pairs of texts where the model can't tell the second from the first.
+    /// Refuses rows that have no room for a text, and pairs of texts where the model can't tell the second from the
+    /// first.
     ///
     /// # Errors
     /// One that says what the model has.
@@ -112,11 +115,12 @@ impl ModelFolder {
         Ok(Self { path: folder, shape: found.shape.clone(), architecture: found.architecture, config: found })
     }
 
-    /// Refuses a folder whose files don't hold the whole body of its `config.json`'s model, in the sizes that it says. Files are asked for
-    /// names and sizes alone, so that nothing of a size that is claimed wrongly is ever made.
+    /// Refuses a folder whose files don't hold the whole body of its `config.json`'s model, in the sizes that it says.
+    /// Files are asked for names and sizes alone, so that nothing of a size that is claimed wrongly is ever made.
     ///
     /// # Errors
-    /// When no weights are there, a part is missing or broken, or the tensors are not those of the shape (all of them are listed).
+    /// When no weights are there, a part is missing or broken, or the tensors are not those of the shape (all of them
+    /// are listed).
     pub fn check(&self) -> Result<()> {
         self.headers().map(drop)
     }
@@ -141,12 +145,12 @@ impl ModelFolder {
             .unwrap_or("model".into())
     }
 
-    /// Every tensor of the folder under the names of `BertForMaskedLM`, a pooler and other heads included. The embeddings and the
-    /// encoder are whole and finite.
+    /// Every tensor of the folder under the names of `BertForMaskedLM`, a pooler and other heads included. The
+    /// embeddings and the encoder are whole and finite.
     ///
     /// # Errors
-    /// When no weights are there, a part of them is missing, a file is broken, the tensors are not those of the shape, or values of the
-    /// model's own are NaN or infinite.
+    /// When no weights are there, a part of them is missing, a file is broken, the tensors are not those of the shape,
+    /// or values of the model's own are NaN or infinite.
     pub fn tensors(&self) -> Result<Weights> {
         self.check()?;
         let tensors = weight_files::read(&self.path)?;

@@ -10,11 +10,12 @@ const BIAS: &str = "cls.predictions.bias";
 /// A decoder of its own, where it is not the word table.
 pub(super) const DECODER: &str = "cls.predictions.decoder.";
 
-/// Parts of a name that wrappers of a module put in, wherever they stand: data parallelism, `torch.compile`, sharding, DeepSpeed,
-/// recomputed activations.
+/// Parts of a name that wrappers of a module put in, wherever they stand: data parallelism, `torch.compile`, sharding,
+/// DeepSpeed, recomputed activations.
 const WRAPPERS: [&str; 5] = ["module", "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module", "_forward_module"];
-/// Parts that stand before the model's own names: the key of a dictionary around the weights, or the field of a class around the model.
-/// They are taken off only where the family's own names come out: `encoder.layer` is a BERT's own, `encoder.embeddings` is not.
+/// Parts that stand before the model's own names: the key of a dictionary around the weights, or the field of a class
+/// around the model. They are taken off only where the family's own names come out: `encoder.layer` is a BERT's own,
+/// `encoder.embeddings` is not.
 const FRONTS: [&str; 12] = [
     "state_dict",
     "model_state_dict",
@@ -44,7 +45,8 @@ const OWN: [&str; 12] = [
     "classifier",
     "pre_classifier",
 ];
-/// What follows `bert.` or `distilbert.` where that is the field of a class around the model, not the model's own prefix.
+/// What follows `bert.` or `distilbert.` where that is the field of a class around the model, not the model's own
+/// prefix.
 const MODELS: [&str; 9] = [
     "bert",
     "distilbert",
@@ -57,7 +59,8 @@ const MODELS: [&str; 9] = [
     "model",
 ];
 
-/// A tensor's name as the family has it, and what a wrapping had put before or into it. A name of another kind stays as it is.
+/// A tensor's name as the family has it, and what a wrapping had put before or into it. A name of another kind stays as
+/// it is.
 fn unwrapped(name: &str) -> (String, String) {
     let (mut taken, parts): (Vec<&str>, Vec<&str>) = name.split('.').partition(|part| WRAPPERS.contains(part));
     let mut parts = &parts[..];
@@ -87,8 +90,9 @@ pub(super) fn wrappings<'a>(names: impl Iterator<Item = &'a str>) -> Vec<String>
     found.into_iter().map(|(taken, count)| format!("the names of {count} tensors are wrapped: `{taken}` is taken off")).collect()
 }
 
-/// The tensors under the names of `BertForMaskedLM`. Wrappings of the names are taken off; old layer norms (`gamma`, `beta`), encoders
-/// saved without their prefix and DistilBERT are renamed; a decoder that is the word table's copy is left out.
+/// The tensors under the names of `BertForMaskedLM`. Wrappings of the names are taken off; old layer norms (`gamma`,
+/// `beta`), encoders saved without their prefix and DistilBERT are renamed; a decoder that is the word table's copy is
+/// left out.
 ///
 /// # Errors
 /// When two different tensors come to the same name.
@@ -121,7 +125,7 @@ pub(super) fn rename(found: Weights) -> Result<Weights> {
 }
 
 impl Weights {
-    /// The same model for the first `tokens` of its vocabulary: a table that is padded beyond it loses its spare rows.
+    /// The model for the first `tokens` of its vocabulary: a table that is padded beyond it loses its spare rows.
     #[must_use]
     pub fn with_vocabulary(mut self, tokens: usize) -> Self {
         for name in [WORDS, BIAS] {

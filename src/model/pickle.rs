@@ -11,7 +11,8 @@ use crate::error::{Error, IoContext, Result};
 
 const WANTED: &str = "it may have been cut short; code in a pickle is never run: save the weights alone, best as safetensors";
 
-/// How often over a file may hold the same bytes under several names: a word table and a decoder that is tied to it are one storage.
+/// How often over a file may hold the same bytes under several names: a word table and a decoder that is tied to it are
+/// one storage.
 const TIED: usize = 4;
 
 /// Names, shapes and numbers of a saved dictionary's tensors; dictionaries within it are joined by dots.
@@ -30,7 +31,8 @@ pub(super) fn headers(path: &Path) -> Result<Vec<Header>> {
     Ok(open(path)?.into_iter().map(header).collect())
 }
 
-/// Reads the floating-point tensors of a saved dictionary; f16 and bf16 are widened, f64 is rounded, others are passed over.
+/// Reads the floating-point tensors of a saved dictionary; f16 and bf16 are widened, f64 is rounded, others are passed
+/// over.
 ///
 /// # Errors
 /// As [`headers`].

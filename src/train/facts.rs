@@ -87,7 +87,8 @@ fn teacher_facts(from: &Path, student: Option<&Tokenizer>) -> Result<TeacherFact
     Ok(TeacherFacts { has_head, first_differing_tokens: differing, ..facts_of(&folder.shape, &weights, &tokenizer) })
 }
 
-/// A whole teacher's, with the data's own tokenizer. Rows of its word table beyond the vocabulary are left out when it teaches.
+/// A whole teacher's, with the data's own tokenizer. Rows of its word table beyond the vocabulary are left out when it
+/// teaches.
 fn facts_of(shape: &BertShape, weights: &Weights, tokenizer: &Tokenizer) -> TeacherFacts {
     let shape = &BertShape { vocab_size: shape.vocab_size.min(tokenizer.vocab_size()), ..shape.clone() };
     TeacherFacts {

@@ -101,8 +101,8 @@ impl GivenTeacher {
         Ok(Self { weights: folder.whole()?, shape: folder.shape })
     }
 
-    /// The teacher for a vocabulary: where its word table is padded beyond it, the spare rows stand for nothing, and a softmax is over
-    /// the vocabulary alone.
+    /// The teacher for a vocabulary: where its word table is padded beyond it, the spare rows stand for nothing, and a
+    /// softmax is over the vocabulary alone.
     fn for_vocabulary(self, tokens: usize) -> Self {
         let (rows, vocab_size) = (self.shape.vocab_size, self.shape.vocab_size.min(tokens));
         if vocab_size < rows {
@@ -118,7 +118,8 @@ fn initial(plan: &Plan, own: &LearnerPlan, given: Option<&GivenTeacher>, device:
     match (&plan.teacher, plan.distill.start) {
         (Some(teacher), Start::Remap) => {
             let teacher = given.cloned().map_or_else(|| GivenTeacher::read(&teacher.from), Ok)?.for_vocabulary(shape.vocab_size);
-            // With its weights the student takes the norms that they were trained with: else it would not be its teacher.
+            // With its weights the student takes the norms that they were trained with: else it would not be its
+            // teacher.
             let shape = BertShape { norm_epsilon: teacher.shape.norm_epsilon, ..shape };
             remap(&teacher.weights, &teacher.shape, &shape)?.load_into(shape.init(own.seed, own.shape.initializer_range, device))
         }

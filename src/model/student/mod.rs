@@ -66,7 +66,8 @@ impl StudentShape {
         }
     }
 
-    /// A student of this shape with these weights. Their names and sizes are compared before anything of the shape's sizes is made.
+    /// A student of this shape with these weights. Their names and sizes are compared before anything of the shape's
+    /// sizes is made.
     ///
     /// # Errors
     /// When they are not those of the shape (all that differs is listed), or not finite.
