@@ -5,20 +5,22 @@ use std::fs;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::sync::LazyLock;
 
 use burn::tensor::Device;
 use serde_json::{Value, json};
 use tempfile::tempdir;
 use upstill::model::{BertClassifier, BertShape, HostTensor, ModelFolder, Weights};
-use upstill::text::pocket::words;
-use upstill::tokens::Tokenizer;
+use upstill::tokens::{Tokenizer, pocket_shards};
 use upstill::train::{MemoryRun, Pretrained};
 
 use crate::common::{plan, run, shards, steps};
 use crate::memory::timeless;
 
+/// The pocket language's, so that each command reads the models here, which none is to refuse for its vocabulary.
 fn tokenizer() -> Tokenizer {
-    Tokenizer::train(words().into_iter().map(str::to_owned), 300, 1).unwrap()
+    static POCKET: LazyLock<Tokenizer> = LazyLock::new(|| pocket_shards().unwrap().tokenizer().clone());
+    POCKET.clone()
 }
 
 fn shape(tokens: usize) -> BertShape {
@@ -170,7 +172,7 @@ fn wrappings_are_taken_off_and_told() {
         ("_orig_mod.", "`_orig_mod.`"),
         ("model.", "`model.`"),
         ("bert.", "`bert.`"),
-        ("model_state_dict.module.", "`module.model_state_dict.`"),
+        ("model_state_dict.module.", "`model_state_dict.module.`"),
         ("state_dict.model.", "`state_dict.model.`"),
         ("module._orig_mod.", "`module._orig_mod.`"),
     ];

@@ -320,7 +320,33 @@ mod tests {
                            "max_position_embeddings": 16, "layer_norm_eps": 1e-5})),
             ]
             .join("\n"),
-            @""
+            @r#"
+        the model's architecture is not named (config.json has no model_type), and upstill reads "bert" and "distilbert"
+        help: take a model of the BERT family: BERT, DistilBERT, MiniLM
+        the model's architecture is "gpt2", and upstill reads "bert" and "distilbert"
+        help: take a model of the BERT family: BERT, DistilBERT, MiniLM
+        the model's hidden_act is "gelu_new", and upstill has "gelu": its activation ("gelu" is GELU by the error function)
+        the model's hidden_act is 3, and upstill has "gelu": its activation ("gelu" is GELU by the error function)
+        the model's position_embedding_type is "relative_key", and upstill has "absolute": how it knows positions
+        the model is a decoder (is_decoder), and upstill trains encoders
+        the model is a decoder with cross-attention (add_cross_attention), and upstill trains encoders
+        the model's config.json has pruned_heads: some of its attention heads are cut out, which upstill doesn't read
+        help: take the model as it was before
+        the model's config.json has quantization_config: it is quantised, which upstill doesn't read
+        help: take the model as it was before
+        config.json has tie_word_embeddings = "no", and not true or false
+        config.json has layer_norm_eps = 0, and not a number between 0 and 1
+        config.json has layer_norm_eps = "small", and not a number between 0 and 1
+        config.json has hidden_dropout_prob = 1.5, and not a number from 0 to below 1
+        config.json has no whole number of 1 or more for "vocab_size"
+        config.json has no whole number of 1 or more for "num_hidden_layers"
+        config.json has no whole number of 0 or more for "type_vocab_size"
+        config.json has no whole number of 3 or more for "max_position_embeddings"
+        config.json has hidden_size = 1000000000, more than any model has
+        help: fetch the model's config.json again
+        config.json has 3 heads, which do not divide the width 8
+        config.json has layer_norm_eps = 1e-5, and a distilbert has 1e-12 whatever it says
+        "#
         );
     }
 }

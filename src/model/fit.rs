@@ -78,7 +78,10 @@ pub(super) fn must_have_body(shape: &BertShape, found: &Shapes) -> Result<()> {
     }
     let theirs = found.keys().filter(|name| name.starts_with("bert.")).count();
     if theirs == 0 {
-        let some: Vec<&str> = found.keys().take(3).map(String::as_str).collect();
+        let mut some: Vec<&str> = found.keys().map(String::as_str).collect();
+        // What tells most comes first: the name under which a foreign model has its words.
+        some.sort_by_key(|name| !name.ends_with("word_embeddings.weight"));
+        some.truncate(3);
         return Err(Error::new(format!("none of the body's {} tensors is there; what is: {}", wanted.len(), listed(&some)))
             .help("the names must be those of a BERT or a DistilBERT as `transformers` saves them: bert.embeddings.word_embeddings.weight"));
     }

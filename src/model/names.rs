@@ -16,7 +16,8 @@ const WRAPPERS: [&str; 5] = ["module", "_orig_mod", "_fsdp_wrapped_module", "_ch
 /// Parts that stand before the model's own names: the key of a dictionary around the weights, or the field of a class
 /// around the model. They are taken off only where the family's own names come out: `encoder.layer` is a BERT's own,
 /// `encoder.embeddings` is not.
-const FRONTS: [&str; 12] = [
+const FRONTS: [&str; 13] = [
+    "state",
     "state_dict",
     "model_state_dict",
     "model_state",
@@ -62,25 +63,26 @@ const MODELS: [&str; 9] = [
 /// A tensor's name as the family has it, and what a wrapping had put before or into it. A name of another kind stays as
 /// it is.
 fn unwrapped(name: &str) -> (String, String) {
-    let (mut taken, parts): (Vec<&str>, Vec<&str>) = name.split('.').partition(|part| WRAPPERS.contains(part));
-    let mut parts = &parts[..];
-    while let [first, rest @ ..] = parts
-        && let [second, ..] = rest
-    {
-        let is_front = match *first {
-            "bert" | "distilbert" => MODELS.contains(second),
-            _ => FRONTS.contains(first) && (OWN.contains(second) || FRONTS.contains(second)),
-        };
-        if !is_front {
-            break;
+    let all = name.split('.');
+    let inner: Vec<&str> = all.clone().filter(|part| !WRAPPERS.contains(part)).collect();
+    let is_front = |at: &usize| match (inner[*at], inner.get(at + 1)) {
+        ("bert" | "distilbert", Some(next)) => MODELS.contains(next),
+        (part, Some(next)) => FRONTS.contains(&part) && (OWN.contains(next) || FRONTS.contains(next)),
+        (_, None) => false,
+    };
+    let fronts = (0..inner.len()).take_while(is_front).count();
+    if !inner.get(fronts).is_some_and(|first| OWN.contains(first)) {
+        return (name.to_owned(), String::new());
+    }
+    let (mut left, mut taken) = (fronts, String::new());
+    for part in all {
+        let is_front = !WRAPPERS.contains(&part) && left > 0;
+        left -= usize::from(is_front);
+        if is_front || WRAPPERS.contains(&part) {
+            taken += &format!("{part}.");
         }
-        taken.push(first);
-        parts = rest;
     }
-    match parts.first().is_some_and(|first| OWN.contains(first)) {
-        true => (parts.join("."), taken.iter().map(|part| format!("{part}.")).collect()),
-        false => (name.to_owned(), String::new()),
-    }
+    (inner[fronts..].join("."), taken)
 }
 
 /// What was put before or into the names of tensors and is taken off, a line each.
@@ -225,6 +227,7 @@ mod tests {
             ("_orig_mod.module.bert.pooler.dense.bias", "bert.pooler.dense.bias", "_orig_mod.module."),
             ("state_dict.model.embeddings.LayerNorm.gamma", "bert.embeddings.LayerNorm.weight", "state_dict.model."),
             ("model_state_dict.cls.predictions.bias", "cls.predictions.bias", "model_state_dict."),
+            ("state.model.module.pooler.dense.bias", "bert.pooler.dense.bias", "state.model.module."),
             ("bert.bert.encoder.layer.0.output.dense.bias", "bert.encoder.layer.0.output.dense.bias", "bert."),
             ("bert.cls.predictions.bias", "cls.predictions.bias", "bert."),
             ("encoder.encoder.layer.1.output.dense.bias", "bert.encoder.layer.1.output.dense.bias", "encoder."),
