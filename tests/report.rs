@@ -5,8 +5,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use upstill::log::{StepRecord, Summary};
+use upstill::study::registration::{Registration, TestSpec};
+use upstill::study::report::write_summary;
 use upstill::study::report::{read, terminal_table, write_report};
-use upstill::study::results::{Arm, SeedResult, Study};
+use upstill::study::results::{Arm, Budget, SeedResult, Study, Tried, Tuned};
 use upstill::train::{FinetuneSettings, SeedScores};
 
 const STEPS: u64 = 600;
@@ -63,6 +65,12 @@ impl Fake {
         }
     }
 
+    /// An end of training: the sooner, the further from the floor.
+    fn budget(&self, seed: u64, steps: u64) -> Budget {
+        let teacher = if self.soft.is_some() { 1.3 } else { 1.0 };
+        Budget { steps, flops: 1e9 * teacher * steps as f64, held_out_loss: self.loss(seed, steps) + 0.05 }
+    }
+
     /// Writes a run directory; `until` less than all steps leaves it unfinished.
     fn run(&self, dir: &Path, seed: u64, until: u64) -> SeedResult {
         let records: Vec<StepRecord> = (0..until).map(|step| self.record(seed, step)).collect();
@@ -102,8 +110,10 @@ impl Fake {
             path: dir.file_name().unwrap().into(),
             seed,
             held_out_loss: last.held_out_loss,
+            held_out: BTreeMap::from([("news".to_owned(), self.loss(seed, STEPS) + 0.3)]),
+            pairs: BTreeMap::from([("blimp".to_owned(), 1.0 - self.floor / 10.0 + 0.001 * noise(seed, 3))]),
             scores: BTreeMap::from(scores),
-            ..SeedResult::default()
+            budgets: [150, 300, 600].map(|steps| self.budget(seed, steps)).to_vec(),
         }
     }
 }
@@ -119,13 +129,22 @@ fn study(dir: &Path) -> Study {
             start: Some("fresh".into()),
             parameters: Some(1_234_567),
             seconds: Some(83.0),
+            flops: Some(6e11 * if fake.soft.is_some() { 1.3 } else { 1.0 }),
+            flops_with_teacher: fake.soft.map(|_| 6e11 * 1.8),
+            tuned: vec![Tuned {
+                key: "train.lr".into(),
+                chosen: "2e-3".into(),
+                tried: [("1e-3", Some(4.2)), ("2e-3", Some(4.1)), ("4e-3", None)]
+                    .map(|(value, loss)| Tried { value: value.into(), loss })
+                    .to_vec(),
+            }],
             runs,
             ..Arm::default()
         };
         arm.summarise();
         arm
     };
-    let study = Study {
+    let mut study = Study {
         arms: ARMS.iter().map(arm).collect(),
         title: "A weak teacher & <what> it does".into(),
         about: "Students of 4 layers on the pocket language, 600 steps each.".into(),
@@ -133,8 +152,10 @@ fn study(dir: &Path) -> Study {
         chosen: vec!["The temperature is 2.".into(), "Soft loss without the factor τ².".into()],
         device: Some("cpu (2 threads)".into()),
         seconds: Some(747.0),
+        registration: Some(Registration::of("title = \"A weak teacher\"", Some(&TestSpec::default()))),
         ..Study::default()
     };
+    (study.claims, study.saved) = (study.all_claims(), study.all_saved());
     fs::write(dir.join("study.json"), serde_json::to_string_pretty(&study).unwrap()).unwrap();
     study
 }
@@ -171,10 +192,14 @@ fn a_study_becomes_one_page_with_every_chart() {
 
     let headings: Vec<&str> = page.split("</span> ").skip(1).filter_map(|rest| rest.split("</h3>").next()).collect();
     let expected = [
-        "Held-out loss",
         "Held-out loss at the end",
+        "What the held-out loss differs by from standalone",
+        "Held-out loss at the end of training, by budget",
+        "Loss on news at the end",
+        "Accuracy on blimp",
         "Score on cola",
         "Score on sst2",
+        "Held-out loss",
         "Hard loss",
         "Soft loss",
         "Weight of the soft loss",
@@ -185,7 +210,8 @@ fn a_study_becomes_one_page_with_every_chart() {
     ];
     assert_eq!(headings, expected);
     assert_eq!(page.matches("<svg class=").count(), expected.len());
-    assert_eq!(page.matches("<circle").count(), 27, "three plots, three arms, three seeds");
+    // Five end points of three arms, two differences, and three budgets of three arms; three seeds each.
+    assert_eq!(page.matches("<circle").count(), 3 * (5 * 3 + 2 + 3 * 3));
     for arm in &written.arms {
         let loss = arm.held_out_loss.unwrap();
         assert!(
@@ -195,12 +221,30 @@ fn a_study_becomes_one_page_with_every_chart() {
         );
     }
     assert!(page.contains("<tr class=\"best\"><th scope=\"row\">dwt-decay</th>"));
-    assert!(page.contains(
-        "below standalone (difference −0.068, 95 % interval −0.073 to −0.062, p &lt; 0.001, paired by seed; not corrected"
-    ));
+    for claim in written.claims_at(&written.primary()) {
+        let start = claim.sentence.rsplit_once(' ').unwrap().0.replace('<', "&lt;");
+        assert!(page.contains(&start), "{start}");
+    }
+    assert!(page.contains("<b>better</b>.</li>") && page.contains("Fixed in the study file ("));
     assert!(page.contains("source 3.42"), "the source's loss is a line in the chart");
     assert!(page.contains("What was chosen here and not by the paper") && page.contains("<li>The temperature is 2.</li>"));
-    assert_eq!(page.matches("<details>").count(), 9);
+    assert_eq!(page.matches("<details>").count(), 10, "nine plans, and the other end points in words");
+}
+
+#[test]
+fn a_summary_is_small_and_says_all() {
+    let dir = tempfile::tempdir().unwrap();
+    let study = study(dir.path());
+    let summary = dir.path().join("summary");
+    fs::create_dir(&summary).unwrap();
+    fs::write(dir.path().join("cells.jsonl"), "{}\n").unwrap();
+    write_summary(&study, dir.path(), &summary).unwrap();
+    let read = |name: &str| fs::read_to_string(summary.join(name)).unwrap();
+    assert_eq!(read("cells.jsonl"), "{}\n");
+    let figure = read("figure.svg");
+    assert!(figure.starts_with("<svg xmlns=") && figure.len() < 40_000 && !figure.contains("<script"));
+    assert_eq!(figure.matches("class=\"heading\"").count(), 3);
+    insta::assert_snapshot!(read("report.md"), @"");
 }
 
 #[test]

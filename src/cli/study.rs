@@ -7,10 +7,10 @@ use super::{DeviceArg, print_json, study_transfer};
 use crate::config::RunFile;
 use crate::device::{Device, DeviceKind};
 use crate::error::{Error, IoContext, Result};
-use crate::files::write_text;
+use crate::files::{is_free, write_text};
 use crate::log::Console;
 use crate::study::registration::Registration;
-use crate::study::report::{terminal_table, write_report};
+use crate::study::report::{terminal_table, write_report, write_summary};
 use crate::study::results::Study;
 use crate::study::{Size, StudyOptions, StudySpec, Verified, jobs, parse_cell, register, run_cell_of, run_cells, verify};
 use crate::tasks::{Task, pocket_task};
@@ -58,6 +58,9 @@ pub struct Args {
     /// Run nothing: print one command a run, teachers first, for any scheduler over a shared folder
     #[arg(long, value_parser = ["jobs"], conflicts_with = "cell")]
     pub(super) emit: Option<String>,
+    /// Also write what is small enough to be committed into this folder: study file, cells, figure as SVG, report as Markdown
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["emit", "cell", "verify"])]
+    pub(super) summary: Option<PathBuf>,
     /// One run alone, by its arm and seed, with the teachers that it needs; what --emit jobs prints
     #[arg(long, value_name = "ARM#SEED")]
     pub(super) cell: Option<String>,
@@ -83,8 +86,8 @@ impl Args {
 pub fn run(args: Args) -> Result<()> {
     let is_transfer = args.study_file.as_ref().is_some_and(|name| name.as_os_str() == study_transfer::NAME);
     if is_transfer {
-        if args.emit.is_some() || args.cell.is_some() || !args.cells.is_empty() || args.verify.is_some() {
-            return Err(Error::new("--emit, --cell, --cells and --verify are not for `upstill study transfer`")
+        if args.emit.is_some() || args.cell.is_some() || args.summary.is_some() || !args.cells.is_empty() || args.verify.is_some() {
+            return Err(Error::new("--emit, --cell, --cells, --verify and --summary are not for `upstill study transfer`")
                 .help("its command can be given on several machines for several --out folders"));
         }
         return study_transfer::run(args);
@@ -104,6 +107,9 @@ pub fn run(args: Args) -> Result<()> {
     let base = RunFile::parse(&spec.base, "the study's base")?.wanted();
     let shards_name = base.shards.clone().unwrap_or_default();
     let shards = open_shards(&shards_name)?;
+    if let Some(summary) = &args.summary {
+        claim_summary(summary, &spec, &text)?;
+    }
     let registration = Registration::of(&registered(&dir, &spec, &text)?, spec.test.as_ref());
     // How many there are is told when they are planned.
     let console = Console::study(0);
@@ -134,7 +140,7 @@ pub fn run(args: Args) -> Result<()> {
     console.finish();
 
     let report = dir.join("report.html");
-    let study = Study {
+    let mut study = Study {
         report: Some(report.clone()),
         title: spec.title.clone(),
         about: spec.about.clone(),
@@ -145,9 +151,13 @@ pub fn run(args: Args) -> Result<()> {
         registration: Some(registration),
         ..found
     };
+    (study.claims, study.saved) = (study.all_claims(), study.all_saved());
     let text = serde_json::to_string_pretty(&study).expect("results in memory can be written") + "\n";
     write_text(&dir.join("study.json"), &text)?;
     write_report(std::slice::from_ref(&dir), &report)?;
+    if let Some(summary) = &args.summary {
+        write_summary(&study, &dir, summary)?;
+    }
     if args.json {
         print_json(&study);
         return Ok(());
@@ -160,6 +170,24 @@ pub fn run(args: Args) -> Result<()> {
 /// The study's file in its folder, before the first cell; gives its text as it stands there.
 fn registered(dir: &Path, spec: &StudySpec, text: &str) -> Result<String> {
     register(dir, text, |there| StudySpec::parse(there).is_ok_and(|there| there == *spec))
+}
+
+/// A summary's folder with the study's file, which may be there already: nothing else is written over.
+fn claim_summary(folder: &Path, spec: &StudySpec, text: &str) -> Result<()> {
+    let file = folder.join("study.toml");
+    let refused = |what: &str| Err(Error::new(what).at(folder.display()).help("choose another --summary"));
+    if file.exists() {
+        let there = std::fs::read_to_string(&file).doing("read", &file)?;
+        return match StudySpec::parse(&there).is_ok_and(|there| there == *spec) {
+            true => Ok(()),
+            false => refused("this folder holds the summary of another study; it was left as it is"),
+        };
+    }
+    if !is_free(folder)? {
+        return refused("this folder holds something that is not a study's summary; it was left as it is");
+    }
+    std::fs::create_dir_all(folder).doing("create", folder)?;
+    write_text(&file, text)
 }
 
 /// Prints what came of repeated cells.

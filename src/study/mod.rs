@@ -1,5 +1,7 @@
 //! Studies: grids of runs, their statistics, and the report.
 
+pub mod claims;
+pub mod comparison;
 pub mod figure;
 pub mod registration;
 pub mod report;

@@ -5,8 +5,10 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::claims::Claim;
 use super::registration::Registration;
-use super::statistics::{self, Difference};
+use super::saved::Saved;
+use super::statistics;
 
 /// The end point that every study has: the held-out loss at the end of training.
 pub const HELD_OUT: &str = "held-out loss";
@@ -43,6 +45,12 @@ pub struct Study {
     /// What was fixed before the first run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub registration: Option<Registration>,
+    /// Each arm against its reference, at the primary end point first; written for readers, worked out anew from the arms when read.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub claims: Vec<Claim>,
+    /// What arms need less than their references to come as far, where runs ended at several budgets.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub saved: Vec<Saved>,
 }
 
 /// One way of training, over its seeds.
@@ -203,14 +211,14 @@ impl Arm {
         by_name.into_iter().filter_map(|(name, values)| Some((name.clone(), MeanSd::of(&values)?))).collect()
     }
 
+    /// Whether it has this name; an arm of several models is called by the name that they share, too.
+    pub fn is_called(&self, name: &str) -> bool {
+        self.name == name || self.model.as_ref().is_some_and(|model| self.name.strip_suffix(&format!(": {model}")) == Some(name))
+    }
+
     /// `(seed, held-out loss)` of the finished runs.
     pub fn losses(&self) -> Vec<(u64, f64)> {
         self.runs.iter().filter_map(|run| Some((run.seed, run.held_out_loss?))).collect()
-    }
-
-    /// `(seed, score)` of the runs that were scored on `task`.
-    pub fn scores_of(&self, task: &str) -> Vec<(u64, f64)> {
-        self.runs.iter().filter_map(|run| Some((run.seed, *run.scores.get(task)?))).collect()
     }
 }
 
@@ -226,11 +234,13 @@ impl Study {
         }
     }
 
-    /// The student with the lowest held-out loss, where there are several to choose from.
+    /// The student that is best at the primary end point, where there are several to choose from.
     pub fn best(&self) -> Option<&Arm> {
-        let scored: Vec<(&Arm, f64)> = self.students().filter_map(|arm| Some((arm, arm.held_out_loss?.mean))).collect();
-        let lowest = scored.iter().min_by(|a, b| a.1.total_cmp(&b.1))?;
-        (scored.len() > 1).then_some(lowest.0)
+        let primary = self.primary();
+        let sign = if primary.is_loss() { 1.0 } else { -1.0 };
+        let scored: Vec<(&Arm, f64)> = self.students().filter_map(|arm| Some((arm, sign * primary.mean(arm)?.mean))).collect();
+        let best = scored.iter().min_by(|a, b| a.1.total_cmp(&b.1))?;
+        (scored.len() > 1).then_some(best.0)
     }
 
     /// What `arm` is compared with: the arm it names, or, where none names one, the baseline.
@@ -246,19 +256,6 @@ impl Study {
     /// Whether arms name what they are compared with.
     pub fn has_references(&self) -> bool {
         self.arms.iter().any(|arm| arm.against.is_some())
-    }
-
-    /// What `arm`'s held-out loss is above its reference's (below: negative).
-    pub fn difference(&self, arm: &Arm) -> Option<Difference> {
-        statistics::difference(&arm.losses(), &self.reference(arm)?.losses())
-    }
-
-    /// Every task that some arm was scored on, in order.
-    pub fn tasks(&self) -> Vec<&str> {
-        let mut tasks: Vec<&str> = self.arms.iter().flat_map(|arm| arm.scores.keys().map(String::as_str)).collect();
-        tasks.sort_unstable();
-        tasks.dedup();
-        tasks
     }
 
     fn students(&self) -> impl Iterator<Item = &Arm> {
@@ -287,9 +284,8 @@ mod tests {
         };
         assert_eq!(study.baseline().unwrap().name, "alone");
         assert_eq!(study.best().unwrap().name, "dwt");
-        let found = study.difference(&study.arms[2]).unwrap();
-        assert!((found.mean + 0.15).abs() < 1e-12 && found.paired, "{found:?}");
-        assert_eq!(study.difference(&study.arms[1]), None);
+        let found = study.comparisons(&study.primary());
+        assert!(found.len() == 1 && (found[0].difference + 0.15).abs() < 1e-12 && found[0].paired, "{found:?}");
     }
 
     #[test]
@@ -301,8 +297,9 @@ mod tests {
             against(arm("mutual: small", "cotrain", &[4.9, 5.0]), "small alone"),
         ];
         let study = Study { arms, ..Study::default() };
-        assert!((study.difference(&study.arms[2]).unwrap().mean + 0.15).abs() < 1e-12);
-        assert_eq!(study.difference(&study.arms[1]), None, "nobody said what it is compared with");
+        let found = study.comparisons(&study.primary());
+        assert_eq!(found.len(), 1, "nobody said what large alone and small alone are compared with");
+        assert!((found[0].difference + 0.15).abs() < 1e-12 && found[0].against == "small alone", "{found:?}");
     }
 
     #[test]

@@ -9,6 +9,7 @@ const WIDTH: f64 = 460.0;
 const ROW: f64 = 26.0;
 const TEXT: f64 = 12.5;
 const LABEL_MAX: f64 = 190.0;
+const RIGHT: f64 = 14.0;
 
 /// Rows of values on a common axis.
 #[derive(Clone, Debug, Default)]
@@ -21,6 +22,8 @@ pub struct DotPlot {
     pub rows: Vec<DotRow>,
     /// A dashed vertical line, drawn where it lies within the axis.
     pub reference: Option<Reference>,
+    /// A shaded range: what counts as no difference.
+    pub band: Option<(f64, f64)>,
 }
 
 /// One row.
@@ -34,22 +37,32 @@ pub struct DotRow {
     pub values: Vec<f64>,
     /// The mark between them.
     pub mean: f64,
-    /// Half the bar around the mean: a standard deviation.
-    pub spread: Option<f64>,
+    /// The bar: the mean's 95 % interval.
+    pub interval: Option<(f64, f64)>,
     /// Set in bold.
     pub best: bool,
+    /// A word at the end of the row.
+    pub note: String,
 }
 
 /// Draws the plot as an `<svg>` element.
 pub fn dot_plot(plot: &DotPlot) -> String {
-    let left = plot.rows.iter().map(|row| text_width(&row.name, TEXT)).fold(0.0, f64::max).min(LABEL_MAX) + 14.0;
+    let widest = |of: fn(&DotRow) -> &String| plot.rows.iter().map(|row| text_width(of(row), TEXT)).fold(0.0, f64::max);
+    let left = widest(|row| &row.name).min(LABEL_MAX) + 14.0;
+    let notes = widest(|row| &row.note);
+    let right = WIDTH - if notes > 0.0 { notes + 12.0 } else { RIGHT };
     // Room for the reference's name.
     let top = if plot.reference.as_ref().is_some_and(|r| !r.name.is_empty()) { 22.0 } else { 4.0 };
     let bottom = top + plot.rows.len() as f64 * ROW;
-    let spread = |row: &DotRow| row.spread.map_or([row.mean; 2], |sd| [row.mean - sd, row.mean + sd]);
-    let values = plot.rows.iter().flat_map(|row| row.values.iter().copied().chain(spread(row)));
-    let x = Scale::over(values, false, (left + 6.0, WIDTH - 14.0)).with_room();
+    let ends = |row: &DotRow| row.interval.map_or([row.mean; 2], |(low, high)| [low, high]);
+    let values = plot.rows.iter().flat_map(|row| row.values.iter().copied().chain(ends(row)));
+    let band = plot.band.into_iter().flat_map(|(low, high)| [low, high]);
+    let x = Scale::over(values.chain(band), false, (left + 6.0, right)).with_room();
     let mut body = String::new();
+    if let Some((low, high)) = plot.band {
+        let (from, to) = (px(x.px(low)), px(x.px(high)));
+        let _ = write!(body, r#"<path class="margin" d="M{from} {top}H{to}V{bottom}H{from}Z"/>"#);
+    }
     let ticks = x.ticks(4);
     for (tick, label) in ticks.iter().zip(labels(&ticks)) {
         let at = px(x.px(*tick));
@@ -65,8 +78,8 @@ pub fn dot_plot(plot: &DotPlot) -> String {
     for (i, row) in plot.rows.iter().enumerate() {
         body.push_str(&drawn(row, top + (i as f64 + 0.5) * ROW, left, &x));
     }
-    let _ = write!(body, r#"<path class="axis" d="M{} {bottom}H{}"/>"#, px(left + 6.0), px(WIDTH - 14.0));
-    let middle = f64::midpoint(left + 6.0, WIDTH - 14.0);
+    let _ = write!(body, r#"<path class="axis" d="M{} {bottom}H{}"/>"#, px(left + 6.0), px(right));
+    let middle = f64::midpoint(left + 6.0, right);
     let _ = write!(body, r#"<text class="what mid" x="{}" y="{}">{}</text>"#, px(middle), px(bottom + 33.0), escape(&plot.label));
     let (height, title) = (bottom + 38.0, escape(&plot.title));
     format!(
@@ -77,21 +90,24 @@ pub fn dot_plot(plot: &DotPlot) -> String {
 fn drawn(row: &DotRow, y: f64, left: f64, x: &Scale) -> String {
     let (class, y_px) = (format!("c{}", row.colour % COLOURS), px(y));
     let mut said = format!("{}: {}", row.name, number(row.mean));
-    if let Some(sd) = row.spread {
-        let _ = write!(said, " ± {} (sd of {})", number(sd), row.values.len());
+    if let Some((low, high)) = row.interval {
+        let _ = write!(said, " [{}, {}] (95 %, {} seeds)", number(low), number(high), row.values.len());
     }
     let weight = if row.best { " best" } else { "" };
     let name = fitted(&row.name);
     let mut out = format!(r#"<g class="{class}"><title>{}</title>"#, escape(&said));
     let _ = write!(out, r#"<text class="name end{weight}" x="{}" y="{}">{}</text>"#, px(left - 6.0), px(y + 4.0), escape(&name));
-    if let Some(sd) = row.spread {
-        let _ = write!(out, r#"<path class="bar" d="M{} {y_px}H{}"/>"#, px(x.px(row.mean - sd)), px(x.px(row.mean + sd)));
-    }
     for value in row.values.iter().filter(|v| v.is_finite()) {
         let _ = write!(out, r#"<circle class="dot" cx="{}" cy="{y_px}" r="3.6"/>"#, px(x.px(*value)));
     }
-    let _ = write!(out, r#"<path class="mean" d="M{} {}v14"/></g>"#, px(x.px(row.mean)), px(y - 7.0));
-    out
+    if let Some((low, high)) = row.interval {
+        let _ = write!(out, r#"<path class="bar" d="M{} {y_px}H{}"/>"#, px(x.px(low)), px(x.px(high)));
+    }
+    let _ = write!(out, r#"<path class="mean" d="M{} {}v14"/>"#, px(x.px(row.mean)), px(y - 7.0));
+    if !row.note.is_empty() {
+        let _ = write!(out, r#"<text class="note end" x="{}" y="{}">{}</text>"#, px(WIDTH), px(y + 4.0), escape(&row.note));
+    }
+    out + "</g>"
 }
 
 /// The name, cut in its middle where it is too long for its column.
@@ -117,13 +133,16 @@ mod tests {
             mean: values[0],
             ..DotRow::default()
         };
-        let rows = vec![DotRow { spread: Some(0.1), best: true, ..row("a & b", &[3.9, 4.0, 4.1]) }, row("c", &[4.5])];
+        let bold = DotRow { interval: Some((3.8, 4.2)), best: true, note: "better".into(), ..row("a & b", &[3.9, 4.0, 4.1]) };
         let reference = Some(Reference { name: "alone".into(), y: 4.2 });
-        let svg = dot_plot(&DotPlot { title: "t".into(), label: "nats".into(), rows, reference });
+        let rows = vec![bold, row("c", &[4.5])];
+        let plot = DotPlot { title: "t".into(), label: "nats".into(), rows, reference, band: Some((4.1, 4.3)) };
+        let svg = dot_plot(&plot);
         assert_eq!(svg.matches("<circle").count(), 4);
         assert_eq!(svg.matches(r#"class="mean""#).count(), 2);
         assert_eq!(svg.matches(r#"class="bar""#).count(), 1);
-        assert!(svg.contains("a &amp; b: 3.9 ± 0.1 (sd of 3)") && svg.contains("name end best") && svg.contains(">alone<"));
+        assert!(svg.contains("a &amp; b: 3.9 [3.8, 4.2] (95 %, 3 seeds)") && svg.contains("name end best"));
+        assert!(svg.contains(">alone<") && svg.contains(">better<") && svg.matches(r#"class="margin""#).count() == 1);
     }
 
     #[test]

@@ -54,6 +54,8 @@ pub struct Series {
     pub raw: Vec<Point>,
     /// Its spread.
     pub band: Vec<Band>,
+    /// Single values that it is the mean of.
+    pub dots: Vec<Point>,
 }
 
 /// A value to compare with.
@@ -121,7 +123,8 @@ fn x_ends(series: &[Series]) -> (f64, f64) {
 fn y_scale(chart: &Chart, series: &[Series], px: (f64, f64)) -> Scale {
     let (low, high) = x_ends(series);
     let from = low + chart.settle * (high - low);
-    let curves = series.iter().flat_map(|s| s.curve.iter().chain(&s.raw)).filter(|point| point.0 >= from).map(|point| point.1);
+    let points = series.iter().flat_map(|s| s.curve.iter().chain(&s.raw).chain(&s.dots));
+    let curves = points.filter(|point| point.0 >= from).map(|point| point.1);
     let bands = series.iter().flat_map(|s| &s.band).filter(|band| band.0 >= from).flat_map(|band| [band.1, band.2]);
     let references = chart.references.iter().map(|r| r.y);
     let zero = chart.y.from_zero.then_some(0.0);
@@ -162,6 +165,9 @@ fn drawn(series: &Series, x: &Scale, y: &Scale) -> String {
     }
     if !series.raw.is_empty() {
         let _ = write!(out, r#"<path class="raw {class}" d="{}"/>"#, path(&series.raw, x, y));
+    }
+    for (at, value) in series.dots.iter().filter(|dot| dot.1.is_finite()) {
+        let _ = write!(out, r#"<circle class="dot {class}" cx="{}" cy="{}" r="3"/>"#, px(x.px(*at)), px(y.px(*value)));
     }
     let of = |which: fn(&Point) -> f64| series.curve.iter().map(|p| short(which(p))).collect::<Vec<_>>().join(" ");
     let _ = write!(
@@ -271,7 +277,7 @@ mod tests {
     fn falling(name: &str, colour: usize) -> Series {
         let curve: Vec<Point> = (0..100).map(|x| (f64::from(x), 9.0 / (1.0 + f64::from(x)))).collect();
         let band = curve.iter().map(|p| (p.0, p.1 - 0.1, p.1 + 0.1)).collect();
-        Series { name: name.into(), colour, raw: curve.clone(), curve, band }
+        Series { name: name.into(), colour, raw: curve.clone(), dots: curve[..3].to_vec(), curve, band }
     }
 
     #[test]
@@ -290,6 +296,7 @@ mod tests {
         assert_eq!(svg.matches(r#"class="curve c"#).count(), 2);
         assert_eq!(svg.matches(r#"class="raw c"#).count(), 2);
         assert_eq!(svg.matches(r#"class="band c"#).count(), 2);
+        assert_eq!(svg.matches("<circle").count(), 6);
         assert!(svg.contains(r#"class="curve c2 dash""#) && svg.contains(">a&lt;b</text>") && svg.contains("source 0.05"));
         assert!(!svg.contains("NaN") && !svg.contains("inf"));
     }

@@ -6,11 +6,13 @@ mod curve;
 mod dots;
 mod line;
 mod scale;
+mod standalone;
 
 pub use curve::{Band, Point, band_over, downsample, ema, mean_over};
 pub use dots::{DotPlot, DotRow, dot_plot};
 pub use line::{Axis, Chart, Reference, Series, line_chart};
 pub use scale::number;
+pub use standalone::standalone;
 
 /// The figures' colours (Okabe and Ito's, which colour-blind readers tell apart) and type, for light and dark pages.
 pub const STYLE: &str = include_str!("figure.css");

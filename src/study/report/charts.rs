@@ -5,10 +5,8 @@ use std::collections::BTreeMap;
 use super::page::Figure;
 use super::read::{Material, Run};
 use crate::log::{ModelRecord, StepRecord};
-use crate::study::figure::{
-    Axis, COLOURS, Chart, DotPlot, DotRow, Point, Reference, Series, band_over, dot_plot, ema, line_chart, mean_over, number,
-};
-use crate::study::results::Arm;
+use crate::study::figure::{Axis, COLOURS, Chart, Point, Reference, Series, band_over, ema, line_chart, mean_over, number};
+use crate::study::results::{Arm, Study};
 
 /// What a vertical axis shows, and how.
 #[derive(Clone, Copy)]
@@ -28,7 +26,7 @@ const SHARE: Quantity = Quantity { label: "share", log: false, from_zero: true, 
 const SETTING: Quantity = Quantity { label: "", log: false, from_zero: true, settle: 0.0 };
 /// More arms than this are drawn apart, by teacher.
 const TOGETHER: usize = 8;
-const LOSS: &str = "nats a masked token";
+pub(super) const LOSS: &str = "nats a masked token";
 
 /// One arm with what drawing it takes.
 struct Drawn<'a> {
@@ -37,8 +35,8 @@ struct Drawn<'a> {
     runs: Vec<&'a Run>,
 }
 
-/// The figures about results: held-out loss over steps and at the end, and task scores.
-pub(super) fn of_results(material: &Material) -> Vec<Figure> {
+/// The curves of what is held out: loss over steps, agreement, and scores over steps.
+pub(super) fn of_held_out(material: &Material) -> Vec<Figure> {
     let arms = drawn(material);
     let several = material.study.arms.iter().any(|arm| arm.seeds > 1);
     let source = material.study.source_loss.map(|y| Reference { name: "source".into(), y });
@@ -53,14 +51,6 @@ pub(super) fn of_results(material: &Material) -> Vec<Figure> {
         caption += if source.is_some() { "No model can get below the source that wrote the text." } else { "" };
         let words = (format!("Held-out loss{panel}"), caption);
         figures.extend(figure(words, LOSSES, series.collect(), source.clone().into_iter().collect()));
-    }
-    let losses = |arm: &Arm| arm.held_out_loss.map(|loss| (loss.mean, loss.sd, arm.losses().iter().map(|(_, v)| *v).collect()));
-    figures.extend(dots(material, &arms, ("Held-out loss at the end", LOSS), losses));
-    for task in material.study.tasks() {
-        let scores = |arm: &Arm| {
-            arm.scores.get(task).map(|score| (score.mean, score.sd, arm.scores_of(task).iter().map(|(_, v)| *v).collect()))
-        };
-        figures.extend(dots(material, &arms, (&format!("Score on {task}"), "score"), scores));
     }
     figures.extend(agreement(&arms));
     figures.extend(by_step(&arms));
@@ -175,21 +165,18 @@ pub(super) fn of_training(material: &Material) -> Vec<Figure> {
 
 fn drawn(material: &Material) -> Vec<Drawn<'_>> {
     let arms = material.study.arms.iter().zip(&material.runs);
-    arms.map(|(arm, runs)| Drawn { arm, colour: colour(material, arm), runs: usable(runs) }).collect()
+    arms.map(|(arm, runs)| Drawn { arm, colour: colour(&material.study, arm), runs: usable(runs) }).collect()
 }
 
 /// The baseline is drawn in ink. The others count within their panel, so that an arm has its siblings' colour in each.
-fn colour(material: &Material, arm: &Arm) -> usize {
-    let baseline = material.study.baseline().map(|arm| arm.name.as_str());
+pub(super) fn colour(study: &Study, arm: &Arm) -> usize {
+    let baseline = study.baseline().map(|arm| arm.name.as_str());
     if baseline == Some(arm.name.as_str()) {
         return 0;
     }
-    let apart = material.study.arms.len() > TOGETHER;
-    let siblings = material
-        .study
-        .arms
-        .iter()
-        .filter(|other| baseline != Some(other.name.as_str()) && (!apart || other.teacher == arm.teacher));
+    let apart = study.arms.len() > TOGETHER;
+    let siblings =
+        study.arms.iter().filter(|other| baseline != Some(other.name.as_str()) && (!apart || other.teacher == arm.teacher));
     let place = siblings.take_while(|other| other.name != arm.name).count();
     1 + place % (COLOURS - 1) + if (place / (COLOURS - 1)) % 2 == 1 { COLOURS } else { 0 }
 }
@@ -300,32 +287,4 @@ fn figure(
     let axis = Axis { label: y.label.into(), log: y.log, from_zero: y.from_zero };
     let chart = Chart { title: heading.clone(), x, y: axis, series, references, settle: y.settle };
     (!chart.series.is_empty()).then(|| Figure { svg: line_chart(&chart), heading, caption })
-}
-
-type Scored = (f64, Option<f64>, Vec<f64>);
-
-fn dots(
-    material: &Material,
-    arms: &[Drawn],
-    (heading, label): (&str, &str),
-    of: impl Fn(&Arm) -> Option<Scored>,
-) -> Option<Figure> {
-    let best = material.study.best().map(|arm| arm.name.as_str());
-    let row = |drawn: &Drawn| {
-        let (mean, spread, values) = of(drawn.arm)?;
-        let best = label == LOSS && best == Some(drawn.arm.name.as_str());
-        Some(DotRow { name: drawn.arm.name.clone(), colour: drawn.colour, values, mean, spread, best })
-    };
-    // A teacher is far from its students and would press them together; alone, it is the subject.
-    let students = arms.iter().any(|drawn| !drawn.arm.is_teacher && of(drawn.arm).is_some());
-    let rows: Vec<DotRow> = arms.iter().filter(|drawn| !(students && drawn.arm.is_teacher)).filter_map(row).collect();
-    let reference = material.study.baseline().and_then(|arm| Some(Reference { name: String::new(), y: of(arm)?.0 }));
-    let better = if label == LOSS { "Lower is better." } else { "Higher is better." };
-    let marks = match rows.iter().any(|row| row.spread.is_some()) {
-        true => "Every seed a dot; the mark is their mean, the bar one standard deviation to each side. ",
-        false => "",
-    };
-    let caption = format!("{marks}{better}");
-    let plot = DotPlot { title: heading.into(), label: label.into(), rows, reference };
-    (plot.rows.len() > 1).then(|| Figure { svg: dot_plot(&plot), heading: heading.into(), caption })
 }

@@ -1,12 +1,16 @@
 //! The report: run directories and studies in, one HTML file and a terminal table out.
 
 mod charts;
+mod ends;
 mod page;
 mod read;
+mod summary;
 mod table;
+mod words;
 
 pub use page::{Figure, figure_page, page};
 pub use read::{Material, Run, read};
+pub use summary::{SUMMARY_FILES, write_summary};
 pub use table::terminal_table;
 
 use std::path::{Path, PathBuf};

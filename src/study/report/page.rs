@@ -1,8 +1,9 @@
 //! The page: one HTML file that needs no other.
 
-use super::charts;
 use super::read::{Material, Run};
-use super::table;
+use super::words::{heading, lowest, registered, what_was_run};
+use super::{charts, ends, table};
+use crate::study::claims::Claim;
 use crate::study::figure::{SCRIPT, STYLE, escape};
 use crate::study::results::{Arm, Study};
 
@@ -21,7 +22,7 @@ const PAGE_STYLE: &str = include_str!("report.css");
 
 /// The report as one HTML file with no outside resources.
 pub fn page(materials: &[Material]) -> String {
-    let title = materials.first().map(heading).unwrap_or_default();
+    let title = materials.first().map(|material| heading(&material.study)).unwrap_or_default();
     document(&title, &materials.iter().map(section).collect::<String>())
 }
 
@@ -45,25 +46,17 @@ fn document(title: &str, body: &str) -> String {
     )
 }
 
-fn heading(material: &Material) -> String {
-    match &material.study.title {
-        title if !title.is_empty() => title.clone(),
-        _ if material.study.arms.len() == 1 => material.study.arms[0].name.clone(),
-        _ => format!("{} ways of training, compared", material.study.arms.len()),
-    }
-}
-
 fn section(material: &Material) -> String {
     let study = &material.study;
-    let mut out = format!(
-        "<article>\n<h1>{}</h1>\n<p class=\"lead\">{}</p>\n",
-        escape(&heading(material)),
-        escape(&what_was_run(material))
-    );
-    out += &format!("<p class=\"finding\">{}</p>\n", escape(&finding(study)));
-    out += &results(material);
+    let claims = study.claims_at(&study.primary());
+    let mut out =
+        format!("<article>\n<h1>{}</h1>\n<p class=\"lead\">{}</p>\n", escape(&heading(study)), escape(&what_was_run(material)));
+    out += &found(study, &claims);
     let mut number = 0;
-    out += &figures(&charts::of_results(material), &mut number);
+    out += &results(material, &claims);
+    out += &figures(&ends::of_primary(study), &mut number);
+    out += &more_results(study);
+    out += &figures(&[ends::of_others(study), charts::of_held_out(material)].concat(), &mut number);
     let training = charts::of_training(material);
     if !training.is_empty() {
         out += "<h2>How the training went</h2>\n";
@@ -77,88 +70,64 @@ fn section(material: &Material) -> String {
     out + "</article>\n"
 }
 
-fn what_was_run(material: &Material) -> String {
-    let study = &material.study;
-    let runs = study.arms.iter().map(|arm| arm.seeds).sum::<u64>();
-    let unfinished = material.runs.iter().flatten().filter(|run| run.summary.is_none()).count();
-    let mut words = vec![study.about.trim().to_owned()];
-    words.push(format!("{} in {}.", plural(runs, "run"), plural(study.arms.len() as u64, "arm")));
-    words.extend(study.device.as_ref().map(|device| format!("Device: {device}.")));
-    words.extend(study.seconds.map(|seconds| format!("Time in all: {}.", table::time(seconds))));
-    if unfinished > 0 {
-        words.push(format!("{} unfinished.", plural(unfinished as u64, "run")));
-    }
-    words.retain(|word| !word.is_empty());
-    words.join(" ")
-}
-
-fn plural(n: u64, noun: &str) -> String {
-    format!("{n} {noun}{}", if n == 1 { "" } else { "s" })
-}
-
-/// The result in a sentence, with what it is worth.
-fn finding(study: &Study) -> String {
-    let Some(best) = study.best() else { return String::new() };
-    let Some(loss) = best.held_out_loss else { return String::new() };
-    let lowest = format!(
-        "The lowest held-out loss is that of {}: {} over {}",
-        best.name,
-        table::spread(loss, 3),
-        plural(best.seeds, "seed")
-    );
-    if study.baseline().is_some_and(|baseline| baseline.name == best.name) {
-        return lowest + ". No other student did better.";
-    }
-    let Some(baseline) = study.reference(best) else { return lowest + "." };
-    let Some(found) = study.difference(best) else {
-        return format!("{lowest}. With so few seeds, what it differs by from {} may be chance.", baseline.name);
+/// A sentence a claim, and what was fixed beforehand.
+fn found(study: &Study, claims: &[Claim]) -> String {
+    let item = |claim: &Claim| {
+        let word = claim.comparison.verdict.word();
+        // The verdict is the last thing said.
+        let (before, after) = claim.sentence.rsplit_once(word).unwrap_or((&claim.sentence, ""));
+        format!("<li>{}<b>{word}</b>{}</li>\n", escape(before), escape(after))
     };
-    let test = if found.paired { "paired by seed" } else { "Welch's test" };
-    // The lowest of many is low by luck too.
-    let rivals =
-        study.arms.iter().filter(|arm| !arm.is_teacher && arm.name != baseline.name && arm.held_out_loss.is_some()).count();
-    let picked = if rivals > 1 { format!("; not corrected for its being the lowest of {rivals}") } else { String::new() };
-    let evidence = format!(
-        "difference {}, 95 % interval {} to {}, p {}, {test}{picked}",
-        table::signed(found.mean),
-        table::signed(found.interval.low),
-        table::signed(found.interval.high),
-        match table::p_value(found.p) {
-            p if p.starts_with('<') => p,
-            p => format!("= {p}"),
-        }
-    );
-    match found.p < 0.05 {
-        true => format!("{lowest}, below {} ({evidence}).", baseline.name),
-        false => format!("{lowest}; that it is below {} may be chance ({evidence}).", baseline.name),
+    let saved: String = study
+        .all_saved()
+        .iter()
+        .filter(|saved| saved.steps.is_some())
+        .map(|saved| format!("<li>{}</li>\n", escape(&saved.sentence())))
+        .collect();
+    let list = format!("{}{saved}", claims.iter().map(item).collect::<String>());
+    let registered = registered(study).map_or(String::new(), |text| format!("<p class=\"registered\">{}</p>\n", escape(&text)));
+    match list.is_empty() {
+        true => lowest(study).map_or(String::new(), |text| format!("<p class=\"finding\">{}</p>\n", escape(&text))) + &registered,
+        false => format!("<ul class=\"finding\">\n{list}</ul>\n{registered}"),
     }
 }
 
-fn results(material: &Material) -> String {
+fn captioned(table: &str, caption: &str) -> String {
+    format!("<figure class=\"table\">\n{table}<figcaption>{}</figcaption>\n</figure>\n", escape(caption))
+}
+
+fn results(material: &Material, claims: &[Claim]) -> String {
     let study = &material.study;
     let note = |i: usize| unfinished(&study.arms[i], &material.runs[i]);
-    let mut out = String::from("<h2>Results</h2>\n<figure class=\"table\">\n");
-    out += &table::html(&table::losses(study), note);
-    out += "<figcaption>Held-out loss: mean ± sample standard deviation over seeds";
-    if study.best().is_some() {
-        out += "; the lowest student's in bold";
+    let table = table::html(&table::results(study), note);
+    format!("<h2>Results</h2>\n{}", captioned(&table, &super::words::how_tested(study, claims)))
+}
+
+/// Other end points, what is saved, what the arms are and how they were tuned.
+fn more_results(study: &Study) -> String {
+    let none = |_: usize| String::new();
+    let mut out = String::new();
+    if let Some(saved) = table::steps_saved(&study.all_saved()) {
+        out += &captioned(&table::html(&saved, none), super::words::HOW_SAVED);
     }
-    if let Some(baseline) = study.baseline() {
-        let shown = study.arms.iter().any(|arm| study.difference(arm).is_some());
-        let name = if study.has_references() { "the arm named beside it".into() } else { escape(&baseline.name) };
-        out += &if shown {
-            format!(
-                ". Difference from {name} with its 95 % interval (Student's t, paired where seeds match); p is two-sided and not corrected for the number of arms"
-            )
-        } else {
-            String::new()
-        };
+    if let Some(others) = table::others(study, true) {
+        out += "<h2>Other end points</h2>\n";
+        out += &captioned(&table::html(&others, none), super::words::HOW_OTHERS);
+        let primary = study.primary();
+        let said = study.all_claims().into_iter().filter(|claim| claim.comparison.end_point != primary.name);
+        let items: String = said.map(|claim| format!("<li>{}</li>\n", escape(&claim.sentence))).collect();
+        if !items.is_empty() {
+            out += &format!("<details><summary>All of them in words</summary>\n<ul>\n{items}</ul></details>\n");
+        }
     }
-    out += ".</figcaption>\n</figure>\n";
-    if let Some(scores) = table::scores(study) {
-        out += "<figure class=\"table\">\n";
-        out += &table::html(&scores, |_| String::new());
-        out += "<figcaption>Task scores after fine-tuning: mean ± sample standard deviation over seeds. Higher is better.</figcaption>\n</figure>\n";
+    if let Some(about) = table::about(study) {
+        out += &format!(
+            "<h2>The arms</h2>\n{}",
+            captioned(&table::html(&about, none), "What each arm is and what a run of it takes.")
+        );
+    }
+    if let Some(tuned) = table::tuned(study) {
+        out += &captioned(&table::html(&tuned, none), super::words::HOW_TUNED);
     }
     out
 }

@@ -1,16 +1,19 @@
-//! The results as tables, for the terminal and for the page.
+//! The results as tables, for the terminal, the page and Markdown.
 
 use crate::log::clock;
+use crate::study::claims::{interval, p_value, percent, signed, whole};
+use crate::study::comparison::{Comparison, EndPoint, Verdict};
 use crate::study::figure::{escape, number};
 use crate::study::results::{Arm, MeanSd, Study};
-use crate::study::statistics::Difference;
+use crate::study::saved::Saved;
 
-/// A table of text: the first column is left-aligned, as are those that hold words.
+/// A table of text: the first column is left-aligned, as are those that hold words. A cell's second line is set small.
 pub(super) struct Table {
     pub head: Vec<String>,
     pub rows: Vec<Row>,
 }
 
+#[derive(Default)]
 pub(super) struct Row {
     pub cells: Vec<String>,
     pub best: bool,
@@ -20,58 +23,146 @@ pub(super) struct Row {
 /// A head, and what stands below it for each arm.
 type Column<'a> = (String, Box<dyn Fn(&Arm) -> String + 'a>);
 
-/// The results aligned for a terminal: held-out losses, what they differ by, then task scores.
+/// The results aligned for a terminal: what was found in numbers and in sentences, other end points, what is saved, and what the arms
+/// are.
 pub fn terminal_table(study: &Study) -> String {
-    let mut out = aligned(&losses(study));
+    let primary = study.primary();
+    let mut out = aligned(&results(study));
+    let claims = study.claims_at(&primary);
     if study.best().is_some() {
-        out += "* the lowest; nats a masked token, ± standard deviation over seeds\n";
+        let (lowest, unit) = if primary.is_loss() { ("lowest", "; nats a masked token") } else { ("highest", "") };
+        out += &format!("* the {lowest}{unit}, ± standard deviation over seeds\n");
     }
-    if let Some(more) = scores(study) {
+    if !claims.is_empty() {
+        out += "\n";
+        claims.iter().for_each(|claim| out += &format!("{}\n", claim.sentence));
+    }
+    let saved = study.all_saved();
+    for more in [others(study, false), steps_saved(&saved), about(study), tuned(study)].into_iter().flatten() {
         out += "\n";
         out += &aligned(&more);
     }
     out
 }
 
-/// Arm by arm: the held-out loss and its difference from the baseline's.
-pub(super) fn losses(study: &Study) -> Table {
+/// Arm by arm: the primary end point, its difference from the reference's, and what that is worth.
+pub(super) fn results(study: &Study) -> Table {
+    let primary = study.primary();
+    let found = study.comparisons(&primary);
     let against = match study.has_references() {
         true => "− that of … [95 %]".to_owned(),
         false => study.baseline().map_or_else(String::new, |arm| format!("− {} [95 %]", arm.name)),
     };
-    let reference = |arm: &Arm| study.reference(arm).filter(|_| study.has_references()).map(|arm| arm.name.clone());
+    let of = |arm: &Arm, text: &dyn Fn(&Comparison) -> String| {
+        found.iter().find(|found| found.arm == arm.name).map(text).unwrap_or_default()
+    };
+    let p_flip = |found: &Comparison| found.p_sign_flip.map(p_value).unwrap_or_default();
+    let corrected = |found: &Comparison| if found.of > 1 { p_value(found.p_holm) } else { String::new() };
+    let reference = |found: &Comparison| if study.has_references() { found.against.clone() } else { String::new() };
+    let columns: Vec<Column> = vec![
+        ("arm".into(), Box::new(|arm| arm.name.clone())),
+        (primary.title(), Box::new(|arm| primary.mean(arm).map_or("–".into(), |loss| spread(loss, 3)))),
+        (against, Box::new(|arm| of(arm, &difference))),
+        ("compared with".into(), Box::new(|arm| of(arm, &reference))),
+        ("p, t-test".into(), Box::new(|arm| of(arm, &|found| p_value(found.p)))),
+        ("sign flips".into(), Box::new(|arm| of(arm, &p_flip))),
+        ("Holm".into(), Box::new(|arm| of(arm, &corrected))),
+        ("verdict".into(), Box::new(|arm| of(arm, &|found| found.verdict.word().into()))),
+        ("seeds".into(), Box::new(|arm| arm.seeds.to_string())),
+    ];
+    table(study, columns)
+}
+
+/// Arm by arm: what it is, and what it costs.
+pub(super) fn about(study: &Study) -> Option<Table> {
     // What a run costs matters where it trains several models.
     let priced = study.arms.iter().any(|arm| arm.model.is_some());
     let price = move |cost: Option<f64>| cost.filter(|_| priced).map(flops).unwrap_or_default();
     let columns: Vec<Column> = vec![
         ("arm".into(), Box::new(|arm| arm.name.clone())),
-        ("held-out loss".into(), Box::new(|arm| arm.held_out_loss.map_or("–".into(), |loss| spread(loss, 3)))),
-        (against, Box::new(|arm| study.difference(arm).filter(|_| !arm.is_teacher).map(difference).unwrap_or_default())),
-        ("compared with".into(), Box::new(move |arm| reference(arm).unwrap_or_default())),
-        ("p".into(), Box::new(|arm| study.difference(arm).filter(|_| !arm.is_teacher).map(|d| p_value(d.p)).unwrap_or_default())),
-        ("seeds".into(), Box::new(|arm| arm.seeds.to_string())),
         ("teacher".into(), Box::new(|arm| arm.teacher.clone().unwrap_or_default())),
         ("soft weight".into(), Box::new(|arm| arm.soft.clone().unwrap_or_default())),
-        ("start".into(), Box::new(|arm| arm.start.clone().unwrap_or_default())),
+        ("start".into(), Box::new(|arm| arm.start.clone().filter(|_| arm.teacher.is_some()).unwrap_or_default())),
         ("parameters".into(), Box::new(|arm| arm.parameters.map(|n| count(n as f64)).unwrap_or_default())),
         ("time a run".into(), Box::new(|arm| arm.seconds.map(time).unwrap_or_default())),
         ("FLOP a run".into(), Box::new(move |arm| price(arm.flops))),
         ("with its teacher's".into(), Box::new(move |arm| price(arm.flops_with_teacher))),
     ];
-    table(study, columns)
+    Some(plain(table(study, columns))).filter(|table| table.head.len() > 1)
 }
 
-/// Arm by arm: the score on each task; none where nothing was scored.
-pub(super) fn scores(study: &Study) -> Option<Table> {
-    let tasks = study.tasks();
-    let score = |task: &str, arm: &Arm| arm.scores.get(task).map(|score| spread(*score, 3)).unwrap_or_default();
+/// Arm by arm: every end point but the primary; none where there is no other. `in_full` has each difference below its mean.
+pub(super) fn others(study: &Study, in_full: bool) -> Option<Table> {
+    let primary = study.primary();
+    let ends: Vec<(EndPoint, Vec<Comparison>)> = study
+        .end_points()
+        .into_iter()
+        .filter(|end| *end != primary && study.arms.iter().any(|arm| end.mean(arm).is_some()))
+        .map(|end| (end.clone(), study.comparisons(&end)))
+        .collect();
+    let cell = |end: &EndPoint, found: &[Comparison], arm: &Arm| {
+        let mean = end.mean(arm).map(|mean| spread(mean, 3)).unwrap_or_default();
+        match found.iter().find(|found| found.arm == arm.name) {
+            Some(found) if in_full => format!("{mean}\n{} {}", difference(found), found.verdict.word()),
+            Some(found) if found.verdict != Verdict::Undecided => format!("{mean} {}", found.verdict.word()),
+            _ => mean,
+        }
+    };
     let mut columns: Vec<Column> = vec![("arm".into(), Box::new(|arm| arm.name.clone()))];
-    columns.extend(tasks.iter().map(|&task| -> Column<'_> { (task.into(), Box::new(move |arm| score(task, arm))) }));
-    let mut table = table(study, columns);
+    let head = |end: &EndPoint| if end.is_loss() { end.title() } else { end.name.clone() };
+    columns.extend(ends.iter().map(|(end, found)| -> Column<'_> { (head(end), Box::new(move |arm| cell(end, found, arm))) }));
+    let mut table = plain(table(study, columns));
     table.rows.retain(|row| row.cells[1..].iter().any(|cell| !cell.is_empty()));
-    // The best of the other table: of scores, each task has its own.
-    table.rows.iter_mut().for_each(|row| row.best = false);
-    (!tasks.is_empty()).then_some(table)
+    (!ends.is_empty()).then_some(table)
+}
+
+/// Budget by budget: what arms need less than their references; none where nothing ended at several.
+pub(super) fn steps_saved(saved: &[Saved]) -> Option<Table> {
+    let students = saved.first()?.students;
+    let columns: [(String, &dyn Fn(&Saved) -> String); 8] = [
+        ("arm".into(), &|row| row.arm.clone()),
+        ("as good as".into(), &|row| format!("{}, {} steps", row.against, row.budget)),
+        ("steps saved [95 %]".into(), &steps_or_why_not),
+        ("FLOPs saved".into(), &|row| row.flops.map(percent).unwrap_or_default()),
+        ("with the teacher's".into(), &|row| row.flops_with_teacher.map(percent).unwrap_or_default()),
+        (format!("teacher shared by {students}"), &|row| row.flops_sharing_teacher.map(percent).unwrap_or_default()),
+        ("pays from".into(), &|row| row.pays_from.map(|n| format!("{n} students")).unwrap_or_default()),
+        ("seeds".into(), &|row| row.seeds.to_string()),
+    ];
+    let kept: Vec<_> = columns.iter().filter(|(_, cell)| saved.iter().any(|row| !cell(row).is_empty())).collect();
+    let row = |saved: &Saved| Row { cells: kept.iter().map(|(_, cell)| cell(saved)).collect(), ..Row::default() };
+    Some(Table { head: kept.iter().map(|(head, _)| head.clone()).collect(), rows: saved.iter().map(row).collect() })
+}
+
+fn steps_or_why_not(row: &Saved) -> String {
+    let where_to = |count: u64, place: &str| (count > 0).then(|| format!("{place} in {count} of {}", row.seeds));
+    match row.steps {
+        Some(steps) => whole(steps),
+        None => {
+            [where_to(row.before_the_first, "before the first budget"), where_to(row.beyond_the_last, "beyond the last budget")]
+                .into_iter()
+                .flatten()
+                .collect::<Vec<_>>()
+                .join(", ")
+        }
+    }
+}
+
+/// Arm by arm: what was tuned, and what was tried; none where nothing was.
+pub(super) fn tuned(study: &Study) -> Option<Table> {
+    let head = ["arm", "key", "taken", "tried: loss on the tuning split"].map(str::to_owned).to_vec();
+    let mut rows = Vec::new();
+    for arm in &study.arms {
+        for tuned in &arm.tuned {
+            let one = |tried: &crate::study::results::Tried| {
+                format!("{}: {}", tried.value, tried.loss.map_or("broke down".into(), |loss| format!("{loss:.3}")))
+            };
+            let tried: Vec<String> = tuned.tried.iter().map(one).collect();
+            let cells = vec![arm.name.clone(), tuned.key.clone(), tuned.chosen.clone(), tried.join(", ")];
+            rows.push(Row { cells, best: false, teacher: arm.is_teacher });
+        }
+    }
+    (!rows.is_empty()).then_some(Table { head, rows })
 }
 
 /// Columns that are empty in every row are left out.
@@ -84,6 +175,12 @@ fn table(study: &Study, columns: Vec<Column>) -> Table {
         teacher: arm.is_teacher,
     };
     Table { rows: study.arms.iter().map(row).collect(), head: columns.into_iter().map(|(name, _)| name).collect() }
+}
+
+/// Without a mark on the best, which is that of another table.
+fn plain(mut table: Table) -> Table {
+    table.rows.iter_mut().for_each(|row| row.best = false);
+    table
 }
 
 fn aligned(table: &Table) -> String {
@@ -111,12 +208,16 @@ fn aligned(table: &Table) -> String {
 }
 
 pub(super) fn html(table: &Table, notes: impl Fn(usize) -> String) -> String {
+    let lines = |cell: &str| match cell.split_once('\n') {
+        Some((first, second)) => format!("{}<small>{}</small>", escape(first), escape(second)),
+        None => escape(cell),
+    };
     let class = |head: &str| if is_words(head) { "" } else { r#" class="n""# };
     let head: String = table.head.iter().map(|head| format!("<th scope=\"col\"{}>{}</th>", class(head), escape(head))).collect();
     let row = |(i, row): (usize, &Row)| {
         let cells = row.cells.iter().zip(&table.head).enumerate().map(|(column, (cell, head))| match column {
             0 => format!("<th scope=\"row\">{}{}</th>", escape(cell), notes(i)),
-            _ => format!("<td{}>{}</td>", class(head), escape(cell)),
+            _ => format!("<td{}>{}</td>", class(head), lines(cell)),
         });
         let kind = if row.best {
             r#" class="best""#
@@ -132,8 +233,25 @@ pub(super) fn html(table: &Table, notes: impl Fn(usize) -> String) -> String {
     format!("<div class=\"wide\"><table{whole}><thead><tr>{head}</tr></thead>\n<tbody>\n{rows}</tbody></table></div>")
 }
 
+/// As GitHub shows it.
+pub(super) fn markdown(table: &Table) -> String {
+    let line = |cells: Vec<String>| format!("| {} |\n", cells.join(" | "));
+    let safe = |cell: &String| cell.replace('|', "\\|").replace('\n', "<br>");
+    let rule = |head: &String| if is_words(head) { "---".to_owned() } else { "---:".to_owned() };
+    let bold = |row: &Row| {
+        let mut cells: Vec<String> = row.cells.iter().map(safe).collect();
+        if row.best {
+            cells[0] = format!("**{}**", cells[0]);
+        }
+        cells
+    };
+    let head = line(table.head.iter().map(safe).collect()) + &line(table.head.iter().map(rule).collect());
+    head + &table.rows.iter().map(|row| line(bold(row))).collect::<String>()
+}
+
 fn is_words(head: &str) -> bool {
-    ["arm", "compared with", "teacher", "soft weight", "start"].contains(&head)
+    let words = ["arm", "compared with", "teacher", "soft weight", "start", "verdict", "as good as", "key", "taken"];
+    words.contains(&head) || head.starts_with("tried")
 }
 
 pub(super) fn spread(value: MeanSd, decimals: usize) -> String {
@@ -143,22 +261,8 @@ pub(super) fn spread(value: MeanSd, decimals: usize) -> String {
     }
 }
 
-fn difference(found: Difference) -> String {
-    format!("{} [{}, {}]", signed(found.mean), signed(found.interval.low), signed(found.interval.high))
-}
-
-/// Three decimals with a sign that is as wide as the other.
-pub(super) fn signed(value: f64) -> String {
-    let text = format!("{:.3}", value.abs());
-    match value {
-        _ if text.chars().all(|c| c == '0' || c == '.') => text,
-        v if v < 0.0 => format!("−{text}"),
-        _ => format!("+{text}"),
-    }
-}
-
-pub(super) fn p_value(p: f64) -> String {
-    if p < 0.001 { "< 0.001".into() } else { format!("{p:.3}") }
+fn difference(found: &Comparison) -> String {
+    format!("{} {}", signed(found.difference), interval(found.interval))
 }
 
 pub(super) fn count(value: f64) -> String {
@@ -194,8 +298,6 @@ mod tests {
 
     #[test]
     fn numbers_are_written_as_in_print() {
-        assert_eq!([signed(-0.0431), signed(0.5), signed(-0.0001)], ["−0.043", "+0.500", "0.000"]);
-        assert_eq!([p_value(0.0004), p_value(0.0321)], ["< 0.001", "0.032"]);
         assert_eq!([count(950.0), count(412_345.0), count(1.1e8)], ["950", "412 k", "110.0 M"]);
         assert_eq!(spread(MeanSd { mean: 3.9, sd: None }, 3), "3.900");
     }
