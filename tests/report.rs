@@ -114,6 +114,7 @@ impl Fake {
             pairs: BTreeMap::from([("blimp".to_owned(), 1.0 - self.floor / 10.0 + 0.001 * noise(seed, 3))]),
             scores: BTreeMap::from(scores),
             budgets: [150, 300, 600].map(|steps| self.budget(seed, steps)).to_vec(),
+            ..SeedResult::default()
         }
     }
 }
@@ -137,6 +138,8 @@ fn study(dir: &Path) -> Study {
                 tried: [("1e-3", Some(4.2)), ("2e-3", Some(4.1)), ("4e-3", None)]
                     .map(|(value, loss)| Tried { value: value.into(), loss })
                     .to_vec(),
+                seeds: vec![1001],
+                ..Tuned::default()
             }],
             runs,
             ..Arm::default()

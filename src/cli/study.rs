@@ -86,7 +86,8 @@ impl Args {
 pub fn run(args: Args) -> Result<()> {
     let is_transfer = args.study_file.as_ref().is_some_and(|name| name.as_os_str() == study_transfer::NAME);
     if is_transfer {
-        if args.emit.is_some() || args.cell.is_some() || args.summary.is_some() || !args.cells.is_empty() || args.verify.is_some() {
+        if args.emit.is_some() || args.cell.is_some() || args.summary.is_some() || !args.cells.is_empty() || args.verify.is_some()
+        {
             return Err(Error::new("--emit, --cell, --cells, --verify and --summary are not for `upstill study transfer`")
                 .help("its command can be given on several machines for several --out folders"));
         }

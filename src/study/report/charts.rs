@@ -6,7 +6,7 @@ use super::page::Figure;
 use super::read::{Material, Run};
 use crate::log::{ModelRecord, StepRecord};
 use crate::study::figure::{Axis, COLOURS, Chart, Point, Reference, Series, band_over, ema, line_chart, mean_over, number};
-use crate::study::results::{Arm, Study};
+use crate::study::results::{Arm, SeedResult, Study};
 
 /// What a vertical axis shows, and how.
 #[derive(Clone, Copy)]
@@ -43,7 +43,7 @@ pub(super) fn of_held_out(material: &Material) -> Vec<Figure> {
     let mut figures = Vec::new();
     for (panel, arms) in panels(material, &arms) {
         let series = arms.iter().map(|arm| {
-            let runs = curves(&arm.runs, |record| record.held_out_loss);
+            let runs = held_out_curves(arm);
             Series { curve: mean_over(&runs), band: band_over(&runs), ..named(arm) }
         });
         let mut caption =
@@ -215,6 +215,16 @@ fn named(drawn: &Drawn) -> Series {
 fn curves(runs: &[&Run], pick: impl Fn(&StepRecord) -> Option<f64>) -> Vec<Vec<Point>> {
     let points = |run: &&Run| run.steps.iter().filter_map(|record| Some(((record.step + 1) as f64, pick(record)?))).collect();
     runs.iter().map(points).filter(|curve: &Vec<Point>| !curve.is_empty()).collect()
+}
+
+/// The held-out loss of each run; where no run's folder is here, as the study's results have it.
+fn held_out_curves(drawn: &Drawn) -> Vec<Vec<Point>> {
+    let found = curves(&drawn.runs, |record| record.held_out_loss);
+    if !found.is_empty() {
+        return found;
+    }
+    let points = |run: &SeedResult| run.curve.iter().map(|&(step, loss)| (step as f64, loss)).collect();
+    drawn.arm.runs.iter().map(points).filter(|curve: &Vec<Point>| !curve.is_empty()).collect()
 }
 
 /// Smoothed means with their bands over what was logged.

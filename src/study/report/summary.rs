@@ -29,8 +29,7 @@ pub fn write_summary(study: &Study, from: &Path, folder: &Path) -> Result<()> {
     let [cells, figure, report] = SUMMARY_FILES.map(|name| folder.join(name));
     let there = from.join(SUMMARY_FILES[0]);
     let lines = if there.exists() { Some(std::fs::read_to_string(&there).doing("read", &there)?) } else { None };
-    let texts =
-        [(cells, lines.filter(|_| !is_same(from, folder))), (figure, drawing(study)), (report, Some(markdown(study)))];
+    let texts = [(cells, lines.filter(|_| !is_same(from, folder))), (figure, drawing(study)), (report, Some(markdown(study)))];
     for (path, text) in texts.into_iter().filter_map(|(path, text)| Some((path, text?))) {
         if text.len() > LARGEST {
             return Err(Error::new(format!("{} bytes are too many for a summary, which is to be committed", text.len()))

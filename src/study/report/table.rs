@@ -150,7 +150,7 @@ fn steps_or_why_not(row: &Saved) -> String {
 
 /// Arm by arm: what was tuned, and what was tried; none where nothing was.
 pub(super) fn tuned(study: &Study) -> Option<Table> {
-    let head = ["arm", "key", "taken", "tried: loss on the tuning split"].map(str::to_owned).to_vec();
+    let head = ["arm", "key", "taken", "tried: loss on the tuning split", "on seeds"].map(str::to_owned).to_vec();
     let mut rows = Vec::new();
     for arm in &study.arms {
         for tuned in &arm.tuned {
@@ -158,7 +158,8 @@ pub(super) fn tuned(study: &Study) -> Option<Table> {
                 format!("{}: {}", tried.value, tried.loss.map_or("broke down".into(), |loss| format!("{loss:.3}")))
             };
             let tried: Vec<String> = tuned.tried.iter().map(one).collect();
-            let cells = vec![arm.name.clone(), tuned.key.clone(), tuned.chosen.clone(), tried.join(", ")];
+            let seeds = tuned.seeds.iter().map(u64::to_string).collect::<Vec<_>>().join(", ");
+            let cells = vec![arm.name.clone(), tuned.key.clone(), tuned.chosen.clone(), tried.join(", "), seeds];
             rows.push(Row { cells, best: false, teacher: arm.is_teacher });
         }
     }
