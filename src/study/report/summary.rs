@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use super::table::plain_markdown as plain;
 use super::{ends, table, words};
 use crate::error::{Error, IoContext, Result};
 use crate::files::write_text;
@@ -55,14 +56,15 @@ fn drawing(study: &Study) -> Option<String> {
 /// The report as GitHub shows it.
 fn markdown(study: &Study) -> String {
     let claims = study.claims_at(&study.primary());
-    let mut out = format!("# {}\n\n{}\n\n", words::heading(study), words::lead(study).join(" "));
+    let mut out = format!("# {}\n\n{}\n\n", plain(&words::heading(study)), plain(&words::lead(study).join(" ")));
     out += COMMANDS;
     let said: Vec<String> = claims.iter().map(|claim| claim.sentence.clone()).collect();
     let saved = study.all_saved();
     let saves = saved.iter().filter(|saved| saved.steps.is_some()).map(|saved| saved.sentence());
-    let all: Vec<String> = said.into_iter().chain(saves).map(|sentence| format!("- {sentence}\n")).collect();
-    out += &if all.is_empty() { words::lowest(study).map_or(String::new(), |text| format!("{text}\n")) } else { all.concat() };
-    out += &words::registered(study).map_or(String::new(), |text| format!("\n{text}\n"));
+    let all: Vec<String> = said.into_iter().chain(saves).map(|sentence| format!("- {}\n", plain(&sentence))).collect();
+    let lowest = || words::lowest(study).map_or(String::new(), |text| format!("{}\n", plain(&text)));
+    out += &if all.is_empty() { lowest() } else { all.concat() };
+    out += &words::registered(study).map_or(String::new(), |text| format!("\n{}\n", plain(&text)));
     if drawing(study).is_some() {
         out += "\n![Every seed a dot; the bars are 95 % intervals](figure.svg)\n";
     }
@@ -73,7 +75,7 @@ fn markdown(study: &Study) -> String {
     out += &part("The arms", table::about(study), "");
     out += &part("What was tuned", table::tuned(study), words::HOW_TUNED);
     if !study.chosen.is_empty() {
-        let items: String = study.chosen.iter().map(|choice| format!("- {choice}\n")).collect();
+        let items: String = study.chosen.iter().map(|choice| format!("- {}\n", plain(choice))).collect();
         out += &format!("\n## What was chosen here and not by the paper\n\n{items}");
     }
     out
@@ -81,7 +83,7 @@ fn markdown(study: &Study) -> String {
 
 fn part(heading: &str, table: Option<table::Table>, caption: &str) -> String {
     let Some(table) = table else { return String::new() };
-    let caption = if caption.is_empty() { String::new() } else { format!("\n{caption}\n") };
+    let caption = if caption.is_empty() { String::new() } else { format!("\n{}\n", plain(caption)) };
     format!("\n## {heading}\n\n{}{caption}", table::markdown(&table))
 }
 
@@ -89,6 +91,7 @@ fn part(heading: &str, table: Option<table::Table>, caption: &str) -> String {
 fn others_in_words(study: &Study) -> String {
     let primary = study.primary();
     let is_said = |claim: &Claim| claim.comparison.end_point != primary.name;
-    let items: String = study.all_claims().into_iter().filter(is_said).map(|claim| format!("- {}\n", claim.sentence)).collect();
+    let items: String =
+        study.all_claims().into_iter().filter(is_said).map(|claim| format!("- {}\n", plain(&claim.sentence))).collect();
     if items.is_empty() { items } else { format!("\n<details><summary>All of them in words</summary>\n\n{items}\n</details>\n") }
 }

@@ -237,7 +237,7 @@ pub(super) fn html(table: &Table, notes: impl Fn(usize) -> String) -> String {
 /// As GitHub shows it.
 pub(super) fn markdown(table: &Table) -> String {
     let line = |cells: Vec<String>| format!("| {} |\n", cells.join(" | "));
-    let safe = |cell: &String| cell.replace('|', "\\|").replace('\n', "<br>");
+    let safe = |cell: &String| plain_markdown(cell).replace('|', "\\|").replace('\n', "<br>");
     let rule = |head: &String| if is_words(head) { "---".to_owned() } else { "---:".to_owned() };
     let bold = |row: &Row| {
         let mut cells: Vec<String> = row.cells.iter().map(safe).collect();
@@ -248,6 +248,16 @@ pub(super) fn markdown(table: &Table) -> String {
     };
     let head = line(table.head.iter().map(safe).collect()) + &line(table.head.iter().map(rule).collect());
     head + &table.rows.iter().map(|row| line(bold(row))).collect::<String>()
+}
+
+/// Text in which nothing is a tag to a reader of Markdown; `p < 0.001` is none.
+pub(super) fn plain_markdown(text: &str) -> String {
+    let mut out = String::new();
+    for (i, c) in text.char_indices() {
+        let opens = c == '<' && text[i + 1..].starts_with(|next: char| next.is_alphabetic() || "/!?".contains(next));
+        out.push_str(if opens { "&lt;" } else { &text[i..i + c.len_utf8()] });
+    }
+    out
 }
 
 fn is_words(head: &str) -> bool {

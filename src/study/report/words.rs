@@ -4,7 +4,9 @@ use super::ends::fewest;
 use super::read::Material;
 use super::table;
 use crate::study::claims::{Claim, plural};
+use crate::study::comparison::Verdict;
 use crate::study::results::Study;
+use crate::study::statistics::POWER;
 
 pub(super) const HOW_SAVED: &str = "How much less an arm takes to come as far as its reference: the horizontal distance between their \
     curves of ends of training, seed by seed, between budgets linear over the logarithm of the steps; nothing is extrapolated. FLOPs are \
@@ -103,10 +105,13 @@ pub(super) fn how_tested(study: &Study, claims: &[Claim]) -> String {
         }
         words.extend(fewest(&found));
         if let Some(margin) = first.margin {
-            words.push(format!(
-                "Equivalent: surely less than {margin} apart (two one-sided tests). Seeds needed are those that see a difference of \
-                 {margin} in four of five studies, at the first level of Holm's procedure."
-            ));
+            words.push(format!("Equivalent: surely less than {margin} apart (two one-sided tests)."));
+            if found.iter().any(|found| found.verdict == Verdict::Undecided && found.seeds_needed.is_some()) {
+                words.push(format!(
+                    "Seeds needed: those that see a difference of {margin} in {:.0} % of studies, at the first level of Holm's procedure.",
+                    100.0 * POWER
+                ));
+            }
         }
     }
     words.join(" ")
