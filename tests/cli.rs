@@ -267,6 +267,35 @@ fn a_study_prints_its_arms_and_repeats_nothing() {
     let cells = plans();
     let again = study();
     assert_eq!((again["arms"].clone(), plans()), (first["arms"].clone(), cells), "a second time finds every run");
+
+    let claim = &first["claims"][0];
+    assert_eq!((claim["arm"].as_str(), claim["margin"].as_f64()), (Some("soft 1"), Some(0.01)));
+    assert!(claim["sentence"].as_str().unwrap().ends_with(['.']) && claim["verdict"].is_string(), "{claim}");
+    assert_eq!(first["registration"]["study_file"].as_str().map(str::len), Some(16));
+}
+
+#[test]
+fn a_studys_summary_is_a_folder_to_commit() {
+    let dir = tempdir().unwrap();
+    let summary = |folder: &str| run(dir.path(), &["study", "--size", "tiny", "--summary", folder]);
+    fs::create_dir(dir.path().join("mine")).unwrap();
+    fs::write(dir.path().join("mine/notes.txt"), "mine").unwrap();
+    let refused = summary("mine");
+    assert_eq!(refused.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("not a study's summary"));
+    assert!(!dir.path().join("runs/study-tiny/cells").exists(), "nothing is trained for a summary that can't be written");
+
+    assert!(summary("results/tiny").status.success());
+    let read = |name: &str| fs::read_to_string(dir.path().join("results/tiny").join(name)).unwrap();
+    assert_eq!(read("study.toml"), fs::read_to_string(dir.path().join("runs/study-tiny/study.toml")).unwrap());
+    assert_eq!(read("cells.jsonl").lines().count(), 6, "two teachers, four students");
+    assert!(read("report.md").starts_with("# Does a weak teacher make a better student?\n") && read("figure.svg").contains("</svg>"));
+    // The file of another study is not written over.
+    fs::write(dir.path().join("results/tiny/study.toml"), read("study.toml").replace("seeds = [1, 2]", "seeds = [1, 3]")).unwrap();
+    let refused = summary("results/tiny");
+    assert_eq!(refused.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("summary of another study"));
+    assert!(read("study.toml").contains("[1, 3]"));
 }
 
 /// A model that was trained for a step, and a folder of GLUE's with two tasks.
