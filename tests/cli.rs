@@ -289,9 +289,12 @@ fn a_studys_summary_is_a_folder_to_commit() {
     let read = |name: &str| fs::read_to_string(dir.path().join("results/tiny").join(name)).unwrap();
     assert_eq!(read("study.toml"), fs::read_to_string(dir.path().join("runs/study-tiny/study.toml")).unwrap());
     assert_eq!(read("cells.jsonl").lines().count(), 6, "two teachers, four students");
-    assert!(read("report.md").starts_with("# Does a weak teacher make a better student?\n") && read("figure.svg").contains("</svg>"));
+    assert!(
+        read("report.md").starts_with("# Does a weak teacher make a better student?\n") && read("figure.svg").contains("</svg>")
+    );
     // The file of another study is not written over.
-    fs::write(dir.path().join("results/tiny/study.toml"), read("study.toml").replace("seeds = [1, 2]", "seeds = [1, 3]")).unwrap();
+    fs::write(dir.path().join("results/tiny/study.toml"), read("study.toml").replace("seeds = [1, 2]", "seeds = [1, 3]"))
+        .unwrap();
     let refused = summary("results/tiny");
     assert_eq!(refused.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&refused.stderr).contains("summary of another study"));
