@@ -6,7 +6,7 @@ use upstill::device::Device;
 use upstill::log::Console;
 use upstill::methods::{EncodedTask, Finetune};
 use upstill::model::{BertClassifier, BertShape, Weights};
-use upstill::tasks::{Sizes, Task, draw_pocket_task};
+use upstill::tasks::{Example, Label, Sizes, Split, Task, draw_pocket_task};
 use upstill::text::pocket::words;
 use upstill::tokens::Tokenizer;
 use upstill::train::{FinetuneOptions, Finetuned, Finetuning, Pretrained, SeedScores};
@@ -93,6 +93,94 @@ fn seeds_that_are_kept_are_not_repeated_and_equal_those_made_anew() {
         fs::write(&scores, &written[..written.len() / 2]).unwrap();
         let error = tuning.run_seeds(1, out).unwrap_err().to_string();
         assert!(error.contains("not a fine-tuning's scores") && error.contains("delete the file"), "{error}");
+    });
+}
+
+#[test]
+fn what_nothing_can_be_trained_with_is_refused_before() {
+    let (pretrained, task, device, console) = (pretrained(), task(), Device::cpu("test"), Console::silent());
+    let refused = |options: FinetuneOptions| {
+        Finetuning::new(&pretrained, &task, &options, &device, &console).map(|_| ()).unwrap_err().to_string()
+    };
+    for epochs in [f64::NAN, f64::INFINITY, 0.0, -1.0, 1e-9, 1e300] {
+        let error = refused(FinetuneOptions { epochs, ..options() });
+        assert!(error.contains("--epochs is") && !error.contains("--resume"), "{epochs}: {error}");
+    }
+    for lr in [f64::NAN, f64::INFINITY, 0.0, -1e-5] {
+        let error = refused(FinetuneOptions { lr, ..options() });
+        assert!(error.contains("--lr is") && !error.contains("--resume"), "{lr}: {error}");
+    }
+    assert!(refused(FinetuneOptions { warmup: f64::NAN, ..options() }).contains("--warmup is NaN"));
+    // 60 examples are 4 batches of 16: a quarter of a pass is the least.
+    assert_eq!(FinetuneOptions { epochs: 0.25, ..options() }.steps(60).unwrap(), 1);
+    assert!(FinetuneOptions { epochs: 0.24, ..options() }.steps(60).is_err());
+}
+
+#[test]
+fn a_step_that_is_not_finite_is_no_run_to_resume() {
+    let wild = FinetuneOptions { lr: 1e30, ..options() };
+    let error = with(&wild, |tuning| tuning.run(1).map(|_| ()).unwrap_err().to_string());
+    assert!(error.contains("is not finite") && error.contains("lower --lr") && !error.contains("--resume"), "{error}");
+}
+
+#[test]
+fn predictions_that_are_asked_for_later_are_those_of_the_kept_scores() {
+    let dir = tempfile::tempdir().unwrap();
+    let (pretrained, device, console) = (pretrained(), Device::cpu("test"), Console::silent());
+    let with_tests = |rows: std::ops::Range<usize>| {
+        let mut task = task();
+        let examples = task.train[rows].iter().map(|example| Example { label: Label::Hidden, ..example.clone() }).collect();
+        task.test = vec![Split { name: "later".into(), examples }];
+        task
+    };
+    let run = |task: &Task, out: &str| {
+        let tuning = Finetuning::new(&pretrained, task, &options(), &device, &console).unwrap();
+        let scores = tuning.run_seeds(2, Some(&dir.path().join(out))).unwrap();
+        scores.into_iter().map(|one| (one.score, one.confusion)).collect::<Vec<_>>()
+    };
+    let predictions = |out: &str| {
+        [1, 2]
+            .map(|seed| fs::read_to_string(dir.path().join(out).join(format!("pocket-sentiment/seed-{seed}/later.tsv"))).unwrap())
+    };
+    let at_once = run(&with_tests(0..30), "at-once");
+    let before = run(&task(), "later");
+    let later = run(&with_tests(0..30), "later");
+    assert_eq!((&at_once, &at_once), (&before, &later));
+    assert_eq!(predictions("at-once"), predictions("later"), "of the kept model, and of the seed that was trained again");
+    assert_eq!(predictions("later")[0].lines().count(), 31);
+    // Of other rows, anew.
+    run(&with_tests(30..50), "later");
+    assert_eq!(predictions("later")[0].lines().count(), 21);
+}
+
+#[test]
+fn a_folder_that_is_not_fine_tunings_own_is_left_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let refused = |name: &str| {
+        let there = dir.path().join("pocket-sentiment");
+        fs::create_dir_all(there.join(name).parent().unwrap()).unwrap();
+        fs::write(there.join(name), "mine").unwrap();
+        let error = with(&options(), |tuning| tuning.run_seeds(1, Some(dir.path())).unwrap_err().to_string());
+        assert_eq!(fs::read_to_string(there.join(name)).unwrap(), "mine");
+        fs::remove_dir_all(&there).unwrap();
+        error
+    };
+    for name in ["plan.toml", "model/model.safetensors", "model", "seed-1/notes.txt", "checkpoints/step-0000002/state.json"] {
+        let error = refused(name);
+        assert!(error.contains("holds something else") && error.contains("nothing was changed"), "{name}: {error}");
+    }
+    fs::write(dir.path().join("pocket-sentiment"), "a file").unwrap();
+    assert!(with(&options(), |tuning| tuning.run_seeds(1, Some(dir.path())).is_err()), "a file of that name");
+    assert_eq!(fs::read_to_string(dir.path().join("pocket-sentiment")).unwrap(), "a file");
+    fs::remove_file(dir.path().join("pocket-sentiment")).unwrap();
+    // One of ours, in which somebody put a file where a seed's folder will be.
+    with(&options(), |tuning| {
+        tuning.run_seeds(1, Some(dir.path())).unwrap();
+        let notes = dir.path().join("pocket-sentiment/seed-2/notes.txt");
+        fs::create_dir_all(notes.parent().unwrap()).unwrap();
+        fs::write(&notes, "mine").unwrap();
+        let error = tuning.run_seeds(2, Some(dir.path())).unwrap_err().to_string();
+        assert!(error.contains("holds something else") && notes.is_file(), "{error}");
     });
 }
 

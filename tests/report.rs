@@ -409,6 +409,7 @@ fn scores_of_checkpoints_are_drawn_over_pre_training_steps() {
                 epochs: 3.0,
                 seconds: 1.0,
                 settings: FinetuneSettings { model: "m".into(), data: "d".into(), options: "o".into() },
+                tests: BTreeMap::new(),
             };
             let place = run.join(format!("finetune/step-{step:07}/cola/seed-{seed}"));
             fs::create_dir_all(&place).unwrap();

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use tempfile::{TempDir, tempdir};
 use upstill::tasks::{Files, Kind, Label, Metric, TableSpec, Task, glue_folder, glue_task, table_task};
+use upstill::text::ReadOptions;
 
 use crate::text::{parquet, zstd};
 
@@ -180,6 +181,7 @@ fn spec(dir: &Path, train: &str, dev: &str) -> TableSpec {
         regression: false,
         metrics: vec![],
         skip_empty: false,
+        read: ReadOptions::default(),
     }
 }
 
@@ -229,17 +231,40 @@ fn broken_tables_are_named() {
         ("list.jsonl", "{\"text\": [\"A\"], \"label\": 1}\n"),
         ("half.jsonl", "{\"text\": \"A\", \"label\": 1}\n{\"text\": "),
         ("inner.csv", "text,label\n\"A,1\nB,2\n"),
+        ("late.jsonl", "{\"text\": \"A\"}\n{\"text\": \"B\", \"label\": 1}\n"),
+        ("null.jsonl", "{\"text\": \"A\", \"label\": 1}\n{\"text\": \"B\", \"label\": NaN}\n"),
+        ("never.jsonl", "\n{\"text\": \"A\", \"x\": 1}\n{\"text\": \"B\"}\n"),
+        ("inf.csv", "text,label\nA,1.5\nB,inf\n"),
+        ("nan.tsv", "text\tlabel\nA\t1\nB\t2\nC\tnan\n"),
+        ("huge.tsv", "text\tlabel\nA\t1\nB\t1e39\n"),
     ]);
     fs::write(dir.path().join("latin.tsv"), b"text\tlabel\nA\tyes\nB\xe9\tno\n").unwrap();
     fs::write(dir.path().join("cut.parquet"), &parquet(&[&[Some("A")]])[..60]).unwrap();
     let task = |train: &str, dev: &str| table_task(&spec(dir.path(), train, dev));
     let dev = ["outside.tsv", "empty-text.tsv", "short.tsv", "columns.tsv", "nothing.tsv", "header.tsv", "none.tsv"];
     let mut errors: Vec<String> = dev.iter().map(|dev| said(&dir, task("good.tsv", dev))).collect();
-    let train = ["one-class.tsv", "header.tsv", "a.txt", "list.jsonl", "half.jsonl", "inner.csv", "latin.tsv", "cut.parquet"];
+    let train = [
+        "one-class.tsv",
+        "header.tsv",
+        "a.txt",
+        "list.jsonl",
+        "half.jsonl",
+        "late.jsonl",
+        "null.jsonl",
+        "never.jsonl",
+        "inner.csv",
+        "inf.csv",
+        "nan.tsv",
+        "latin.tsv",
+        "cut.parquet",
+    ];
     errors.extend(train.iter().map(|train| said(&dir, task(train, "good.tsv"))));
     errors.push(said(&dir, table_task(&TableSpec { name: "../up".into(), ..spec(dir.path(), "good.tsv", "good.tsv") })));
     let regression = TableSpec { regression: true, ..spec(dir.path(), "good.tsv", "good.tsv") };
     errors.push(said(&dir, table_task(&regression)));
+    for train in ["inf.csv", "nan.tsv", "huge.tsv"] {
+        errors.push(said(&dir, table_task(&TableSpec { train: dir.path().join(train), ..regression.clone() })));
+    }
     insta::assert_snapshot!(errors.join("\n\n"), @r#"
     the label "maybe" is none of the classes no, yes
       in: DIR/outside.tsv:3
@@ -372,4 +397,102 @@ fn what_a_glue_folder_lacks_is_named() {
     "#);
     let files = Files { dev: Some(dir.path().join("SST-2/train.tsv")), ..Files::default() };
     assert_eq!(glue_task("sst-2", dir.path(), &files).unwrap().dev[0].examples.len(), 2);
+}
+
+#[test]
+fn labels_that_are_numbers_are_told_as_numbers() {
+    let dir = folder(&[
+        ("float.csv", "text,label\nA,10\nB,2.0\nC,-0.5\nD,2\n"),
+        ("whole.csv", "text,label\nA,10\nB,2\nC,0\n"),
+        ("float-dev.csv", "text,label\nA,10.0\nB,2.\n"),
+        ("words.csv", "text,label\nA,nan\nB,eng\nC,inf\n"),
+        ("float.jsonl", "{\"text\": \"A\", \"label\": 0.0}\n{\"text\": \"B\", \"label\": 1.0}\n"),
+    ]);
+    let task = |train: &str, dev: &str| table_task(&spec(dir.path(), train, dev)).unwrap();
+    let classes = |task: &Task| match &task.kind {
+        Kind::Classification { classes } => classes.join(" "),
+        Kind::Regression { .. } => unreachable!("labels are classes"),
+    };
+    let float = task("float.csv", "float-dev.csv");
+    assert_eq!(classes(&float), "-0.5 2.0 10.0");
+    assert_eq!(shown(&float.train), "Class(2): A\nClass(1): B\nClass(0): C\nClass(1): D");
+    let whole = task("whole.csv", "float-dev.csv");
+    assert_eq!((classes(&whole).as_str(), shown(&whole.dev[0].examples).as_str()), ("0 2 10", "Class(2): A\nClass(1): B"));
+    // Languages may be called so.
+    assert_eq!(classes(&task("words.csv", "words.csv")), "eng inf nan");
+    assert_eq!(classes(&task("float.jsonl", "float.jsonl")), "0.0 1.0");
+    fs::write(dir.path().join("a.parquet"), doubles(&[0.0, 1.0])).unwrap();
+    assert_eq!(classes(&task("a.parquet", "a.parquet")), "0.0 1.0");
+    fs::write(dir.path().join("b.parquet"), doubles(&[0.0, f64::NAN])).unwrap();
+    insta::assert_snapshot!(said(&dir, table_task(&spec(dir.path(), "b.parquet", "a.parquet"))), @"
+    this row has no value for the column `label`
+      in: DIR/b.parquet:2
+    help: mend or remove the row; of a table read with --text, --skip-empty passes over such rows
+    ");
+}
+
+/// A Parquet file with a text and a double a row, and a list that nobody reads.
+fn doubles(labels: &[f64]) -> Vec<u8> {
+    use parquet::data_type::{ByteArrayType, DoubleType, Int32Type};
+    let schema = "message rows { REPEATED INT32 other; REQUIRED DOUBLE label; REQUIRED BYTE_ARRAY text (UTF8); }";
+    let schema = std::sync::Arc::new(parquet::schema::parser::parse_message_type(schema).unwrap());
+    let mut bytes = Vec::new();
+    let mut writer = parquet::file::writer::SerializedFileWriter::new(&mut bytes, schema, Default::default()).unwrap();
+    let mut group = writer.next_row_group().unwrap();
+    let mut column = group.next_column().unwrap().unwrap();
+    let levels = vec![0; labels.len()];
+    column.typed::<Int32Type>().write_batch(&[], Some(&levels), Some(&levels)).unwrap();
+    column.close().unwrap();
+    let mut column = group.next_column().unwrap().unwrap();
+    column.typed::<DoubleType>().write_batch(labels, None, None).unwrap();
+    column.close().unwrap();
+    let mut column = group.next_column().unwrap().unwrap();
+    let texts: Vec<_> = labels.iter().map(|_| "A".into()).collect();
+    column.typed::<ByteArrayType>().write_batch(&texts, None, None).unwrap();
+    column.close().unwrap();
+    group.close().unwrap();
+    writer.close().unwrap();
+    bytes
+}
+
+#[test]
+fn a_metric_has_to_fit_the_labels() {
+    let dir = folder(&[("three.csv", "text,label\nA,dog\nB,cat\nC,horse\n"), ("two.csv", "text,label\nA,0\nB,1\n")]);
+    let task = |file: &str, regression: bool, metric: Metric| {
+        table_task(&TableSpec { regression, metrics: vec![metric], ..spec(dir.path(), file, file) })
+    };
+    let errors = [
+        said(&dir, task("three.csv", false, Metric::F1)),
+        said(&dir, task("three.csv", false, Metric::F1Binary)),
+        said(&dir, task("two.csv", false, Metric::Pearson)),
+        said(&dir, task("two.csv", true, Metric::F1Macro)),
+    ];
+    insta::assert_snapshot!(errors.join("\n\n"), @"
+    f1 is a score of two classes, and there are 3: cat, dog, horse
+    help: say how the classes' scores are averaged: --metric f1-macro, f1-micro or f1-weighted
+
+    f1-binary is a score of two classes, and there are 3: cat, dog, horse
+    help: say how the classes' scores are averaged: --metric f1-macro, f1-micro or f1-weighted
+
+    pearson is a correlation of numbers, and the labels are classes
+    help: add --regression where the answers are numbers, or choose another --metric
+
+    f1-macro is a score of classes, and with --regression the answers are numbers
+    help: choose --metric pearson or spearman, or leave out --regression
+    ");
+    for metric in [Metric::F1Macro, Metric::F1Micro, Metric::F1Weighted, Metric::Matthews] {
+        assert!(task("three.csv", false, metric).is_ok(), "{metric:?}");
+    }
+    assert!(task("two.csv", false, Metric::F1).is_ok() && task("two.csv", true, Metric::Spearman).is_ok());
+}
+
+#[test]
+fn predicted_scores_read_back_as_they_were() {
+    let dir = folder(&[("a.csv", "text,label\nA,1e-4\nB,5e-4\n")]);
+    let task = table_task(&TableSpec { regression: true, ..spec(dir.path(), "a.csv", "a.csv") }).unwrap();
+    let outputs: Vec<Vec<f32>> = [1e-4, 0.1, -3.4e-30, 123_456.79, 2.0].map(|score| vec![score]).to_vec();
+    let read = task.predictions(&outputs);
+    let scores: Vec<f32> = read.lines().skip(1).map(|line| line.split('\t').nth(1).unwrap().parse().unwrap()).collect();
+    assert_eq!(scores, outputs.concat());
+    assert!(read.contains("0\t0.0001\n") && read.contains("4\t2.0\n"), "{read}");
 }

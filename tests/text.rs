@@ -56,12 +56,17 @@ pub fn zstd(bytes: &[u8]) -> Vec<u8> {
 
 /// A parquet file of two row groups with a text column (nulls as none) and a number column.
 pub fn parquet(groups: &[&[Option<&str>]]) -> Vec<u8> {
+    parquet_packed(groups, parquet::basic::Compression::UNCOMPRESSED)
+}
+
+fn parquet_packed(groups: &[&[Option<&str>]], packing: parquet::basic::Compression) -> Vec<u8> {
     use parquet::data_type::{ByteArrayType, Int64Type};
     use parquet::file::writer::SerializedFileWriter;
     let schema = "message rows { REQUIRED INT64 id; OPTIONAL BYTE_ARRAY text (UTF8); }";
     let schema = Arc::new(parquet::schema::parser::parse_message_type(schema).unwrap());
     let mut bytes = Vec::new();
-    let mut writer = SerializedFileWriter::new(&mut bytes, schema, Arc::default()).unwrap();
+    let properties = parquet::file::properties::WriterProperties::builder().set_compression(packing).build();
+    let mut writer = SerializedFileWriter::new(&mut bytes, schema, Arc::new(properties)).unwrap();
     for rows in groups {
         let mut group = writer.next_row_group().unwrap();
         let mut column = group.next_column().unwrap().unwrap();
@@ -148,7 +153,7 @@ fn inputs_that_are_not_there() {
     insta::assert_snapshot!(dir.error(&at("*.txt")), @r"
     the glob matches nothing to read
       in: DIR/*.txt
-    help: what is read: .txt .jsonl .tsv .csv, each also with .gz or .zst, and .parquet
+    help: what is read: .txt .jsonl .json .tsv .csv, each also with .gz, .bz2 or .zst, and .parquet
     ");
     insta::assert_snapshot!(dir.error(&at("[.txt")), @r"
     the glob is not well formed: invalid range pattern
@@ -157,11 +162,11 @@ fn inputs_that_are_not_there() {
     insta::assert_snapshot!(dir.error(&at("")), @r"
     the folder holds nothing to read
       in: DIR/
-    help: what is read: .txt .jsonl .tsv .csv, each also with .gz or .zst, and .parquet
+    help: what is read: .txt .jsonl .json .tsv .csv, each also with .gz, .bz2 or .zst, and .parquet
     ");
     insta::assert_snapshot!(dir.error(&at("a.pdf")), @r"
     the name says nothing known about how to read it: DIR/a.pdf
-    help: what is read: .txt .jsonl .tsv .csv, each also with .gz or .zst, and .parquet; rename it or convert it
+    help: what is read: .txt .jsonl .json .tsv .csv, each also with .gz, .bz2 or .zst, and .parquet; rename it or convert it
     ");
 }
 
@@ -305,4 +310,184 @@ fn an_empty_file_holds_no_documents() {
     }
     assert!(read(&dir.file("a.txt.gz", gzip(b""))).unwrap().is_empty());
     assert!(read(&dir.file("a.txt.zst", zstd(b"\n \n"))).unwrap().is_empty());
+}
+
+fn bzip2(bytes: &[u8]) -> Vec<u8> {
+    let mut out = bzip2::write::BzEncoder::new(Vec::new(), bzip2::Compression::best());
+    out.write_all(bytes).unwrap();
+    out.finish().unwrap()
+}
+
+#[test]
+fn what_follows_a_gzip_member_is_read_as_gzip_does() {
+    let dir = Scratch::new();
+    let (one, two, zeros) = (gzip(b"One.\n\n"), gzip(b"Two.\n"), vec![0; 5000]);
+    let read = |parts: &[&[u8]]| {
+        let path = dir.file("a.txt.gz", parts.concat());
+        let mut reader = Reader::new(find(&[path.to_str().unwrap().to_owned()]).unwrap(), ReadOptions::default());
+        let texts: Vec<String> = reader.by_ref().map(|read| read.unwrap().text).collect();
+        // The whole file is hashed, whatever is ignored of it.
+        assert_eq!(reader.finished()[0].blake3, blake3::hash(&parts.concat()).to_hex().to_string());
+        texts.concat()
+    };
+    assert_eq!(read(&[&one, &zeros]), "One.\n");
+    assert_eq!(read(&[&one, &[0], &two, &zeros]), "One.\nTwo.\n");
+    assert_eq!(read(&[&one, b"garbage"]), "One.\n");
+    assert_eq!(read(&[&one, &zeros, b"\x1fgarbage"]), "One.\n");
+    assert_eq!(read(&[&one, &gzip(b""), &two]), "One.\nTwo.\n");
+    // A member that is cut is no garbage.
+    let cut = dir.error(&dir.file("b.txt.gz", [&one[..], &two[..12]].concat()));
+    assert!(cut.contains("it ends too early"), "{cut}");
+}
+
+#[test]
+fn a_zstd_frame_with_a_window_of_256_mebibytes_is_read() {
+    let dir = Scratch::new();
+    // `printf 'One.\n' | zstd --long=28`, whose header asks for the window.
+    let mut frame = zstd(b"One.\n");
+    let body = frame.split_off(4);
+    assert_eq!(body[0] & 0x20, 0x20, "a single segment, with its size in a byte");
+    // Magic; a checksum no, a size no; the window's exponent of 18; the blocks as they were.
+    let long = [&frame[..], &[0x00, 18 << 3], &body[2..]].concat();
+    assert_eq!(texts(&dir.file("a.txt.zst", long)), ["One."]);
+    let longer = [&frame[..], &[0x00, 22 << 3], &body[2..]].concat();
+    assert!(
+        dir.error(&dir.file("b.txt.zst", longer)).contains("memory"),
+        "a window of 2^32 is more than the format's readers take"
+    );
+}
+
+#[test]
+fn every_packing_of_parquet_and_bzip2_are_read() {
+    use parquet::basic::Compression as C;
+    let dir = Scratch::new();
+    let rows: Vec<String> = (0..300).map(|at| format!("Row {}.", at % 7)).collect();
+    let rows: Vec<Option<&str>> = rows.iter().map(|row| Some(row.as_str())).collect();
+    let (gzip, brotli, zstd) = (Default::default(), Default::default(), Default::default());
+    for packing in [C::SNAPPY, C::GZIP(gzip), C::BROTLI(brotli), C::LZ4, C::LZ4_RAW, C::ZSTD(zstd)] {
+        let read = texts(&dir.file("a.parquet", parquet_packed(&[&rows], packing)));
+        assert_eq!((read.len(), read[13].as_str()), (300, "Row 6."), "{packing:?}");
+    }
+    let twice = [bzip2(b"One.\n\n"), bzip2(b"Two.\n")].concat();
+    assert_eq!(texts(&dir.file("a.txt.bz2", twice)), ["One.", "Two."]);
+    assert!(dir.error(&dir.file("b.txt.bz2", "no bzip2")).contains("a broken bzip2 file"));
+}
+
+#[test]
+fn utf16_is_read_by_its_mark() {
+    let dir = Scratch::new();
+    let little = |text: &str| [0xfeff].into_iter().chain(text.encode_utf16()).flat_map(u16::to_le_bytes).collect::<Vec<u8>>();
+    let big = |text: &str| [0xfeff].into_iter().chain(text.encode_utf16()).flat_map(u16::to_be_bytes).collect::<Vec<u8>>();
+    let csv = "id,text\r\n1,\"Größe, 你好\r\n🙂\"\r\n";
+    for (name, content, expected) in
+        [("a.csv", csv, "Größe, 你好\r\n🙂"), ("a.txt", "Größe 🙂.", "Größe 🙂."), ("a.jsonl", "{\"text\": \"你好\"}\n", "你好")]
+    {
+        assert_eq!(texts(&dir.file(name, little(content))), [expected], "{name}");
+        assert_eq!(texts(&dir.file(name, big(content))), [expected], "{name}");
+        assert_eq!(texts(&dir.file(&format!("{name}.gz"), gzip(&big(content)))), [expected], "{name}.gz");
+    }
+    insta::assert_snapshot!(dir.error(&dir.file("b.txt", &little("One. Two.")[2..])), @r"
+    the text looks like UTF-16 without a byte order mark: every other byte is 0
+      in: DIR/b.txt
+    help: convert the file: `iconv -f UTF-16LE -t UTF-8`
+    ");
+    insta::assert_snapshot!(dir.error(&dir.file("c.txt", b"\xff\xfe\0\0O\0\0\0")), @r"
+    the text is UTF-32
+      in: DIR/c.txt
+    help: convert the file: `iconv -f UTF-32 -t UTF-8`
+    ");
+    let cut = little("One.");
+    insta::assert_snapshot!(dir.error(&dir.file("d.txt", &cut[..cut.len() - 1])), @r"
+    the text is not UTF-16: it ends within a character before offset 9
+      in: DIR/d.txt
+    help: mend the file, or read on with --lossy
+    ");
+}
+
+#[test]
+fn an_unclosed_quote_names_its_line() {
+    let dir = Scratch::new();
+    let csv = "id,text\n1,One\n2,\"Two\n3,Three\n4,Four\n";
+    insta::assert_snapshot!(dir.error(&dir.file("a.csv", csv)), @r#"
+    a quote is opened in this line and not closed: all that follows would be one field
+      in: DIR/a.csv:3
+    help: close the quote, or write it twice within a quoted field ("a ""word""") where it is text
+    "#);
+    for (name, packed) in [("a.csv.gz", gzip(csv.as_bytes())), ("a.csv.zst", zstd(csv.as_bytes()))] {
+        let error = dir.error(&dir.file(name, packed));
+        assert!(error.contains("a quote is opened") && error.contains(&format!("{name}:3")), "{error}");
+    }
+    // Tabs separate without quoting.
+    assert_eq!(texts(&dir.file("a.tsv", csv.replace(',', "\t"))), ["One", "\"Two", "Three", "Four"]);
+}
+
+#[test]
+fn what_unfolds_beyond_the_longest_line_is_refused() {
+    let dir = Scratch::new();
+    let long = "x".repeat(3 << 20);
+    let said = |name: &str, bytes: Vec<u8>| {
+        let path = dir.file(name, bytes);
+        let options = |longest_line| ReadOptions { longest_line, ..ReadOptions::default() };
+        let read = read_with(options(16 << 20), &[&path]).unwrap();
+        assert!(read.iter().any(|document| document.text.contains(&long)), "{name}: with a longer one allowed");
+        dir.clean(&read_with(options(512 << 10), &[&path]).unwrap_err().to_string())
+    };
+    let json = format!("{{\"text\": \"a\"}}\n{{\"text\": \"{long}\"}}\n");
+    insta::assert_snapshot!(said("a.jsonl.gz", gzip(json.as_bytes())), @r"
+    a line is longer than 524288 bytes
+      in: DIR/a.jsonl.gz:2
+    help: if the file is right, read longer ones with --longest-line MB
+    ");
+    insta::assert_snapshot!(said("a.json.zst", zstd(json.as_bytes())), @r"
+    an object is longer than 524288 bytes
+      in: DIR/a.json.zst:2
+    help: if the file is right, read longer ones with --longest-line MB
+    ");
+    insta::assert_snapshot!(said("a.tsv.gz", gzip(format!("text\na\n{long}\n").as_bytes())), @r"
+    the row that begins in this line is longer than 524288 bytes
+      in: DIR/a.tsv.gz:3
+    help: if the file is right, read longer ones with --longest-line MB
+    ");
+    insta::assert_snapshot!(said("a.csv.zst", zstd(format!("text\na\n\"b\n{long}\"\n").as_bytes())), @r"
+    the field that a quote opens in this line is longer than 524288 bytes
+      in: DIR/a.csv.zst:3
+    help: the quote is probably never closed; if the file is right, read longer ones with --longest-line MB
+    ");
+    for packing in [parquet::basic::Compression::SNAPPY, parquet::basic::Compression::ZSTD(Default::default())] {
+        let error = said("a.parquet", parquet_packed(&[&[Some("a"), Some(&long)]], packing));
+        assert!(error.starts_with("a page of 3 MiB, and at most 2 MiB are read\n  in: DIR/a.parquet\n"), "{error}");
+    }
+    // Plain text is cut, whatever its lines are.
+    let path = dir.file("a.txt", &long);
+    let options = ReadOptions { longest_line: 1 << 10, ..ReadOptions::default() };
+    assert_eq!(read_with(options, &[&path]).unwrap().iter().map(|document| document.text.trim().len()).sum::<usize>(), 3 << 20);
+}
+
+#[test]
+fn json_as_python_writes_it_is_read() {
+    let dir = Scratch::new();
+    let line = "{\"score\": NaN, \"text\": \"One.\", \"rest\": [-Infinity]}\n";
+    assert_eq!(texts(&dir.file("a.jsonl", line)), ["One."]);
+    let path = dir.file("b.jsonl", "{\"text\": \"One.\"}\n{\"text\": \"a \\ud83d b\"}\n");
+    insta::assert_snapshot!(dir.error(&path), @r"
+    half of a surrogate pair stands alone in the text: it is no character
+      in: DIR/b.jsonl:2
+    help: write the character whole, or read on with --lossy
+    ");
+    let lossy = ReadOptions { lossy: true, ..ReadOptions::default() };
+    assert_eq!(read_with(lossy, &[&path]).unwrap()[1].text, "a \u{fffd} b");
+}
+
+#[test]
+fn a_list_of_objects_is_read() {
+    let dir = Scratch::new();
+    let list = "\u{feff}[\n  {\"text\": \"One [{\\\"\", \"more\": [{}]},\n  {\n    \"text\": \"Two\"\n  }\n]\n";
+    assert_eq!(texts(&dir.file("a.json", list)), ["One [{\"", "Two"]);
+    assert_eq!(texts(&dir.file("b.json", "{\"text\": \"One\"}\n{\"text\": \"Two\"}")), ["One", "Two"]);
+    assert!(read(&dir.file("c.json", "[]")).unwrap().is_empty());
+    let said = |content: &str| dir.error(&dir.file("d.json", content));
+    assert!(said("[{\"text\": \"One\"},").starts_with("the file ends within its JSON\n  in: DIR/d.json:1"), "cut");
+    assert!(said("[\n\"One\"]").starts_with("the file does not hold JSON objects\n  in: DIR/d.json:2"), "strings");
+    assert!(said("[{\"text\": \"One\"},\n{\"text\": x}]").contains("the object is not JSON: expected value"), "broken");
+    assert!(said("[\n{\"text\": \"One\"},\n{\"body\": 1}]").contains("there is `body`\n  in: DIR/d.json:3"), "no field");
 }

@@ -9,7 +9,7 @@ use super::print_json;
 use crate::batch::{BatchOptions, Batches, Masking, Split};
 use crate::config::Rows;
 use crate::error::Result;
-use crate::text::ReadOptions;
+use crate::text::{LONGEST_LINE, ReadOptions};
 use crate::tokens::{BuildOptions, Manifest, Progress, Tokenizer, Watch, build};
 use crate::train::{interrupted, open_shards};
 
@@ -31,7 +31,7 @@ pub fn run(command: &DataCommand) -> Result<()> {
 /// Where the text is: the same for `upstill tokenizer train`.
 #[derive(clap::Args)]
 pub struct ReadArgs {
-    /// Files, folders or globs: .txt .jsonl .tsv .csv (also .gz, .zst) and .parquet
+    /// Files, folders or globs: .txt .jsonl .json .tsv .csv (also .gz, .bz2, .zst) and .parquet
     #[arg(required = true, value_name = "INPUT")]
     pub inputs: Vec<String>,
     /// The field of .jsonl objects that holds the text
@@ -43,12 +43,25 @@ pub struct ReadArgs {
     /// Read on where bytes are not UTF-8, with U+FFFD in their place
     #[arg(long)]
     pub lossy: bool,
+    /// The longest line of JSON or row of a table that is read, in MiB; of Parquet, a quarter of the longest page
+    #[arg(long, value_name = "MB", default_value_t = LONGEST_LINE as u64 >> 20, value_parser = clap::value_parser!(u64).range(1..=1 << 20))]
+    pub longest_line: u64,
 }
 
 impl ReadArgs {
     pub(super) fn options(&self) -> ReadOptions {
-        ReadOptions { field: self.field.clone(), column: self.column.clone(), lossy: self.lossy }
+        ReadOptions {
+            field: self.field.clone(),
+            column: self.column.clone(),
+            lossy: self.lossy,
+            longest_line: longest_line(self.longest_line),
+        }
     }
+}
+
+/// `--longest-line` in bytes.
+pub(super) fn longest_line(mebibytes: u64) -> usize {
+    usize::try_from(mebibytes << 20).unwrap_or(usize::MAX)
 }
 
 #[derive(clap::Args)]

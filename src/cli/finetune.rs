@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 use serde_json::Value;
 
+use super::data::longest_line;
 use super::{DeviceArg, print_json};
 use crate::checkpoint::{Checkpoints, step_of};
 use crate::device::Device;
@@ -15,7 +16,10 @@ use crate::study::scores::{GlueScores, TaskScores};
 use crate::tasks::{
     Files, Metric, TableSpec, Task, glue_folder, glue_name, glue_names, glue_task, pocket_names, pocket_task, table_task,
 };
-use crate::train::{FinetuneOptions, Finetuning, Pretrained, checkpoint_scores_folder, model_folder, model_of_run};
+use crate::text::{LONGEST_LINE, ReadOptions};
+use crate::train::{
+    FinetuneOptions, Finetuning, Pretrained, check_scores_folder, checkpoint_scores_folder, model_folder, model_of_run,
+};
 
 #[derive(clap::Args)]
 #[command(after_help = "\
@@ -42,7 +46,7 @@ pub struct Args {
     /// Score on this file
     #[arg(long, value_name = "FILE")]
     dev: Option<PathBuf>,
-    /// Predict this file's answers into --out
+    /// Predict this file's answers into --out, once a seed: seeds that are kept there do so with the kept model, or train again
     #[arg(long, value_name = "FILE", requires = "out")]
     test: Option<PathBuf>,
     /// The column of the text; this makes a task of any table
@@ -57,12 +61,16 @@ pub struct Args {
     /// Answers are numbers to come close to, not classes
     #[arg(long, requires = "text")]
     regression: bool,
-    /// How a table's answers are scored; accuracy, or both correlations with --regression, unless given
+    /// How a table's answers are scored; accuracy, or both correlations with --regression, unless given. f1 is of the second of two
+    /// classes; of more, say which mean: f1-macro, f1-micro or f1-weighted
     #[arg(long = "metric", value_enum, requires = "text")]
     metrics: Vec<Metric>,
     /// Pass over a table's rows with an empty text or label
     #[arg(long, requires = "text")]
     skip_empty: bool,
+    /// The longest line of JSON or row of a table that is read, in MiB; of Parquet, a quarter of the longest page
+    #[arg(long, value_name = "MB", default_value_t = LONGEST_LINE as u64 >> 20, value_parser = clap::value_parser!(u64).range(1..=1 << 20))]
+    longest_line: u64,
     /// Fine-tune this often, each with a seed of its own
     #[arg(long, default_value_t = 3)]
     seeds: u64,
@@ -131,9 +139,16 @@ struct AtStep {
 }
 
 pub fn run(args: Args) -> Result<()> {
-    check(&args)?;
+    if args.seeds == 0 {
+        return Err(Error::new("--seeds is 0: fine-tune once or more"));
+    }
+    options(&args, "").check()?;
     let models = models(&args)?;
     let wanted = wanted(&args)?;
+    for task in &wanted.tasks {
+        options(&args, &task.name).steps(task.train.len())?;
+        models.iter().filter_map(|(.., out)| out.as_ref()).try_for_each(|out| check_scores_folder(out, &task.name))?;
+    }
     let notes = wanted.tasks.iter().flat_map(|task| &task.notes).chain(wanted.left_out.iter().flatten());
     notes.for_each(|note| eprintln!("note: {note}"));
     let device = args.device.choose("auto")?;
@@ -148,23 +163,11 @@ pub fn run(args: Args) -> Result<()> {
             console.note(&format!("checkpoint of step {step}"));
         }
         let pretrained = Pretrained::read(model)?;
-        let options = FinetuneOptions { dropout: dropout(model), ..FinetuneOptions::default() };
-        let scores = score(&args, &wanted, &pretrained, &options, out.as_deref(), &device, &console)?;
+        let scores = score(&args, &wanted, &pretrained, dropout(model), out.as_deref(), &device, &console)?;
         scored.push(AtStep { step: *step, scores });
     }
     console.finish();
     print(&args, scored);
-    Ok(())
-}
-
-fn check(args: &Args) -> Result<()> {
-    let epochs = args.epochs.unwrap_or(3.0);
-    if args.batch == 0 || args.seeds == 0 || args.length < 8 || args.lr <= 0.0 || epochs <= 0.0 || args.patience == Some(0) {
-        return Err(Error::new("--batch, --seeds, --lr, --epochs and --patience must be above 0, and --length at least 8"));
-    }
-    if !(0.0..1.0).contains(&args.warmup) {
-        return Err(Error::new("--warmup is a share of the steps: from 0 to below 1"));
-    }
     Ok(())
 }
 
@@ -205,8 +208,8 @@ fn wanted(args: &Args) -> Result<Wanted> {
     let name = args.task.as_deref().ok_or_else(|| {
         Error::new("no task was named").help("name one with --task, or a table's columns with --train, --dev, --text and --label")
     })?;
-    let files = Files { train: args.train.clone(), dev: args.dev.clone(), test: args.test.clone() };
-    let replaces_files = files != Files::default();
+    let files = Files { train: args.train.clone(), dev: args.dev.clone(), test: args.test.clone(), read: read(args) };
+    let replaces_files = [&files.train, &files.dev, &files.test].iter().any(|file| file.is_some());
     if name == "glue" {
         if replaces_files {
             return Err(Error::new("--train, --dev and --test replace the files of one task").help("name the task with --task"));
@@ -252,6 +255,25 @@ fn table(args: &Args, text: &str) -> TableSpec {
         regression: args.regression,
         metrics: args.metrics.clone(),
         skip_empty: args.skip_empty,
+        read: read(args),
+    }
+}
+
+fn read(args: &Args) -> ReadOptions {
+    ReadOptions { longest_line: longest_line(args.longest_line), ..ReadOptions::default() }
+}
+
+fn options(args: &Args, task: &str) -> FinetuneOptions {
+    let paper = FinetuneOptions::for_task(task);
+    FinetuneOptions {
+        lr: args.lr,
+        batch: args.batch,
+        length: args.length,
+        epochs: args.epochs.unwrap_or(paper.epochs),
+        warmup: args.warmup,
+        keep_best: args.keep_best,
+        patience: args.patience,
+        ..paper
     }
 }
 
@@ -259,24 +281,14 @@ fn score(
     args: &Args,
     wanted: &Wanted,
     pretrained: &Pretrained,
-    defaults: &FinetuneOptions,
+    dropout: f64,
     out: Option<&Path>,
     device: &Device,
     console: &Console,
 ) -> Result<Scores> {
     let mut scored = Vec::new();
     for task in &wanted.tasks {
-        let paper = FinetuneOptions::for_task(&task.name);
-        let options = FinetuneOptions {
-            lr: args.lr,
-            batch: args.batch,
-            length: args.length,
-            epochs: args.epochs.unwrap_or(paper.epochs),
-            warmup: args.warmup,
-            keep_best: args.keep_best,
-            patience: args.patience,
-            ..defaults.clone()
-        };
+        let options = FinetuneOptions { dropout, ..options(args, &task.name) };
         let runs = Finetuning::new(pretrained, task, &options, device, console)?.run_seeds(args.seeds, out)?;
         scored.extend(TaskScores::of(task, &runs));
     }

@@ -168,6 +168,7 @@ mod tests {
             epochs: 3.0,
             seconds: 1.0,
             settings: FinetuneSettings { model: String::new(), data: String::new(), options: String::new() },
+            tests: BTreeMap::new(),
         }
     }
 

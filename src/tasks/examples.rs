@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::{Example, Kind, Label};
 use crate::error::{Error, Result};
-use crate::text::{Row, read_rows};
+use crate::text::{ReadOptions, Row, Wanted, read_rows};
 
 /// Which columns of a table make an example.
 #[derive(Debug, Clone)]
@@ -39,14 +39,19 @@ pub(super) enum Broken {
 }
 
 /// The rows of a file, and how many were passed over.
-pub(super) fn read_raw(path: &Path, columns: &Columns, broken: Broken) -> Result<(Vec<RawExample>, usize)> {
-    let names: Vec<&String> = std::iter::once(&columns.first).chain(&columns.second).chain(&columns.label).collect();
-    let rows = read_rows(path, columns.has_header, |there| find_columns(&names, there))?;
+pub(super) fn read_raw(
+    path: &Path,
+    columns: &Columns,
+    broken: Broken,
+    options: &ReadOptions,
+) -> Result<(Vec<RawExample>, usize)> {
+    let names: Vec<String> = std::iter::once(&columns.first).chain(&columns.second).chain(&columns.label).cloned().collect();
+    let rows = read_rows(path, columns.has_header, &Wanted { columns: &names, help: NAME_THEM }, options)?;
     let (mut raw, mut passed_over) = (Vec::with_capacity(rows.len()), 0);
     for row in rows {
         let missing = row.fields.iter().position(|field| field.as_ref().is_none_or(|text| text.trim().is_empty()));
         match (missing, broken) {
-            (Some(at), Broken::Refuse) => return Err(lacks(names[at], &row, path)),
+            (Some(at), Broken::Refuse) => return Err(lacks(&names[at], at, &row, path)),
             (Some(_), Broken::PassOver) => passed_over += 1,
             (None, _) | (_, Broken::Keep) => raw.push(raw_example(row, columns)),
         }
@@ -54,19 +59,15 @@ pub(super) fn read_raw(path: &Path, columns: &Columns, broken: Broken) -> Result
     Ok((raw, passed_over))
 }
 
-fn find_columns(names: &[&String], there: &[String]) -> Result<Vec<usize>> {
-    let missing: Vec<String> = names.iter().filter(|name| !there.contains(name)).map(|name| format!("`{name}`")).collect();
-    if missing.is_empty() {
-        return Ok(names.iter().filter_map(|name| there.iter().position(|found| found == *name)).collect());
-    }
-    let found: Vec<String> = there.iter().map(|name| format!("`{name}`")).collect();
-    let found = if found.is_empty() { "the file is empty".to_owned() } else { format!("there is {}", found.join(", ")) };
-    Err(Error::new(format!("there is no column {}; {found}", missing.join(" and no column ")))
-        .help("mend the file, or read it as a table: --train, --dev, --text, --text2 and --label name files and columns"))
-}
+const NAME_THEM: &str =
+    "mend the file, or read it as a table: --train, --dev, --text, --text2 and --label name files and columns";
 
-fn lacks(column: &str, row: &Row, path: &Path) -> Error {
-    Error::new(format!("the column `{column}` is empty in this row"))
+fn lacks(column: &str, at: usize, row: &Row, path: &Path) -> Error {
+    let what = match row.fields[at] {
+        None => format!("this row has no value for the column `{column}`"),
+        Some(_) => format!("the column `{column}` is empty in this row"),
+    };
+    Error::new(what)
         .at(format!("{}:{}", path.display(), row.line))
         .help("mend or remove the row; of a table read with --text, --skip-empty passes over such rows")
 }
@@ -100,6 +101,10 @@ fn outside(row: &RawExample, kind: &Kind) -> Error {
         }
         Kind::Regression { low, high } if low.is_finite() && high.is_finite() => {
             Error::new(format!("the label {:?} is no number from {low} to {high}", row.label)).help("mend the row")
+        }
+        Kind::Regression { .. } if row.label.trim().parse::<f64>().is_ok() => {
+            Error::new(format!("the label {:?} is no finite number that a model can learn", row.label))
+                .help("mend or remove the row: a score is a number of ordinary size")
         }
         Kind::Regression { .. } => Error::new(format!("the label {:?} is no number", row.label))
             .help("mend the row, name another column with --label, or leave out --regression"),

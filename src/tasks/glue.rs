@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use super::examples::{Broken, Columns, hidden, label, read_raw, refuse_one_answer};
 use super::{Kind, Metric, Split, Task};
 use crate::error::{Error, IoContext, Result};
+use crate::text::ReadOptions;
 
 /// What is known of one of GLUE's tasks.
 struct Official {
@@ -216,6 +217,8 @@ pub struct Files {
     pub dev: Option<PathBuf>,
     /// For the first test split's file; the others are left out.
     pub test: Option<PathBuf>,
+    /// How files are read.
+    pub read: ReadOptions,
 }
 
 /// A task of GLUE by name. `data` is the folder that holds `CoLA/`, `SST-2/` and so on, or the task's own. Test files are
@@ -226,7 +229,7 @@ pub struct Files {
 pub fn glue_task(name: &str, data: &Path, files: &Files) -> Result<Task> {
     let official = official(name)
         .ok_or_else(|| Error::new(format!("unknown GLUE task {name:?}")).help(format!("one of: {}", glue_names().join(", "))))?;
-    let reader = Reader::new(official, data);
+    let reader = Reader { read: files.read.clone(), ..Reader::new(official, data) };
     let mut notes = Vec::new();
     let train_path = reader.required("train.tsv", files.train.as_deref(), "train")?;
     let train = reader.labelled(&train_path, official.rows, &mut notes)?;
@@ -270,12 +273,13 @@ impl Official {
 struct Reader {
     official: &'static Official,
     folder: PathBuf,
+    read: ReadOptions,
 }
 
 impl Reader {
     fn new(official: &'static Official, data: &Path) -> Self {
         let below = data.join(official.folder);
-        Self { official, folder: if below.is_dir() { below } else { data.to_owned() } }
+        Self { official, folder: if below.is_dir() { below } else { data.to_owned() }, read: ReadOptions::default() }
     }
 
     /// The file to read, which has to be there.
@@ -318,7 +322,7 @@ impl Reader {
     fn labelled(&self, path: &Path, rows: u64, notes: &mut Vec<String>) -> Result<Vec<super::Example>> {
         let is_cola = self.official.name == "cola";
         let broken = if self.official.name == "qqp" { Broken::PassOver } else { Broken::Refuse };
-        let (raw, passed_over) = read_raw(path, &self.columns(Some(self.official.label), !is_cola), broken)?;
+        let (raw, passed_over) = read_raw(path, &self.columns(Some(self.official.label), !is_cola), broken, &self.read)?;
         if passed_over > 0 {
             let what = "rows passed over that lack a question or a label";
             notes.push(format!("{}: {what}: {passed_over}", self.place(path)));
@@ -333,7 +337,7 @@ impl Reader {
             // Only the test file has a header.
             columns.first = "sentence".to_owned();
         }
-        let (raw, _) = read_raw(path, &columns, Broken::Keep)?;
+        let (raw, _) = read_raw(path, &columns, Broken::Keep, &self.read)?;
         self.count(path, raw.len(), rows, notes);
         Ok(hidden(raw))
     }

@@ -1,13 +1,23 @@
 //! Scores of predictions, with scikit-learn's and SciPy's definitions.
 
+use std::collections::BTreeSet;
+
 /// A score of predictions against the truth; higher is better, 1 is perfect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[cfg_attr(not(target_family = "wasm"), derive(clap::ValueEnum))]
 pub enum Metric {
     /// The share of right answers.
     Accuracy,
-    /// The harmonic mean of precision and recall of class 1; 0 where there is nothing to count.
+    /// The harmonic mean of precision and recall of the second of two classes; 0 where there is nothing to count.
     F1,
+    /// Another name of f1, as scikit-learn has it.
+    F1Binary,
+    /// The mean of the classes' f1, of those that occur.
+    F1Macro,
+    /// The f1 of all answers together, which is their accuracy.
+    F1Micro,
+    /// The mean of the classes' f1, weighted by how often each is the truth.
+    F1Weighted,
     /// The Matthews correlation of predicted and true classes, of any number; 0 where undefined.
     Matthews,
     /// The linear correlation of predicted and true scores; 0 where either is constant.
@@ -17,11 +27,15 @@ pub enum Metric {
 }
 
 impl Metric {
-    /// As in reports: "accuracy", "f1", "matthews", "pearson", "spearman".
+    /// As in reports and options: "accuracy", "f1-macro".
     pub fn name(self) -> &'static str {
         match self {
             Metric::Accuracy => "accuracy",
             Metric::F1 => "f1",
+            Metric::F1Binary => "f1-binary",
+            Metric::F1Macro => "f1-macro",
+            Metric::F1Micro => "f1-micro",
+            Metric::F1Weighted => "f1-weighted",
             Metric::Matthews => "matthews",
             Metric::Pearson => "pearson",
             Metric::Spearman => "spearman",
@@ -32,8 +46,11 @@ impl Metric {
     pub fn of(self, predicted: &[f64], truth: &[f64]) -> f64 {
         let classes = |labels: &[f64]| labels.iter().map(|&label| label as usize).collect::<Vec<usize>>();
         match self {
-            Metric::Accuracy => accuracy(&classes(predicted), &classes(truth)),
-            Metric::F1 => f1(&classes(predicted), &classes(truth)),
+            // Every answer is of one class: a false positive of one is a false negative of another.
+            Metric::Accuracy | Metric::F1Micro => accuracy(&classes(predicted), &classes(truth)),
+            Metric::F1 | Metric::F1Binary => f1(&classes(predicted), &classes(truth), 1),
+            Metric::F1Macro => f1_mean(&classes(predicted), &classes(truth), |_| 1.0),
+            Metric::F1Weighted => f1_mean(&classes(predicted), &classes(truth), |occurs| occurs),
             Metric::Matthews => matthews(&classes(predicted), &classes(truth)),
             Metric::Pearson => pearson(predicted, truth),
             Metric::Spearman => spearman(predicted, truth),
@@ -46,11 +63,23 @@ pub fn accuracy(predicted: &[usize], truth: &[usize]) -> f64 {
     ratio(count(predicted, truth, |p, t| p == t), truth.len() as f64)
 }
 
-/// F1 of class 1: `2 tp / (2 tp + fp + fn)`, and 0 where that is 0 / 0.
-pub fn f1(predicted: &[usize], truth: &[usize]) -> f64 {
-    let hits = count(predicted, truth, |p, t| p == 1 && t == 1);
-    let misses = count(predicted, truth, |p, t| (p == 1) != (t == 1));
+/// F1 of one class: `2 tp / (2 tp + fp + fn)`, and 0 where that is 0 / 0.
+pub fn f1(predicted: &[usize], truth: &[usize], class: usize) -> f64 {
+    let hits = count(predicted, truth, |p, t| p == class && t == class);
+    let misses = count(predicted, truth, |p, t| (p == class) != (t == class));
     ratio(2.0 * hits, 2.0 * hits + misses)
+}
+
+/// The mean of the F1 of every class that is an answer or the truth, weighted by a function of how often it is the truth.
+fn f1_mean(predicted: &[usize], truth: &[usize], weight: impl Fn(f64) -> f64) -> f64 {
+    let classes: BTreeSet<usize> = predicted.iter().chain(truth).copied().collect();
+    let (mut sum, mut weights) = (0.0, 0.0);
+    for class in classes {
+        let own = weight(count(predicted, truth, |_, t| t == class));
+        sum += own * f1(predicted, truth, class);
+        weights += own;
+    }
+    ratio(sum, weights)
 }
 
 /// The Matthews correlation of any number of classes (Gorodkin 2004), 0 where undefined.
@@ -124,17 +153,28 @@ mod tests {
             (
                 vec![1, 0, 1, 1, 0, 0, 1, 0, 1, 1],
                 vec![1, 0, 0, 1, 0, 1, 1, 0, 1, 0],
-                [0.7, 0.7272727272727273, 0.408248290463863],
+                [0.7, 0.7272727272727273, 0.408248290463863, 0.696969696969697, 0.7, 0.696969696969697],
             ),
             (
                 vec![0, 1, 2, 2, 1, 0, 2, 1, 0, 1],
                 vec![0, 2, 2, 1, 1, 0, 2, 0, 0, 1],
-                [0.7, 0.5714285714285714, 0.5606060606060606],
+                [0.7, 0.5714285714285714, 0.5606060606060606, 0.6984126984126983, 0.7, 0.7142857142857142],
             ),
-            (vec![1, 1, 1, 1], vec![1, 0, 1, 0], [0.5, 0.6666666666666666, 0.0]),
-            (vec![0, 0, 0, 0], vec![1, 0, 1, 0], [0.5, 0.0, 0.0]),
+            (vec![1, 1, 1, 1], vec![1, 0, 1, 0], [0.5, 0.6666666666666666, 0.0, 0.3333333333333333, 0.5, 0.3333333333333333]),
+            (vec![0, 0, 0, 0], vec![1, 0, 1, 0], [0.5, 0.0, 0.0, 0.3333333333333333, 0.5, 0.3333333333333333]),
+            // A class that is never the truth, and one that is never the answer.
+            (
+                vec![0, 1, 3, 3, 1, 0],
+                vec![0, 2, 0, 1, 1, 2],
+                [0.3333333333333333, 0.5, 0.16666666666666666, 0.25, 0.3333333333333333, 0.3333333333333333],
+            ),
+            (vec![2, 0, 1, 2], vec![2, 0, 1, 2], [1.0; 6]),
         ] {
-            let ours = [accuracy(&predicted, &truth), f1(&predicted, &truth), matthews(&predicted, &truth)];
+            let numbers = |classes: &[usize]| classes.iter().map(|&class| class as f64).collect::<Vec<f64>>();
+            let (predicted, truth) = (numbers(&predicted), numbers(&truth));
+            let metrics = [Metric::Accuracy, Metric::F1, Metric::Matthews, Metric::F1Macro, Metric::F1Micro, Metric::F1Weighted];
+            let ours = metrics.map(|metric| metric.of(&predicted, &truth));
+            assert_eq!(Metric::F1Binary.of(&predicted, &truth), ours[1]);
             assert!(ours.iter().zip(want).all(|(a, b)| (a - b).abs() < 1e-12), "{ours:?} against {want:?}");
         }
     }

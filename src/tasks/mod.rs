@@ -75,13 +75,18 @@ impl Kind {
         }
     }
 
-    /// The label that a file's text means; none where it is none of the classes, or no number in the range.
+    /// The label that a file's text means; none where it is none of the classes, or no number in the range that a model can learn
+    /// (finite as an f32). A class that is a number may be written in another way: `1` for `1.0`.
     pub fn label(&self, text: &str) -> Option<Label> {
+        let text = text.trim();
+        let number: Option<f64> = text.parse().ok().filter(|number: &f64| (*number as f32).is_finite());
         match self {
-            Kind::Classification { classes } => classes.iter().position(|class| class == text.trim()).map(Label::Class),
-            Kind::Regression { low, high } => {
-                text.trim().parse().ok().filter(|score| (*low..=*high).contains(score)).map(Label::Score)
+            Kind::Classification { classes } => {
+                let as_written = classes.iter().position(|class| class == text);
+                let as_number = || classes.iter().position(|class| number.is_some() && class.parse().ok() == number);
+                as_written.or_else(as_number).map(Label::Class)
             }
+            Kind::Regression { low, high } => number.filter(|score| (*low..=*high).contains(score)).map(Label::Score),
         }
     }
 
@@ -104,6 +109,21 @@ pub struct Split {
     pub name: String,
     /// In the file's order.
     pub examples: Vec<Example>,
+}
+
+impl Split {
+    /// BLAKE3 of the examples: predictions of two splits of the same fingerprint are the same.
+    pub fn fingerprint(&self) -> String {
+        fingerprint(std::iter::once(&self.examples))
+    }
+}
+
+fn fingerprint<'a>(splits: impl Iterator<Item = &'a Vec<Example>>) -> String {
+    let mut hasher = blake3::Hasher::new();
+    for (number, example) in splits.enumerate().flat_map(|(number, split)| split.iter().map(move |row| (number, row))) {
+        hasher.update(format!("{number}{example:?}").as_bytes());
+    }
+    hasher.finalize().to_hex()[..16].to_owned()
 }
 
 /// A model's outputs on a split: a row for each example, in order, of one logit a class or one score.
@@ -174,13 +194,15 @@ impl Task {
     }
 
     /// A file of predictions as GLUE takes it: a header, then the row's number from 0, a tab, and the class's name or the score
-    /// within its range.
+    /// within its range, which reads back as the same f32.
     pub fn predictions(&self, outputs: &Outputs) -> String {
         let mut text = String::from("index\tprediction\n");
         for (index, row) in outputs.iter().enumerate() {
             let _ = match (&self.kind, self.kind.answer(row)) {
                 (Kind::Classification { classes }, Label::Class(class)) => writeln!(text, "{index}\t{}", classes[class]),
-                (Kind::Regression { low, high }, answer) => writeln!(text, "{index}\t{:.3}", answer.value().clamp(*low, *high)),
+                (Kind::Regression { low, high }, answer) => {
+                    writeln!(text, "{index}\t{:?}", answer.value().clamp(*low, *high) as f32)
+                }
                 (Kind::Classification { .. }, _) => unreachable!("classes are answered with classes"),
             };
         }
@@ -189,12 +211,7 @@ impl Task {
 
     /// BLAKE3 of what is learnt from and scored: two tasks of the same fingerprint give the same scores.
     pub fn fingerprint(&self) -> String {
-        let mut hasher = blake3::Hasher::new();
-        let splits = std::iter::once(&self.train).chain(self.dev.iter().map(|split| &split.examples));
-        for (number, example) in splits.enumerate().flat_map(|(number, split)| split.iter().map(move |row| (number, row))) {
-            hasher.update(format!("{number}{example:?}").as_bytes());
-        }
-        hasher.finalize().to_hex()[..16].to_owned()
+        fingerprint(std::iter::once(&self.train).chain(self.dev.iter().map(|split| &split.examples)))
     }
 
     fn scored<'a>(&'a self, outputs: &'a [Outputs]) -> impl Iterator<Item = (&'a Split, &'a Outputs)> {
@@ -251,7 +268,7 @@ mod tests {
         assert_eq!(task.main_score(&scores), (scores["pearson"] + scores["spearman"]) / 2.0);
         assert!(task.main_score(&BTreeMap::new()).is_nan());
         assert_eq!(task.confusion(&outputs), None);
-        assert_eq!(task.predictions(&outputs[0]), "index\tprediction\n0\t0.000\n1\t1.000\n2\t5.000\n");
+        assert_eq!(task.predictions(&outputs[0]), "index\tprediction\n0\t0.0\n1\t1.0\n2\t5.0\n");
     }
 
     #[test]

@@ -1,23 +1,22 @@
-//! Parquet: one string column, some hundred rows at a time; and Zstandard.
+//! Parquet: one string column, some hundred rows at a time.
 
 use std::fs::File;
-use std::io::{BufRead, BufReader};
+use std::io::{self, BufReader, Read};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use parquet::basic::Type as Physical;
 use parquet::column::reader::{ColumnReader, ColumnReaderImpl};
 use parquet::data_type::{ByteArray, ByteArrayType};
 use parquet::errors::ParquetError;
-use parquet::file::reader::{FileReader, SerializedFileReader};
+use parquet::file::reader::{ChunkReader, FileReader, Length, SerializedFileReader};
 use parquet::record::Field;
+use parquet::schema::types::Type;
 
-use super::Document;
-use super::lines::NOT_UTF8_HELP;
-use super::reader::{Documents, Meter, ReadOptions, broken};
-use super::rows::Row;
+use super::options::{ReadOptions, mebibytes};
 use super::source::Source;
-use super::table::no_column;
+use super::stream::{Meter, utf8};
+use super::{Document, Documents, Row, Wanted, table};
 use crate::error::{Error, IoContext, Result};
 
 /// Rows decoded at a time; the page they come from is held anyway.
@@ -26,8 +25,7 @@ const ROWS: usize = 256;
 /// One document a row: the text in `options.column`; a null is passed over.
 pub(super) fn documents(source: &Source, options: &ReadOptions, meter: &Arc<Meter>) -> Result<Documents> {
     meter.hash_file(&source.path)?;
-    let file = File::open(&source.path).doing("open", &source.path)?;
-    let reader = guarded(source, || SerializedFileReader::new(file))?;
+    let reader = open(source, options)?;
     let column = find_column(&reader, source, &options.column)?;
     let rows = Rows {
         reader,
@@ -43,28 +41,26 @@ pub(super) fn documents(source: &Source, options: &ReadOptions, meter: &Arc<Mete
     Ok(Box::new(rows))
 }
 
-/// The stream within a Zstandard file.
-pub(super) fn unpack_zstd(packed: impl BufRead + Send + 'static, source: &Source) -> Result<Box<dyn BufRead + Send>> {
-    let decoder = zstd::Decoder::with_buffer(packed).map_err(|error| broken(source, &error))?;
-    Ok(Box::new(BufReader::with_capacity(1 << 18, decoder)))
+fn open(source: &Source, options: &ReadOptions) -> Result<SerializedFileReader<Pages>> {
+    let file = File::open(&source.path).doing("open", &source.path)?;
+    let pages = Pages { file, path: source.path.display().to_string(), longest: options.longest_page(), header: Arc::default() };
+    guarded(source, || SerializedFileReader::new(pages))
 }
 
-fn find_column(reader: &SerializedFileReader<File>, source: &Source, name: &str) -> Result<usize> {
+fn find_column(reader: &SerializedFileReader<Pages>, source: &Source, name: &String) -> Result<usize> {
     let schema = reader.metadata().file_metadata().schema_descr();
     let names: Vec<_> = schema.columns().iter().map(|column| column.path().string()).collect();
-    let Some(index) = names.iter().position(|found| found == name) else {
-        return Err(no_column(name, &names).at(source.path.display()));
-    };
+    let index = table::wanted(name).find(&names).map_err(|error| error.at(source.path.display()))?[0];
     let column = schema.column(index);
     if column.physical_type() != Physical::BYTE_ARRAY || column.max_rep_level() > 0 {
         let what = format!("the column `{name}` does not hold one string a row");
-        return Err(Error::new(what).at(source.path.display()).help("name the column that holds the text with --column"));
+        return Err(Error::new(what).at(source.path.display()).help(table::NAME_IT));
     }
     Ok(index)
 }
 
 struct Rows {
-    reader: SerializedFileReader<File>,
+    reader: SerializedFileReader<Pages>,
     column: usize,
     source: Source,
     lossy: bool,
@@ -82,7 +78,8 @@ impl Rows {
         loop {
             while let Some(value) = self.batch.next() {
                 self.row += 1;
-                let text = self.decode(value.data())?;
+                let text = utf8(value.data(), self.lossy)
+                    .map_err(|error| error.at(format!("{}, value {}", self.source.path.display(), self.row)))?;
                 if !text.trim().is_empty() {
                     return Ok(Some(Document { text }));
                 }
@@ -121,18 +118,6 @@ impl Rows {
         self.group += 1;
         Ok(true)
     }
-
-    fn decode(&self, bytes: &[u8]) -> Result<String> {
-        match std::str::from_utf8(bytes) {
-            Ok(text) => Ok(text.to_owned()),
-            Err(_) if self.lossy => Ok(String::from_utf8_lossy(bytes).into_owned()),
-            Err(error) => {
-                let byte = bytes[error.valid_up_to()];
-                let place = format!("{}, value {}", self.source.path.display(), self.row);
-                Err(Error::new(format!("the text is not UTF-8: byte 0x{byte:02x}")).at(place).help(NOT_UTF8_HELP))
-            }
-        }
-    }
 }
 
 impl Iterator for Rows {
@@ -144,9 +129,12 @@ impl Iterator for Rows {
 }
 
 /// Runs the decoder, whose panics on damaged pages become errors like its others.
-pub(super) fn guarded<T>(source: &Source, decode: impl FnOnce() -> std::result::Result<T, ParquetError>) -> Result<T> {
+fn guarded<T>(source: &Source, decode: impl FnOnce() -> Result<T, ParquetError>) -> Result<T> {
     match catch_unwind(AssertUnwindSafe(decode)) {
         Ok(Ok(decoded)) => Ok(decoded),
+        Ok(Err(ParquetError::External(said))) if said.is::<Error>() => {
+            Err(*said.downcast::<Error>().unwrap_or_else(|_| unreachable!("it is one")))
+        }
         Ok(Err(error)) => Err(damaged(source, &error.to_string())),
         Err(_) => Err(damaged(source, "its content is damaged")),
     }
@@ -156,30 +144,140 @@ fn damaged(source: &Source, reason: &str) -> Error {
     Error::new(format!("a broken parquet file: {reason}")).at(source.path.display()).help("fetch or write the file again")
 }
 
-/// The rows of a file, the chosen columns as text: see [`read_rows`](super::read_rows).
-pub(super) fn rows(source: &Source, choose: impl FnOnce(&[String]) -> Result<Vec<usize>>) -> Result<Vec<Row>> {
-    let file = File::open(&source.path).map_err(|error| Error::io("open", &source.path, &error))?;
-    let reader = guarded(source, || SerializedFileReader::new(file))?;
-    let columns: Vec<String> =
-        reader.metadata().file_metadata().schema().get_fields().iter().map(|field| field.name().to_owned()).collect();
-    let chosen = choose(&columns).map_err(|error| error.at(source.path.display()))?;
-    guarded(source, || {
+/// The wanted columns of every row: see [`read_rows`](super::read_rows). No other column is decoded.
+pub(super) fn rows(source: &Source, wanted: &Wanted, options: &ReadOptions) -> Result<Vec<Row>> {
+    let reader = open(source, options)?;
+    let schema = reader.metadata().file_metadata().schema();
+    let there: Vec<&str> = schema.get_fields().iter().map(|field| field.name()).collect();
+    let chosen = wanted.find(&there).map_err(|error| error.at(source.path.display()))?;
+    let mut in_file = chosen.clone();
+    in_file.sort_unstable();
+    in_file.dedup();
+    let place: Vec<usize> = chosen.iter().map(|at| in_file.partition_point(|other| other < at)).collect();
+    let read = guarded(source, || {
+        let fields = in_file.iter().map(|&at| schema.get_fields()[at].clone()).collect();
+        let projection = Type::group_type_builder(schema.name()).with_fields(fields).build()?;
         let mut rows = Vec::new();
-        for (line, row) in (1..).zip(reader.get_row_iter(None)?) {
+        for (line, row) in (1..).zip(reader.get_row_iter(Some(projection))?) {
             let row = row?;
             let values: Vec<&Field> = row.get_column_iter().map(|(_, value)| value).collect();
-            rows.push(Row { line, fields: chosen.iter().map(|&at| plain(values[at])).collect() });
+            let fields: Vec<Result<Option<String>>> = place.iter().map(|&at| plain(values[at], options.lossy)).collect();
+            rows.push((line, fields));
         }
         Ok(rows)
-    })
+    })?;
+    let row = |(line, fields): (u64, Vec<Result<Option<String>>>)| {
+        let fields: Result<_> = fields.into_iter().collect();
+        let fields = fields.map_err(|error| error.at(format!("{}, row {line}", source.path.display())))?;
+        Ok(Row { line, fields })
+    };
+    read.into_iter().map(row).collect()
 }
 
-fn plain(value: &Field) -> Option<String> {
-    match value {
+/// A value as text, numbers as Python writes them; what is no number is missing. The error has no place yet.
+fn plain(value: &Field, is_lossy: bool) -> Result<Option<String>> {
+    Ok(match value {
         Field::Null => None,
         Field::Str(text) => Some(text.clone()),
         // A string column that doesn't say so.
-        Field::Bytes(bytes) => Some(String::from_utf8_lossy(bytes.data()).into_owned()),
+        Field::Bytes(bytes) => Some(utf8(bytes.data(), is_lossy)?),
+        Field::Float(number) => (!number.is_nan()).then(|| format!("{number:?}")),
+        Field::Double(number) => (!number.is_nan()).then(|| format!("{number:?}")),
+        Field::Float16(number) => (!number.is_nan()).then(|| format!("{:?}", number.to_f32())),
+        Field::Group(_) | Field::ListInternal(_) | Field::MapInternal(_) => {
+            return Err(
+                Error::new("the value is a list or a group, and no plain value").help("name columns that hold one value a row")
+            );
+        }
         other => Some(other.to_string()),
+    })
+}
+
+/// A file whose pages are refused before they are unpacked where they say that they are too long. The decoder takes a page's
+/// header from a stream, then its bytes; what it took from the stream says how long the page becomes.
+struct Pages {
+    file: File,
+    path: String,
+    longest: usize,
+    header: Arc<Mutex<Vec<u8>>>,
+}
+
+/// A stream that keeps its first bytes: a page's header.
+struct Header {
+    stream: BufReader<File>,
+    kept: Arc<Mutex<Vec<u8>>>,
+    is_new: bool,
+}
+
+/// More than three numbers take.
+const HEADER: usize = 32;
+
+impl Length for Pages {
+    fn len(&self) -> u64 {
+        Length::len(&self.file)
     }
+}
+
+impl ChunkReader for Pages {
+    type T = Header;
+
+    fn get_read(&self, start: u64) -> Result<Header, ParquetError> {
+        Ok(Header { stream: self.file.get_read(start)?, kept: self.header.clone(), is_new: true })
+    }
+
+    fn get_bytes(&self, start: u64, length: usize) -> Result<bytes::Bytes, ParquetError> {
+        let header = page_sizes(&self.header.lock().unwrap_or_else(PoisonError::into_inner));
+        if let Some((unpacked, packed)) = header
+            && packed == length as u64
+            && unpacked > self.longest as u64
+        {
+            let what = format!("a page of {}, and at most {} are read", bytes_of(unpacked), mebibytes(self.longest));
+            return Err(ParquetError::External(Box::new(
+                Error::new(what)
+                    .at(&self.path)
+                    .help("if the file is right, read longer ones with --longest-line MB, a quarter of a page"),
+            )));
+        }
+        self.file.get_bytes(start, length)
+    }
+}
+
+impl Read for Header {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.stream.read(buffer)?;
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        if std::mem::take(&mut self.is_new) {
+            kept.clear();
+        }
+        let room = HEADER.saturating_sub(kept.len());
+        kept.extend_from_slice(&buffer[..read.min(room)]);
+        Ok(read)
+    }
+}
+
+fn bytes_of(bytes: u64) -> String {
+    mebibytes(usize::try_from(bytes).unwrap_or(usize::MAX))
+}
+
+/// The first numbers of a page's header (Thrift's compact protocol): its kind, its unpacked and its packed size.
+fn page_sizes(header: &[u8]) -> Option<(u64, u64)> {
+    let mut bytes = header.iter();
+    let mut numbers = [0u64; 3];
+    for number in &mut numbers {
+        // The next field, an i32.
+        (*bytes.next()? == 0x15).then_some(())?;
+        let mut shift = 0;
+        loop {
+            let byte = *bytes.next()?;
+            *number |= u64::from(byte & 0x7f) << shift;
+            shift += 7;
+            if byte & 0x80 == 0 {
+                break;
+            }
+            (shift < 63).then_some(())?;
+        }
+        // Zigzag; sizes are not negative.
+        *number >>= 1;
+    }
+    Some((numbers[1], numbers[2]))
 }

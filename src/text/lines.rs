@@ -1,18 +1,15 @@
-//! Files of lines: plain text and JSON lines.
+//! Files of lines, and plain text.
 
 use std::io::{BufRead, Read};
 
-use serde_json::{Map, Value};
-
-use super::reader::{Documents, ReadOptions, broken};
+use super::options::ReadOptions;
 use super::source::Source;
-use super::{DOCUMENT_BYTES, Document};
+use super::stream::{NOT_UTF8_HELP, broken};
+use super::{DOCUMENT_BYTES, Document, Documents};
 use crate::error::{Error, Result};
 
 /// A longer paragraph is read as several, cut at white space.
 const PARAGRAPH_BYTES: usize = DOCUMENT_BYTES;
-/// A longer JSON object is refused.
-const OBJECT_BYTES: usize = 64 << 20;
 
 /// The lines of a stream, at most `limit` bytes at a time.
 pub(super) struct Lines {
@@ -30,19 +27,19 @@ pub(super) struct Lines {
 }
 
 /// A line without its end, or a part of one.
-struct Line {
-    text: String,
+pub(super) struct Line {
+    pub(super) text: String,
     /// Whether the line goes on.
-    goes_on: bool,
+    pub(super) goes_on: bool,
 }
 
 impl Lines {
-    fn new(stream: Box<dyn BufRead + Send>, source: &Source, options: &ReadOptions, limit: usize) -> Self {
+    pub(super) fn new(stream: Box<dyn BufRead + Send>, source: &Source, options: &ReadOptions, limit: usize) -> Self {
         let source = source.clone();
         Lines { stream, source, lossy: options.lossy, limit, number: 0, start: 0, bytes: Vec::new(), carry: Vec::new() }
     }
 
-    fn next(&mut self) -> Result<Option<Line>> {
+    pub(super) fn next(&mut self) -> Result<Option<Line>> {
         if self.carry.is_empty() {
             self.number += 1;
         }
@@ -88,8 +85,6 @@ impl Lines {
     }
 }
 
-pub(super) const NOT_UTF8_HELP: &str = "convert the file (`iconv -t UTF-8`), or read on with --lossy";
-
 /// Where to cut a part of a long line: after its last white space, else between characters.
 fn cut(bytes: &[u8]) -> usize {
     let space = bytes.iter().rposition(u8::is_ascii_whitespace).map(|at| at + 1);
@@ -98,7 +93,7 @@ fn cut(bytes: &[u8]) -> usize {
 }
 
 /// Documents of plain text: an empty line ends one.
-pub(super) fn text_documents(stream: Box<dyn BufRead + Send>, source: &Source, options: &ReadOptions) -> Documents {
+pub(super) fn documents(stream: Box<dyn BufRead + Send>, source: &Source, options: &ReadOptions) -> Documents {
     let mut lines = Lines::new(stream, source, options, PARAGRAPH_BYTES);
     Box::new(std::iter::from_fn(move || text_document(&mut lines).transpose()))
 }
@@ -119,76 +114,6 @@ fn text_document(lines: &mut Lines) -> Result<Option<Document>> {
         }
     }
     Ok((!text.is_empty()).then_some(Document { text }))
-}
-
-/// Documents of JSON lines: the string under `options.field` of each object; a null is passed over.
-pub(super) fn json_documents(stream: Box<dyn BufRead + Send>, source: &Source, options: &ReadOptions) -> Documents {
-    let mut lines = Lines::of_objects(stream, source, options);
-    let field = options.field.clone();
-    Box::new(std::iter::from_fn(move || json_document(&mut lines, &field).transpose()))
-}
-
-fn json_document(lines: &mut Lines, field: &str) -> Result<Option<Document>> {
-    while let Some(mut object) = lines.next_object()? {
-        match text_of(&mut object, field) {
-            Ok(Some(text)) if !text.trim().is_empty() => return Ok(Some(Document { text })),
-            Ok(_) => {}
-            Err(error) => return Err(error.at(lines.place())),
-        }
-    }
-    Ok(None)
-}
-
-impl Lines {
-    /// The lines of a file of JSON objects.
-    pub(super) fn of_objects(stream: Box<dyn BufRead + Send>, source: &Source, options: &ReadOptions) -> Self {
-        Self::new(stream, source, options, OBJECT_BYTES)
-    }
-
-    /// The next line's object; empty lines are passed over.
-    pub(super) fn next_object(&mut self) -> Result<Option<Map<String, Value>>> {
-        while let Some(line) = self.next()? {
-            if line.goes_on {
-                return Err(Error::new(format!("a line is longer than {} MiB", OBJECT_BYTES >> 20))
-                    .at(self.place())
-                    .help(ONE_OBJECT));
-            }
-            if line.text.trim().is_empty() {
-                continue;
-            }
-            return match serde_json::from_str(&line.text) {
-                Ok(Value::Object(object)) => Ok(Some(object)),
-                Ok(_) => Err(Error::new("the line is not a JSON object")),
-                Err(error) => Err(Error::new(format!("the line is not JSON: {}", reason(&error)))),
-            }
-            .map_err(|error| error.at(self.place()).help(ONE_OBJECT));
-        }
-        Ok(None)
-    }
-}
-
-const ONE_OBJECT: &str = "a .jsonl file holds one JSON object a line";
-
-fn text_of(object: &mut Map<String, Value>, field: &str) -> Result<Option<String>> {
-    match object.get_mut(field).map(Value::take) {
-        Some(Value::String(text)) => Ok(Some(text)),
-        Some(Value::Null) => Ok(None),
-        Some(_) => {
-            Err(Error::new(format!("the field `{field}` is not a string"))
-                .help("name the field that holds the text with --field"))
-        }
-        None => {
-            let there: Vec<_> = object.keys().map(|key| format!("`{key}`")).collect();
-            let there = if there.is_empty() { "no fields at all".into() } else { there.join(", ") };
-            Err(Error::new(format!("there is no field `{field}`; there is {there}"))
-                .help("name the field that holds the text with --field"))
-        }
-    }
-}
-
-/// serde_json's reason, with the column only: its line is always 1 here.
-fn reason(error: &serde_json::Error) -> String {
-    error.to_string().replace("at line 1 column", "at column")
 }
 
 #[cfg(test)]

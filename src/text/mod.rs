@@ -12,23 +12,41 @@ mod columnar;
 #[cfg(target_family = "wasm")]
 #[path = "columnar_absent.rs"]
 mod columnar;
+mod gzip;
+mod json;
 mod lines;
+mod options;
+#[cfg(not(target_family = "wasm"))]
+mod packed;
+#[cfg(target_family = "wasm")]
+#[path = "packed_absent.rs"]
+mod packed;
+mod peek;
 mod reader;
+mod row;
 mod rows;
 mod sample;
 mod sentences;
 mod source;
+mod stream;
 mod table;
+mod utf16;
 
-pub use self::reader::{Input, ReadOptions, Reader};
-pub use self::rows::{Row, read_rows};
+pub use self::options::{LONGEST_LINE, ReadOptions};
+pub use self::reader::{Input, Reader};
+pub use self::row::{Row, Wanted};
+pub use self::rows::read_rows;
 pub use self::sample::{is_held_out, sample};
 pub use self::sentences::sentences;
 pub use self::source::{Source, find};
+use crate::error::Result;
 
 /// A document longer than this many bytes is read as several, cut between paragraphs: memory stays bounded when a file
 /// has no empty lines.
 pub const DOCUMENT_BYTES: usize = 1 << 20;
+
+/// The documents of one file.
+type Documents = Box<dyn Iterator<Item = Result<Document>> + Send>;
 
 /// Paragraphs that belong together: an article, a chapter, a row of a table.
 #[derive(Debug, Clone, PartialEq, Eq)]

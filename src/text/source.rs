@@ -1,13 +1,14 @@
 //! Which files an input names, and how each is to be read.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use crate::error::{Error, IoContext, Result};
+use crate::error::{Error, IoContext, Result, note};
 
 /// The names that are read, for messages.
-const KNOWN: &str = ".txt .jsonl .tsv .csv, each also with .gz or .zst, and .parquet";
+const KNOWN: &str = ".txt .jsonl .json .tsv .csv, each also with .gz, .bz2 or .zst, and .parquet";
 
 /// How a file's content is laid out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,6 +17,8 @@ pub(super) enum Format {
     Text,
     /// A JSON object a line.
     JsonLines,
+    /// A list of JSON objects, or objects one after another.
+    Json,
     /// Tab-separated columns with a header; quotes are literal.
     Tsv,
     /// Comma-separated columns with a header; quoted as in RFC 4180.
@@ -30,6 +33,7 @@ pub(super) enum Packing {
     Plain,
     Gzip,
     Zstd,
+    Bzip2,
 }
 
 impl Packing {
@@ -38,6 +42,7 @@ impl Packing {
             Packing::Plain => "plain",
             Packing::Gzip => "gzip",
             Packing::Zstd => "zstd",
+            Packing::Bzip2 => "bzip2",
         }
     }
 }
@@ -54,17 +59,29 @@ pub struct Source {
 }
 
 /// The files that `inputs` name, in the order given; each is a file, a folder (read with everything below it, in the
-/// order of the names) or a glob. A file named twice is read once. Folders and globs pass over files whose names end in
-/// nothing known, and over hidden ones.
+/// order of the names) or a glob. A file named twice is read once, by a link too. Folders and globs pass over hidden files in
+/// silence; what else they hold and is left out, a note names.
 ///
 /// # Errors
 /// When an input doesn't exist, matches nothing that can be read, or names a file of an unknown kind.
 pub fn find(inputs: &[String]) -> Result<Vec<Source>> {
-    let mut seen = BTreeSet::new();
+    let mut seen: BTreeMap<PathBuf, PathBuf> = BTreeMap::new();
     let mut sources = Vec::new();
     for input in inputs {
-        let found = expand(input)?;
-        sources.extend(found.into_iter().filter(|source| seen.insert(source.path.clone())));
+        let mut found = Found::default();
+        found.expand(input)?;
+        for source in std::mem::take(&mut found.sources) {
+            let real = fs::canonicalize(&source.path).unwrap_or_else(|_| source.path.clone());
+            match seen.get(&real) {
+                None => {
+                    seen.insert(real, source.path.clone());
+                    sources.push(source);
+                }
+                Some(first) if *first != source.path => found.leave_out(&source.path, AGAIN),
+                Some(_) => {}
+            }
+        }
+        found.say(input);
     }
     if sources.is_empty() {
         return Err(Error::new("no input was given").help("name files, folders or globs of text"));
@@ -72,90 +89,185 @@ pub fn find(inputs: &[String]) -> Result<Vec<Source>> {
     Ok(sources)
 }
 
-fn expand(input: &str) -> Result<Vec<Source>> {
-    let path = Path::new(input);
-    if path.is_file() {
-        let source = recognise(path)?;
-        return source.map(|source| vec![source]).ok_or_else(|| unknown_kind(input));
+/// The one file that `path` names.
+///
+/// # Errors
+/// When there is none, or it is of an unknown kind.
+pub(super) fn named(path: &Path) -> Result<Source> {
+    match look(path)? {
+        Seen::Source(source) => Ok(source),
+        Seen::Folder => Err(Error::new(format!("{} is a folder", path.display())).help("name a file in it")),
+        Seen::Nothing => Err(Error::new(format!("there is no file {}", path.display())).help("check the path")),
+        Seen::LeftOut(why) => Err(refused(&path.display().to_string(), why)),
     }
-    let mut found = Vec::new();
-    if path.is_dir() {
-        walk(path, &mut found)?;
-    } else if input.contains(['*', '?', '[']) {
-        walk_glob(input, &mut found)?;
-    } else {
-        return Err(Error::new(format!("no such file or folder: {input}"))
-            .help("check the path; a glob needs quotes, as in 'books/*.txt.zst'"));
-    }
-    if found.is_empty() {
-        let what = if path.is_dir() { "the folder holds nothing to read" } else { "the glob matches nothing to read" };
-        return Err(Error::new(what).at(input).help(format!("what is read: {KNOWN}")));
-    }
-    Ok(found)
 }
 
-fn unknown_kind(input: &str) -> Error {
-    Error::new(format!("the name says nothing known about how to read it: {input}"))
-        .help(format!("what is read: {KNOWN}; rename it or convert it"))
+// Why a file is left out, after "N files: ".
+const UNKNOWN: &str = "the name says nothing known about how to read it";
+const NO_PACKING: &str = "packed in a way that is not read; pack it with gzip or zstd";
+const JSON: &str = "a .json file in a folder may be anything: name it to have it read";
+const FOLDER_LINK: &str = "a link to a folder";
+const DEAD_LINK: &str = "a link to nothing";
+const SPECIAL: &str = "no regular file, but a pipe, a socket or a device";
+const AGAIN: &str = "a link to a file that is read already";
+
+/// What an input comes to.
+#[derive(Default)]
+struct Found {
+    sources: Vec<Source>,
+    /// By the reason, the names of what is left out.
+    left_out: BTreeMap<&'static str, Vec<String>>,
 }
 
-fn walk(folder: &Path, found: &mut Vec<Source>) -> Result<()> {
-    let mut entries = Vec::new();
-    for entry in fs::read_dir(folder).doing("read", folder)? {
-        entries.push(entry.doing("read", folder)?);
+impl Found {
+    fn expand(&mut self, input: &str) -> Result<()> {
+        let path = Path::new(input);
+        let seen = look(path)?;
+        match &seen {
+            Seen::Source(source) => self.sources.push(source.clone()),
+            Seen::LeftOut(why) => return Err(refused(input, why)),
+            Seen::Folder => self.walk(path)?,
+            Seen::Nothing if input.contains(['*', '?', '[']) => self.walk_glob(input)?,
+            Seen::Nothing => {
+                return Err(Error::new(format!("no such file or folder: {input}"))
+                    .help("check the path; a glob needs quotes, as in 'books/*.txt.zst'"));
+            }
+        }
+        if self.sources.is_empty() {
+            let is_folder = matches!(seen, Seen::Folder);
+            let what = if is_folder { "the folder holds nothing to read" } else { "the glob matches nothing to read" };
+            self.say(input);
+            return Err(Error::new(what).at(input).help(format!("what is read: {KNOWN}")));
+        }
+        Ok(())
     }
-    entries.sort_by_key(fs::DirEntry::file_name);
-    for entry in entries.iter().filter(|entry| !entry.file_name().to_string_lossy().starts_with('.')) {
-        let path = entry.path();
-        // Folders behind symbolic links are left out: they may lead back here.
-        if entry.file_type().doing("read", &path)?.is_dir() {
-            walk(&path, found)?;
-        } else if path.is_file() {
-            found.extend(recognise(&path)?);
+
+    fn walk(&mut self, folder: &Path) -> Result<()> {
+        let mut entries = Vec::new();
+        for entry in fs::read_dir(folder).doing("read", folder)? {
+            entries.push(entry.doing("read", folder)?);
+        }
+        entries.sort_by_key(fs::DirEntry::file_name);
+        for entry in entries.iter().filter(|entry| !entry.file_name().to_string_lossy().starts_with('.')) {
+            let path = entry.path();
+            let is_link = entry.file_type().doing("read", &path)?.is_symlink();
+            match look(&path)? {
+                // Folders behind symbolic links are left out: they may lead back here.
+                Seen::Folder if is_link => self.leave_out(&path, FOLDER_LINK),
+                Seen::Folder => self.walk(&path)?,
+                Seen::Source(Source { format: Format::Json, .. }) => self.leave_out(&path, JSON),
+                seen => self.take(&path, seen),
+            }
+        }
+        Ok(())
+    }
+
+    fn walk_glob(&mut self, pattern: &str) -> Result<()> {
+        let options = glob::MatchOptions { require_literal_leading_dot: true, ..glob::MatchOptions::new() };
+        let matches = glob::glob_with(pattern, options)
+            .map_err(|error| Error::new(format!("the glob is not well formed: {}", error.msg)).at(pattern))?;
+        for path in matches {
+            let path = path.map_err(|error| Error::io("read", error.path(), error.error()))?;
+            match look(&path)? {
+                Seen::Folder => self.walk(&path)?,
+                seen => self.take(&path, seen),
+            }
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, path: &Path, seen: Seen) {
+        match seen {
+            Seen::Source(source) => self.sources.push(source),
+            Seen::LeftOut(why) => self.leave_out(path, why),
+            Seen::Folder | Seen::Nothing => self.leave_out(path, DEAD_LINK),
         }
     }
-    Ok(())
-}
 
-fn walk_glob(pattern: &str, found: &mut Vec<Source>) -> Result<()> {
-    let options = glob::MatchOptions { require_literal_leading_dot: true, ..glob::MatchOptions::new() };
-    let matches = glob::glob_with(pattern, options)
-        .map_err(|error| Error::new(format!("the glob is not well formed: {}", error.msg)).at(pattern))?;
-    for path in matches {
-        let path = path.map_err(|error| Error::io("read", error.path(), error.error()))?;
-        if path.is_dir() {
-            walk(&path, found)?;
-        } else {
-            found.extend(recognise(&path)?);
+    fn leave_out(&mut self, path: &Path, why: &'static str) {
+        let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
+        self.left_out.entry(why).or_default().push(name);
+    }
+
+    /// Says what is left out, a note for each reason.
+    fn say(&self, input: &str) {
+        for (why, names) in &self.left_out {
+            let shown = names.iter().take(3).cloned().collect::<Vec<_>>().join(", ");
+            let more = match names.len().saturating_sub(3) {
+                0 => String::new(),
+                more => format!(" and {more} more"),
+            };
+            note(format!("left out of {input}: {shown}{more} ({why})"));
         }
     }
-    Ok(())
 }
 
-/// The file as a source, or nothing when its name ends in nothing known.
-fn recognise(path: &Path) -> Result<Option<Source>> {
-    let Some((format, packing)) = kind(path) else { return Ok(None) };
-    let bytes = fs::metadata(path).doing("read", path)?.len();
-    Ok(Some(Source { path: path.to_path_buf(), bytes, format, packing }))
+fn refused(input: &str, why: &str) -> Error {
+    let help = match why {
+        SPECIAL => "write its content to a file first".to_owned(),
+        _ => format!("what is read: {KNOWN}; rename it or convert it"),
+    };
+    match why {
+        UNKNOWN => Error::new(format!("{UNKNOWN}: {input}")).help(help),
+        _ => Error::new(format!("the file is not read: it is {why}")).at(input).help(help),
+    }
 }
 
-fn kind(path: &Path) -> Option<(Format, Packing)> {
-    let name = path.file_name()?.to_str()?.to_ascii_lowercase();
+/// What is at a path.
+enum Seen {
+    Source(Source),
+    Folder,
+    /// Something else, and why it is not read.
+    LeftOut(&'static str),
+    Nothing,
+}
+
+/// Looks at what is at a path, through links, without opening it: opening a pipe would wait for its writer.
+fn look(path: &Path) -> Result<Seen> {
+    let data = match fs::metadata(path) {
+        Ok(data) => data,
+        Err(error) if [ErrorKind::NotFound, ErrorKind::NotADirectory].contains(&error.kind()) => return Ok(Seen::Nothing),
+        // A glob's characters, or a link to itself, need not make a name.
+        Err(error) if [ErrorKind::InvalidInput, ErrorKind::InvalidFilename].contains(&error.kind()) => {
+            return Ok(Seen::Nothing);
+        }
+        Err(_) if fs::symlink_metadata(path).is_ok_and(|link| link.is_symlink()) => return Ok(Seen::LeftOut(DEAD_LINK)),
+        Err(error) => return Err(Error::io("read", path, &error)),
+    };
+    if data.is_dir() {
+        return Ok(Seen::Folder);
+    }
+    if !data.is_file() {
+        return Ok(Seen::LeftOut(SPECIAL));
+    }
+    let (format, packing) = match kind(path) {
+        Ok(kind) => kind,
+        Err(why) => return Ok(Seen::LeftOut(why)),
+    };
+    Ok(Seen::Source(Source { path: path.to_path_buf(), bytes: data.len(), format, packing }))
+}
+
+/// What the name says about the content, or why it is not read. A name need not be UTF-8 for that.
+fn kind(path: &Path) -> Result<(Format, Packing), &'static str> {
+    let name = path.file_name().unwrap_or_default().to_string_lossy().to_ascii_lowercase();
     let (stem, packing) = match name.rsplit_once('.') {
         Some((stem, "gz")) => (stem, Packing::Gzip),
         Some((stem, "zst")) => (stem, Packing::Zstd),
+        Some((stem, "bz2")) => (stem, Packing::Bzip2),
+        Some((_, "xz" | "7z" | "zip" | "lz4" | "lzma" | "z" | "br" | "rar" | "tar" | "tgz")) => return Err(NO_PACKING),
         _ => (name.as_str(), Packing::Plain),
     };
-    let format = match stem.rsplit_once('.')?.1 {
+    let format = match stem.rsplit_once('.').ok_or(UNKNOWN)?.1 {
         "txt" => Format::Text,
         "jsonl" => Format::JsonLines,
+        "json" => Format::Json,
         "tsv" => Format::Tsv,
         "csv" => Format::Csv,
         // Parquet packs its own pages, and is read from its end.
         "parquet" if packing == Packing::Plain => Format::Parquet,
-        _ => return None,
+        _ => return Err(UNKNOWN),
     };
-    Some((format, packing))
+    Ok((format, packing))
 }
 
 #[cfg(test)]
@@ -164,12 +276,14 @@ mod tests {
 
     #[test]
     fn names_say_how_to_read() {
-        assert_eq!(kind(Path::new("a/b.txt")), Some((Format::Text, Packing::Plain)));
-        assert_eq!(kind(Path::new("b.v2.JSONL.gz")), Some((Format::JsonLines, Packing::Gzip)));
-        assert_eq!(kind(Path::new("b.csv.zst")), Some((Format::Csv, Packing::Zstd)));
-        assert_eq!(kind(Path::new("b.parquet")), Some((Format::Parquet, Packing::Plain)));
+        assert_eq!(kind(Path::new("a/b.txt")), Ok((Format::Text, Packing::Plain)));
+        assert_eq!(kind(Path::new("b.v2.JSONL.gz")), Ok((Format::JsonLines, Packing::Gzip)));
+        assert_eq!(kind(Path::new("b.csv.zst")), Ok((Format::Csv, Packing::Zstd)));
+        assert_eq!(kind(Path::new("b.parquet")), Ok((Format::Parquet, Packing::Plain)));
+        assert_eq!(kind(Path::new("b.json.bz2")), Ok((Format::Json, Packing::Bzip2)));
+        assert_eq!(kind(Path::new("b.txt.xz")), Err(NO_PACKING));
         for unknown in ["b.parquet.gz", "b.gz", "txt", "b.pdf", ".."] {
-            assert_eq!(kind(Path::new(unknown)), None, "{unknown}");
+            assert_eq!(kind(Path::new(unknown)), Err(UNKNOWN), "{unknown}");
         }
     }
 
@@ -185,5 +299,44 @@ mod tests {
         let found = find(&[format!("{folder}/*.txt"), folder.clone()]).unwrap();
         let names: Vec<_> = found.iter().map(|source| source.path.strip_prefix(&folder).unwrap().to_str().unwrap()).collect();
         assert_eq!(names, ["b.txt", "a/y.jsonl.gz", "a/z.tsv"]);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn what_a_folder_holds_besides_is_left_out_by_its_kind() {
+        use std::ffi::OsStr;
+        use std::os::unix::ffi::OsStrExt;
+        use std::os::unix::fs::symlink;
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        fs::create_dir(at("inner")).unwrap();
+        for name in ["a.txt", "c.json", "d.xz", "e.md", "inner/f.txt"] {
+            fs::write(at(name), "x").unwrap();
+        }
+        fs::write(dir.path().join(OsStr::from_bytes(b"b\xff.txt")), "x").unwrap();
+        symlink(at("a.txt"), at("g.txt")).unwrap();
+        symlink(at("nowhere"), at("h.txt")).unwrap();
+        symlink(at("inner"), at("i")).unwrap();
+        let _socket = std::os::unix::net::UnixListener::bind(at("j.txt")).unwrap();
+        let mut found = Found::default();
+        found.walk(dir.path()).unwrap();
+        let left_out: Vec<(&str, String)> = found.left_out.iter().map(|(why, names)| (*why, names.join(" "))).collect();
+        let mut expected = [
+            (JSON, "c.json"),
+            (DEAD_LINK, "h.txt"),
+            (FOLDER_LINK, "i"),
+            (SPECIAL, "j.txt"),
+            (NO_PACKING, "d.xz"),
+            (UNKNOWN, "e.md"),
+        ]
+        .map(|(why, name)| (why, name.to_owned()));
+        expected.sort();
+        assert_eq!(left_out, expected);
+        let folder = dir.path().to_str().unwrap().to_owned();
+        let read: Vec<_> = find(&[folder.clone()]).unwrap().into_iter().map(|source| source.path).collect();
+        assert_eq!(read, [at("a.txt"), dir.path().join(OsStr::from_bytes(b"b\xff.txt")), at("inner/f.txt")]);
+        let error = find(&[format!("{folder}/j.txt")]).unwrap_err().to_string();
+        assert!(error.contains("a pipe, a socket or a device"), "{error}");
+        assert_eq!(find(&[format!("{folder}/c.json")]).unwrap()[0].format, Format::Json);
     }
 }

@@ -35,6 +35,9 @@ pub struct FinetuneOptions {
     pub patience: Option<u64>,
 }
 
+/// More than any run takes.
+const MOST_STEPS: f64 = 1e12;
+
 impl Default for FinetuneOptions {
     fn default() -> Self {
         Self { lr: 2e-5, batch: 32, length: 128, epochs: 3.0, warmup: 0.0, dropout: 0.1, keep_best: false, patience: None }
@@ -45,6 +48,48 @@ impl FinetuneOptions {
     /// The paper's for a task: 5 passes over MRPC, 3 over all others.
     pub fn for_task(task: &str) -> Self {
         Self { epochs: if task == "mrpc" { 5.0 } else { 3.0 }, ..Self::default() }
+    }
+
+    /// Refuses what nothing can be trained with.
+    ///
+    /// # Errors
+    /// For a rate or a number of passes that is no finite number above 0, a batch or a patience of 0, rows of fewer than 8 tokens,
+    /// or a warm-up or dropout outside 0 to below 1.
+    pub fn check(&self) -> Result<()> {
+        let Self { lr, batch, length, epochs, warmup, dropout, keep_best: _, patience } = self;
+        let is_number = |x: f64| x.is_finite() && x > 0.0;
+        let is_share = |x: f64| (0.0..1.0).contains(&x);
+        let wrong = [
+            (!is_number(*lr), format!("--lr is {lr}: it has to be a finite number above 0")),
+            (!is_number(*epochs), format!("--epochs is {epochs}: it has to be a finite number above 0")),
+            (*batch == 0, "--batch is 0: a step takes one example or more".to_owned()),
+            (*length < 8, format!("--length is {length}: rows have at least 8 tokens")),
+            (!is_share(*warmup), format!("--warmup is {warmup}: it is a share of the steps, from 0 to below 1")),
+            (!is_share(*dropout), format!("the dropout probability is {dropout}: it is from 0 to below 1")),
+            (*patience == Some(0), "--patience is 0: at least one pass is taken".to_owned()),
+        ];
+        let wrong: Vec<&str> = wrong.iter().filter(|(is_wrong, _)| *is_wrong).map(|(_, what)| what.as_str()).collect();
+        if wrong.is_empty() { Ok(()) } else { Err(Error::new(wrong.join("; "))) }
+    }
+
+    /// How many steps are taken over so many training examples.
+    ///
+    /// # Errors
+    /// As [`FinetuneOptions::check`], and where it is less than one step or more than can be counted.
+    pub fn steps(&self, examples: usize) -> Result<u64> {
+        self.check()?;
+        let steps = self.epochs * examples.div_ceil(self.batch) as f64;
+        if steps < 1.0 {
+            return Err(Error::new(format!(
+                "--epochs is {:e}: of {examples} examples that is less than one step of {}",
+                self.epochs, self.batch
+            ))
+            .help("train on more passes, or take a smaller --batch"));
+        }
+        if steps > MOST_STEPS {
+            return Err(Error::new(format!("--epochs is {:e}: that is more than {MOST_STEPS:e} steps", self.epochs)));
+        }
+        Ok(steps.ceil() as u64)
     }
 }
 
@@ -134,7 +179,8 @@ impl<'a> Finetuning<'a> {
     /// Encodes the task.
     ///
     /// # Errors
-    /// When the task has no examples to train on or to score, or the model can't read its texts.
+    /// When the task has no examples to train on or to score, the model can't read its texts, or nothing can be trained with the
+    /// options.
     pub fn new(
         pretrained: &'a Pretrained,
         task: &'a Task,
@@ -145,6 +191,7 @@ impl<'a> Finetuning<'a> {
         if task.train.is_empty() || task.dev.iter().all(|split| split.examples.is_empty()) {
             return Err(Error::new(format!("the task {} has no examples to train on or to score", task.name)));
         }
+        options.steps(task.train.len())?;
         let options = FinetuneOptions { length: options.length.min(pretrained.shape.max_positions), ..options.clone() };
         pretrained.shape.must_hold(&pretrained.tokenizer)?;
         let mut splits = task.dev.iter().chain(&task.test).map(|split| &split.examples).chain([&task.train]);
@@ -163,7 +210,7 @@ impl<'a> Finetuning<'a> {
         let (started, options) = (Instant::now(), &self.options);
         let method = self.method(seed);
         let per_epoch = method.steps_per_epoch();
-        let steps = ((options.epochs * per_epoch as f64).ceil() as u64).max(1);
+        let steps = options.steps(self.task.train.len())?;
         let train = train_plan(options, steps)?;
         let tracked = self.device.handle.clone().autodiff();
         let Pretrained { weights, shape, initializer_range, .. } = self.pretrained;
@@ -183,7 +230,8 @@ impl<'a> Finetuning<'a> {
             }
             let stop = interrupted() || options.patience.is_some_and(|patience| best.since >= patience);
             Ok(if stop { Flow::Stop } else { Flow::Continue })
-        })?;
+        })
+        .map_err(|error| if error.what().contains("is not finite") { error.help(NOT_FINITE) } else { error })?;
         if interrupted() {
             return Err(Error::interrupted(format!("stopped while fine-tuning on {}", self.task.name))
                 .help("finished seeds are kept with --out; this one starts again from its beginning"));
@@ -240,6 +288,9 @@ impl Best {
         }
     }
 }
+
+/// What to do about a step that isn't finite: there is no checkpoint to go on from.
+const NOT_FINITE: &str = "lower --lr, or let it rise with --warmup; look for labels of odd size, too";
 
 fn train_plan(options: &FinetuneOptions, steps: u64) -> Result<TrainPlan> {
     let warm = (options.warmup * steps as f64).round() as u64;

@@ -27,7 +27,9 @@ pub use interrupt::waiting;
 pub use interrupt::{Saving, catch_interrupts, interrupted, saving};
 pub use learners::{GivenTeacher, MaskedMethod, model_folder, model_of_run, set_out};
 pub use run::{RunOptions, train_run};
-pub use seeds::{SeedScores, Settings as FinetuneSettings, checkpoint_scores_folder, read_checkpoint_scores};
+pub use seeds::{
+    SeedScores, Settings as FinetuneSettings, check_scores_folder, checkpoint_scores_folder, read_checkpoint_scores,
+};
 pub use step::Steps;
 pub use trial::trial_speed;
 pub use workers::{Worker, together};

@@ -9,7 +9,7 @@ use crate::tasks::{
     Example, Label, Sizes, SplitOptions, TableSpec, Task, TransferTask, Unlabelled, draw_pocket_task, pocket_names,
     split_for_transfer, table_task,
 };
-use crate::text::{ReadOptions, Reader, find, read_rows};
+use crate::text::{ReadOptions, Reader, Wanted, find, read_rows};
 
 /// Pocket texts to draw: labelled ones to choose from, test rows, and unlabelled text.
 const POCKET: Sizes = Sizes { train: 4000, dev: 1000 };
@@ -76,25 +76,19 @@ fn of_files(data: &TransferData, train: &str, test: &str) -> Result<Task> {
         regression: false,
         metrics: Vec::new(),
         skip_empty: true,
+        read: ReadOptions::default(),
     })
 }
 
 /// Texts without labels: of a table the columns of the text (a column of labels is not read), of a text file the lines.
 fn read_unlabelled(data: &TransferData) -> Result<Vec<Unlabelled>> {
     let Some(path) = &data.unlabelled else { return Ok(Vec::new()) };
-    let is_table = [".tsv", ".csv", ".jsonl", ".parquet"].iter().any(|ending| path.contains(ending));
+    let is_table = [".tsv", ".csv", ".json", ".parquet"].iter().any(|ending| path.contains(ending));
     let mut out = Vec::new();
     if is_table {
-        let wanted: Vec<&String> = std::iter::once(&data.text).chain(&data.text2).collect();
-        let rows = read_rows(Path::new(path), true, |there| {
-            let at = |name: &&String| {
-                there.iter().position(|found| found == *name).ok_or_else(|| {
-                    Error::new(format!("there is no column `{name}`; there is {}", there.join(", ")))
-                        .help("name it with data.text")
-                })
-            };
-            wanted.iter().map(at).collect()
-        })?;
+        let columns: Vec<String> = std::iter::once(&data.text).chain(&data.text2).cloned().collect();
+        let wanted = Wanted { columns: &columns, help: "name it with data.text" };
+        let rows = read_rows(Path::new(path), true, &wanted, &ReadOptions::default())?;
         for row in rows {
             let mut fields = row.fields.into_iter();
             let first = fields.next().flatten().unwrap_or_default();
