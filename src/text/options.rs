@@ -7,6 +7,7 @@ use crate::error::Error;
 /// The longest line of JSON, row of a table or field that is read unless more is asked for, in bytes.
 pub const LONGEST_LINE: usize = 64 << 20;
 
+#[cfg(not(target_family = "wasm"))]
 /// A page of Parquet holds many rows, and DuckDB's come to 100 MiB: it may be this many times as long as a line.
 const PAGE: usize = 4;
 
@@ -36,6 +37,7 @@ fn longest_line() -> usize {
 }
 
 impl ReadOptions {
+    #[cfg(not(target_family = "wasm"))]
     /// The longest page of Parquet, in bytes.
     pub(super) fn longest_page(&self) -> usize {
         self.longest_line.saturating_mul(PAGE)
