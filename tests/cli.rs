@@ -446,6 +446,8 @@ fn what_finetune_is_asked_for_has_to_fit_together() {
         said(&["--train", "glue/RTE/train.tsv", "--dev", "glue/RTE/dev.tsv", "--text", "premise", "--label", "label"]),
         said(&["--task", "rte", "--data", "glue", "--patience", "0"]),
         said(&["--task", "rte", "--data", "glue", "--warmup", "1"]),
+        said(&["--task", "rte", "--data", "glue", "--epochs", "nan", "--lr", "inf"]),
+        said(&["--task", "rte", "--data", "glue", "--epochs", "1e-9"]),
     ];
     let no_run = fails(dir.path(), &["finetune", "m/model", "--every-checkpoint", "--task", "rte", "--data", "glue"]);
     assert!(no_run.contains("error: there are no checkpoints\n  in: m/model\nhelp: --every-checkpoint takes a run"), "{no_run}");
@@ -482,10 +484,17 @@ fn what_finetune_is_asked_for_has_to_fit_together() {
     help: mend the file, or read it as a table: --train, --dev, --text, --text2 and --label name files and columns
 
     exit 2
-    error: --batch, --seeds, --lr, --epochs and --patience must be above 0, and --length at least 8
+    error: --patience is 0: at least one pass is taken
 
     exit 2
-    error: --warmup is a share of the steps: from 0 to below 1
+    error: --warmup is 1: it is a share of the steps, from 0 to below 1
+
+    exit 2
+    error: --lr is inf: it has to be a finite number above 0; --epochs is NaN: it has to be a finite number above 0
+
+    exit 2
+    error: --epochs is 1e-9: of 6 examples that is less than one step of 32
+    help: train on more passes, or take a smaller --batch
     ");
 }
 

@@ -274,7 +274,7 @@ fn broken_tables_are_named() {
       in: DIR/empty-text.tsv:3
     help: mend or remove the row; of a table read with --text, --skip-empty passes over such rows
 
-    the column `label` is empty in this row
+    this row has no value for the column `label`
       in: DIR/short.tsv:3
     help: mend or remove the row; of a table read with --text, --skip-empty passes over such rows
 
@@ -312,13 +312,33 @@ fn broken_tables_are_named() {
       in: DIR/half.jsonl:2
     help: a .jsonl file holds one JSON object a line
 
-    the column `label` is empty in this row
-      in: DIR/inner.csv:2
+    this row has no value for the column `label`
+      in: DIR/late.jsonl:1
     help: mend or remove the row; of a table read with --text, --skip-empty passes over such rows
+
+    the column `label` is empty in this row
+      in: DIR/null.jsonl:2
+    help: mend or remove the row; of a table read with --text, --skip-empty passes over such rows
+
+    there is no column `label`; there is `text`, `x`
+      in: DIR/never.jsonl:2
+    help: mend the file, or read it as a table: --train, --dev, --text, --text2 and --label name files and columns
+
+    a quote is opened in this line and not closed: all that follows would be one field
+      in: DIR/inner.csv:2
+    help: close the quote, or write it twice within a quoted field ("a ""word""") where it is text
+
+    the label "inf" is no class among numbers
+      in: DIR/inf.csv:3
+    help: mend or remove the row
+
+    the label "nan" is no class among numbers
+      in: DIR/nan.tsv:4
+    help: mend or remove the row
 
     the text is not UTF-8: byte 0xe9
       in: DIR/latin.tsv:3
-    help: convert the file: `iconv -t UTF-8`
+    help: convert the file (`iconv -t UTF-8`), or read on with --lossy
 
     a broken parquet file: Parquet error: Invalid Parquet file. Corrupt footer
       in: DIR/cut.parquet
@@ -330,6 +350,18 @@ fn broken_tables_are_named() {
     the label "yes" is no number
       in: DIR/good.tsv:2
     help: mend the row, name another column with --label, or leave out --regression
+
+    the label "inf" is no finite number that a model can learn
+      in: DIR/inf.csv:3
+    help: mend or remove the row: a score is a number of ordinary size
+
+    the label "nan" is no finite number that a model can learn
+      in: DIR/nan.tsv:4
+    help: mend or remove the row: a score is a number of ordinary size
+
+    the label "1e39" is no finite number that a model can learn
+      in: DIR/huge.tsv:3
+    help: mend or remove the row: a score is a number of ordinary size
     "#);
     let skipping = TableSpec { skip_empty: true, ..spec(dir.path(), "good.tsv", "empty-text.tsv") };
     let task = table_task(&skipping).unwrap();

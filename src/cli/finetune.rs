@@ -68,6 +68,9 @@ pub struct Args {
     /// Pass over a table's rows with an empty text or label
     #[arg(long, requires = "text")]
     skip_empty: bool,
+    /// Read on where bytes are not UTF-8, with U+FFFD in their place
+    #[arg(long)]
+    lossy: bool,
     /// The longest line of JSON or row of a table that is read, in MiB; of Parquet, a quarter of the longest page
     #[arg(long, value_name = "MB", default_value_t = LONGEST_LINE as u64 >> 20, value_parser = clap::value_parser!(u64).range(1..=1 << 20))]
     longest_line: u64,
@@ -260,7 +263,7 @@ fn table(args: &Args, text: &str) -> TableSpec {
 }
 
 fn read(args: &Args) -> ReadOptions {
-    ReadOptions { longest_line: longest_line(args.longest_line), ..ReadOptions::default() }
+    ReadOptions { lossy: args.lossy, longest_line: longest_line(args.longest_line), ..ReadOptions::default() }
 }
 
 fn options(args: &Args, task: &str) -> FinetuneOptions {

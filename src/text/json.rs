@@ -32,7 +32,7 @@ fn document(objects: &mut Objects, field: &[String]) -> Result<Option<Document>>
             Some(Value::Text(text)) if !text.trim().is_empty() => return Ok(Some(Document { text })),
             Some(Value::Text(_) | Value::Null) => continue,
             Some(_) => format!("the field `{name}` is not a string"),
-            None if object.keys.is_empty() => format!("there is no field `{name}`; there is no fields at all"),
+            None if object.keys.is_empty() => format!("there is no field `{name}` in an object without fields"),
             None => format!("there is no field `{name}`; there is {}", listed(&object.keys, object.more)),
         };
         return Err(Error::new(what).at(objects.place()).help(NAME_IT));
