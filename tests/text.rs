@@ -343,18 +343,19 @@ fn what_follows_a_gzip_member_is_read_as_gzip_does() {
 #[test]
 fn a_zstd_frame_with_a_window_of_256_mebibytes_is_read() {
     let dir = Scratch::new();
-    // `printf 'One.\n' | zstd --long=28`, whose header asks for the window.
-    let mut frame = zstd(b"One.\n");
-    let body = frame.split_off(4);
-    assert_eq!(body[0] & 0x20, 0x20, "a single segment, with its size in a byte");
-    // Magic; a checksum no, a size no; the window's exponent of 18; the blocks as they were.
-    let long = [&frame[..], &[0x00, 18 << 3], &body[2..]].concat();
-    assert_eq!(texts(&dir.file("a.txt.zst", long)), ["One."]);
-    let longer = [&frame[..], &[0x00, 22 << 3], &body[2..]].concat();
-    assert!(
-        dir.error(&dir.file("b.txt.zst", longer)).contains("memory"),
-        "a window of 2^32 is more than the format's readers take"
-    );
+    // Of unknown size, so that the header's second byte says the window; its upper five bits are the exponent above 10.
+    let frame = zstd(b"One.\n");
+    assert_eq!(frame[4] & 0x20, 0, "not a single segment");
+    let with_window = |exponent: u8| {
+        let mut frame = frame.clone();
+        frame[5] = (exponent - 10) << 3;
+        frame
+    };
+    // What `zstd --long=28` and `--long=31` write.
+    assert_eq!(texts(&dir.file("a.txt.zst", with_window(28))), ["One."]);
+    assert_eq!(texts(&dir.file("b.txt.zst", with_window(31))), ["One."]);
+    let error = dir.error(&dir.file("c.txt.zst", with_window(32)));
+    assert!(error.contains("not enough memory to unpack the zstd file"), "more than readers take: {error}");
 }
 
 #[test]

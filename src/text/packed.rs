@@ -15,7 +15,7 @@ const BUFFER: usize = 1 << 18;
 /// The stream within a Zstandard file.
 pub(super) fn zstd(packed: impl BufRead + Send + 'static, path: &Path) -> io::Result<Box<dyn BufRead + Send>> {
     let mut packed = Peek::new(packed);
-    if let Some(window) = window(packed.peek(6)?).filter(|window| *window > USUAL_WINDOW) {
+    if let Some(window) = window(packed.peek(6)?).filter(|window| (USUAL_WINDOW + 1..=1 << WINDOW_LOG).contains(window)) {
         note(format!("{}: unpacking takes {} MiB of memory (it was packed with zstd --long)", path.display(), window >> 20));
     }
     let mut decoder = zstd::Decoder::with_buffer(packed)?;
