@@ -8,7 +8,7 @@ use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use upstill::text::pocket::Pocket;
-use upstill::tokens::Shards;
+use upstill::tokens::{BuildOptions, Shards, Tokenizer, Watch, build};
 
 use crate::common::wait_for;
 
@@ -319,6 +319,77 @@ fn transfer_runs_that_start_together_come_to_one_result() {
     assert_eq!(accuracy(&train("a").output().unwrap()), accuracy(&alone));
 }
 
+/// Of each process: exit 0.
+fn all_succeed(outputs: &[Output]) {
+    outputs.iter().for_each(|output| assert!(output.status.success(), "{}", said(output)));
+}
+
+#[test]
+fn any_number_of_processes_share_a_study_and_run_each_cell_once() {
+    let scratch = Scratch::new(20);
+    let study = || scratch.upstill(["study", "--size", "tiny", "--out", "study", "--jobs", "1"]);
+    for _ in 0..2 {
+        all_succeed(&together((0..3).map(|_| study()).collect()));
+        let cells = names(&scratch.at("study/cells"));
+        assert!(cells.len() >= 3, "{cells:?}");
+        for cell in &cells {
+            let text = fs::read_to_string(scratch.at("study/cells").join(cell).join("run.json")).unwrap();
+            let info: serde_json::Value = serde_json::from_str(&text).unwrap();
+            assert_eq!(info["sessions"].as_array().unwrap().len(), 1, "{text}");
+        }
+        let lines = fs::read_to_string(scratch.at("study/cells.jsonl")).unwrap();
+        assert_eq!(lines.lines().count(), cells.len());
+        let hidden = names(&scratch.at("study")).into_iter().filter(|name| name.to_string_lossy().starts_with('.'));
+        assert_eq!(hidden.count(), 0);
+    }
+}
+
+#[test]
+fn any_number_of_processes_share_a_transfer_study() {
+    let scratch = Scratch::new(20);
+    let study = || scratch.upstill(["study", "transfer", "--size", "tiny", "--out", "study", "--jobs", "1", "--json"]);
+    let mut seen = BTreeSet::new();
+    for _ in 0..2 {
+        let outputs = together((0..3).map(|_| study()).collect());
+        all_succeed(&outputs);
+        for output in outputs {
+            let found: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+            seen.insert(found["experiments"].to_string());
+        }
+    }
+    // Times are among the results: they are the same because each cell was run once.
+    assert_eq!(seen.len(), 1);
+}
+
+#[test]
+fn a_data_folder_that_vanishes_while_it_is_built_is_an_error() {
+    let scratch = Scratch::new(60);
+    let tokenizer = Tokenizer::load(&scratch.at("words")).unwrap();
+    let before = scratch.names();
+    let watch = Watch { threads: 1, stop: &|| false, progress: &|_| drop(fs::remove_dir_all(scratch.at("data"))) };
+    let input = [scratch.at("corpus.txt").display().to_string()];
+    let built = build(&input, &scratch.at("data"), false, &tokenizer, &BuildOptions::default(), &watch);
+    assert!(built.unwrap_err().to_string().contains("removed or replaced"));
+    assert_eq!(scratch.names(), before);
+}
+
+#[test]
+fn what_lies_in_the_output_is_no_input() {
+    let scratch = Scratch::new(60);
+    fs::create_dir(scratch.at("text")).unwrap();
+    fs::rename(scratch.at("corpus.txt"), scratch.at("text/corpus.txt")).unwrap();
+    let build = |more: &[&str]| {
+        let args = ["data", "build", "text", "--tokenizer", "words", "--keep-one-of", "1", "--out", "text/data"];
+        let output = scratch.upstill([&args, more].concat()).output().unwrap();
+        assert!(output.status.success(), "{}", said(&output));
+        (Shards::open(&scratch.at("text/data")).unwrap().hash().to_owned(), said(&output))
+    };
+    let (first, _) = build(&[]);
+    let (again, said) = build(&["--force"]);
+    assert_eq!(again, first, "the vocabulary there is no text");
+    assert!(said.contains("1 files of the input lie in"), "{said}");
+}
+
 #[cfg(unix)]
 #[test]
 fn names_that_are_no_text_are_names() {
@@ -412,6 +483,38 @@ fn a_mounted_folder_gets_its_content_in_place_and_a_full_one_is_named() {
     assert!(full.status.success(), "{}", said(&full));
     assert!(said(&full).contains("could not write mounted/") && said(&full).contains("the disk is full"), "{}", said(&full));
     assert_eq!(String::from_utf8_lossy(&full.stdout), "lost+found\n");
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_folder_that_one_may_write_in_but_not_beside_gets_its_content_in_place() {
+    use std::os::unix::fs::PermissionsExt;
+    let scratch = Scratch::new(60);
+    let nobody = |args: &[&str]| {
+        let mut command = Command::new("setpriv");
+        command.args(["--reuid=65534", "--regid=65534", "--clear-groups", env!("CARGO_BIN_EXE_upstill")]).args(args);
+        command.current_dir(scratch.dir.path()).env("UPSTILL_DEVICE", "cpu").output()
+    };
+    fs::set_permissions(scratch.dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    if !nobody(&["--version"]).is_ok_and(|output| output.status.success()) {
+        eprintln!("SKIPPED: this system lets no test run a command as another user");
+        return;
+    }
+    let build = ["data", "build", "corpus.txt", "--tokenizer", "words", "--out"];
+    let refused = nobody(&[&build[..], &["data"]].concat()).unwrap();
+    assert!(said(&refused).starts_with("error: could not create data: Permission denied"), "{}", said(&refused));
+    for name in ["open", "closed"] {
+        fs::create_dir(scratch.at(name)).unwrap();
+    }
+    fs::set_permissions(scratch.at("open"), fs::Permissions::from_mode(0o777)).unwrap();
+    let refused = nobody(&[&build[..], &["closed"]].concat()).unwrap();
+    assert!(said(&refused).starts_with("error: could not write in closed: Permission denied"), "{}", said(&refused));
+    for more in [&["open"][..], &["open", "--force", "--seed", "3"]] {
+        let output = nobody(&[&build[..], more].concat()).unwrap();
+        assert!(output.status.success(), "{}", said(&output));
+        Shards::open(&scratch.at("open")).unwrap();
+    }
+    assert!(names(&scratch.at("open")).iter().all(|name| !name.to_string_lossy().starts_with('.')));
 }
 
 #[cfg(unix)]

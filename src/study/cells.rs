@@ -10,6 +10,8 @@ use super::planner::Cell;
 use crate::config::Plan;
 use crate::error::{Error, IoContext, Result};
 use crate::files::{Lock, write_text};
+use crate::log::Console;
+use crate::train::waiting;
 
 /// The numerics of this version: raised when a plan comes to other numbers than before by more than rounding, so that lines from
 /// before are not taken for what this version would find.
@@ -162,7 +164,7 @@ impl Ledger {
 
     /// Writes the file anew with a line that it lacks; a line of the same cell that was scored otherwise makes room.
     fn keep(&self, line: &CellLine, text: &str) -> Result<()> {
-        let _lock = Lock::wait_file(&self.lock, &mut |_| Ok(()))?;
+        let _lock = Lock::wait_file(&self.lock, &mut waiting(&Console::silent(), "cells.jsonl"))?;
         let there =
             if self.path.exists() { std::fs::read_to_string(&self.path).doing("read", &self.path)? } else { String::new() };
         // Hashes are written by us alone, so that looking for the text is enough.

@@ -4,6 +4,8 @@ use std::path::Path;
 
 use crate::error::{Error, IoContext, Result};
 use crate::files::{Claim, is_free, write_text};
+use crate::log::Console;
+use crate::train::waiting;
 
 /// Makes the study's folder with its file, or checks that the one there is this study's. Until the first cell the file may change.
 /// Gives the file's text as it stands there.
@@ -36,7 +38,7 @@ pub fn register(dir: &Path, text: &str, is_same: impl Fn(&str) -> bool) -> Resul
     };
     let claim = Claim { folder: dir, marker: "study.toml", what: "a study" };
     // Held for a moment: any number of processes may share the folder.
-    claim.wait(&mut |_| Ok(()), known, |file| write_text(file, text))?;
+    claim.wait(&mut waiting(&Console::silent(), "the study's folder"), known, |file| write_text(file, text))?;
     Ok(stands)
 }
 

@@ -111,9 +111,8 @@ pub fn build(
 ) -> Result<Manifest> {
     options.check()?;
     let accept = |found: &Path| check_out(found, force);
-    accept(out)?;
-    let reader = Reader::new(without_output(find(inputs)?, out)?, options.read.clone());
     let target = Target::take(out, &accept)?;
+    let reader = Reader::new(without_output(find(inputs)?, out)?, options.read.clone());
     let pool = rayon::ThreadPoolBuilder::new().num_threads(watch.threads).build();
     let pool = pool.map_err(|error| Error::new(format!("could not start {} threads: {error}", watch.threads)))?;
     let mut manifest = Manifest::new(tokenizer, options.clone());

@@ -8,11 +8,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 #[cfg(any(unix, windows))]
 use std::time::{Duration, Instant};
 
-#[cfg(not(target_family = "wasm"))]
 use crate::error::{Error, Result};
-#[cfg(not(target_family = "wasm"))]
 use crate::files::Busy;
-#[cfg(not(target_family = "wasm"))]
 use crate::log::Console;
 
 static ASKED: AtomicBool = AtomicBool::new(false);
@@ -76,7 +73,6 @@ fn end(code: i32) -> ! {
 }
 
 /// What is done while another process has what this one needs: said once, and left with Ctrl-C.
-#[cfg(not(target_family = "wasm"))]
 pub fn waiting<'a>(console: &'a Console, what: &'a str) -> impl FnMut(Busy) -> Result<()> + 'a {
     let mut has_said = false;
     move |busy| {

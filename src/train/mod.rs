@@ -22,9 +22,7 @@ pub use card::{model_card, run_of};
 pub use facts::{find_facts, open_shards, plan_in_memory, plan_run};
 pub use finetune::{FinetuneOptions, Finetuned, Finetuning, Pretrained};
 pub use in_memory::MemoryRun;
-#[cfg(not(target_family = "wasm"))]
-pub use interrupt::waiting;
-pub use interrupt::{Saving, catch_interrupts, interrupted, saving};
+pub use interrupt::{Saving, catch_interrupts, interrupted, saving, waiting};
 pub use learners::{GivenTeacher, MaskedMethod, model_folder, model_of_run, set_out};
 pub use run::{RunOptions, train_run};
 pub use seeds::{
