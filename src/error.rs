@@ -211,7 +211,8 @@ mod tests {
     #[test]
     fn a_disk_that_fails_is_named_and_so_is_a_file_under_a_temporary_name() {
         let broken = std::io::Error::from_raw_os_error(5);
-        let error = Error::io("write", Path::new("/a/.part/b"), &broken).at("/a/.part").renamed(Path::new("/a/.part"), Path::new("c"));
+        let error =
+            Error::io("write", Path::new("/a/.part/b"), &broken).at("/a/.part").renamed(Path::new("/a/.part"), Path::new("c"));
         let said = error.to_string();
         assert!(said.starts_with("could not write c/b: ") && said.contains("\n  in: c\n") && said.contains("dmesg"), "{said}");
     }

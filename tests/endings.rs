@@ -5,9 +5,11 @@ use std::fs::{self, File};
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tempfile::tempdir;
+
+use crate::common::wait_for;
 
 const RUN_FILE: &str = r#"
 preset = "standalone"
@@ -34,15 +36,6 @@ fn upstill(dir: &Path, args: &[&str]) -> Command {
 
 fn signal(child: &Child, name: &str) {
     assert!(Command::new("kill").args([&format!("-{name}"), &child.id().to_string()]).status().unwrap().success());
-}
-
-/// Waits until something holds; what it waits for has far more time than it takes.
-fn wait_for(what: &str, mut holds: impl FnMut() -> bool) {
-    let started = Instant::now();
-    while !holds() {
-        assert!(started.elapsed() < Duration::from_secs(120), "waited too long: {what}");
-        std::thread::sleep(Duration::from_millis(20));
-    }
 }
 
 fn has_content(path: &Path) -> bool {

@@ -3,7 +3,7 @@
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, ErrorKind, Read, Write};
 use std::path::{Path, PathBuf, absolute};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::is_free;
@@ -21,16 +21,9 @@ const TURNS: usize = 1000;
 /// What is written below the folder by the functions of this room finds out whether it is still the same one
 /// ([`still_there`]). A lock that ends leaves no file behind, and no folder that it made and that is empty.
 pub struct Lock {
-    /// None where the file system has no locks; then the user's care is what there is.
-    held: Option<Held>,
-    /// Folders that were made for it, the outermost first.
-    made: Vec<PathBuf>,
-}
-
-struct Held {
     file: PathBuf,
-    /// Locked while it is open.
-    _open: File,
+    /// Locked while it is open. None where the file system has no locks; then the user's care is what there is.
+    _open: Option<File>,
 }
 
 /// Another process has what was asked for.
@@ -97,7 +90,12 @@ impl Lock {
         while vanished < TURNS {
             made.0.extend(make_folders(folder).doing("create", folder)?);
             match attempt(file) {
-                Ok(Ok(held)) => return Ok(Self { held, made: std::mem::take(&mut made.0) }),
+                Ok(Ok(open)) => {
+                    let file = absolute(Path::new(".").join(file)).doing("find", file)?;
+                    let identity = open.as_ref().and_then(|open| Some(identity_of(&open.metadata().ok()?)));
+                    held().push(Held { file: file.clone(), identity, made: std::mem::take(&mut made.0) });
+                    return Ok(Self { file, _open: open });
+                }
                 Ok(Err(process)) => {
                     each(Busy { process, folder: folder.to_owned() })?;
                     std::thread::sleep(POLL);
@@ -113,14 +111,10 @@ impl Lock {
 
 impl Drop for Lock {
     fn drop(&mut self) {
-        if let Some(held) = &self.held {
-            let was = forget(&held.file);
-            // Whoever waits for it looks whether what was locked is what lies there.
-            if cfg!(unix) && was.is_some() && was == identity(&held.file) {
-                let _ = fs::remove_file(&held.file);
-            }
+        let mut held = held();
+        if let Some(at) = held.iter().position(|other| other.file == self.file) {
+            held.swap_remove(at).clean_up();
         }
-        Made(std::mem::take(&mut self.made));
     }
 }
 
@@ -150,8 +144,8 @@ fn make_folders(folder: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(std::mem::take(&mut made.0))
 }
 
-/// The lock, or the number of the process that has it.
-fn attempt(path: &Path) -> io::Result<std::result::Result<Option<Held>, Option<u32>>> {
+/// The locked file, if there are locks, or the number of the process that has it.
+fn attempt(path: &Path) -> io::Result<std::result::Result<Option<File>, Option<u32>>> {
     for _ in 0..TURNS {
         let mut open = open(path)?;
         match open.try_lock() {
@@ -169,9 +163,7 @@ fn attempt(path: &Path) -> io::Result<std::result::Result<Option<Held>, Option<u
         }
         // For people and for messages: what counts is the lock.
         let _ = open.set_len(0).and_then(|()| writeln!(open, "{}", std::process::id()));
-        let file = absolute(Path::new(".").join(path))?;
-        remember(&file, own.unwrap_or_default());
-        return Ok(Ok(Some(Held { file, _open: open })));
+        return Ok(Ok(Some(open)));
     }
     Err(ErrorKind::ResourceBusy.into())
 }
@@ -204,17 +196,41 @@ fn identity(path: &Path) -> Option<Identity> {
     fs::symlink_metadata(path).ok().map(|found| identity_of(&found))
 }
 
-/// The lock files that this process holds.
-static HELD: Mutex<Vec<(PathBuf, Identity)>> = Mutex::new(Vec::new());
-
-fn remember(file: &Path, identity: Identity) {
-    HELD.lock().unwrap_or_else(PoisonError::into_inner).push((file.to_owned(), identity));
+/// A lock file that this process holds.
+struct Held {
+    file: PathBuf,
+    /// None where the file system has no locks.
+    identity: Option<Identity>,
+    /// Folders that were made for it, the outermost first.
+    made: Vec<PathBuf>,
 }
 
-fn forget(file: &Path) -> Option<Identity> {
-    let mut held = HELD.lock().unwrap_or_else(PoisonError::into_inner);
-    let at = held.iter().position(|(other, _)| other == file)?;
-    Some(held.swap_remove(at).1)
+static HELD: Mutex<Vec<Held>> = Mutex::new(Vec::new());
+
+fn held() -> MutexGuard<'static, Vec<Held>> {
+    HELD.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Held {
+    fn is_the_same(&self) -> bool {
+        self.identity.is_none() || self.identity == identity(&self.file)
+    }
+
+    /// Whoever waits for the lock looks whether what was locked is what lies there.
+    fn clean_up(self) {
+        if cfg!(unix) && self.identity.is_some() && self.is_the_same() {
+            let _ = fs::remove_file(&self.file);
+        }
+        drop(Made(self.made));
+    }
+}
+
+/// Removes the lock files of this process, at its end: a thread that would take or leave one, or write in a locked folder, waits
+/// for that end.
+pub(super) fn leave_all() {
+    let mut held = held();
+    std::mem::take(&mut *held).into_iter().for_each(Held::clean_up);
+    std::mem::forget(held);
 }
 
 /// Checks that the folders which this process has locked around `path` are still the ones that it locked: else what is written
@@ -224,15 +240,13 @@ fn forget(file: &Path) -> Option<Identity> {
 /// When one of them was removed, moved or replaced.
 pub fn still_there(path: &Path) -> Result<()> {
     let path = absolute(Path::new(".").join(path)).doing("find", path)?;
-    let held = HELD.lock().unwrap_or_else(PoisonError::into_inner);
-    let around = held.iter().filter(|(file, _)| file.parent().is_some_and(|folder| path.starts_with(folder)));
-    match around.into_iter().find(|(file, was)| identity(file) != Some(*was)) {
+    let held = held();
+    let folder = |held: &Held| held.file.parent().map(Path::to_owned).unwrap_or_default();
+    match held.iter().find(|held| path.starts_with(folder(held)) && !held.is_the_same()) {
         None => Ok(()),
-        Some((file, _)) => {
-            Err(Error::new("the folder, or the lock in it, was removed or replaced while this process worked in it")
-                .at(file.parent().unwrap_or(file).display())
-                .help("run the command again; nothing more was written"))
-        }
+        Some(held) => Err(Error::new("the folder, or the lock in it, was removed or replaced while this process worked in it")
+            .at(folder(held).display())
+            .help("run the command again; nothing more was written")),
     }
 }
 

@@ -39,6 +39,7 @@ fn replace_file(path: &Path, fill: impl FnOnce(&mut BufWriter<File>) -> io::Resu
     fill(&mut out)?;
     out.flush()?;
     out.get_ref().sync_all()?;
+    temporary.is_whole();
     match fs::rename(temporary.path(), &path) {
         Ok(()) => temporary.stay(),
         // A file that is mounted has its name for good.
@@ -135,6 +136,7 @@ impl Place {
     }
 
     fn put(&mut self) -> io::Result<()> {
+        self.temporary.is_whole();
         if self.is_within {
             return put_within(&mut self.temporary, &self.real);
         }

@@ -26,12 +26,13 @@ fn half_made() -> MutexGuard<'static, BTreeSet<PathBuf>> {
     HALF_MADE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Removes what this process has half-made. For the end of a process that a signal asks to end: a thread that would begin another
+/// Removes what this process has half-made, and its locks. For the end of a process that a signal asks to end: a thread that would begin another
 /// temporary, or put one in its place, waits for that end.
 pub fn remove_half_made() {
     let paths = half_made();
     paths.iter().for_each(|path| remove(path));
     std::mem::forget(paths);
+    super::lock::leave_all();
 }
 
 /// What a temporary is for.
@@ -109,6 +110,11 @@ impl Temporary {
         half_made().remove(&self.path);
         self.path = advanced(&self.path, stage)?;
         Ok(())
+    }
+
+    /// It gets its place now: from here on it is not half-made, whatever signal comes.
+    pub fn is_whole(&self) {
+        half_made().remove(&self.path);
     }
 
     /// What lies under the name, if anything, is to stay.

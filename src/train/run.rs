@@ -102,7 +102,11 @@ fn stretch(plan: &Plan, shards: &Shards, options: &RunOptions, devices: &[Device
     let (learners, method) = begin(options.device)?;
     let mut info = read_info(dir, plan)?;
     let workers = if devices.len() > 1 { format!("{} workers from ", devices.len()) } else { String::new() };
-    info.start(std::env::args().collect(), format!("{workers}{}", options.device), done);
+    info.start(
+        std::env::args_os().map(|word| word.to_string_lossy().into_owned()).collect(),
+        format!("{workers}{}", options.device),
+        done,
+    );
     write_info(dir, &info)?;
 
     let mut keeper = Keeper {
