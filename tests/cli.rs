@@ -206,6 +206,11 @@ fn a_run_goes_from_its_file_to_scores() {
     assert_eq!(keys(&scores), ["held_out_loss", "perplexity", "masked_accuracy", "masked_tokens", "teacher_agreement"]);
     let difference = scores["held_out_loss"].as_f64().unwrap() - summary["held_out_loss"].as_f64().unwrap();
     assert!(difference.abs() < 1e-4, "eval and train score the same rows: {difference}");
+    let pairs = json(&["eval", "runs/run", "--pairs", "pocket", "--held-out", "again=pocket", "--rows", "8", "--json"]);
+    assert_eq!(keys(&pairs), ["held_out", "pairs"], "what was asked for, and no more");
+    assert_eq!(pairs["held_out"]["again"]["held_out_loss"], scores["held_out_loss"], "the same rows and masks under a name");
+    assert_eq!(keys(&pairs["pairs"]), ["accuracy", "margin", "pairs", "ties", "phenomena", "paradigms"]);
+    assert!(pairs["pairs"]["accuracy"].as_f64().is_some_and(|share| (0.0..=1.0).contains(&share)));
     let filled = json(&["fill", "runs/run", "anna is a [MASK] .", "--compare", "runs/run", "--top", "3", "--json"]);
     assert_eq!(filled.as_array().unwrap().len(), 2);
     assert_eq!(filled[0]["masks"][0].as_array().unwrap().len(), 3);

@@ -1,6 +1,7 @@
 //! upstill's numbers are those of PyTorch and `transformers`: goldens by tests/golden/make.py, tests/golden/finetune.py
 //! and tests/golden/cotrain.py.
 
+mod pairs;
 mod student;
 mod together;
 mod training;

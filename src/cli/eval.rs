@@ -1,27 +1,49 @@
 //! `upstill eval`.
 
-use std::path::PathBuf;
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
 
 use super::{DeviceArg, print_json};
-use crate::batch::{BatchOptions, Batches, Masking, Split};
-use crate::config::{Plan, Rows};
+use crate::batch::{Batches, Split};
+use crate::config::Plan;
+use crate::device::Device;
 use crate::error::{Error, Result};
-use crate::methods::{ModelTeacher, Teacher, evaluate};
-use crate::model::ModelFolder;
-use crate::train::{open_shards, run_of};
+use crate::log::Console;
+use crate::methods::{Evaluation, ModelTeacher, Pll, Teacher, evaluate, score_pairs};
+use crate::model::{BertForMaskedLm, ModelFolder};
+use crate::tasks::{MinimalPair, PairScores, pocket_pairs, read_pairs};
+use crate::tokens::{Shards, Tokenizer};
+use crate::train::{HeldOutSet, held_out_options, interrupted, must_share_vocabulary, open_shards, run_of};
 
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
   upstill eval runs/student
   upstill eval runs/student --teacher runs/teacher --json
-  upstill eval bert-base-uncased/ --data data/wiki --length 128")]
+  upstill eval bert-base-uncased/ --data data/wiki --length 128
+  upstill eval runs/student --held-out imdb=data/imdb --held-out news=data/news
+  upstill eval runs/student --pairs blimp.jsonl.zst      or the folder with BLiMP's files, or `pocket`
+
+A model is scored on its own run's held-out text unless --held-out or --pairs asks for something else and --data for nothing.
+A pair counts when its good sentence has the higher pseudo-log-likelihood; a tie is wrong; the score is the mean over paradigms.")]
 pub struct Args {
     /// A run directory, a checkpoint or a Hugging Face folder
     model: PathBuf,
     /// Shards whose held-out split to score on; of the run's own plan unless given
     #[arg(long)]
     data: Option<String>,
+    /// A named set of shards whose held-out split to score on; may be repeated
+    #[arg(long, value_name = "NAME=DIR")]
+    held_out: Vec<String>,
+    /// Minimal pairs to score: a file in BLiMP's format, a folder of them, or `pocket`
+    #[arg(long, value_name = "FILE")]
+    pairs: Option<String>,
+    /// What is masked while a token of a pair is scored: it alone, or it and the later pieces of its word
+    #[arg(long, value_parser = Pll::WORDS, default_value = Pll::WORDS[0], requires = "pairs")]
+    pll: String,
     /// Also say how often this model predicts the same word
     #[arg(long)]
     teacher: Option<PathBuf>,
@@ -38,51 +60,178 @@ pub struct Args {
     json: bool,
 }
 
+/// What a model scored.
+#[derive(Serialize)]
+struct Scores {
+    #[serde(flatten)]
+    own: Option<Evaluation>,
+    /// By the name of the set.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    held_out: BTreeMap<String, Evaluation>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pairs: Option<PairScores>,
+}
+
+/// What was asked for, opened and checked: nothing is scored before all of it is.
+struct Wanted {
+    own: Option<Shards>,
+    teacher: Option<ModelFolder>,
+    held_out: Vec<HeldOutSet>,
+    pairs: Option<Vec<MinimalPair>>,
+}
+
 pub fn run(args: Args) -> Result<()> {
     let folder = ModelFolder::open(&args.model)?;
     folder.check()?;
-    folder.tokenizer()?;
     let plan = run_of(&args.model).map(|run| Plan::load(&run.join("plan.toml"))).transpose()?;
-    let name = args.data.clone().or_else(|| plan.as_ref().map(|plan| plan.data.shards.clone())).ok_or_else(|| {
-        Error::new(format!("{} has no plan that names its data", args.model.display())).help("name the shards: --data DIR")
-    })?;
-    let shards = open_shards(&name)?;
-    let teacher = args.teacher.as_deref().map(ModelFolder::open).transpose()?;
-    for folder in std::iter::once(&folder).chain(&teacher) {
-        if folder.tokenizer()?.hash() != shards.tokenizer().hash() {
-            return Err(Error::new(format!("the model's vocabulary is not the one that {name} was built with"))
-                .at(folder.path.display())
-                .help(format!("build shards for it: upstill data build TEXT --out DIR --tokenizer {}", folder.path.display())));
-        }
-    }
-    let device = args.device.choose("auto")?.handle;
-    let masking = plan.as_ref().map_or(Masking { rate: 0.15, whole_word: false, rarity: 0.0 }, |plan| Masking {
-        rate: plan.data.mask_rate,
-        whole_word: plan.data.whole_word,
-        rarity: plan.data.rarity,
-    });
-    let options = BatchOptions {
-        layout: plan.as_ref().map_or(Rows::Sentence, |plan| plan.data.rows),
-        length: args.length.or(plan.as_ref().map(|plan| plan.data.length)).unwrap_or(128).min(folder.shape.max_positions),
-        batch: 32,
-        seed: 0,
-        masking,
-    };
-    let held_out = Batches::new(&shards, Split::HeldOut, options)?;
-    let teacher = teacher.map(|teacher| teacher.load(&device)).transpose()?.map(ModelTeacher::new);
+    let tokenizer = folder.tokenizer()?;
+    let wanted = open(&args, plan.as_ref(), &tokenizer, &folder.path)?;
+    let device = args.device.choose("auto")?;
+    let model = folder.load(&device.handle)?;
+    let options = held_out_options(plan.as_ref(), args.length, folder.shape.max_positions);
     let rows = args.rows.unwrap_or(usize::MAX);
-    let scores =
-        evaluate(&folder.load(&device)?, &held_out, rows, teacher.as_ref().map(|teacher| teacher as &dyn Teacher), &device)?;
-    if args.json {
-        print_json(&scores);
-        return Ok(());
+
+    let pairs = wanted.pairs.map(|pairs| of_pairs(&args, &model, &tokenizer, &pairs, &device)).transpose()?;
+    let own = match &wanted.own {
+        Some(shards) => {
+            let teacher = wanted.teacher.map(|teacher| teacher.load(&device.handle)).transpose()?.map(ModelTeacher::new);
+            let teacher = teacher.as_ref().map(|teacher| teacher as &dyn Teacher);
+            Some(evaluate(&model, &Batches::new(shards, Split::HeldOut, options)?, rows, teacher, &device.handle)?)
+        }
+        None => None,
+    };
+    let mut held_out = BTreeMap::new();
+    for set in &wanted.held_out {
+        if interrupted() {
+            return Err(Error::interrupted("stopped; nothing was written"));
+        }
+        held_out.insert(set.name.clone(), set.score(&model, options, rows, &device.handle)?);
     }
-    println!("held-out loss     {:.4} nats a masked token", scores.held_out_loss);
-    println!("perplexity        {:.2}", scores.perplexity);
-    println!("masked accuracy   {:.2} %", 100.0 * scores.masked_accuracy);
-    if let Some(agreement) = scores.teacher_agreement {
-        println!("teacher agrees    {:.2} %", 100.0 * agreement);
+    let scores = Scores { own, held_out, pairs };
+    match args.json {
+        true => print_json(&scores),
+        false => print!("{}", scores.text()),
     }
-    println!("masked tokens     {}", scores.masked_tokens);
     Ok(())
+}
+
+fn open(args: &Args, plan: Option<&Plan>, tokenizer: &Tokenizer, folder: &Path) -> Result<Wanted> {
+    let is_own = args.data.is_some() || args.held_out.is_empty() && args.pairs.is_none();
+    let teacher = args.teacher.as_deref().map(ModelFolder::open).transpose()?;
+    let own = match is_own {
+        true => {
+            let name = args.data.clone().or_else(|| plan.map(|plan| plan.data.shards.clone())).ok_or_else(|| {
+                Error::new(format!("{} has no plan that names its data", args.model.display()))
+                    .help("name the shards: --data DIR")
+            })?;
+            let shards = open_shards(&name)?;
+            must_share_vocabulary(&shards, &name, tokenizer, &folder.display().to_string())?;
+            if let Some(teacher) = &teacher {
+                must_share_vocabulary(&shards, &name, &teacher.tokenizer()?, &teacher.path.display().to_string())?;
+            }
+            Some(shards)
+        }
+        false if teacher.is_some() => {
+            return Err(
+                Error::new("--teacher is for held-out text of the run's own, and none is scored").help("name it: --data DIR")
+            );
+        }
+        false => None,
+    };
+    let mut held_out: Vec<HeldOutSet> = Vec::new();
+    for written in &args.held_out {
+        let (name, from) =
+            written.split_once('=').filter(|(name, from)| !name.is_empty() && !from.is_empty()).ok_or_else(|| {
+                Error::new(format!("{written:?} does not name a set")).help("a name, = and a folder: --held-out imdb=data/imdb")
+            })?;
+        if held_out.iter().any(|set| set.name == name) {
+            return Err(Error::new(format!("two sets are called {name:?}")).help("give every set a name of its own"));
+        }
+        let set = HeldOutSet::open(name, from)?;
+        set.must_fit(tokenizer, &folder.display().to_string())?;
+        held_out.push(set);
+    }
+    let pairs = match args.pairs.as_deref() {
+        Some("pocket") => Some(pocket_pairs()),
+        Some(input) => Some(read_pairs(input)?),
+        None => None,
+    };
+    Ok(Wanted { own, teacher, held_out, pairs })
+}
+
+fn of_pairs(
+    args: &Args,
+    model: &BertForMaskedLm,
+    tokenizer: &Tokenizer,
+    pairs: &[MinimalPair],
+    device: &Device,
+) -> Result<PairScores> {
+    let pll = Pll::from_word(&args.pll).unwrap_or_default();
+    let console = Console::stderr();
+    let mut progress = None;
+    let mut tick = |done: usize, of: usize| {
+        if interrupted() {
+            return Err(Error::interrupted("stopped; nothing was written"));
+        }
+        progress.get_or_insert_with(|| console.run("pairs, in tokens", of as u64, 0)).reach(done as u64);
+        Ok(())
+    };
+    let scores = score_pairs(model, tokenizer, pairs, pll, &device.handle, &mut tick)?;
+    if let Some(progress) = progress {
+        progress.finish(&format!("{} pairs scored", scores.pairs));
+    }
+    Ok(scores)
+}
+
+impl Scores {
+    fn text(&self) -> String {
+        let mut out = String::new();
+        if let Some(own) = &self.own {
+            let _ = writeln!(out, "held-out loss     {:.4} nats a masked token", own.held_out_loss);
+            let _ = writeln!(out, "perplexity        {:.2}", own.perplexity);
+            let _ = writeln!(out, "masked accuracy   {:.2} %", 100.0 * own.masked_accuracy);
+            if let Some(agreement) = own.teacher_agreement {
+                let _ = writeln!(out, "teacher agrees    {:.2} %", 100.0 * agreement);
+            }
+            let _ = writeln!(out, "masked tokens     {}", own.masked_tokens);
+        }
+        if !self.held_out.is_empty() {
+            let wide = self.held_out.keys().map(|name| name.chars().count()).max().unwrap_or(0).max("held out".len());
+            let _ = writeln!(out, "{:<wide$}    loss  perplexity  accuracy  masked tokens", "held out");
+            for (name, found) in &self.held_out {
+                let Evaluation { held_out_loss: loss, perplexity, masked_accuracy, masked_tokens, .. } = found;
+                let percent = 100.0 * masked_accuracy;
+                let _ = writeln!(out, "{name:<wide$}  {loss:6.4}  {perplexity:10.2}  {percent:6.2} %  {masked_tokens:13}");
+            }
+        }
+        if let Some(pairs) = &self.pairs {
+            out += &pairs_table(pairs);
+        }
+        out
+    }
+}
+
+/// A row a paradigm under each phenomenon, then the mean.
+fn pairs_table(scores: &PairScores) -> String {
+    let names = scores.paradigms.iter().map(|own| own.paradigm.chars().count() + 2);
+    let wide = names.chain(scores.phenomena.iter().map(|own| own.phenomenon.chars().count())).max().unwrap_or(0).max(26);
+    let mut out = format!("{:<wide$}  pairs  accuracy  margin in nats\n", "minimal pairs");
+    let row = |name: &str, pairs: &str, accuracy: f64, margin: f64| {
+        format!("{name:<wide$}  {pairs:>5}  {:6.2} %  {margin:+14.3}\n", 100.0 * accuracy)
+    };
+    let paradigms = |out: &mut String, phenomenon: &str| {
+        for own in scores.paradigms.iter().filter(|own| own.phenomenon == phenomenon) {
+            *out += &row(&format!("  {}", own.paradigm), &own.pairs.to_string(), own.accuracy, own.margin);
+        }
+    };
+    for phenomenon in &scores.phenomena {
+        out += &row(&phenomenon.phenomenon, "", phenomenon.accuracy, phenomenon.margin);
+        paradigms(&mut out, &phenomenon.phenomenon);
+    }
+    paradigms(&mut out, "");
+    out += &row("mean over paradigms", &scores.pairs.to_string(), scores.accuracy, scores.margin);
+    if scores.ties > 0 {
+        let _ = writeln!(out, "{} ties, counted as wrong: to this vocabulary their sentences may be the same", scores.ties);
+    }
+    out
 }

@@ -5,7 +5,7 @@
 
 use burn::backend::Flex;
 use burn::backend::tensor::FloatTensor;
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{Device, Int, Tensor, TensorData};
 use rayon::prelude::*;
 
 use super::dwt_loss::DwtLoss;
@@ -69,6 +69,25 @@ pub(super) fn dwt_loss(
     }
     let scalar = |x: f64| Tensor::<1>::from_floats([x as f32], &Device::flex());
     Found { hard: scalar(hard), soft: scalar(soft), gradient: gradient.map(|gradient| gradient.upload(m, v)) }
+}
+
+/// Minus the log-probability of each slot's label.
+pub(super) fn hard_losses(logits: &Logits, labels_m: &Tensor<1, Int>) -> Tensor<1> {
+    let [m, v] = logits.dims();
+    let labels_m: Vec<i64> = labels_m.clone().into_data().iter::<i64>().collect();
+    assert_eq!(labels_m.len(), m, "a label a slot");
+    let host = Host::new(logits);
+    let slots: Vec<usize> = (0..m).collect();
+    let chunk = (CHUNK_BYTES / (4 * v.max(1))).clamp(1, m.max(1));
+    let mut logits_cv = zeros(chunk * v);
+    let mut losses: Vec<f32> = Vec::with_capacity(m);
+    for slots in slots.chunks(chunk) {
+        let logits_cv = &mut logits_cv[..slots.len() * v];
+        host.rows().fill(slots, v, logits_cv);
+        let found = rows(logits_cv, &mut [], slots, v, &DwtLoss::hard(1.0, 0.0), &labels_m, |_| 1.0);
+        losses.extend(found.iter().map(|loss| loss.hard as f32));
+    }
+    Tensor::from_data(TensorData::new(losses, [m]), &Device::flex())
 }
 
 /// [`row`] on every row of a chunk; slots of weight 0 are not read.

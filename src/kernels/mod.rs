@@ -324,6 +324,12 @@ pub struct StepLoss {
     pub soft: Option<Tensor<1>>,
 }
 
+/// The hard loss slot by slot, `[m]` in nats and outside any graph, a chunk of slots at a time; none where no kernel of ours has it.
+pub(crate) fn hard_losses(logits: &Logits, labels_m: &Tensor<1, Int>, form: Form) -> Option<Tensor<1>> {
+    let has_kernel = form != Form::Composed && is_cpu(&logits.device());
+    has_kernel.then(|| spent::on(Part::Loss, || cpu::hard_losses(&logits.clone().in_f32().detached(), labels_m)))
+}
+
 /// What a device's kernel gives: sums over slots divided by the count, `[1]`, and the gradient of the total with respect to
 /// what the student came as, when it was wanted.
 struct Found {

@@ -136,26 +136,45 @@ pub struct Progress {
 impl Progress {
     /// Shows a step.
     pub fn show(&mut self, record: &StepRecord) {
-        let now = Instant::now();
         if record.held_out_loss.is_some() {
             self.held_out = Some(record.clone());
         }
-        self.pace.count(record.step + 1, now);
+        if self.counts(record.step + 1) {
+            self.print(&status(record, self.held_out.as_ref(), self.pace.left()));
+        }
+    }
+
+    /// Shows that so much is done, where steps have no records.
+    pub fn reach(&mut self, done: u64) {
+        if self.counts(done) {
+            let left = self.pace.left().map_or(String::new(), |left| format!("{} left", clock(left)));
+            self.print(&left);
+        }
+    }
+
+    /// Counts what is done; whether it is time to say so.
+    fn counts(&mut self, done: u64) -> bool {
+        let now = Instant::now();
+        self.pace.count(done, now);
         if let Some((_, cells)) = &self.console.0.study {
             lock(cells).under_way(&self.name, self.pace.share());
         }
         if self.console.0.mode == Mode::Silent || self.printed.is_some_and(|at| now - at < self.interval()) {
-            return;
+            return false;
         }
         self.printed = Some(now);
-        let status = status(record, self.held_out.as_ref(), self.pace.left());
+        true
+    }
+
+    fn print(&self, status: &str) {
+        let done = self.pace.last.0;
         match &self.bar {
             Some(bar) => {
-                bar.set_position(record.step + 1);
-                bar.set_message(status);
+                bar.set_position(done);
+                bar.set_message(status.to_owned());
                 self.console.show_study();
             }
-            None => say(&format!("{}  {}/{}  {status}", self.name, record.step + 1, self.pace.steps)),
+            None => say(format!("{}  {done}/{}  {status}", self.name, self.pace.steps).trim_end()),
         }
     }
 

@@ -26,6 +26,15 @@ pub fn hard_loss(logits_nv: Tensor<2>, labels_n: Tensor<1, Int>, smoothing: f64)
     (picked_n * (1.0 - smoothing) + log_p_nv.mean_dim(1).squeeze_dim::<1>(1) * smoothing).neg()
 }
 
+/// [`hard_loss`] without smoothing of logits that may not be multiplied out yet, by one form: minus the log-probability of each
+/// slot's label, `[n]`, outside any graph.
+pub fn hard_losses(logits: Logits, labels_n: Tensor<1, Int>, form: Form) -> Tensor<1> {
+    match kernels::hard_losses(&logits, &labels_n, form) {
+        Some(losses_n) => losses_n,
+        None => hard_loss(logits.detached().whole(form), labels_n, 0.0),
+    }
+}
+
 /// Equation 2, the soft loss `S(p_teacher, p_student)`: KL divergence of the teacher's distribution to the student's, both at
 /// temperature `tau`, a slot. Not multiplied by tau^2, as in the paper; [`DwtLoss::soft_factor`] has it.
 ///

@@ -8,6 +8,7 @@ mod fill;
 mod finetune;
 mod logits;
 mod masked_lm;
+mod pll;
 mod teacher;
 mod transfer;
 
@@ -26,6 +27,7 @@ pub use fill::{Candidate, fill_mask, fill_mask_async};
 pub use finetune::{EncodedBatch, EncodedTask, Finetune};
 pub use logits::FramedSentences;
 pub use masked_lm::MaskedLm;
+pub use pll::{Pll, Tick, pseudo_log_likelihoods, score_pairs};
 pub use teacher::{ModelTeacher, Teacher, TeacherSignal, UniformTeacher};
 pub use transfer::{Head, LabelledRow, PhaseLoss, Transfer, TransferBatch, TransferRow, TransferRows, predict};
 

@@ -3,6 +3,7 @@
 mod examples;
 pub mod glue;
 pub mod metrics;
+mod pairs;
 pub mod pocket;
 mod table;
 mod transfer;
@@ -12,7 +13,8 @@ use std::fmt::Write as _;
 
 pub use glue::{AVERAGES, Average, Files, glue_folder, glue_name, glue_names, glue_task};
 pub use metrics::Metric;
-pub use pocket::{Sizes, draw_pocket_task, pocket_names, pocket_task};
+pub use pairs::{MinimalPair, PairScores, ParadigmScore, PhenomenonScore, read_pairs};
+pub use pocket::{Sizes, draw_pocket_task, pocket_names, pocket_pairs, pocket_task};
 pub use table::{TableSpec, table_task};
 pub use transfer::{SplitOptions, TransferTask, Unlabelled, split_for_transfer};
 

@@ -2,12 +2,15 @@
 //! solve them. What they ask is what pre-training on the language teaches: agreement, classes of words, who does what to
 //! whom, what "not" turns round, and facts of the world.
 
+mod pairs;
+
 use std::collections::HashSet;
 
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 
-use super::{Example, Kind, Label, Metric, Split, Task};
+pub use self::pairs::pocket_pairs;
+use super::{Example, Kind, Label, Metric, MinimalPair, Split, Task};
 use crate::text::pocket::grammar::below;
 use crate::text::pocket::world::{FEELINGS, Group, JUDGEMENTS, KINDS, PEOPLE, RELATIONS, THINGS, city, job};
 use crate::text::pocket::{AUXILIARIES, NUMBERS, draw, known, write};
@@ -153,6 +156,11 @@ fn examples(recipe: &Recipe, part: Part, count: usize, used: &mut HashSet<String
 
 /// Whether every verb agrees with its own noun, whatever the number of a noun in between.
 fn acceptability(answer: usize, _: Part, rng: &mut ChaCha8Rng) -> Texts {
+    [agreement(answer, rng).1, Vec::new()]
+}
+
+/// A sentence for [`acceptability`], and what it tests. The same draws with the other answer give the same sentence but for one verb.
+fn agreement(answer: usize, rng: &mut ChaCha8Rng) -> (&'static str, Vec<&'static str>) {
     let (kind, other) = (any_kind(rng), any_kind(rng));
     let (number, between) = (any_number(rng), any_number(rng));
     let says = |number: &'static str| if answer == 1 { number } else { opposite(number) };
@@ -160,15 +168,17 @@ fn acceptability(answer: usize, _: Part, rng: &mut ChaCha8Rng) -> Texts {
     let noun = draw(&format!("NP.{other}.{between}.{}", below(rng, 2)), rng);
     // One verb is wrong in a wrong sentence: its last, or the one inside.
     let (mut main, mut inner) = (says(number), between);
-    let between = match below(rng, 4) {
-        0 => Vec::new(),
-        1 => join(&[&draw("PLACE", rng), &noun]),
-        2 => join(&[&["that"], &draw(&format!("DOES.{kind}.{number}"), rng), &noun]),
+    let (paradigm, between) = match below(rng, 4) {
+        0 => ("agreement", Vec::new()),
+        1 => ("agreement_across_a_place", join(&[&draw("PLACE", rng), &noun])),
+        2 => ("agreement_across_an_object", join(&[&["that"], &draw(&format!("DOES.{kind}.{number}"), rng), &noun])),
         _ => {
-            if below(rng, 2) == 0 {
+            let is_inside = below(rng, 2) == 0;
+            if is_inside {
                 (main, inner) = (number, says(inner));
             }
-            join(&[&["that"], &noun, &draw(&format!("DOES.{other}.{inner}"), rng)])
+            let paradigm = if is_inside { "agreement_inside_a_clause" } else { "agreement_across_a_clause" };
+            (paradigm, join(&[&["that"], &noun, &draw(&format!("DOES.{other}.{inner}"), rng)]))
         }
     };
     let does = match below(rng, 4) {
@@ -177,7 +187,7 @@ fn acceptability(answer: usize, _: Part, rng: &mut ChaCha8Rng) -> Texts {
         2 => draw(&format!("ACTS.{kind}.{main}"), rng),
         _ => join(&[&draw(&format!("ACTS.{kind}.{main}"), rng), &draw("MANNER", rng)]),
     };
-    [join(&[&subject, &between, &does, &["."]]), Vec::new()]
+    (paradigm, join(&[&subject, &between, &does, &["."]]))
 }
 
 /// What the main clause says, after every "not" and beside every "but". `train` holds half of the words of praise, blame and

@@ -3,6 +3,7 @@
 mod card;
 mod facts;
 mod finetune;
+mod held_out;
 mod in_memory;
 mod interrupt;
 mod learners;
@@ -21,6 +22,7 @@ mod written;
 pub use card::{model_card, run_of};
 pub use facts::{find_facts, open_shards, plan_in_memory, plan_run};
 pub use finetune::{FinetuneOptions, Finetuned, Finetuning, Pretrained};
+pub use held_out::{HeldOutSet, held_out_options, must_share_vocabulary, open_held_out_sets};
 pub use in_memory::MemoryRun;
 pub use interrupt::{Saving, catch_interrupts, interrupted, saving, waiting};
 pub use learners::{GivenTeacher, MaskedMethod, model_folder, model_of_run, set_out};

@@ -1,0 +1,89 @@
+//! Held-out text beside a run's own: named sets of shards that a model is scored on.
+
+use std::collections::BTreeMap;
+
+use burn::tensor::Device;
+
+use super::open_shards;
+use crate::batch::{BatchOptions, Batches, Masking, Split};
+use crate::config::{Plan, Rows};
+use crate::error::{Error, Result};
+use crate::methods::{Evaluation, evaluate};
+use crate::model::BertForMaskedLm;
+use crate::tokens::{Shards, Tokenizer};
+
+/// A named set of shards whose held-out split models are scored on.
+#[derive(Clone)]
+pub struct HeldOutSet {
+    /// What it is called in results.
+    pub name: String,
+    /// The shards.
+    pub shards: Shards,
+}
+
+impl HeldOutSet {
+    /// Opens a data folder (or `pocket`) as a set.
+    ///
+    /// # Errors
+    /// When it can't be opened or holds nothing out.
+    pub fn open(name: &str, folder: &str) -> Result<Self> {
+        let shards = open_shards(folder)?;
+        if shards.held_out().len() == 0 {
+            return Err(Error::new(format!("the set {name:?} holds no sentence out"))
+                .at(folder)
+                .help("build it again with a larger share, up to --held-out 0.99, or from more documents"));
+        }
+        Ok(Self { name: name.to_owned(), shards })
+    }
+
+    /// # Errors
+    /// When the set was built with another vocabulary than a model's; `model` names that one.
+    pub fn must_fit(&self, tokenizer: &Tokenizer, model: &str) -> Result<()> {
+        must_share_vocabulary(&self.shards, &self.name, tokenizer, model)
+    }
+
+    /// Scores a model, on a device without autodiff, on the first `rows` held-out rows, with masks that are the same for every model.
+    ///
+    /// # Errors
+    /// As [`evaluate`].
+    pub fn score(&self, model: &BertForMaskedLm, options: BatchOptions, rows: usize, device: &Device) -> Result<Evaluation> {
+        let held_out = Batches::new(&self.shards, Split::HeldOut, options).map_err(|error| error.at(&self.name))?;
+        evaluate(model, &held_out, rows, None, device).map_err(|error| error.at(&self.name))
+    }
+}
+
+/// The sets of a table of names and folders, in the order of the names.
+///
+/// # Errors
+/// When one can't be opened.
+pub fn open_held_out_sets(folders: &BTreeMap<String, String>) -> Result<Vec<HeldOutSet>> {
+    folders.iter().map(|(name, folder)| HeldOutSet::open(name, folder)).collect()
+}
+
+/// # Errors
+/// When shards (named `data`) and a model (named `model`) have different vocabularies.
+pub fn must_share_vocabulary(shards: &Shards, data: &str, tokenizer: &Tokenizer, model: &str) -> Result<()> {
+    if tokenizer.hash() == shards.tokenizer().hash() {
+        return Ok(());
+    }
+    Err(Error::new(format!("the model's vocabulary is not the one that {data} was built with"))
+        .at(model)
+        .help(format!("build shards for it: upstill data build TEXT --out DIR --tokenizer {model}")))
+}
+
+/// How a model reads held-out text: as its run's plan says, or a sentence a row of at most 128 tokens, masked as BERT's; never longer
+/// than the `most` tokens that the model reads.
+pub fn held_out_options(plan: Option<&Plan>, length: Option<usize>, most: usize) -> BatchOptions {
+    let masking = plan.map_or_else(Masking::default, |plan| Masking {
+        rate: plan.data.mask_rate,
+        whole_word: plan.data.whole_word,
+        rarity: plan.data.rarity,
+    });
+    BatchOptions {
+        layout: plan.map_or(Rows::Sentence, |plan| plan.data.rows),
+        length: length.or(plan.map(|plan| plan.data.length)).unwrap_or(128).min(most),
+        batch: 32,
+        seed: 0,
+        masking,
+    }
+}
