@@ -156,11 +156,12 @@ impl Checkpoints {
         }
     }
 
-    /// Deletes all but the last `keep` and the one with the lowest held-out loss; the last one always stays.
+    /// Deletes all but the last `keep`, the one with the lowest held-out loss, and those of the steps `keep_at`; the last one always
+    /// stays.
     ///
     /// # Errors
     /// When one can't be read or deleted.
-    pub fn prune(&self, keep: usize) -> Result<()> {
+    pub fn prune(&self, keep: usize, keep_at: &[u64]) -> Result<()> {
         let all = self.list()?;
         let mut best: Option<(f64, &Path)> = None;
         for path in &all {
@@ -172,7 +173,8 @@ impl Checkpoints {
         }
         let kept_from = all.len().saturating_sub(keep.max(1));
         for path in &all[..kept_from] {
-            if best.is_none_or(|(_, best)| best != path) {
+            let is_wanted = step_of(path).is_some_and(|step| keep_at.contains(&step));
+            if !is_wanted && best.is_none_or(|(_, best)| best != path) {
                 fs::remove_dir_all(path).doing("delete", path)?;
             }
         }
@@ -253,9 +255,11 @@ mod tests {
         for (step, loss) in [(1, 3.0), (2, 1.0), (3, 2.0), (4, 2.5)] {
             save(&checkpoints, step, Some(loss));
         }
-        checkpoints.prune(1).unwrap();
+        checkpoints.prune(1, &[1]).unwrap();
+        assert_eq!(steps(&checkpoints), [1, 2, 4]);
+        checkpoints.prune(1, &[]).unwrap();
         assert_eq!(steps(&checkpoints), [2, 4]);
-        checkpoints.prune(0).unwrap();
+        checkpoints.prune(0, &[]).unwrap();
         assert_eq!(steps(&checkpoints), [2, 4], "the last one is never deleted");
     }
 

@@ -221,6 +221,7 @@ fn train_plan() -> upstill::config::TrainPlan {
         evaluate_after: 0,
         checkpoint_every: 0,
         keep_checkpoints: 0,
+        keep_at: Vec::new(),
     }
 }
 

@@ -4,16 +4,17 @@ use std::path::{Path, PathBuf};
 
 use super::{DeviceArg, print_json};
 use crate::config::RunFile;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::log::Console;
 use crate::train::transfer::{TransferOptions, train_transfer, transfer_task};
-use crate::train::{RunOptions, interrupted, plan_run, train_run};
+use crate::train::{RunOptions, begin_at, interrupted, plan_run, train_run};
 
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
   upstill train run.toml --out runs/first
   upstill train run.toml --out runs/first --resume
+  upstill train run.toml --out runs/half --set train.steps=5000 --from runs/first/checkpoints/step-0004000
   upstill train run.toml --out runs/hot --set distill.temperature=4 --set train.steps=2000")]
 pub struct Args {
     /// The run file
@@ -24,6 +25,9 @@ pub struct Args {
     /// Go on with the run that is in the directory
     #[arg(long)]
     resume: bool,
+    /// Start with this checkpoint of another run, RUN/checkpoints/step-N, where both runs are the same up to there
+    #[arg(long, value_name = "CHECKPOINT")]
+    from: Option<PathBuf>,
     /// Override a key of the run file, as in distill.temperature=4; may be repeated
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<String>,
@@ -47,10 +51,13 @@ pub fn run(args: Args) -> Result<()> {
     let device = args.device.choose(&plan.runtime.device)?;
     eprintln!("{}", plan.describe(None));
     let console = Console::stderr();
+    if let Some(checkpoint) = &args.from {
+        begin_at(&plan, &dir, checkpoint)?;
+    }
     let summary = train_run(
         &plan,
         &shards,
-        &RunOptions { dir: &dir, resume: args.resume, name: &name, console: &console, device: &device },
+        &RunOptions { dir: &dir, resume: args.resume || args.from.is_some(), name: &name, console: &console, device: &device },
     )?;
     if args.json {
         print_json(&summary);
@@ -60,6 +67,9 @@ pub fn run(args: Args) -> Result<()> {
 
 /// A run file with `method = "transfer"`.
 fn transfer(args: Args, file: &RunFile) -> Result<()> {
+    if args.from.is_some() {
+        return Err(Error::new("--from is not for a transfer run").help("--resume goes on with one that was cut off"));
+    }
     let plan = file.resolve_transfer()?;
     let task = transfer_task(&plan.data, plan.seed)?;
     task.notes.iter().for_each(|note| eprintln!("note: {note}"));

@@ -19,6 +19,7 @@ mod plan;
 mod resolve;
 mod run_file;
 mod schedule;
+mod shared;
 #[cfg(test)]
 mod tests;
 mod transfer;
@@ -36,6 +37,7 @@ pub use plan::{
 };
 pub use run_file::RunFile;
 pub use schedule::Schedule;
+pub use shared::Parting;
 pub use transfer::{
     ElementKind, EncoderKind, LogitTargets, Padding, States, TRANSFER_KEYS, Targets, TokenKind, TransferData, TransferDistill,
     TransferModel, TransferPlan, TransferSchedule, TransferTeacher, TransferTrain, Vector,

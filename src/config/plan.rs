@@ -183,6 +183,18 @@ pub struct TrainPlan {
     pub checkpoint_every: u64,
     /// Checkpoints kept besides the best one.
     pub keep_checkpoints: usize,
+    /// Steps done at which there is a checkpoint too, which is kept: where other runs go on from this one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub keep_at: Vec<u64>,
+}
+
+impl TrainPlan {
+    /// Whether there is a checkpoint when so many steps are done.
+    pub fn has_checkpoint(&self, done: u64) -> bool {
+        done == self.steps
+            || self.keep_at.contains(&done)
+            || self.checkpoint_every > 0 && done.is_multiple_of(self.checkpoint_every)
+    }
 }
 
 /// Where and how fast: may change speed, never results beyond rounding.
@@ -273,6 +285,7 @@ impl Plan {
             threads: 0,
         };
         (plan.train.checkpoint_every, plan.train.keep_checkpoints) = (0, 0);
+        plan.train.keep_at.clear();
         plan.data.shards.clear();
         if let Some(TeacherPlan { from, model: Some(_) }) = &mut plan.teacher {
             from.clear();

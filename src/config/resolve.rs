@@ -158,5 +158,6 @@ fn train(file: &RunFile, rows_per_epoch: u64) -> TrainPlan {
         evaluate_after: file.whole("train.evaluate_after") as usize,
         checkpoint_every: every("train.checkpoint_every"),
         keep_checkpoints: file.whole("train.keep_checkpoints") as usize,
+        keep_at: Vec::new(),
     }
 }

@@ -27,7 +27,7 @@ pub use fill::{Candidate, fill_mask, fill_mask_async};
 pub use finetune::{EncodedBatch, EncodedTask, Finetune};
 pub use logits::FramedSentences;
 pub use masked_lm::MaskedLm;
-pub use pll::{Pll, Tick, pseudo_log_likelihoods, score_pairs};
+pub use pll::{Pll, Tick, encode_pairs, pseudo_log_likelihoods, score_pairs};
 pub use teacher::{ModelTeacher, Teacher, TeacherSignal, UniformTeacher};
 pub use transfer::{Head, LabelledRow, PhaseLoss, Transfer, TransferBatch, TransferRow, TransferRows, predict};
 

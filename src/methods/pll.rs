@@ -52,15 +52,23 @@ pub fn score_pairs(
     device: &Device,
     tick: Tick,
 ) -> Result<PairScores> {
-    let plain = tokenizer.without_special();
-    let encode = |pair: &MinimalPair| -> Result<[Vec<u32>; 2]> {
-        let of = |text: &str| encoded(&plain, text, model.shape().max_positions).map_err(|error| error.at(&pair.place));
-        Ok([of(&pair.good)?, of(&pair.bad)?])
-    };
-    let sentences = pairs.par_iter().map(encode).collect::<Result<Vec<_>>>()?.into_iter().flatten().collect::<Vec<_>>();
+    let sentences = encode_pairs(tokenizer, pairs, model.shape().max_positions)?;
     let scores = pseudo_log_likelihoods(model, tokenizer, &sentences, pll, device, tick)?;
     let two: Vec<[f64; 2]> = scores.chunks_exact(2).map(|two| [two[0], two[1]]).collect();
     PairScores::of(pairs, &two).ok_or_else(|| Error::new("there are no pairs to score"))
+}
+
+/// The tokens of each pair's good and bad sentence, one after another, for a model that reads at most `most` tokens.
+///
+/// # Errors
+/// A sentence that is longer, or that has no token: with its line.
+pub fn encode_pairs(tokenizer: &Tokenizer, pairs: &[MinimalPair], most: usize) -> Result<Vec<Vec<u32>>> {
+    let plain = tokenizer.without_special();
+    let encode = |pair: &MinimalPair| -> Result<[Vec<u32>; 2]> {
+        let of = |text: &str| encoded(&plain, text, most).map_err(|error| error.at(&pair.place));
+        Ok([of(&pair.good)?, of(&pair.bad)?])
+    };
+    Ok(pairs.par_iter().map(encode).collect::<Result<Vec<_>>>()?.into_iter().flatten().collect())
 }
 
 /// The tokens of a sentence that a model can score.

@@ -312,5 +312,6 @@ fn train_plan(options: &FinetuneOptions, steps: u64) -> Result<TrainPlan> {
         evaluate_after: 0,
         checkpoint_every: 0,
         keep_checkpoints: 0,
+        keep_at: Vec::new(),
     })
 }

@@ -1,5 +1,6 @@
 //! The only training loop, and a run in its directory.
 
+mod branch;
 mod card;
 mod facts;
 mod finetune;
@@ -19,6 +20,7 @@ mod trial;
 mod workers;
 mod written;
 
+pub use branch::{begin_at, checkpoint_of};
 pub use card::{model_card, run_of};
 pub use facts::{find_facts, open_shards, plan_in_memory, plan_run};
 pub use finetune::{FinetuneOptions, Finetuned, Finetuning, Pretrained};

@@ -174,7 +174,7 @@ fn held_out_text(summary: &Summary) -> String {
 }
 
 /// Takes the run's directory for this process, and begins it with its plan, or checks that the one there is this plan's.
-fn claim(dir: &Path, plan: &Plan, resume: bool) -> Result<Lock> {
+pub(super) fn claim(dir: &Path, plan: &Plan, resume: bool) -> Result<Lock> {
     let known = |file: &Path| {
         if Plan::load(file)?.hash() != plan.hash() {
             return Err(Error::new("this folder holds a run of another plan; it was left as it is")
@@ -250,12 +250,11 @@ impl Keeper<'_> {
         let done = record.step + 1;
         self.last = Some(record.clone());
         self.stopped = interrupted() && done < train.steps;
-        let due = done == train.steps || done.is_multiple_of(train.checkpoint_every);
-        if due || self.stopped {
+        if train.has_checkpoint(done) || self.stopped {
             self.log.flush()?;
             self.checkpoints
                 .save(done, &self.plan_hash, scored(record), |inside| write_checkpoint(inside, learners, self.shards))?;
-            self.checkpoints.prune(train.keep_checkpoints)?;
+            self.checkpoints.prune(train.keep_checkpoints, &train.keep_at)?;
         }
         Ok(if self.stopped { Flow::Stop } else { Flow::Continue })
     }

@@ -77,7 +77,7 @@ impl Steps {
 
         let (done, last) = (step + 1, step + 1 == train.steps);
         let evaluates = last || train.evaluate_every > 0 && done.is_multiple_of(train.evaluate_every);
-        if self.unread.len() < self.ahead && !evaluates && !done.is_multiple_of(train.checkpoint_every) {
+        if self.unread.len() < self.ahead && !evaluates && !train.has_checkpoint(done) {
             return Ok(Vec::new());
         }
         self.read(method, learners, evaluates && options.worker.is_none_or(Worker::is_first)).await

@@ -1,5 +1,6 @@
 //! What a run leaves behind beside its models, whether in a folder or in memory.
 
+use std::path::Path;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -16,6 +17,9 @@ pub(super) struct RunInfo {
     burn: String,
     tokenizer_hash: String,
     plan_hash: String,
+    /// The checkpoint of another run that this one went on from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    branched_from: Option<String>,
     sessions: Vec<Session>,
 }
 
@@ -43,8 +47,14 @@ impl RunInfo {
             burn: BURN_VERSION.to_owned(),
             tokenizer_hash: plan.data.tokenizer_hash.clone(),
             plan_hash: plan.hash(),
+            branched_from: None,
             sessions: Vec::new(),
         }
+    }
+
+    /// Of a run that goes on from another's checkpoint.
+    pub fn branched_from(self, checkpoint: &Path) -> Self {
+        Self { branched_from: Some(checkpoint.display().to_string()), ..self }
     }
 
     /// A stretch starts here and now.

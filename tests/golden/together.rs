@@ -140,6 +140,7 @@ fn twenty_steps_with_an_optimizer_each_are_pytorchs() {
         evaluate_after: 0,
         checkpoint_every: 0,
         keep_checkpoints: 1,
+        keep_at: Vec::new(),
     };
     let small = TrainPlan { lr: 2e-3.into(), optimizer: OptimizerKind::AdamW, weight_decay: 0.1, clip: 0.0, ..train.clone() };
     for micro_batch in [train.batch, 3] {

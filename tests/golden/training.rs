@@ -234,6 +234,7 @@ fn train_plan(run: &RunCase, batch: usize) -> TrainPlan {
         evaluate_after: 0,
         checkpoint_every: 0,
         keep_checkpoints: 1,
+        keep_at: Vec::new(),
     }
 }
 

@@ -88,6 +88,7 @@ fn twenty_steps_of_fine_tuning_are_those_of_transformers() {
             evaluate_after: 0,
             checkpoint_every: 0,
             keep_checkpoints: 0,
+            keep_at: Vec::new(),
         };
         let learner = Learner::new(model, &train, 0.0, 1);
         let options = FitOptions { train: &train, micro_batch: batch, done: 0, worker: None };

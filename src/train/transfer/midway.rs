@@ -81,7 +81,7 @@ impl<'a> Keeper<'a> {
             let text = serde_json::to_string_pretty(state).expect("a state in memory can be written") + "\n";
             write_text(&inside.join(MIDWAY), &text)
         })?;
-        self.checkpoints.prune(1)?;
+        self.checkpoints.prune(1, &[])?;
         self.saved.set(Instant::now());
         Ok(())
     }

@@ -193,6 +193,7 @@ fn train_plan(plan: &TransferPlan, round: u64) -> TrainPlan {
         evaluate_after: 0,
         checkpoint_every: 0,
         keep_checkpoints: 0,
+        keep_at: Vec::new(),
     }
 }
 
