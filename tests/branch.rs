@@ -61,7 +61,7 @@ fn runs_that_part_before_a_checkpoint_say_where() {
         assert!(!dir.path().join("new").exists(), "nothing is left behind");
         error.replace(&dir.path().display().to_string(), "DIR")
     };
-    insta::assert_snapshot!(refused(&["train.lr=0 -> 2e-3 over 20%, then 2e-3 until 80%, then -> 0 linear"]), @"");
+    insta::assert_snapshot!(refused(&["train.lr=0 -> 2e-3 over 10%, then 2e-3 until 80%, then -> 0 linear"]), @"");
     insta::assert_snapshot!(refused(&["seed=8"]), @"");
     insta::assert_snapshot!(refused(&["train.steps=8"]), @"");
     fs::write(at.join("model/model.safetensors"), "altered").unwrap();
