@@ -99,6 +99,7 @@ impl Fake {
                 tokens_per_s: 1e4,
                 seconds: 83.0,
                 run: dir.display().to_string(),
+                held_out: BTreeMap::new(),
                 models: Vec::new(),
                 agreement: BTreeMap::new(),
             };

@@ -36,6 +36,10 @@ impl Plan {
                 grouped(self.train.evaluate_every)
             ),
         );
+        if !self.held_out.is_empty() {
+            let names: Vec<&str> = self.held_out.keys().map(String::as_str).collect();
+            add("at the end", format!("as many held-out rows of {}", names.join(", ")));
+        }
         add("runtime", self.runtime_text());
         add("memory", self.memory_text());
         add("work", self.work_text(speed));

@@ -83,6 +83,7 @@ pub const KEYS: &[Key] = &[
     key("data.mask_rate", Number, Is("0.15"), "share of real tokens predicted"),
     key("data.whole_word", Flag, Is("false"), "mask all pieces of a word together"),
     key("data.rarity", Number, Is("0.0"), "mask rare tokens more: P ~ count^-rarity (DistilBERT: 0.7)"),
+    key("held_out.NAME", Text, Rule("none"), "more shards whose held-out split the trained model is scored on"),
     key("distill.hard", Kind::Schedule, Is("1.0"), "weight of the hard loss"),
     key("distill.soft", Kind::Schedule, Is("1.0"), "weight of the soft loss"),
     key("distill.temperature", Kind::Schedule, Is("2.0"), "temperature of the soft loss"),
@@ -184,6 +185,7 @@ pub(super) fn nearest(table: &'static [Key], path: &str) -> Option<String> {
     let paths = || {
         of_models
             .iter()
+            .filter(|key| !is_any(split(key).1)) // any name is right there
             .filter_map(|key| named_as(key, path))
             .chain(plain.iter().map(|&key| key.to_owned()))
             .filter(|key| key != path)

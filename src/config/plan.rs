@@ -1,5 +1,6 @@
 //! The plan: everything about a run, resolved and checked.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -29,6 +30,9 @@ pub struct Plan {
     pub models: Vec<LearnerPlan>,
     /// The text and its rows.
     pub data: DataPlan,
+    /// More shards whose held-out split the trained models are scored on, by a name for each; they move no weight.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub held_out: BTreeMap<String, String>,
     /// The loss: weights, temperature, positions, start. A standalone run has `soft = 0`.
     pub distill: DistillPlan,
     /// Steps, batch and optimizer.
@@ -273,7 +277,7 @@ impl Plan {
 
     /// Names a study's cell: 16 hex digits over everything that changes results.
     ///
-    /// Left out are `[runtime]`, checkpoints, and paths: teacher and shards count by their content.
+    /// Left out are `[runtime]`, checkpoints, `[held_out]`, and paths: teacher and shards count by their content.
     pub fn hash(&self) -> String {
         let mut plan = self.clone();
         plan.runtime = RuntimePlan {
@@ -287,6 +291,7 @@ impl Plan {
         (plan.train.checkpoint_every, plan.train.keep_checkpoints) = (0, 0);
         plan.train.keep_at.clear();
         plan.data.shards.clear();
+        plan.held_out.clear();
         if let Some(TeacherPlan { from, model: Some(_) }) = &mut plan.teacher {
             from.clear();
         }

@@ -47,6 +47,7 @@ fn draft(file: &RunFile, facts: &Facts) -> Plan {
         model: models.first().map_or(model, |largest| largest.shape.clone()),
         teacher,
         models,
+        held_out: file.held_out().collect(),
         distill,
         runtime: RuntimePlan {
             device: match (file.text("runtime.device").unwrap_or_default(), facts.auto) {

@@ -188,6 +188,12 @@ impl RunFile {
         self.written.keys().map(String::as_str)
     }
 
+    /// The names and folders of `[held_out]`.
+    pub(super) fn held_out(&self) -> impl Iterator<Item = (String, String)> {
+        let named = self.written_paths().filter_map(|path| Some((path, path.strip_prefix("held_out.")?)));
+        named.filter_map(|(path, name)| Some((name.to_owned(), self.text(path)?)))
+    }
+
     /// The names of `[models.NAME]`, in their order.
     pub(super) fn models(&self) -> impl Iterator<Item = &str> {
         self.models.iter().map(String::as_str)

@@ -196,6 +196,9 @@ pub struct Summary {
     pub seconds: f64,
     /// The run directory.
     pub run: String,
+    /// Losses on the other held-out sets that the plan names, at the end, in nats a masked token.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub held_out: BTreeMap<String, f64>,
     /// Each model's, where several were trained together; those of the first stand above too.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub models: Vec<ModelSummary>,
@@ -214,6 +217,9 @@ pub struct ModelSummary {
     /// Training loss at the end.
     #[serde(deserialize_with = "null_is_nan")]
     pub loss: f64,
+    /// As in [`Summary`].
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub held_out: BTreeMap<String, f64>,
 }
 
 impl Summary {

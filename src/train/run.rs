@@ -1,14 +1,19 @@
 //! A run in its directory: `plan.toml`, `run.json`, the logs, the checkpoints, `model/`, `summary.json`.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
+use burn::module::Module;
+
+use super::held_out::{HeldOutSet, held_out_options, open_held_out_sets};
 use super::learners::{model_folder, optimizer_file, restored, set_out};
 use super::memory::with_fewer_rows;
 use super::workers::{Worker, together};
 use super::written::{RunInfo, scored, to_json};
 use super::{FitOptions, Flow, Learner, fit_ahead, interrupted};
+use crate::batch::BatchOptions;
 use crate::checkpoint::{Checkpoints, LastWhole, State};
 use crate::config::{MODEL, Plan};
 use crate::device::{Device, DeviceKind};
@@ -63,6 +68,8 @@ fn train_here(plan: &Plan, shards: &Shards, options: &RunOptions) -> Result<Summ
     options.device.must_have(plan.runtime.precision)?;
     Form::of_run(&options.device.handle, plan.runtime.kernels)?;
     let devices = options.device.several(plan.runtime.workers)?;
+    let held_out = open_held_out_sets(&plan.held_out)?;
+    held_out.iter().try_for_each(|set| set.must_fit(shards.tokenizer(), &plan.data.shards))?;
     let _lock = claim(dir, plan, options.resume)?;
     if let Some(summary) = finished(dir)? {
         options.console.note(&format!("{} is finished already ({} steps)", dir.display(), summary.steps));
@@ -78,13 +85,13 @@ fn train_here(plan: &Plan, shards: &Shards, options: &RunOptions) -> Result<Summ
             let resumed = std::mem::replace(&mut resumes, true);
             // What an attempt before has left.
             devices.iter().for_each(|device| device.handle.memory_cleanup());
-            stretch(&plan, shards, &RunOptions { resume: resumed, ..*options }, &devices)
+            stretch(&plan, shards, &RunOptions { resume: resumed, ..*options }, &devices, &held_out)
         },
     )
 }
 
 /// From the last checkpoint, or from the beginning, to the end.
-fn stretch(plan: &Plan, shards: &Shards, options: &RunOptions, devices: &[Device]) -> Result<Summary> {
+fn stretch(plan: &Plan, shards: &Shards, options: &RunOptions, devices: &[Device], held_out: &[HeldOutSet]) -> Result<Summary> {
     let dir = options.dir;
     let checkpoints = Checkpoints::of_run(dir);
     let LastWhole { found: last, damaged } = checkpoints.last_whole()?;
@@ -156,7 +163,9 @@ fn stretch(plan: &Plan, shards: &Shards, options: &RunOptions, devices: &[Device
             .at(dir.display())
             .help("the same command with --resume goes on exactly"));
     }
-    let summary = finish(dir, plan, shards, &trained, last.as_ref(), &info)?;
+    let mut summary = info.summary(plan, last.as_ref(), &dir.display().to_string());
+    score_sets(&mut summary, plan, &trained, held_out, &options.device.handle)?;
+    finish(dir, shards, &trained, &summary)?;
     let held_out = held_out_text(&summary);
     log.finish(&format!("done: {held_out}{:.0} tokens/s", summary.tokens_per_s))?;
     Ok(summary)
@@ -273,22 +282,39 @@ fn write_model(path: &Path, learner: &Learner<BertForMaskedLm>, shards: &Shards)
     ModelFolder::write_into(path, &learner.model, shards.tokenizer())
 }
 
-/// Writes the trained models, all of them or none, and then what the run came to.
-fn finish(
-    dir: &Path,
+/// Scores the trained models on the held-out sets that the plan names.
+fn score_sets(
+    summary: &mut Summary,
     plan: &Plan,
-    shards: &Shards,
     trained: &[Learner<BertForMaskedLm>],
-    last: Option<&StepRecord>,
-    info: &RunInfo,
-) -> Result<Summary> {
+    sets: &[HeldOutSet],
+    device: &burn::tensor::Device,
+) -> Result<()> {
+    if sets.is_empty() {
+        return Ok(());
+    }
+    let options = BatchOptions { batch: plan.rows_at_once(), ..held_out_options(Some(plan), None, plan.model.max_positions) };
+    let mut all = Vec::new();
+    for learner in trained {
+        let model = learner.model.valid();
+        let score = |set: &HeldOutSet| {
+            let found = set.score(&model, options, plan.train.evaluate_rows, device)?;
+            Ok((set.name.clone(), found.held_out_loss))
+        };
+        all.push(sets.iter().map(score).collect::<Result<BTreeMap<_, _>>>()?);
+    }
+    summary.models.iter_mut().zip(&all).for_each(|(own, losses)| own.held_out = losses.clone());
+    summary.held_out = all.into_iter().next().unwrap_or_default();
+    Ok(())
+}
+
+/// Writes the trained models, all of them or none, and then what the run came to.
+fn finish(dir: &Path, shards: &Shards, trained: &[Learner<BertForMaskedLm>], summary: &Summary) -> Result<()> {
     write_folder(&dir.join(MODEL), |inside| {
         trained.iter().try_for_each(|learner| match learner.name == MODEL {
             true => write_model(inside, learner, shards),
             false => write_model(&inside.join(&learner.name), learner, shards),
         })
     })?;
-    let summary = info.summary(plan, last, &dir.display().to_string());
-    write_text(&dir.join("summary.json"), &to_json(&summary))?;
-    Ok(summary)
+    write_text(&dir.join("summary.json"), &to_json(summary))
 }

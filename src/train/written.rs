@@ -1,5 +1,6 @@
 //! What a run leaves behind beside its models, whether in a folder or in memory.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
@@ -73,7 +74,12 @@ impl RunInfo {
 
     /// What the run came to with its last record.
     pub fn summary(&self, plan: &Plan, last: Option<&StepRecord>, run: &str) -> Summary {
-        let of = |own: &ModelRecord| ModelSummary { name: own.name.clone(), held_out_loss: own.held_out_loss, loss: own.loss };
+        let of = |own: &ModelRecord| ModelSummary {
+            name: own.name.clone(),
+            held_out_loss: own.held_out_loss,
+            loss: own.loss,
+            held_out: BTreeMap::new(),
+        };
         let (seconds, tokens) =
             self.sessions.iter().fold((0.0, 0.0), |(s, t), session| (s + session.seconds, t + session.tokens as f64));
         Summary {
@@ -83,6 +89,7 @@ impl RunInfo {
             tokens_per_s: tokens / f64::max(seconds, 1e-9),
             seconds,
             run: run.to_owned(),
+            held_out: BTreeMap::new(),
             models: last.map_or_else(Vec::new, |record| record.models.iter().map(of).collect()),
             agreement: last.map_or_else(Default::default, |record| record.agreement.clone()),
         }

@@ -372,6 +372,15 @@ fn a_standalone_plan_has_nothing_of_distillation() {
 }
 
 #[test]
+fn sets_that_are_scored_at_the_end_are_no_part_of_what_is_trained() {
+    let plan = with(&["data.shards=a", "held_out.imdb=data/imdb", "held_out.ag=data/ag"]).resolve(&facts()).unwrap();
+    let without = with(&["data.shards=a"]).resolve(&facts()).unwrap();
+    assert_eq!(plan.held_out.iter().map(|(name, from)| format!("{name}={from}")).collect::<Vec<_>>(), ["ag=data/ag", "imdb=data/imdb"]);
+    assert_eq!(plan.hash(), without.hash());
+    assert_eq!(toml::from_str::<Plan>(&plan.to_toml()).unwrap(), plan);
+}
+
+#[test]
 fn the_reference_lists_every_key_and_is_itself_a_run_file() {
     let text = reference(KEYS);
     let mut file = run_file(&text);
