@@ -192,3 +192,87 @@ fn what_cant_be_meant_is_refused_before_anything_trains() {
     let said = refused(dir, &["transfer", "--size", "tiny", "--seeds", "0"]);
     assert!(said.contains("--seeds"), "{said}");
 }
+
+/// Ends of training at two budgets, another held-out set, and minimal pairs.
+const MEASURED: &str = r#"title = "measured"
+seeds = [1, 2]
+held_out = { again = "pocket" }
+pairs = { minimal = "pocket" }
+branches = ["50%", "100%"]
+branch_seeds = [1]
+base = """
+preset = "standalone"
+[model]
+layers = 1
+hidden = 16
+heads = 2
+max_positions = 32
+dropout = 0.0
+[data]
+shards = "pocket"
+rows = "packed"
+length = 32
+[train]
+steps = 16
+batch = 4
+lr = "0 -> 1e-2 over 2 steps, then 1e-2 until 75%, then -> 0 linear"
+evaluate_every = 4
+evaluate_rows = 8
+"""
+[[arms]]
+name = "alone"
+[[arms]]
+name = "smoothed"
+set = ["distill.label_smoothing=0.1"]
+branches = []
+"#;
+
+#[test]
+fn a_study_measures_at_several_budgets_and_on_other_text() {
+    let dir = tempdir().unwrap();
+    let dir = dir.path();
+    fs::write(dir.join("s.toml"), MEASURED).unwrap();
+    let found = study(dir, &["s.toml", "--out", "a", "--jobs", "1"]);
+    let run = |arm: usize, seed: usize| &found["arms"][arm]["runs"][seed];
+    for (arm, seed) in [(0, 0), (0, 1), (1, 0), (1, 1)] {
+        let (own, again) = (run(arm, seed)["held_out_loss"].as_f64(), run(arm, seed)["held_out"]["again"].as_f64());
+        assert!((own.unwrap() - again.unwrap()).abs() < 1e-5, "the same text under another name: {own:?} {again:?}");
+        assert!(run(arm, seed)["pairs"]["minimal"].as_f64().is_some_and(|share| share > 0.0 && share < 1.0));
+    }
+    let budgets = run(0, 0)["budgets"].as_array().unwrap();
+    assert_eq!(budgets.iter().map(|budget| budget["steps"].as_u64().unwrap()).collect::<Vec<_>>(), [8, 16]);
+    assert_eq!(budgets[1]["held_out_loss"], run(0, 0)["held_out_loss"]);
+    assert_ne!(budgets[0]["held_out_loss"], budgets[1]["held_out_loss"]);
+    assert_eq!(budgets[0]["flops"].as_f64().unwrap() * 2.0, budgets[1]["flops"].as_f64().unwrap());
+    assert!(run(0, 1)["budgets"].is_null() && run(1, 0)["budgets"].is_null(), "of the first seed and arm alone");
+    assert_eq!(folders(&dir.join("a/cells")), 5);
+    let infos = fs::read_dir(dir.join("a/cells")).unwrap().map(|cell| cell.unwrap().path().join("run.json"));
+    let branched = infos.filter(|path| fs::read_to_string(path).unwrap().contains("step-0000007")).count();
+    assert_eq!(branched, 1, "the decay alone was trained, from where it begins");
+
+    // Elsewhere nothing is trained: not for a further set either, which needs the models.
+    let elsewhere = study(dir, &["s.toml", "--out", "b", "--cells", "a/cells.jsonl"]);
+    assert_eq!((&elsewhere["arms"], folders(&dir.join("b/cells"))), (&found["arms"], 0));
+    fs::write(dir.join("more.toml"), MEASURED.replace("again = \"pocket\"", "again = \"pocket\", more = \"pocket\"")).unwrap();
+    let more = study(dir, &["more.toml", "--out", "c", "--cells", "a/cells.jsonl"]);
+    assert_eq!((&more["arms"][0]["runs"][0]["budgets"], folders(&dir.join("c/cells"))), (&run(0, 0)["budgets"], 0));
+}
+
+#[test]
+fn what_a_study_cant_measure_is_told_before_anything_is_trained() {
+    let dir = tempdir().unwrap();
+    let dir = dir.path();
+    let refused = |from: &str, to: &str| {
+        fs::write(dir.join("s.toml"), MEASURED.replace(from, to)).unwrap();
+        let said = refused(dir, &["s.toml", "--out", "a"]);
+        assert_eq!(folders(&dir.join("a/cells")), 0);
+        said.lines().filter(|line| !line.starts_with("device") && !line.starts_with("into")).collect::<Vec<_>>().join("\n")
+    };
+    insta::assert_snapshot!(refused("again = \"pocket\"", "again = \"nowhere\""), @"");
+    insta::assert_snapshot!(refused("minimal = \"pocket\"", "minimal = \"none.jsonl\""), @"");
+    insta::assert_snapshot!(refused("minimal = \"pocket\"", "again = \"pocket\""), @"");
+    insta::assert_snapshot!(refused("\"50%\"", "\"150%\""), @"");
+    insta::assert_snapshot!(refused("\"50%\"", "\"17\""), @"");
+    let sizes = "max_positions = 32\ndropout = 0.0\n[data]\nshards = \"pocket\"\nrows = \"packed\"\nlength = 32";
+    insta::assert_snapshot!(refused(sizes, &sizes.replace("32", "12")), @"");
+}

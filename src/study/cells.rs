@@ -69,6 +69,12 @@ pub struct ModelLine {
     pub held_out_loss: Option<f64>,
     /// Steps done, and the held-out loss then.
     pub curve: Vec<(u64, f64)>,
+    /// On other held-out sets, by their names, in nats a masked token.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub held_out: BTreeMap<String, f64>,
+    /// Accuracies on minimal pairs, by the pairs' name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub pairs: BTreeMap<String, f64>,
     /// By task.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub scores: BTreeMap<String, f64>,

@@ -5,9 +5,9 @@ use std::path::Path;
 
 use super::cells::CellLine;
 use super::planner::{Cell, shown};
-use super::results::{Arm, SeedResult, Tuned};
+use super::results::{Arm, Budget, SeedResult, Tuned};
 use super::spec::ArmSpec;
-use crate::config::{LearnerPlan, SourcePlan};
+use crate::config::{LearnerPlan, MODEL, SourcePlan};
 
 /// The arms' results, one entry for each model that is shown.
 pub(super) fn gather(
@@ -37,6 +37,8 @@ fn arm(spec: &ArmSpec, own: &LearnerPlan, mine: &[(&Cell, &CellLine)], dir: &Pat
             path: cell.dir.strip_prefix(dir).unwrap_or(&cell.dir).to_owned(),
             seed: cell.seed,
             held_out_loss: found.held_out_loss,
+            held_out: found.held_out,
+            pairs: found.pairs,
             scores: found.scores,
             curve: found.curve,
             ..SeedResult::default()
@@ -63,4 +65,35 @@ fn arm(spec: &ArmSpec, own: &LearnerPlan, mine: &[(&Cell, &CellLine)], dir: &Pat
     };
     arm.summarise();
     arm
+}
+
+/// Adds each student's ends of training at several budgets, its own last, where it has others.
+pub(super) fn add_budgets<'a>(
+    arms: &mut [Arm],
+    specs: &[ArmSpec],
+    students: &[Cell],
+    branches: impl Iterator<Item = (&'a Cell, &'a CellLine)> + Clone,
+) {
+    let is_of = |arm: &Arm, cell: &Cell| {
+        let name = &specs[cell.arm].name;
+        arm.model.as_ref().map_or(arm.name == *name, |model| arm.name == format!("{name}: {model}"))
+    };
+    for arm in arms {
+        for at in 0..arm.runs.len() {
+            let seed = arm.runs[at].seed;
+            let Some(whole) = students.iter().find(|cell| cell.seed == seed && is_of(arm, cell)) else { continue };
+            let model = arm.model.as_deref().unwrap_or(MODEL);
+            let budget = |cell: &Cell, loss: Option<f64>| {
+                Some(Budget { steps: cell.plan.train.steps, flops: cell.flops(), held_out_loss: loss? })
+            };
+            let mine = branches.clone().filter(|(cell, _)| cell.arm == whole.arm && cell.seed == seed);
+            let loss = |line: &CellLine| line.models.get(model)?.held_out_loss;
+            let mut budgets: Vec<Budget> = mine.filter_map(|(cell, line)| budget(cell, loss(line))).collect();
+            if !budgets.is_empty() {
+                budgets.extend(budget(whole, arm.runs[at].held_out_loss));
+                budgets.sort_by_key(|budget| budget.steps);
+                arm.runs[at].budgets = budgets;
+            }
+        }
+    }
 }

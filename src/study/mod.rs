@@ -14,6 +14,7 @@ mod cells;
 mod cotrain;
 mod gather;
 mod jobs;
+mod measures;
 mod planner;
 mod register;
 mod runner;

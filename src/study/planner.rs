@@ -31,8 +31,21 @@ pub(super) struct Cell {
     pub value: Option<f64>,
     /// Whether it is a trial of `value`: no result of the study, but of its tuning.
     pub is_trial: bool,
+    /// Of a run that ends at a budget before the whole run's.
+    pub branch: Option<Branch>,
     file: RunFile,
     pub taught: Option<Box<Taught>>,
+}
+
+/// What a shorter run has from the whole one.
+#[derive(Clone)]
+pub(super) struct Branch {
+    /// Where the whole run is.
+    pub off: PathBuf,
+    /// How long both are the same run.
+    pub shared: u64,
+    /// What differs then.
+    pub what: &'static str,
 }
 
 /// The teacher of a cell.
@@ -84,10 +97,17 @@ impl Cell {
         flops(&self.plan)
     }
 
+    /// What of it is left to be done where the steps that it shares with another run are there.
+    pub fn work(&self) -> f64 {
+        let shared = self.branch.as_ref().map_or(0, |branch| branch.shared);
+        self.flops() * (1.0 - shared as f64 / self.plan.train.steps.max(1) as f64)
+    }
+
     /// The same cell to be run in another folder; its teacher stays where it is if it is trained there.
     pub fn in_folder(&self, folder: &Path) -> Self {
         let mut cell = self.clone();
         cell.dir = folder.join("cells").join(&self.id);
+        cell.branch = None; // trained from the beginning
         if let Some(taught) = &mut cell.taught
             && !taught.cell.dir.join("summary.json").exists()
         {
@@ -110,8 +130,10 @@ impl Cell {
         }
         let mut file = self.file.clone();
         file.set(&format!("teacher.from={}", weights.display()));
-        file.resolve(&find_facts(&file.wanted(), &Ok(shards.clone())))
-            .map_err(|error| error.at(format!("arm {:?}", self.arm_name)))
+        let plan = file.resolve(&find_facts(&file.wanted(), &Ok(shards.clone())));
+        let mut plan = plan.map_err(|error| error.at(format!("arm {:?}", self.arm_name)))?;
+        plan.train.keep_at.clone_from(&self.plan.train.keep_at);
+        Ok(plan)
     }
 }
 
@@ -161,7 +183,45 @@ impl<'a> Planner<'a> {
 
     /// The students' results.
     pub fn students(&self) -> Result<Vec<Cell>> {
-        self.each(&self.spec.arms, |arm| self.spec.seeds_of(arm), |index, seed| self.student(index, seed, Use::Result))
+        let mut students =
+            self.each(&self.spec.arms, |arm| self.spec.seeds_of(arm), |index, seed| self.student(index, seed, Use::Result))?;
+        for cell in &mut students {
+            let branches = self.branches_of(cell)?;
+            let shared = branches.iter().filter_map(|branch| Some(branch.branch.as_ref()?.shared));
+            cell.plan.train.keep_at = shared.filter(|&step| step > 0).collect();
+        }
+        Ok(students)
+    }
+
+    /// The students' runs that end at other budgets, in the order of the students.
+    pub fn branches(&self, students: &[Cell]) -> Result<Vec<Cell>> {
+        let all = students.iter().map(|cell| self.branches_of(cell)).collect::<Result<Vec<_>>>()?;
+        Ok(all.into_iter().flatten().collect())
+    }
+
+    fn branches_of(&self, whole: &Cell) -> Result<Vec<Cell>> {
+        let arm = &self.spec.arms[whole.arm];
+        let mut out = Vec::new();
+        for budget in self.spec.branches_of(arm, whole.seed) {
+            let (steps, of) = (budget.of(whole.plan.train.steps), whole.plan.train.steps);
+            if steps > of {
+                return Err(Error::new(format!("the arm {:?} has {of} steps, and `branches` a budget of {steps}", arm.name))
+                    .help("a branch ends before the whole run; raise train.steps, or write shares"));
+            }
+            if steps == of {
+                continue;
+            }
+            let mut shorter = arm.clone();
+            shorter.set.push(format!("train.steps={steps}"));
+            let mut cell = self.cell(whole.arm, &shorter, whole.seed, Use::Result, whole.taught.clone())?;
+            let parting = cell.plan.parting(&whole.plan);
+            cell.name = format!("{} after {steps} steps #{}", arm.name, whole.seed);
+            // The last step is always taken: it is the one that is evaluated.
+            let shared = parting.steps.min(steps - 1);
+            cell.branch = Some(Branch { off: whole.dir.clone(), shared, what: parting.what });
+            out.push(cell);
+        }
+        Ok(out)
     }
 
     /// Seed after seed, so that a study which is stopped has all arms of some seeds.
@@ -312,6 +372,7 @@ impl<'a> Planner<'a> {
             plan,
             value: value.filter(|_| self.has_placeholder(arm).unwrap_or(false)),
             is_trial: wanted != Use::Result,
+            branch: None,
             file,
             taught,
         })

@@ -9,8 +9,9 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::cells::{CellLine, Ledger, ModelLine, NUMERICS};
-use super::gather::gather;
-use super::planner::{Cell, Planner, shown};
+use super::gather::{add_budgets, gather};
+use super::measures::{Measured, Measures};
+use super::planner::{Branch, Cell, Planner, shown};
 use super::results::{Arm, Study, Tried, Tuned};
 use super::spec::{ArmSpec, StudySpec, TeacherOf};
 use super::tune::{Grid, Next};
@@ -22,7 +23,9 @@ use crate::log::{Console, StepRecord, read_steps};
 use crate::model::ModelFolder;
 use crate::tasks::Task;
 use crate::tokens::Shards;
-use crate::train::{FinetuneOptions, Finetuning, Pretrained, RunOptions, interrupted, model_folder, train_run, waiting};
+use crate::train::{
+    FinetuneOptions, Finetuning, Pretrained, RunOptions, begin_at, checkpoint_of, interrupted, model_folder, train_run, waiting,
+};
 
 /// How a study is carried out; nothing of it changes results beyond rounding.
 pub struct StudyOptions<'a> {
@@ -45,6 +48,8 @@ pub(super) struct Work<'a> {
     pub spec: &'a StudySpec,
     pub shards: &'a Shards,
     pub tasks: &'a [Task],
+    /// What models are scored on beside that.
+    pub measures: Measures,
     pub options: &'a StudyOptions<'a>,
     pub ledger: Ledger,
 }
@@ -52,7 +57,17 @@ pub(super) struct Work<'a> {
 impl<'a> Work<'a> {
     pub fn new(spec: &'a StudySpec, shards: &'a Shards, tasks: &'a [Task], options: &'a StudyOptions<'a>) -> Result<Self> {
         let ledger = Ledger::open(options.dir, &spec.title, options.cells)?;
-        Ok(Self { spec, shards, tasks, options, ledger })
+        Ok(Self { spec, shards, tasks, measures: Measures::default(), options, ledger })
+    }
+
+    /// Opens what models are scored on beside tasks, before anything is trained; `cells` are those to be scored.
+    fn with_measures<'b>(mut self, cells: impl Iterator<Item = &'b Cell> + Clone) -> Result<Self> {
+        let Some(first) = cells.clone().next() else { return Ok(self) };
+        let tokenizer = self.shards.tokenizer();
+        self.measures = Measures::open(self.spec, tokenizer, &first.plan.data.shards)?;
+        let shortest = cells.min_by_key(|cell| cell.plan.model.max_positions).unwrap_or(first);
+        self.measures.must_fit(&shortest.plan, tokenizer)?;
+        Ok(self)
     }
 }
 
@@ -65,7 +80,10 @@ pub fn run_cells(spec: &StudySpec, shards: &Shards, tasks: &[Task], options: &St
     let mut planner = Planner::new(spec, shards, options.dir);
     let work = Work::new(spec, shards, tasks, options)?;
     let (teachers, students) = planner.results()?;
-    work.expect(teachers.iter().chain(&students));
+    let work = work.with_measures(teachers.iter().chain(&students))?;
+    let branches = planner.branches(&students)?;
+    work.expect(teachers.iter().chain(&students).chain(&branches));
+    work.say_what_is_not_shared(&branches);
     for (is_teacher, arms) in [(true, &spec.teachers), (false, &spec.arms)] {
         for (index, _) in tuned_arms(&planner, arms)? {
             for value in spec.tune.iter().flat_map(|tune| &tune.values) {
@@ -82,7 +100,11 @@ pub fn run_cells(spec: &StudySpec, shards: &Shards, tasks: &[Task], options: &St
     let tuned = work.tune(&mut planner, false, |_| true)?;
     let students = planner.students()?;
     let lines = work.run_all(&students)?;
-    for arm in gather(&spec.arms, &students, &lines, &tuned, options.dir) {
+    let branches = planner.branches(&students)?;
+    let shorter = work.run_all(&branches)?;
+    let mut gathered = gather(&spec.arms, &students, &lines, &tuned, options.dir);
+    add_budgets(&mut gathered, &spec.arms, &students, branches.iter().zip(&shorter));
+    for arm in gathered {
         let in_all = flops_with_teacher(spec, &arms, &arm, &students);
         arms.push(Arm { flops_with_teacher: in_all, ..arm });
     }
@@ -120,6 +142,7 @@ pub fn run_cell_of(
     let mut planner = Planner::new(spec, shards, options.dir);
     let work = Work::new(spec, shards, tasks, options)?;
     let (teachers, students) = planner.results()?;
+    let work = work.with_measures(teachers.iter().chain(&students))?;
     let is = |cell: &&Cell| cell.arm_name == name && cell.seed == seed;
     if teachers.iter().any(|cell| is(&cell)) {
         work.tune(&mut planner, true, |arm| arm.name == name)?;
@@ -145,8 +168,9 @@ pub fn run_cell_of(
     let tuned_as = arm.and_then(|arm| arm.tuned_as.as_deref()).unwrap_or(name);
     work.tune(&mut planner, true, |arm| arm.name == tuned_as)?;
     work.tune(&mut planner, false, |arm| arm.name == tuned_as)?;
-    let students = planner.students()?;
-    work.run_all(&students.into_iter().filter(|cell| is(&cell)).collect::<Vec<_>>()).map(drop)
+    let students: Vec<Cell> = planner.students()?.into_iter().filter(|cell| is(&cell)).collect();
+    work.run_all(&students)?;
+    work.run_all(&planner.branches(&students)?).map(drop)
 }
 
 /// The arms that have the placeholder that is tuned, with their places.
@@ -166,7 +190,23 @@ const POLL: Duration = Duration::from_secs(2);
 impl Work<'_> {
     /// Tells the screen of cells to come.
     fn expect<'b>(&self, cells: impl IntoIterator<Item = &'b Cell>) {
-        self.options.console.expect(cells.into_iter().map(|cell| (cell.name.clone(), cell.flops())));
+        self.options.console.expect(cells.into_iter().map(|cell| (cell.name.clone(), cell.work())));
+    }
+
+    /// Tells of shorter runs that have more to train than a decay, once for each arm.
+    fn say_what_is_not_shared(&self, branches: &[Cell]) {
+        let mut told: Vec<&str> = Vec::new();
+        for cell in branches {
+            let Some(branch) = &cell.branch else { continue };
+            if branch.what == "train.lr" && 2 * branch.shared >= cell.plan.train.steps || told.contains(&cell.arm_name.as_str()) {
+                continue;
+            }
+            told.push(&cell.arm_name);
+            self.options.console.note(&format!(
+                "{}: shares {} steps with the whole run, which goes on with another {}; the others are trained anew",
+                cell.name, branch.shared, branch.what
+            ));
+        }
     }
 
     /// Chooses the value of every teacher or arm that is wanted and has one to choose; gives what was tried, by its name.
@@ -295,12 +335,26 @@ impl Work<'_> {
     }
 
     fn found(&self, cell: &Cell) -> Result<Option<CellLine>> {
-        self.ledger.find(cell, &self.scoring(cell))
+        if let Some(line) = self.ledger.find(cell, &self.scoring(cell))? {
+            return Ok(Some(line));
+        }
+        // What was scored otherwise is scored again, but not trained again for that.
+        let trained = self.ledger.of(cell).filter(|_| !cell.dir.join("summary.json").exists());
+        let Some(line) = trained else { return Ok(None) };
+        self.options.console.note(&format!(
+            "{}: its model is not here to be scored as this study asks; delete its line from cells.jsonl, and it is trained again",
+            cell.name
+        ));
+        self.ledger.find(cell, &line.scoring)
     }
 
     /// How a cell's models are scored; trials are not.
     fn scoring(&self, cell: &Cell) -> String {
-        if cell.is_trial || self.tasks.is_empty() { String::new() } else { scoring(self.spec, self.tasks) }
+        if cell.is_trial || cell.branch.is_some() {
+            return String::new();
+        }
+        let of_tasks = if self.tasks.is_empty() { String::new() } else { scoring(self.spec, self.tasks) };
+        [of_tasks, self.measures.words()].into_iter().filter(|words| !words.is_empty()).collect::<Vec<_>>().join(", ")
     }
 
     /// Trains and scores a cell that the caller holds, and writes its line.
@@ -332,17 +386,37 @@ impl Work<'_> {
         let steps = read_steps(&cell.dir.join("steps.jsonl"))?;
         for own in shown(&cell.plan) {
             let of = (!cell.plan.models.is_empty()).then_some(own.name.as_str());
-            let scores = match line.scoring.is_empty() {
-                true => BTreeMap::new(),
-                false => score(cell, &own.name, self.tasks, self.spec, self.options.device)?,
-            };
-            let measured = of_model(&steps, of);
-            let curve = measured.iter().filter_map(|record| Some((record.step + 1, record.held_out_loss?))).collect();
+            let (scores, measured) = self.scores(cell, &own.name)?;
+            let records = of_model(&steps, of);
+            let curve = records.iter().filter_map(|record| Some((record.step + 1, record.held_out_loss?))).collect();
             let held_out_loss = summary.held_out_loss_of(of);
-            line.models.insert(own.name, ModelLine { held_out_loss, curve, scores });
+            line.models
+                .insert(own.name, ModelLine { held_out_loss, curve, held_out: measured.held_out, pairs: measured.pairs, scores });
         }
         line.seconds = summary.seconds;
         self.ledger.add(&line)
+    }
+
+    /// What one of a cell's models scores beside the held-out loss.
+    fn scores(&self, cell: &Cell, model: &str) -> Result<(BTreeMap<String, f64>, Measured)> {
+        if self.scoring(cell).is_empty() {
+            return Ok((BTreeMap::new(), Measured::default()));
+        }
+        let device = self.options.device;
+        let of_tasks = if self.tasks.is_empty() { BTreeMap::new() } else { score(cell, model, self.tasks, self.spec, device)? };
+        Ok((of_tasks, self.measures.score(&cell.dir.join(model_folder(model)), &cell.plan, device)?))
+    }
+
+    /// Lets a shorter run begin where it parts from the whole one, if that one's checkpoint is there. Without it, or where it can't be
+    /// used, the run trains from the beginning, and comes to the same.
+    fn branch_off(&self, cell: &Cell, plan: &Plan, branch: &Branch) {
+        let checkpoint = checkpoint_of(&branch.off, branch.shared);
+        if !checkpoint.exists() || cell.dir.join("plan.toml").exists() {
+            return;
+        }
+        if let Err(error) = begin_at(plan, &cell.dir, &checkpoint) {
+            self.options.console.note(&format!("{} trains from the beginning: {}", cell.name, error.what()));
+        }
     }
 
     /// Trains a cell that the caller holds, and its teacher before it where its weights are not there.
@@ -355,6 +429,9 @@ impl Work<'_> {
         }
         let Work { shards, options, .. } = self;
         let plan = cell.plan_to_train(shards)?;
+        if let Some(branch) = &cell.branch {
+            self.branch_off(cell, &plan, branch);
+        }
         let run = RunOptions { dir: &cell.dir, resume: true, name: &cell.name, console: options.console, device: options.device };
         train_run(&plan, shards, &run)
     }

@@ -65,6 +65,21 @@ pub struct StudySpec {
     /// Labelled tasks that every trained model is scored on.
     #[serde(default)]
     pub tasks: Vec<String>,
+    /// Other shards whose held-out split every trained model is scored on, by a name for each; their vocabulary is the data's.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub held_out: BTreeMap<String, String>,
+    /// Minimal pairs that every trained model is scored on, by a name for each: a file in BLiMP's format, a folder of them, or
+    /// `pocket`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub pairs: BTreeMap<String, String>,
+    /// Budgets at which every student's training ends too, as shares of its steps (`25%`) or as steps: each is a run of its own that
+    /// goes on from the whole run's checkpoint, as far as both are the same run. With a learning rate such as
+    /// `0 -> 1e-3 over 100 steps, then 1e-3 until 80%, then -> 0`, only the decays are trained.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub branches: Vec<String>,
+    /// The seeds that have them; all unless written.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub branch_seeds: Vec<u64>,
     /// Learning rate of fine-tuning.
     #[serde(default = "finetune_lr")]
     pub finetune_lr: f64,
@@ -126,6 +141,9 @@ pub struct ArmSpec {
     /// `key=value` over the base.
     #[serde(default)]
     pub set: Vec<String>,
+    /// Budgets of its own, as the study's `branches`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub branches: Option<Vec<String>>,
     /// It takes the value that tuning chose for this arm, and is not tuned itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tuned_as: Option<String>,
@@ -158,6 +176,14 @@ pub(super) enum At {
 }
 
 impl At {
+    /// `30%`, or `1500`.
+    pub(super) fn parse(text: &str) -> Option<Self> {
+        Some(match text.trim().strip_suffix('%') {
+            Some(percent) => Self::Percent(percent.trim().parse().ok()?),
+            None => Self::Step(text.trim().parse().ok()?),
+        })
+    }
+
     /// Steps done of so many.
     pub(super) fn of(self, steps: u64) -> u64 {
         match self {
@@ -244,13 +270,32 @@ impl StudySpec {
             }
         }
         self.tune.iter().try_for_each(|tune| tune.check(self))?;
+        let mut named: Vec<&str> = self.end_points();
+        named.sort_unstable();
+        if let Some(twice) = named.windows(2).find(|pair| pair[0] == pair[1]) {
+            return Err(Error::new(format!("two end points are called {:?}", twice[0]))
+                .help("give every set of `held_out` and of `pairs` a name that no task has"));
+        }
+        let budgets = self.arms.iter().filter_map(|arm| arm.branches.as_ref()).chain([&self.branches]).flatten();
+        for written in budgets {
+            let is_budget = match At::parse(written) {
+                Some(At::Percent(percent)) => percent > 0.0 && percent <= 100.0,
+                Some(At::Step(step)) => step > 0,
+                None => false,
+            };
+            if !is_budget {
+                return Err(Error::new(format!("{written:?} in `branches` is no budget"))
+                    .help("write shares of the steps above 0 % and of at most 100 %, as in [\"25%\", \"50%\"], or steps"));
+            }
+        }
         let arms: Vec<&str> = self.arms.iter().map(|arm| arm.name.as_str()).collect();
         self.test.iter().try_for_each(|test| test.check(&self.end_points(), &arms, self.baseline.as_deref()))
     }
 
     /// What its models are measured by, by name.
     fn end_points(&self) -> Vec<&str> {
-        std::iter::once(HELD_OUT).chain(self.tasks.iter().map(String::as_str)).collect()
+        let measured = self.held_out.keys().chain(self.pairs.keys()).chain(&self.tasks);
+        std::iter::once(HELD_OUT).chain(measured.map(String::as_str)).collect()
     }
 
     /// Whether an arm's teacher has the seeds that it is to learn from.
@@ -274,6 +319,14 @@ impl StudySpec {
                 teacher.name
             )))
         })
+    }
+
+    /// The budgets at which an arm's training of a seed ends, beside its own.
+    pub(super) fn branches_of(&self, arm: &ArmSpec, seed: u64) -> Vec<At> {
+        if !self.branch_seeds.is_empty() && !self.branch_seeds.contains(&seed) {
+            return Vec::new();
+        }
+        arm.branches.as_ref().unwrap_or(&self.branches).iter().filter_map(|written| At::parse(written)).collect()
     }
 
     /// The seeds that an arm is run with.
@@ -305,13 +358,9 @@ impl StudySpec {
         if let Some(teacher) = named(written) {
             return TeacherOf::Trained { teacher, at: None };
         }
-        let at_a_time = written.rsplit_once('@').and_then(|(name, at)| {
-            let at = match at.trim().strip_suffix('%') {
-                Some(percent) => At::Percent(percent.trim().parse().ok()?),
-                None => At::Step(at.trim().parse().ok()?),
-            };
-            Some(TeacherOf::Trained { teacher: named(name.trim_end())?, at: Some(at) })
-        });
+        let at_a_time = written
+            .rsplit_once('@')
+            .and_then(|(name, at)| Some(TeacherOf::Trained { teacher: named(name.trim_end())?, at: Some(At::parse(at)?) }));
         at_a_time.unwrap_or(TeacherOf::Other(written))
     }
 
@@ -392,6 +441,10 @@ impl StudySpec {
             arms,
             baseline: Some("stand-alone".into()),
             tasks: tasks.into_iter().map(str::to_owned).collect(),
+            held_out: BTreeMap::new(),
+            pairs: BTreeMap::new(),
+            branches: Vec::new(),
+            branch_seeds: Vec::new(),
             finetune_lr: 1e-3,
             finetune_epochs: match size {
                 Size::Tiny => 0.25,

@@ -87,3 +87,26 @@ pub fn held_out_options(plan: Option<&Plan>, length: Option<usize>, most: usize)
         masking,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shards(more: &str) -> Shards {
+        let words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "the", "cat", more];
+        let tokenizer = Tokenizer::from_vocab(words.map(str::to_owned).to_vec()).unwrap();
+        Shards::from_sentences(tokenizer, vec![vec![5, 6]], vec![vec![6, 5]])
+    }
+
+    #[test]
+    fn another_vocabulary_is_refused() {
+        let (own, other) = (shards("sat"), shards("mat"));
+        let set = HeldOutSet { name: "imdb".into(), shards: own.clone() };
+        set.must_fit(own.tokenizer(), "runs/x").unwrap();
+        insta::assert_snapshot!(set.must_fit(other.tokenizer(), "runs/x").unwrap_err(), @"
+        the model's vocabulary is not the one that imdb was built with
+          in: runs/x
+        help: build shards for it: upstill data build TEXT --out DIR --tokenizer runs/x
+        ");
+    }
+}

@@ -375,7 +375,10 @@ fn a_standalone_plan_has_nothing_of_distillation() {
 fn sets_that_are_scored_at_the_end_are_no_part_of_what_is_trained() {
     let plan = with(&["data.shards=a", "held_out.imdb=data/imdb", "held_out.ag=data/ag"]).resolve(&facts()).unwrap();
     let without = with(&["data.shards=a"]).resolve(&facts()).unwrap();
-    assert_eq!(plan.held_out.iter().map(|(name, from)| format!("{name}={from}")).collect::<Vec<_>>(), ["ag=data/ag", "imdb=data/imdb"]);
+    assert_eq!(
+        plan.held_out.iter().map(|(name, from)| format!("{name}={from}")).collect::<Vec<_>>(),
+        ["ag=data/ag", "imdb=data/imdb"]
+    );
     assert_eq!(plan.hash(), without.hash());
     assert_eq!(toml::from_str::<Plan>(&plan.to_toml()).unwrap(), plan);
 }
