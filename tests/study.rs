@@ -200,6 +200,10 @@ held_out = { again = "pocket" }
 pairs = { minimal = "pocket" }
 branches = ["50%", "100%"]
 branch_seeds = [1]
+tasks = ["pocket-acceptability"]
+score_at = ["25%", "100%"]
+finetune_lr = 1e-3
+finetune_epochs = 0.01
 base = """
 preset = "standalone"
 [model]
@@ -245,6 +249,9 @@ fn a_study_measures_at_several_budgets_and_on_other_text() {
     assert_ne!(budgets[0]["held_out_loss"], budgets[1]["held_out_loss"]);
     assert_eq!(budgets[0]["flops"].as_f64().unwrap() * 2.0, budgets[1]["flops"].as_f64().unwrap());
     assert!(run(0, 1)["budgets"].is_null() && run(1, 0)["budgets"].is_null(), "of the first seed and arm alone");
+    let early = run(1, 1)["scores_at"].as_array().unwrap();
+    assert_eq!((early.len(), early[0]["steps"].as_u64()), (1, Some(4)), "the end is scored anyway");
+    assert!(early[0]["scores"]["pocket-acceptability"].is_number() && run(1, 1)["scores"]["pocket-acceptability"].is_number());
     assert_eq!(folders(&dir.join("a/cells")), 5);
     let infos = fs::read_dir(dir.join("a/cells")).unwrap().map(|cell| cell.unwrap().path().join("run.json"));
     let branched = infos.filter(|path| fs::read_to_string(path).unwrap().contains("step-0000007")).count();

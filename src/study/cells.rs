@@ -7,6 +7,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use serde::{Deserialize, Serialize};
 
 use super::planner::Cell;
+use super::results::ScoresAt;
 use crate::config::Plan;
 use crate::error::{Error, IoContext, Result};
 use crate::files::{Lock, write_text};
@@ -78,6 +79,9 @@ pub struct ModelLine {
     /// By task.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub scores: BTreeMap<String, f64>,
+    /// The same before the end of training.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub scores_at: Vec<ScoresAt>,
 }
 
 impl CellLine {

@@ -51,6 +51,7 @@ impl StudySpec {
             pairs: BTreeMap::new(),
             branches: Vec::new(),
             branch_seeds: Vec::new(),
+            score_at: Vec::new(),
             finetune_lr: 1e-3,
             finetune_epochs: 3.0,
             test: Some(TestSpec::default()),

@@ -40,6 +40,7 @@ fn arm(spec: &ArmSpec, own: &LearnerPlan, mine: &[(&Cell, &CellLine)], dir: &Pat
             held_out: found.held_out,
             pairs: found.pairs,
             scores: found.scores,
+            scores_at: found.scores_at,
             curve: found.curve,
             ..SeedResult::default()
         }

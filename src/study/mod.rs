@@ -19,6 +19,7 @@ mod planner;
 mod register;
 mod runner;
 mod spec;
+mod tasks;
 mod transfer;
 mod tune;
 mod verify;

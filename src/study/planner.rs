@@ -188,7 +188,8 @@ impl<'a> Planner<'a> {
         for cell in &mut students {
             let branches = self.branches_of(cell)?;
             let shared = branches.iter().filter_map(|branch| Some(branch.branch.as_ref()?.shared));
-            cell.plan.train.keep_at = shared.filter(|&step| step > 0).collect();
+            let early = self.spec.score_at(cell.plan.train.steps);
+            cell.plan.train.keep_at = shared.filter(|&step| step > 0).chain(early).collect();
         }
         Ok(students)
     }

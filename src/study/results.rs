@@ -131,12 +131,24 @@ pub struct SeedResult {
     /// By task.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub scores: BTreeMap<String, f64>,
+    /// Fine-tuned scores before the end of training.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub scores_at: Vec<ScoresAt>,
     /// Ends of training at several budgets, this run's own among them; empty of a run that has one end.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub budgets: Vec<Budget>,
     /// Steps done, and the held-out loss then; the last is the end.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub curve: Vec<(u64, f64)>,
+}
+
+/// What a model came to on tasks in the course of its training.
+#[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
+pub struct ScoresAt {
+    /// Steps done.
+    pub steps: u64,
+    /// By task.
+    pub scores: BTreeMap<String, f64>,
 }
 
 /// An end of training: the rate has decayed, on a branch off a longer run perhaps.

@@ -6,26 +6,22 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
-
 use super::cells::{CellLine, Ledger, ModelLine, NUMERICS};
 use super::gather::{add_budgets, gather};
 use super::measures::{Measured, Measures};
 use super::planner::{Branch, Cell, Planner, shown};
-use super::results::{Arm, Study, Tried, Tuned};
+use super::results::{Arm, ScoresAt, Study, Tried, Tuned};
 use super::spec::{ArmSpec, StudySpec, TeacherOf};
+use super::tasks;
 use super::tune::{Grid, Next};
 use crate::config::{MODEL, Plan};
 use crate::device::{Device, DeviceKind, processor};
 use crate::error::{Error, Result};
-use crate::files::{Lock, write_text};
+use crate::files::Lock;
 use crate::log::{Console, StepRecord, read_steps};
-use crate::model::ModelFolder;
 use crate::tasks::Task;
 use crate::tokens::Shards;
-use crate::train::{
-    FinetuneOptions, Finetuning, Pretrained, RunOptions, begin_at, checkpoint_of, interrupted, model_folder, train_run, waiting,
-};
+use crate::train::{RunOptions, begin_at, checkpoint_of, interrupted, model_folder, train_run, waiting};
 
 /// How a study is carried out; nothing of it changes results beyond rounding.
 pub struct StudyOptions<'a> {
@@ -353,7 +349,7 @@ impl Work<'_> {
         if cell.is_trial || cell.branch.is_some() {
             return String::new();
         }
-        let of_tasks = if self.tasks.is_empty() { String::new() } else { scoring(self.spec, self.tasks) };
+        let of_tasks = if self.tasks.is_empty() { String::new() } else { tasks::words(self.spec, self.tasks) };
         [of_tasks, self.measures.words()].into_iter().filter(|words| !words.is_empty()).collect::<Vec<_>>().join(", ")
     }
 
@@ -386,25 +382,40 @@ impl Work<'_> {
         let steps = read_steps(&cell.dir.join("steps.jsonl"))?;
         for own in shown(&cell.plan) {
             let of = (!cell.plan.models.is_empty()).then_some(own.name.as_str());
-            let (scores, measured) = self.scores(cell, &own.name)?;
             let records = of_model(&steps, of);
             let curve = records.iter().filter_map(|record| Some((record.step + 1, record.held_out_loss?))).collect();
-            let held_out_loss = summary.held_out_loss_of(of);
-            line.models
-                .insert(own.name, ModelLine { held_out_loss, curve, held_out: measured.held_out, pairs: measured.pairs, scores });
+            let mut model = ModelLine { held_out_loss: summary.held_out_loss_of(of), curve, ..ModelLine::default() };
+            self.score(cell, &own.name, &mut model)?;
+            line.models.insert(own.name, model);
         }
         line.seconds = summary.seconds;
         self.ledger.add(&line)
     }
 
-    /// What one of a cell's models scores beside the held-out loss.
-    fn scores(&self, cell: &Cell, model: &str) -> Result<(BTreeMap<String, f64>, Measured)> {
+    /// Adds what one of a cell's models scores beside the held-out loss.
+    fn score(&self, cell: &Cell, model: &str, line: &mut ModelLine) -> Result<()> {
         if self.scoring(cell).is_empty() {
-            return Ok((BTreeMap::new(), Measured::default()));
+            return Ok(());
         }
-        let device = self.options.device;
-        let of_tasks = if self.tasks.is_empty() { BTreeMap::new() } else { score(cell, model, self.tasks, self.spec, device)? };
-        Ok((of_tasks, self.measures.score(&cell.dir.join(model_folder(model)), &cell.plan, device)?))
+        let (device, place) = (self.options.device, model_folder(model));
+        let Measured { held_out, pairs } = self.measures.score(&cell.dir.join(&place), &cell.plan, device)?;
+        (line.held_out, line.pairs) = (held_out, pairs);
+        if self.tasks.is_empty() {
+            return Ok(());
+        }
+        let of_model = if model == MODEL { String::new() } else { format!("-{model}") };
+        let finetuned = |folder: &Path, at: &str| {
+            let kept = cell.dir.join(format!("scores{of_model}{at}.json"));
+            tasks::score(&folder.join(&place), &kept, cell.seed, self.tasks, self.spec, device)
+        };
+        line.scores = finetuned(&cell.dir, "")?;
+        for steps in self.spec.score_at(cell.plan.train.steps) {
+            let checkpoint = checkpoint_of(&cell.dir, steps);
+            if checkpoint.exists() {
+                line.scores_at.push(ScoresAt { steps, scores: finetuned(&checkpoint, &format!("-{steps}"))? });
+            }
+        }
+        Ok(())
     }
 
     /// Lets a shorter run begin where it parts from the whole one, if that one's checkpoint is there. Without it, or where it can't be
@@ -486,52 +497,6 @@ fn try_hold(cell: &Cell, dir: &Path) -> Result<Option<Lock>> {
 
 fn lock_file(cell: &Cell, dir: &Path) -> PathBuf {
     dir.join("locks").join(&cell.id)
-}
-
-/// How models are scored beside the held-out loss, in words.
-fn scoring(spec: &StudySpec, tasks: &[Task]) -> String {
-    let names: Vec<&str> = tasks.iter().map(|task| task.name.as_str()).collect();
-    format!("lr {}, {} epochs, tasks {}", spec.finetune_lr, spec.finetune_epochs, names.join(" "))
-}
-
-/// `scores.json` of a cell, or `scores-NAME.json` for each of several models: fine-tuned scores, and the settings they were made with.
-#[derive(Serialize, Deserialize)]
-struct Scores {
-    settings: String,
-    scores: BTreeMap<String, f64>,
-}
-
-/// Fine-tunes one of a cell's models on each task, and keeps the main scores beside it.
-fn score(cell: &Cell, model: &str, tasks: &[Task], spec: &StudySpec, device: &Device) -> Result<BTreeMap<String, f64>> {
-    let path = cell.dir.join(if model == MODEL { "scores.json".to_owned() } else { format!("scores-{model}.json") });
-    let settings = scoring(spec, tasks);
-    if let Ok(text) = std::fs::read_to_string(&path)
-        && let Ok(there) = serde_json::from_str::<Scores>(&text)
-        && there.settings == settings
-    {
-        return Ok(there.scores);
-    }
-    let pretrained = Pretrained::read(&ModelFolder::open(&cell.dir.join(model_folder(model)))?)?;
-    let finetune_options = FinetuneOptions {
-        lr: spec.finetune_lr,
-        epochs: spec.finetune_epochs,
-        dropout: 0.0,
-        warmup: 0.1,
-        ..FinetuneOptions::default()
-    };
-    let mut scores = BTreeMap::new();
-    for task in tasks {
-        if interrupted() {
-            return Err(Error::interrupted("the study was stopped; every run is saved").help("the same command goes on"));
-        }
-        let silent = Console::silent();
-        let found = Finetuning::new(&pretrained, task, &finetune_options, device, &silent)?.run(cell.seed)?;
-        scores.insert(task.name.clone(), task.main_score(&found.scores));
-    }
-    let text =
-        serde_json::to_string_pretty(&Scores { settings, scores: scores.clone() }).expect("scores in memory can be written");
-    write_text(&path, &(text + "\n"))?;
-    Ok(scores)
 }
 
 /// The records as one of several models saw them.

@@ -80,6 +80,9 @@ pub struct StudySpec {
     /// The seeds that have them; all unless written.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub branch_seeds: Vec<u64>,
+    /// Times of every student's training at which its model is fine-tuned on the tasks too, as shares (`25%`) or steps.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub score_at: Vec<String>,
     /// Learning rate of fine-tuning.
     #[serde(default = "finetune_lr")]
     pub finetune_lr: f64,
@@ -276,7 +279,7 @@ impl StudySpec {
             return Err(Error::new(format!("two end points are called {:?}", twice[0]))
                 .help("give every set of `held_out` and of `pairs` a name that no task has"));
         }
-        let budgets = self.arms.iter().filter_map(|arm| arm.branches.as_ref()).chain([&self.branches]).flatten();
+        let budgets = self.arms.iter().filter_map(|arm| arm.branches.as_ref()).chain([&self.branches, &self.score_at]).flatten();
         for written in budgets {
             let is_budget = match At::parse(written) {
                 Some(At::Percent(percent)) => percent > 0.0 && percent <= 100.0,
@@ -284,7 +287,7 @@ impl StudySpec {
                 None => false,
             };
             if !is_budget {
-                return Err(Error::new(format!("{written:?} in `branches` is no budget"))
+                return Err(Error::new(format!("{written:?} is no time of a run"))
                     .help("write shares of the steps above 0 % and of at most 100 %, as in [\"25%\", \"50%\"], or steps"));
             }
         }
@@ -327,6 +330,12 @@ impl StudySpec {
             return Vec::new();
         }
         arm.branches.as_ref().unwrap_or(&self.branches).iter().filter_map(|written| At::parse(written)).collect()
+    }
+
+    /// Steps before the end of a run of so many at which its model is fine-tuned too.
+    pub(super) fn score_at(&self, steps: u64) -> Vec<u64> {
+        let written = self.score_at.iter().filter_map(|written| Some(At::parse(written)?.of(steps)));
+        written.filter(|&at| at < steps).collect()
     }
 
     /// The seeds that an arm is run with.
@@ -445,6 +454,7 @@ impl StudySpec {
             pairs: BTreeMap::new(),
             branches: Vec::new(),
             branch_seeds: Vec::new(),
+            score_at: Vec::new(),
             finetune_lr: 1e-3,
             finetune_epochs: match size {
                 Size::Tiny => 0.25,
