@@ -284,17 +284,12 @@ impl<'a> Planner<'a> {
             _ => None,
         });
         let early: Vec<u64> = early.filter(|&step| step != cell.plan.train.steps).collect();
-        if !early.is_empty() {
-            let steps = cell.plan.train.steps;
-            let every = early.iter().fold(steps, |every, &step| divisor(every, step));
-            const MOST: u64 = 200;
-            if early.iter().any(|&step| step > steps) || steps / every > MOST {
-                return Err(Error::new(format!("arms learn from {:?} after {early:?} of its {steps} steps", arm.name)).help(
-                    format!("choose times within its training, with a common divisor of at least {}", steps.div_ceil(MOST)),
-                ));
-            }
-            (cell.plan.train.checkpoint_every, cell.plan.train.keep_checkpoints) = (every, (steps / every) as usize);
+        let steps = cell.plan.train.steps;
+        if let Some(late) = early.iter().find(|&&step| step > steps) {
+            return Err(Error::new(format!("arms learn from {:?} after {late} steps, and it has {steps}", arm.name))
+                .help("choose a time within its training"));
         }
+        cell.plan.train.keep_at = early;
         Ok(cell)
     }
 
@@ -428,9 +423,4 @@ pub(super) fn shown(plan: &Plan) -> Vec<LearnerPlan> {
     let all = plan.learners();
     let learn: Vec<LearnerPlan> = all.iter().filter(|own| !own.from.is_empty()).cloned().collect();
     if learn.is_empty() { all } else { learn }
-}
-
-/// The greatest common divisor.
-fn divisor(a: u64, b: u64) -> u64 {
-    if b == 0 { a } else { divisor(b, a % b) }
 }

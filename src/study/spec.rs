@@ -34,6 +34,10 @@ use crate::error::{Error, IoContext, Result};
 /// name = "soft 1"
 /// teacher = "teacher of 2 layers"
 /// set = ["preset=dwt-normal"]
+/// [held_out]                         # other text that every model is scored on
+/// imdb = "data/imdb"
+/// [pairs]                            # minimal pairs, by pseudo-log-likelihood
+/// blimp = "blimp.jsonl.zst"
 /// [test]                             # fixed before the first run
 /// end_point = "held-out loss"
 /// margin = 0.01
