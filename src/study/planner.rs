@@ -217,8 +217,8 @@ impl<'a> Planner<'a> {
             let mut cell = self.cell(whole.arm, &shorter, whole.seed, Use::Result, whole.taught.clone())?;
             let parting = cell.plan.parting(&whole.plan);
             cell.name = format!("{} after {steps} steps #{}", arm.name, whole.seed);
-            // The last step is always taken: it is the one that is evaluated.
-            let shared = parting.steps.min(steps - 1);
+            // The last step is always taken: it is the one that is evaluated. A few steps are not worth a checkpoint.
+            let shared = Some(parting.steps.min(steps - 1)).filter(|shared| 20 * shared >= steps).unwrap_or(0);
             cell.branch = Some(Branch { off: whole.dir.clone(), shared, what: parting.what });
             out.push(cell);
         }

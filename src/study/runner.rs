@@ -199,8 +199,11 @@ impl Work<'_> {
             }
             told.push(&cell.arm_name);
             self.options.console.note(&format!(
-                "{}: shares {} steps with the whole run, which goes on with another {}; the others are trained anew",
-                cell.name, branch.shared, branch.what
+                "{}: {} of the {} steps are trained anew, for the whole run has another {} by then",
+                cell.name,
+                cell.plan.train.steps - branch.shared,
+                cell.plan.train.steps,
+                branch.what
             ));
         }
     }
