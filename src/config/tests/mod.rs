@@ -384,6 +384,29 @@ fn sets_that_are_scored_at_the_end_are_no_part_of_what_is_trained() {
 }
 
 #[test]
+fn runs_of_other_lengths_share_what_their_schedules_share() {
+    let plan = |sets: &[&str], steps: u64| {
+        let mut file = with(&["train.lr=0 -> 1e-3 over 10 steps, then 1e-3 until 80%, then -> 0 linear", "distill.soft=1"]);
+        sets.iter().for_each(|assignment| file.set(assignment));
+        file.set(&format!("train.steps={steps}"));
+        file.resolve(&facts()).unwrap()
+    };
+    let parting = |sets: &[&str]| {
+        let (short, long) = (plan(sets, 500), plan(sets, 1000));
+        assert_eq!(short.parting(&long), long.parting(&short));
+        let found = short.parting(&long);
+        (found.steps, found.what)
+    };
+    assert_eq!(parting(&[]), (401, "train.lr"), "a decay's first step has the rate before it");
+    assert_eq!(parting(&["train.lr=0 -> 1e-3 over 2%, then 1e-3"]), (1, "train.lr"));
+    assert_eq!(parting(&["train.lr=0 -> 1e-3 over 10 steps, then 1e-3"]), (500, "the shorter run's end"));
+    assert_eq!(parting(&["distill.soft=4 -> 1 linear"]), (1, "distill.soft"));
+    let moves_no_weight = ["train.evaluate_every=7", "train.checkpoint_every=9", "held_out.a=b", "runtime.micro_batch=1"];
+    assert_eq!(plan(&moves_no_weight, 1000).parting(&plan(&[], 1000)).steps, 1000);
+    assert_eq!(plan(&["seed=8"], 1000).parting(&plan(&[], 1000)).steps, 0);
+}
+
+#[test]
 fn the_reference_lists_every_key_and_is_itself_a_run_file() {
     let text = reference(KEYS);
     let mut file = run_file(&text);
