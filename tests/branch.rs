@@ -61,9 +61,24 @@ fn runs_that_part_before_a_checkpoint_say_where() {
         assert!(!dir.path().join("new").exists(), "nothing is left behind");
         error.replace(&dir.path().display().to_string(), "DIR")
     };
-    insta::assert_snapshot!(refused(&["train.lr=0 -> 2e-3 over 10%, then 2e-3 until 80%, then -> 0 linear"]), @"");
-    insta::assert_snapshot!(refused(&["seed=8"]), @"");
-    insta::assert_snapshot!(refused(&["train.steps=8"]), @"");
+    insta::assert_snapshot!(refused(&["train.lr=0 -> 2e-3 over 10%, then 2e-3 until 80%, then -> 0 linear"]), @"
+    this run can't go on from a checkpoint of 10 steps: it parts from DIR/long after 1 of them (train.lr)
+      in: DIR/long/checkpoints/step-0000010
+    help: take an earlier checkpoint; schedules written in steps, not in %, stay the same in runs of other lengths
+    ");
+    insta::assert_snapshot!(refused(&["seed=8"]), @"
+    this run can't go on from a checkpoint of 10 steps: it parts from DIR/long after 0 of them (the model, the data, the method or the optimizer)
+      in: DIR/long/checkpoints/step-0000010
+    help: take an earlier checkpoint; schedules written in steps, not in %, stay the same in runs of other lengths
+    ");
+    insta::assert_snapshot!(refused(&["train.steps=8"]), @"
+    this run can't go on from a checkpoint of 10 steps: it parts from DIR/long after 7 of them (the shorter run's end)
+      in: DIR/long/checkpoints/step-0000010
+    help: take an earlier checkpoint; schedules written in steps, not in %, stay the same in runs of other lengths
+    ");
     fs::write(at.join("model/model.safetensors"), "altered").unwrap();
-    insta::assert_snapshot!(refused(&[]), @"");
+    insta::assert_snapshot!(refused(&[]), @"
+    DIR/long/checkpoints/step-0000010: missing or altered since it was written: model/model.safetensors
+    help: go on from an earlier checkpoint: delete this folder
+    ");
 }

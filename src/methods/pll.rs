@@ -68,7 +68,8 @@ pub fn encode_pairs(tokenizer: &Tokenizer, pairs: &[MinimalPair], most: usize) -
         let of = |text: &str| encoded(&plain, text, most).map_err(|error| error.at(&pair.place));
         Ok([of(&pair.good)?, of(&pair.bad)?])
     };
-    Ok(pairs.par_iter().map(encode).collect::<Result<Vec<_>>>()?.into_iter().flatten().collect())
+    let encoded: Vec<Result<[Vec<u32>; 2]>> = pairs.par_iter().map(encode).collect();
+    Ok(encoded.into_iter().collect::<Result<Vec<_>>>()?.into_iter().flatten().collect()) // the first mistake is told
 }
 
 /// The tokens of a sentence that a model can score.

@@ -42,7 +42,7 @@ pub fn begin_at(plan: &Plan, dir: &Path, checkpoint: &Path) -> Result<()> {
     if state.step > parting.steps || state.step >= plan.train.steps {
         let end = plan.train.steps.saturating_sub(1).min(parting.steps);
         return Err(Error::new(format!(
-            "this run can't go on from a checkpoint of {} steps: it is the same as {} for {end} steps only ({})",
+            "this run can't go on from a checkpoint of {} steps: it parts from {} after {end} of them ({})",
             state.step,
             run.display(),
             if state.step > parting.steps { parting.what } else { "it ends there" },
