@@ -252,7 +252,7 @@ fn keys_and_types_that_are_wrong() {
         [train] has: epochs, steps, batch, lr, optimizer, beta1, beta2, epsilon, weight_decay, clip, evaluate_every, evaluate_rows, evaluate_after, checkpoint_every, keep_checkpoints
     xyzzy=1
       xyzzy: no such key
-        the sections are: model, teacher, data, distill, train, runtime, models.NAME, models.NAME.from.OTHER
+        the sections are: model, teacher, data, held_out, distill, train, runtime, models.NAME, models.NAME.from.OTHER
     model=3
       model: is a section, not a key
         write [model] on a line of its own, then its keys: layers, hidden, heads, intermediate, max_positions, token_types, dropout, initializer_range

@@ -441,6 +441,9 @@ fn the_reference_lists_every_key_and_is_itself_a_run_file() {
     whole_word = false               # mask all pieces of a word together
     rarity = 0.0                     # mask rare tokens more: P ~ count^-rarity (DistilBERT: 0.7)
 
+    [held_out]
+    # NAME: none                     # more shards whose held-out split the trained model is scored on
+
     [distill]
     hard = 1.0                       # weight of the hard loss
     soft = 1.0                       # weight of the soft loss
