@@ -6,7 +6,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
-use crate::text::{find, read_rows};
+use crate::text::{ReadOptions, Wanted, find, read_rows};
 
 /// Two sentences of which a model should prefer the first.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,8 +25,9 @@ pub struct MinimalPair {
 
 /// The columns that are read, in the order of the fields; the last two may be missing.
 const COLUMNS: [&str; 4] = ["sentence_good", "sentence_bad", "UID", "linguistics_term"];
+const HELP: &str = "minimal pairs are read as BLiMP has them: `sentence_good`, `sentence_bad`, `UID`, `linguistics_term`";
 
-/// Pairs of a `.jsonl`, `.tsv`, `.csv` (each also `.gz` or `.zst`) or `.parquet` file, or of all those of a folder or a glob:
+/// Pairs of a `.jsonl`, `.json`, `.tsv`, `.csv` (each also packed) or `.parquet` file, or of all those of a folder or a glob:
 /// `sentence_good` and `sentence_bad`, BLiMP's `UID` and `linguistics_term` where the file has them. Without `UID`, a file is one
 /// paradigm of its own name.
 ///
@@ -44,34 +45,21 @@ pub fn read_pairs(input: &str) -> Result<Vec<MinimalPair>> {
 }
 
 fn of_file(path: &Path) -> Result<Vec<MinimalPair>> {
-    let mut there = Vec::new();
-    let choose = |columns: &[String]| {
-        // A file without a line has no columns, and no pairs.
-        if columns.is_empty() {
-            return Ok(Vec::new());
-        }
-        let place = |name: &str| columns.iter().position(|column| column == name);
-        if let Some(missing) = COLUMNS[..2].iter().find(|name| place(name).is_none()) {
-            let columns: Vec<String> = columns.iter().map(|name| format!("`{name}`")).collect();
-            return Err(Error::new(format!("there is no field `{missing}`; there is {}", columns.join(", ")))
-                .help("minimal pairs are read as BLiMP has them: `sentence_good`, `sentence_bad`, `UID`, `linguistics_term`"));
-        }
-        there = COLUMNS.iter().copied().filter(|name| place(name).is_some()).collect::<Vec<_>>();
-        Ok(there.iter().filter_map(|name| place(name)).collect())
-    };
-    let rows = read_rows(path, true, choose)?;
+    let names = COLUMNS.map(str::to_owned);
+    let read = |count: usize| read_rows(path, true, &Wanted { columns: &names[..count], help: HELP }, &ReadOptions::default());
+    // The first two must be there.
+    let rows = read(4).or_else(|_| read(3)).or_else(|_| read(2))?;
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let own_name = name.split('.').next().unwrap_or_default().to_owned();
     let mut pairs = Vec::with_capacity(rows.len());
     for row in rows {
         let place = format!("{}:{}", path.display(), row.line);
         let mut fields = [const { String::new() }; COLUMNS.len()];
-        for (name, value) in there.iter().zip(row.fields) {
+        for ((name, field), value) in COLUMNS.iter().zip(&mut fields).zip(row.fields) {
             let value = value.map(|text| text.trim().to_owned()).filter(|text| !text.is_empty());
-            let value = value.ok_or_else(|| {
+            *field = value.ok_or_else(|| {
                 Error::new(format!("the field `{name}` is missing or empty")).at(&place).help("mend the line, or remove it")
             })?;
-            fields[COLUMNS.iter().position(|column| column == name).unwrap_or_default()] = value;
         }
         let [good, bad, paradigm, phenomenon] = fields;
         if good == bad {
@@ -234,7 +222,7 @@ mod tests {
             assert!(error.contains(says) && error.contains(&format!("island.jsonl{line}")), "{second}: {error}");
         }
         let error = reads(r#"{"good": "a", "sentence_bad": "b"}"#).unwrap_err().to_string();
-        assert!(error.contains("no field `sentence_good`; there is `good`, `sentence_bad`"), "{error}");
-        assert!(reads("\n\n").unwrap_err().to_string().contains("there are no pairs"));
+        assert!(error.contains("no column `sentence_good`; there is `good`, `sentence_bad`"), "{error}");
+        assert!(reads("\n\n").unwrap_err().to_string().contains("the file is empty"));
     }
 }
