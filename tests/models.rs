@@ -208,6 +208,45 @@ fn wrappings_are_taken_off_and_told() {
 }
 
 #[test]
+fn a_teacher_of_another_vocabulary_is_not_compared_with() {
+    let dir = tempdir().unwrap();
+    let whole = model(dir.path());
+    let other = dir.path().join("other");
+    let tokenizer = Tokenizer::train(["a cat sat".to_owned()].into_iter(), 40, 1).unwrap();
+    ModelFolder::write(&other, &shape(tokenizer.vocab_size()).init(3, 0.3, &Device::flex()), &tokenizer).unwrap();
+    let eval = |teacher: &Path| {
+        let [model, teacher] = [&whole, teacher].map(|path| path.to_str().unwrap());
+        upstill(dir.path(), &["eval", model, "--data", "pocket", "--rows", "2", "--teacher", teacher])
+    };
+    assert!(eval(&whole).status.success());
+    let refused = eval(&other);
+    assert_eq!(refused.status.code(), Some(2));
+    let said = stderr(&refused);
+    assert!(
+        said.contains("the model's vocabulary is not the one that pocket was built with\n  in: ") && said.contains("other"),
+        "{said}"
+    );
+}
+
+#[test]
+fn a_closed_pipe_ends_logits_quietly() {
+    let dir = tempdir().unwrap();
+    let whole = model(dir.path());
+    let mut child = Command::new(env!("CARGO_BIN_EXE_upstill"))
+        .args(["logits", whole.to_str().unwrap()])
+        .env("UPSTILL_DEVICE", "cpu")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(child.stdout.take());
+    child.stdin.take().unwrap().write_all(&b"the dogs bark\n".repeat(50)).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!((output.status.code(), stderr(&output).contains("error")), (Some(0), false), "{}", stderr(&output));
+}
+
+#[test]
 fn fine_tuning_says_which_heads_are_new() {
     let dir = tempdir().unwrap();
     let whole = model(dir.path());

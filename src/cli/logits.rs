@@ -7,6 +7,7 @@ use super::DeviceArg;
 use crate::error::{Error, Result};
 use crate::methods::FramedSentences;
 use crate::model::ModelFolder;
+use crate::terminal::write_out;
 
 #[derive(clap::Args)]
 #[command(after_help = "\
@@ -46,7 +47,6 @@ pub fn run(args: Args) -> Result<()> {
     if sentences.cut > 0 {
         eprintln!("note: {} sentences were cut to the {} tokens that the model reads", sentences.cut, folder.shape.max_positions);
     }
-    sentences
-        .write_logits(&model, args.batch, &device, &mut BufWriter::new(stdout().lock()))
-        .map_err(|error| error.at("standard output"))
+    write_out(sentences.write_logits(&model, args.batch, &device, &mut BufWriter::new(stdout().lock())));
+    Ok(())
 }

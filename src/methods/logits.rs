@@ -55,16 +55,15 @@ impl FramedSentences {
     ///
     /// # Errors
     /// When `out` can't be written.
-    pub fn write_logits(&self, model: &BertForMaskedLm, rows: usize, device: &Device, out: &mut impl Write) -> Result<()> {
-        let failed = |error: io::Error| Error::new(format!("the logits could not be written: {error}"));
+    pub fn write_logits(&self, model: &BertForMaskedLm, rows: usize, device: &Device, out: &mut impl Write) -> io::Result<()> {
         let ([n, s], v) = (self.dims(), model.shape().vocab_size);
-        out.write_all(&header(n, s, v)).map_err(failed)?;
+        out.write_all(&header(n, s, v))?;
         let pad = self.special.pad as i32;
         let longs = |value: &dyn Fn(&[i32], usize) -> i32, out: &mut dyn Write| {
             self.ids.iter().try_for_each(|ids| (0..s).try_for_each(|at| out.write_all(&i64::from(value(ids, at)).to_le_bytes())))
         };
-        longs(&|ids, at| i32::from(at < ids.len()), out).map_err(failed)?;
-        longs(&|ids, at| ids.get(at).copied().unwrap_or(pad), out).map_err(failed)?;
+        longs(&|ids, at| i32::from(at < ids.len()), out)?;
+        longs(&|ids, at| ids.get(at).copied().unwrap_or(pad), out)?;
         let positions: Vec<i32> = (0..s as i32).collect();
         for chunk in self.ids.chunks(rows.max(1)) {
             let padded = |value: &dyn Fn(&[i32], usize) -> i32| -> Vec<i32> {
@@ -77,10 +76,10 @@ impl FramedSentences {
             let logits: Vec<f32> = logits_nv.into_data().try_to_vec().expect("logits are f32");
             for (logits_v, segment) in logits.chunks(v).zip(segments) {
                 let bytes: Vec<u8> = logits_v.iter().flat_map(|x| if segment == 1 { x.to_le_bytes() } else { [0; 4] }).collect();
-                out.write_all(&bytes).map_err(failed)?;
+                out.write_all(&bytes)?;
             }
         }
-        out.flush().map_err(failed)
+        out.flush()
     }
 }
 
