@@ -196,7 +196,7 @@ fn epsilon(config: &Value, dialect: &Dialect) -> Result<f64> {
     match given.as_f64().filter(|epsilon| *epsilon > 0.0 && *epsilon < 1.0) {
         None => Err(Error::new(format!("config.json has layer_norm_eps = {given}, and not a number between 0 and 1"))),
         Some(epsilon) if !dialect.has_epsilon && epsilon != EPSILON => Err(Error::new(format!(
-            "config.json has layer_norm_eps = {given}, and a {} has {EPSILON:e} whatever it says",
+            "config.json has layer_norm_eps = {epsilon:e}, and a {} has {EPSILON:e} whatever it says",
             dialect.model_type
         ))),
         Some(epsilon) => Ok(epsilon),
