@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use tempfile::tempdir;
@@ -158,6 +159,44 @@ fn a_study_tunes_pairs_and_travels() {
     fs::write(dir.join("s.toml"), STUDY.replace("seeds = [1, 2]", "seeds = [1, 2, 3]")).unwrap();
     let said = refused(dir, &["s.toml", "--out", "a"]);
     assert!(said.contains("line 2 there: seeds = [1, 2]") && said.contains("line 2 now:   seeds = [1, 2, 3]"), "{said}");
+}
+
+#[test]
+fn a_stopped_study_goes_on_in_two_processes_at_once() {
+    let dir = tempdir().unwrap();
+    let dir = dir.path();
+    fs::write(dir.join("s.toml"), STUDY).unwrap();
+    let runs = |study: &Value| study["arms"].as_array().unwrap().iter().map(|arm| arm["runs"].clone()).collect::<Vec<_>>();
+    let whole = runs(&study(dir, &["s.toml", "--out", "whole", "--jobs", "1"]));
+
+    let start = |words: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_upstill"));
+        command.args(["study", "s.toml", "--out", "shared", "--jobs", "1"]).args(words).current_dir(dir);
+        command.env("UPSTILL_DEVICE", "cpu").stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+    };
+    let first = start(&[]);
+    let started = Instant::now();
+    while !dir.join("shared/cells.jsonl").exists() {
+        assert!(started.elapsed() < Duration::from_secs(120), "the study does not start");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    assert!(Command::new("kill").args(["-INT", &first.id().to_string()]).status().unwrap().success());
+    let stopped = first.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&stopped.stderr);
+    assert_eq!(stopped.status.code(), Some(130), "{said}");
+    assert!(said.contains("every run is saved") && !said.contains("--resume"), "{said}");
+
+    let both = [start(&["--json"]), start(&["--json"])].map(|process| process.wait_with_output().unwrap());
+    for output in both {
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        assert_eq!(runs(&serde_json::from_slice(&output.stdout).unwrap()), whole);
+    }
+    let text = fs::read_to_string(dir.join("shared/cells.jsonl")).unwrap();
+    let mut cells: Vec<Value> = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()["cell"].clone()).collect();
+    let lines = cells.len();
+    cells.sort_by_key(Value::to_string);
+    cells.dedup();
+    assert_eq!(cells.len(), lines, "a line a cell");
 }
 
 #[test]

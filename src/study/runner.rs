@@ -305,7 +305,8 @@ impl Work<'_> {
         let results = results.into_inner().unwrap_or_else(PoisonError::into_inner);
         let mut out = Vec::new();
         for result in results.into_iter().flatten() {
-            out.push(result?);
+            // What a run says of going on is about a run alone.
+            out.push(result.map_err(|error| if error.is_interrupted() { stopped() } else { error })?);
         }
         match out.len() == cells.len() {
             true => Ok(out),

@@ -14,8 +14,9 @@ use super::spec::StudySpec;
 use crate::error::{Error, IoContext, Result};
 use crate::tokens::Shards;
 
-/// Nats by which a repeated cell's losses may differ on another processor or with another number of threads: sums are then taken in
-/// another order, and training carries that on.
+/// Nats by which a repeated cell's losses may differ on another processor or with another number of threads: sums may then be taken
+/// in another order, and training carries that on. Burn's operations in place of ours move a run of 900 steps on the pocket language
+/// by up to 0.008 on its way and 0.005 at its end.
 pub const ROUNDING: f64 = 0.02;
 
 /// A repeated cell.
