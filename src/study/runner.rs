@@ -236,7 +236,6 @@ impl Work<'_> {
                 break;
             }
             let cells: Vec<Cell> = trials.iter().map(|(_, cell)| cell.clone()).collect();
-            self.expect(&cells);
             let lines = self.run_all(&cells)?;
             for (place, (_, _, grid)) in grids.iter_mut().enumerate() {
                 for (value, loss) in mean_losses(trials.iter().zip(&lines).filter(|((of, _), _)| *of == place)) {
@@ -262,6 +261,7 @@ impl Work<'_> {
     /// Runs cells on `jobs` threads; the results are in the cells' order. What another process runs is left for later, so that
     /// several of them share a study.
     fn run_all(&self, cells: &[Cell]) -> Result<Vec<CellLine>> {
+        self.expect(cells);
         let failed = AtomicBool::new(false);
         let queue: Mutex<VecDeque<usize>> = Mutex::new((0..cells.len()).collect());
         let results: Mutex<Vec<Option<Result<CellLine>>>> = Mutex::new(cells.iter().map(|_| None).collect());

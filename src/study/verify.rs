@@ -60,13 +60,14 @@ pub fn verify(spec: &StudySpec, shards: &Shards, options: &StudyOptions, count: 
     }
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_nanos() as u64);
     let mut chance = ChaCha8Rng::seed_from_u64(now);
-    let folder = options.dir.join(format!("verify-{}", std::process::id()));
-    let result = (0..count.min(finished.len()))
-        .map(|_| {
-            let (cell, line) = finished.swap_remove((chance.next_u64() % finished.len() as u64) as usize);
-            repeat(spec, shards, options, &folder, cell, &line)
-        })
-        .collect();
+    let named = |number: u32| options.dir.join(format!("verify-{}-{number}", std::process::id()));
+    // What was left of a process that was killed stays where it is.
+    let folder = (0..).map(named).find(|folder| !folder.exists()).unwrap_or_else(|| named(0));
+    let count = count.min(finished.len());
+    let picked: Vec<(Cell, CellLine)> =
+        (0..count).map(|_| finished.swap_remove((chance.next_u64() % finished.len() as u64) as usize)).collect();
+    options.console.expect(picked.iter().map(|(cell, _)| (cell.name.clone(), cell.flops())));
+    let result = picked.into_iter().map(|(cell, line)| repeat(spec, shards, options, &folder, cell, &line)).collect();
     if folder.exists() {
         std::fs::remove_dir_all(&folder).doing("delete", &folder)?;
     }
