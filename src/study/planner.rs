@@ -332,7 +332,8 @@ impl<'a> Planner<'a> {
     /// The value that an arm is run with: what tuning chose, or before that the first to be tried.
     fn value(&self, arm: &ArmSpec) -> f64 {
         let first = || self.spec.tune.as_ref().and_then(|tune| tune.values.first().copied()).unwrap_or(0.0);
-        self.chosen.get(arm.tuned_as.as_ref().unwrap_or(&arm.name)).copied().unwrap_or_else(first)
+        let known = arm.tuned_as.iter().chain([&arm.name]).find_map(|name| self.chosen.get(name));
+        known.copied().unwrap_or_else(first)
     }
 
     fn cell(&self, index: usize, arm: &ArmSpec, seed: u64, wanted: Use, taught: Option<Box<Taught>>) -> Result<Cell> {
