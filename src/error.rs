@@ -1,10 +1,12 @@
 //! The one error of the crate: what went wrong, where, and what to do next.
 
+use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::io::Write as _;
+use std::panic::{AssertUnwindSafe, catch_unwind, set_hook, take_hook};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, Once, PoisonError};
 
 /// `Result` with upstill's [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -121,6 +123,11 @@ impl Error {
         self
     }
 
+    /// Whether it says where.
+    pub(crate) fn has_place(&self) -> bool {
+        self.0.place.is_some()
+    }
+
     /// What went wrong, without place and help.
     pub fn what(&self) -> &str {
         &self.0.what
@@ -174,6 +181,28 @@ pub fn note(text: impl fmt::Display) {
     if SAID.lock().unwrap_or_else(PoisonError::into_inner).insert(line.clone()) {
         let _ = std::io::stderr().write_all(line.as_bytes());
     }
+}
+
+/// Runs a library that may panic on a file it can't read. A panic comes back as its words, and prints nothing: what it means is
+/// for the caller to say. Where panics abort, as in a browser, it can't.
+pub(crate) fn quietly<T>(work: impl FnOnce() -> T) -> Result<T, String> {
+    thread_local!(static QUIET: Cell<bool> = const { Cell::new(false) });
+    static HOOK: Once = Once::new();
+    HOOK.call_once(|| {
+        let loud = take_hook();
+        set_hook(Box::new(move |panic| {
+            if !QUIET.get() {
+                loud(panic);
+            }
+        }));
+    });
+    let before = QUIET.replace(true);
+    let done = catch_unwind(AssertUnwindSafe(work));
+    QUIET.set(before);
+    done.map_err(|panic| {
+        let words = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
+        words.unwrap_or("it gave no reason").to_owned()
+    })
 }
 
 /// Attaches upstill's words to file system results.

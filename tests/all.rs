@@ -20,6 +20,7 @@ mod models;
 mod page;
 mod report;
 mod rows;
+mod settings;
 mod shaders;
 mod study;
 mod tasks;

@@ -233,15 +233,31 @@ fn tokenizer(name: &str) -> Tokenizer {
             "type": "BertNormalizer", "clean_text": true, "handle_chinese_chars": false, "strip_accents": false, "lowercase": true
         }),
         "lower case alone" => serde_json::json!({"type": "Lowercase"}),
+        "added tokens" => return with_added_tokens(),
         _ => return Tokenizer::load(&path(name)).unwrap(),
     };
     let dir = tempfile::tempdir().unwrap();
     tokenizer("cased").save(dir.path()).unwrap();
+    // Its settings would go before what tokenizer.json says.
+    fs::remove_file(dir.path().join("tokenizer_config.json")).unwrap();
     let file = dir.path().join("tokenizer.json");
     let mut json: serde_json::Value = serde_json::from_str(&fs::read_to_string(&file).unwrap()).unwrap();
     json["normalizer"] = normalizer;
     fs::write(&file, json.to_string()).unwrap();
     Tokenizer::load(&file).unwrap()
+}
+
+/// Over the cased vocabulary, with a token of its own that is found whole and one that is new.
+fn with_added_tokens() -> Tokenizer {
+    let dir = tempfile::tempdir().unwrap();
+    tokenizer("cased").save(dir.path()).unwrap();
+    fs::remove_file(dir.path().join("tokenizer.json")).unwrap();
+    let file = dir.path().join("tokenizer_config.json");
+    let mut json: serde_json::Value = serde_json::from_str(&fs::read_to_string(&file).unwrap()).unwrap();
+    json["strip_accents"] = true.into();
+    json["additional_special_tokens"] = serde_json::json!(["cat", "<URL>", "://"]);
+    fs::write(&file, json.to_string()).unwrap();
+    Tokenizer::load(dir.path()).unwrap()
 }
 
 #[test]
@@ -288,7 +304,7 @@ fn the_settings_tell_transformers_how_text_is_normalised() {
 fn an_exported_model_is_the_same_model_and_exports_to_the_same_bytes() {
     let device = Device::flex();
     let texts = golden::<Tokens>("tokens.json").texts;
-    for name in ["uncased", "cased", "accented", "lower case alone"] {
+    for name in ["uncased", "cased", "accented", "lower case alone", "added tokens"] {
         let tokenizer = tokenizer(name);
         let model = BertShape::new(tokenizer.vocab_size(), 16, 2, 2, 512).init(5, 0.5, &device);
         let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("export-{}", name.replace(' ', "-")));

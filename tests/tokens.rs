@@ -7,7 +7,7 @@ use std::sync::LazyLock;
 
 use proptest::prelude::*;
 use upstill::Result;
-use upstill::tokens::{BuildOptions, Manifest, Progress, SPECIAL_TOKENS, Shards, Tokenizer, Watch, build};
+use upstill::tokens::{BuildOptions, HeldOutBy, Manifest, Progress, SPECIAL_TOKENS, Shards, Tokenizer, Watch, build};
 
 const WORDS: &[&str] =
     &["river", "stone", "walks", "walking", "unhappy", "happily", "Anna", "Boris", "small", "smaller", "tree", "trees"];
@@ -139,16 +139,6 @@ fn tokenizers_that_will_not_do() {
       in: DIR/empty.txt
     help: make a vocabulary with `upstill tokenizer train`, or use BERT's own vocab.txt
     ");
-    insta::assert_snapshot!(error("twice.txt", b"[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\na\nb\na\n"), @r"
-    the vocabulary holds `a` twice: lines 6 and 8
-      in: DIR/twice.txt
-    help: a vocab.txt holds each token once
-    ");
-    insta::assert_snapshot!(error("gap.txt", b"[PAD]\n\n[UNK]\n[CLS]\n[SEP]\n[MASK]\na\n"), @r"
-    the vocabulary's line 2 is empty
-      in: DIR/gap.txt
-    help: a vocab.txt holds one token a line
-    ");
     insta::assert_snapshot!(error("latin.txt", b"[PAD]\n\xf6\n"), @r"
     the vocabulary is not UTF-8: line 2
       in: DIR/latin.txt
@@ -234,6 +224,7 @@ fn a_data_folder_holds_what_the_manifest_says() {
                   0 under 5 tokens dropped, 0 over 510 split
       train       1,239 sentences, 11,151 tokens (9.0 a sentence), 6 files
       held out    101 sentences, 909 tokens (9.0 a sentence), 1 files
+      unknown     0 tokens are [UNK], 0 %
       from        1 files, 121,399 bytes
     ");
 }
@@ -284,6 +275,92 @@ fn held_out_documents_stay_held_out_when_files_are_added() {
         after_ids.held_out().read(i, &mut b);
         assert_eq!(a, b);
     }
+}
+
+#[test]
+fn sentences_are_held_out_where_documents_are_few() {
+    let scratch = Scratch::new();
+    // A file of lines without an empty one is one document.
+    fs::write(&scratch.input, (0..400).map(|i| sentence(i) + "\n").collect::<String>()).unwrap();
+    let all = BuildOptions { keep_one_of: 1, lines: true, ..options() };
+    let manifest = scratch.build("data", &all).unwrap();
+    assert_eq!((manifest.counts.documents, manifest.held_out_by), (1, HeldOutBy::Sentence));
+    let (train, held_out) = (manifest.train.sentences, manifest.held_out.sentences);
+    assert!((15..80).contains(&held_out) && train + held_out == 400, "{train} and {held_out}");
+    insta::assert_snapshot!(manifest.to_string().lines().nth(2).unwrap(), @"  documents   1; sentences are held out");
+    let threads = scratch.build_with("again", &all, 4, false).unwrap();
+    assert_eq!(threads, manifest);
+    assert_eq!(content(&scratch.at("data")), content(&scratch.at("again")));
+    // A sentence is in one split, however often it occurs.
+    let shards = Shards::open(&scratch.at("data")).unwrap();
+    let of = |sentences: &upstill::tokens::Sentences| {
+        let mut ids = Vec::new();
+        (0..sentences.len())
+            .map(|i| {
+                sentences.read(i, &mut ids);
+                ids.clone()
+            })
+            .collect::<std::collections::BTreeSet<_>>()
+    };
+    assert!(of(shards.train()).is_disjoint(&of(shards.held_out())));
+    // What no share can divide is left as it was, and as it was written before.
+    fs::write(&scratch.input, sentence(1) + "\n" + &sentence(1)).unwrap();
+    let one = scratch.build("one", &BuildOptions { held_out: 1e-9, ..all }).unwrap();
+    assert_eq!((one.held_out_by, one.train.sentences, one.held_out.sentences), (HeldOutBy::Document, 2, 0));
+    assert!(!fs::read_to_string(scratch.at("one/manifest.json")).unwrap().contains("held_out_by"));
+}
+
+#[test]
+fn all_can_be_held_out_and_then_nothing_is_trained_on() {
+    let scratch = Scratch::new();
+    let all = BuildOptions { held_out: 1.0, ..options() };
+    let manifest = scratch.build("data", &all).unwrap();
+    assert_eq!((manifest.train.sentences, manifest.counts.documents_held_out), (0, 300));
+    let whole = scratch.build("whole", &BuildOptions { held_out: 0.0, ..all.clone() }).unwrap();
+    assert_eq!(manifest.held_out.tokens, whole.train.tokens);
+    let shards = Shards::open(&scratch.at("data")).unwrap();
+    assert_eq!((shards.train().len(), shards.held_out().len() as u64), (0, manifest.held_out.sentences));
+    fs::write(&scratch.input, "Too short.\n").unwrap();
+    let error = scratch.build("none", &BuildOptions { min_tokens: 9, ..all }).unwrap_err().to_string();
+    assert!(error.starts_with("nothing is left to score"), "{error}");
+}
+
+#[test]
+fn what_lies_in_the_output_folder_is_no_input() {
+    let scratch = Scratch::new();
+    let folder = scratch.dir.path().to_str().unwrap().to_owned();
+    let watch = Watch { threads: 2, stop: &|| false, progress: &|_: Progress| {} };
+    let build = |inputs: &[String], force| build(inputs, &scratch.at("data"), force, &tokenizer(), &options(), &watch);
+    let first = build(std::slice::from_ref(&folder), false).unwrap();
+    // Its vocab.txt is a .txt file below the input by now.
+    assert!(scratch.at("data/vocab.txt").exists());
+    for inputs in [folder.clone(), format!("{folder}/**/*.txt")] {
+        let again = build(&[inputs], true).unwrap();
+        assert_eq!((again.hash.as_str(), again.inputs.len()), (first.hash.as_str(), 1));
+    }
+    insta::assert_snapshot!(scratch.clean(build(&[format!("{folder}/data")], true).unwrap_err()), @"
+    all of the input lies in the folder that is to be written
+      in: DIR/data
+    help: choose another --out
+    ");
+    assert_eq!(Shards::open(&scratch.at("data")).unwrap().hash(), first.hash);
+}
+
+#[test]
+fn tokens_that_are_unknown_are_counted() {
+    let scratch = Scratch::new();
+    fs::write(&scratch.input, "The river xyz\u{4e2d} the stone.\n\nThe river and the tree.\n").unwrap();
+    let manifest = scratch.build("data", &BuildOptions { keep_one_of: 1, held_out: 0.0, ..options() }).unwrap();
+    let tokens = manifest.train.tokens;
+    let unknown = Shards::open(&scratch.at("data")).unwrap().token_counts()[1];
+    assert!(unknown >= 1 && manifest.counts.unknown == Some(unknown), "{manifest}");
+    assert_eq!(manifest.unknown_share(), Some(unknown as f64 / tokens as f64));
+    // A folder of an earlier version doesn't say.
+    let path = scratch.at("data/manifest.json");
+    let mut json: serde_json::Value = serde_json::from_str(&fs::read_to_string(&path).unwrap()).unwrap();
+    json["counts"].as_object_mut().unwrap().remove("unknown").unwrap();
+    fs::write(&path, json.to_string()).unwrap();
+    assert_eq!(Manifest::read(&scratch.at("data")).unwrap().unknown_share(), None);
 }
 
 #[test]
@@ -345,7 +422,7 @@ fn a_build_that_fails_or_is_stopped_leaves_nothing() {
     help: give it more text, or change --keep-one-of, --min-tokens or --held-out
     ");
     let wrong = BuildOptions { keep_one_of: 0, min_tokens: 9, max_tokens: 3, held_out: f64::NAN, ..options() };
-    insta::assert_snapshot!(scratch.clean(scratch.build("data", &wrong).unwrap_err()), @"keep-one-of is 0: 1 keeps every sentence, 4 one of four; min-tokens is above max-tokens; held-out is a share of the documents: 0 or more and below 1");
+    insta::assert_snapshot!(scratch.clean(scratch.build("data", &wrong).unwrap_err()), @"keep-one-of is 0: 1 keeps every sentence, 4 one of four; min-tokens is above max-tokens; held-out is a share of the documents: from 0, for none, to 1, for all");
     assert_eq!(left(), 1);
 }
 

@@ -10,7 +10,7 @@ use crate::batch::{BatchOptions, Batches, Masking, Split};
 use crate::config::Rows;
 use crate::error::Result;
 use crate::text::{LONGEST_LINE, ReadOptions};
-use crate::tokens::{BuildOptions, Manifest, Progress, Tokenizer, Watch, build};
+use crate::tokens::{BuildOptions, HeldOutBy, Manifest, Progress, Tokenizer, Watch, build, percent};
 use crate::train::{interrupted, open_shards};
 
 #[derive(clap::Subcommand)]
@@ -87,10 +87,10 @@ pub struct Build {
     /// Split sentences with more tokens; nothing is lost
     #[arg(long, value_name = "N", default_value_t = 510)]
     max_tokens: usize,
-    /// The share of documents held out for evaluation, chosen by their content
+    /// The share of documents held out for evaluation, chosen by their content; 1 for data that is only scored
     #[arg(long, value_name = "SHARE", default_value_t = 0.01)]
     held_out: f64,
-    /// Take each line as one sentence
+    /// Take each line as one sentence, as run_mlm's --line_by_line does
     #[arg(long)]
     lines: bool,
     /// Decides which sentences are kept
@@ -159,11 +159,37 @@ fn run_build(args: &Build) -> Result<()> {
     let built = build(&args.read.inputs, &args.out, args.force, &tokenizer, &options, &watch);
     bar.finish_and_clear();
     let manifest = built?;
-    if manifest.held_out.sentences == 0 {
-        eprintln!("note: nothing is held out: {} documents are few for a share of {}", manifest.counts.documents, args.held_out);
-    }
+    say_what_to_know(&manifest);
     print(&manifest, args.json);
     Ok(())
+}
+
+/// More `[UNK]` than this, and a vocabulary does not fit its text.
+const MOST_UNKNOWN: f64 = 0.01;
+
+fn say_what_to_know(manifest: &Manifest) {
+    let (documents, share) = (manifest.counts.documents, manifest.options.held_out);
+    let documents = if documents == 1 { "1 document is little".to_owned() } else { format!("{documents} documents are few") };
+    match manifest.held_out_by {
+        HeldOutBy::Sentence => eprintln!(
+            "note: {documents} for a share of {share}, so sentences are held out one by one; put empty lines between \
+             documents to hold out whole ones"
+        ),
+        HeldOutBy::Document if manifest.held_out.sentences == 0 => {
+            eprintln!("note: nothing is held out: {documents} for a share of {share}");
+        }
+        HeldOutBy::Document => {}
+    }
+    if manifest.train.sentences == 0 {
+        eprintln!("note: all is held out: this data can be scored, not trained on");
+    }
+    if let Some(unknown) = manifest.unknown_share().filter(|share| *share > MOST_UNKNOWN) {
+        eprintln!(
+            "warning: {} of the tokens are [UNK], words that the vocabulary can't spell: a model learns nothing from them. Take a vocabulary \
+             that fits the text: `upstill tokenizer train INPUT... --out DIR` (--alphabet, --keep-accents, --cased), or a multilingual one",
+            percent(unknown)
+        );
+    }
 }
 
 fn run_show(args: &Show) -> Result<()> {
@@ -176,7 +202,8 @@ fn run_show(args: &Show) -> Result<()> {
     }
     let layout = if args.packed { Rows::Packed } else { Rows::Sentence };
     let options = BatchOptions { layout, length: args.length, batch: 32, seed: args.seed, masking: Masking::default() };
-    let batches = Batches::new(&shards, Split::Train, options)?;
+    let split = if shards.train().is_empty() { Split::HeldOut } else { Split::Train };
+    let batches = Batches::new(&shards, split, options)?;
     println!("\n{}", batches.at(args.batch).show(shards.tokenizer(), args.rows));
     Ok(())
 }

@@ -9,7 +9,7 @@ use super::data::{ReadArgs, bytes_bar};
 use super::{new_folder, print_json};
 use crate::error::Result;
 use crate::text::{Reader, find};
-use crate::tokens::{SPECIAL_TOKENS, Tokenizer, without_output};
+use crate::tokens::{Coverage, Normalization, SPECIAL_TOKENS, Tokenizer, TrainOptions, percent, without_output};
 
 #[derive(clap::Subcommand)]
 pub enum TokenizerCommand {
@@ -29,7 +29,9 @@ pub fn run(command: &TokenizerCommand) -> Result<()> {
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
-  upstill tokenizer train 'text/*.txt.zst' --vocab 8192 --out data/vocabulary")]
+  upstill tokenizer train 'text/*.txt.zst' --vocab 8192 --out data/vocabulary
+  upstill tokenizer train hindi/ --keep-accents --out data/hindi
+  upstill tokenizer train chinese.jsonl --alphabet 8000 --out data/chinese")]
 pub struct Train {
     #[command(flatten)]
     read: ReadArgs,
@@ -42,6 +44,15 @@ pub struct Train {
     /// How often a piece must occur
     #[arg(long, value_name = "N", default_value_t = 2)]
     min_frequency: u64,
+    /// Keep capitals, and accents with them
+    #[arg(long)]
+    cased: bool,
+    /// Keep accents, and in other scripts the vowel signs that go by the same name
+    #[arg(long)]
+    keep_accents: bool,
+    /// How many different characters words are spelt in; the rarest beyond are [UNK]
+    #[arg(long, value_name = "N", default_value_t = 1000)]
+    alphabet: usize,
     /// Print the result as JSON
     #[arg(long)]
     json: bool,
@@ -75,19 +86,69 @@ fn run_train(args: &Train) -> Result<()> {
         let document = reader.next()?.map_err(|error| failure = Some(error)).ok()?;
         Some(document.text)
     });
-    let trained = Tokenizer::train(texts, args.vocab, args.min_frequency);
+    let options = TrainOptions {
+        vocab_size: args.vocab,
+        min_frequency: args.min_frequency,
+        alphabet: args.alphabet,
+        normalization: Normalization {
+            lowercase: !args.cased,
+            strip_accents: args.keep_accents.then_some(false),
+            ..Normalization::default()
+        },
+    };
+    let trained = Tokenizer::train_with(texts, &options);
     bar.finish_and_clear();
     if let Some(error) = failure {
         return Err(error);
     }
-    let tokenizer = trained?;
+    let (tokenizer, coverage) = trained?;
     target.write(|folder| tokenizer.save(folder))?;
+    warn(&coverage, args.alphabet);
     if args.json {
-        print_json(&json!({"out": args.out.to_string_lossy(), "vocab_size": tokenizer.vocab_size(), "hash": tokenizer.hash()}));
-    } else {
-        println!("{} tokens in {}", tokenizer.vocab_size(), args.out.display());
+        let share = json!({"covered": coverage.covered_share(), "accents_lost": coverage.stripped_share()});
+        let (out, size, hash) = (args.out.to_string_lossy(), tokenizer.vocab_size(), tokenizer.hash());
+        print_json(&json!({"out": out, "vocab_size": size, "hash": hash, "letters": share}));
+        return Ok(());
     }
+    println!("{} tokens in {}", tokenizer.vocab_size(), args.out.display());
+    println!("{}", normalized(&options.normalization));
+    let (different, covered) = (coverage.different, percent(coverage.covered_share()));
+    println!(
+        "letters: {} of the text's {different} different ones, which are {covered} of its letters",
+        different.min(args.alphabet)
+    );
     Ok(())
+}
+
+/// Above these shares a text loses what its words are told apart by.
+const MOST_LOST: f64 = 0.01;
+
+/// Says what a vocabulary loses of its text, and the option that keeps it.
+fn warn(coverage: &Coverage, alphabet: usize) {
+    if 1.0 - coverage.covered_share() > MOST_LOST {
+        eprintln!(
+            "warning: the alphabet of {alphabet} letters covers {} of the text's letters: every word with another letter is [UNK]. \
+             Train with --alphabet {} to cover 99.9 %, or {} for all (and a larger --vocab if it says so)",
+            percent(coverage.covered_share()),
+            coverage.enough,
+            coverage.different
+        );
+    }
+    if coverage.stripped_share() > MOST_LOST {
+        eprintln!(
+            "warning: {} of the text's letters were accents or vowel signs, and are taken off: words that differ in them alone become one. \
+             Train with --keep-accents (or --cased) to keep them",
+            percent(coverage.stripped_share())
+        );
+    }
+}
+
+/// How text is normalised, in words.
+fn normalized(by: &Normalization) -> String {
+    let case = if by.lowercase { "in lower case" } else { "with its capitals" };
+    let accents = if by.strip_accents.unwrap_or(by.lowercase) { "without accents" } else { "with its accents" };
+    let chinese = if by.chinese_chars { "each Chinese character a word" } else { "Chinese characters as other letters" };
+    format!("text is read {case}, {accents}, {chinese}")
 }
 
 fn run_show(args: &Show) -> Result<()> {
@@ -97,11 +158,17 @@ fn run_show(args: &Show) -> Result<()> {
     let special = SPECIAL_TOKENS.map(|token| (token, tokenizer.id(token)));
     if args.json {
         let special: serde_json::Map<_, _> = special.into_iter().map(|(token, id)| (token.to_owned(), json!(id))).collect();
-        let shown = json!({"vocab_size": tokenizer.vocab_size(), "hash": tokenizer.hash(), "special": special, "ids": ids, "pieces": pieces});
-        print_json(&shown);
+        let normalization = tokenizer.normalization().map(|by| {
+            json!({"do_lower_case": by.lowercase, "strip_accents": by.strip_accents, "tokenize_chinese_chars": by.chinese_chars})
+        });
+        let (size, hash) = (tokenizer.vocab_size(), tokenizer.hash());
+        print_json(
+            &json!({"vocab_size": size, "hash": hash, "normalization": normalization, "special": special, "ids": ids, "pieces": pieces}),
+        );
         return Ok(());
     }
     println!("{} tokens", tokenizer.vocab_size());
+    println!("{}", tokenizer.normalization().map_or("text is read as tokenizer.json says".to_owned(), |by| normalized(&by)));
     println!("{}", special.map(|(token, id)| format!("{token} {}", id.unwrap_or_default())).join("  "));
     for (id, piece) in ids.iter().flatten().zip(pieces.iter().flatten()) {
         println!("{id:>7}  {piece}");

@@ -55,10 +55,15 @@ pub struct Document {
     pub text: String,
 }
 
+/// BLAKE3 of a text.
+pub fn fingerprint(text: &str) -> [u8; 32] {
+    *blake3::hash(text.as_bytes()).as_bytes()
+}
+
 impl Document {
     /// BLAKE3 of the text: what decides the document's split and which of its sentences are kept.
     pub fn fingerprint(&self) -> [u8; 32] {
-        *blake3::hash(self.text.as_bytes()).as_bytes()
+        fingerprint(&self.text)
     }
 
     /// The document's sentences in order; with `lines`, each line is one sentence as it stands.

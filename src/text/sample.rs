@@ -25,8 +25,11 @@ fn below(k: usize, rng: &mut impl RngCore) -> usize {
 }
 
 /// Whether the document of this `fingerprint` is in the held-out share (0 to 1). The answer depends on nothing else: it
-/// stays when files are added, and a larger share holds all that a smaller one did.
+/// stays when files are added, and a larger share holds all that a smaller one did. A share of 1 holds all.
 pub fn is_held_out(fingerprint: &[u8; 32], share: f64) -> bool {
+    if share >= 1.0 {
+        return true;
+    }
     let first = fingerprint[..8].try_into().expect("a fingerprint has 32 bytes");
     (u64::from_le_bytes(first) as f64) < share * 2f64.powi(64)
 }
@@ -73,5 +76,7 @@ mod tests {
         assert!((60..140).contains(&small.len()), "{}", small.len());
         assert!(small.iter().all(|i| large.contains(i)));
         assert!(held(0.0).is_empty());
+        // The largest fingerprint rounds up to 2^64.
+        assert!(is_held_out(&[0xff; 32], 1.0) && !is_held_out(&[0xff; 32], 0.999));
     }
 }

@@ -11,13 +11,13 @@ use std::thread;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use super::manifest::{self, Counts, Manifest, ShardRecord, SplitRecord};
+use super::manifest::{self, Counts, HeldOutBy, Manifest, ShardRecord, SplitRecord};
 use super::shard::{MAGIC, Packer, Width};
 use super::shards::{COUNTS, content_hash, tokenizer_hash};
 use super::tokenizer::{TOKENIZER_FILES, Tokenizer};
-use crate::error::{Error, Result, note};
+use crate::error::{Error, IoContext, Result, note};
 use crate::files::{Target, is_by_the_way, is_free, write_whole};
-use crate::text::{Document, Input, ReadOptions, Reader, Source, find, is_held_out, sample};
+use crate::text::{Document, Input, ReadOptions, Reader, Source, find, fingerprint, is_held_out, sample};
 
 /// The usual number of tokens in a shard: 32 MiB of 16-bit ids.
 pub(super) const SHARD_TOKENS: u64 = 16 << 20;
@@ -33,7 +33,7 @@ pub struct BuildOptions {
     pub min_tokens: usize,
     /// Split sentences with more tokens.
     pub max_tokens: usize,
-    /// The share of documents that is held out, 0 to 1.
+    /// The share of documents that is held out, 0 to 1; at 1 nothing is trained on, and all is scored.
     pub held_out: f64,
     /// Take each line as one sentence.
     pub lines: bool,
@@ -66,7 +66,7 @@ impl BuildOptions {
             (self.keep_one_of == 0, "keep-one-of is 0: 1 keeps every sentence, 4 one of four"),
             (self.max_tokens == 0, "max-tokens is 0: no sentence could be kept"),
             (self.min_tokens > self.max_tokens, "min-tokens is above max-tokens"),
-            (!(0.0..1.0).contains(&self.held_out), "held-out is a share of the documents: 0 or more and below 1"),
+            (!(0.0..=1.0).contains(&self.held_out), "held-out is a share of the documents: from 0, for none, to 1, for all"),
             (self.shard_tokens == 0 || self.shard_tokens > 1 << 31, "a shard holds between 1 and 2^31 tokens"),
         ];
         let wrong: Vec<_> = wrong.iter().filter(|(wrong, _)| *wrong).map(|(_, what)| *what).collect();
@@ -99,6 +99,9 @@ pub struct Watch<'a> {
 /// bytes, whatever the number of threads. With `force`, a data folder that is already there is replaced, once the new
 /// one is whole; anything else there is refused. Files of the input that lie in `out` are left out.
 ///
+/// Documents are held out by their content. Where they are so few that none is held out, or all are, sentences are, by theirs:
+/// a text without empty lines is one document, a file of lines often is.
+///
 /// # Errors
 /// For options or input that can't be used, a full disk, or a stop; then `out` is as it was.
 pub fn build(
@@ -112,12 +115,26 @@ pub fn build(
     options.check()?;
     let accept = |found: &Path| check_out(found, force);
     let target = Target::take(out, &accept)?;
-    let reader = Reader::new(without_output(find(inputs)?, out)?, options.read.clone());
+    let sources = without_output(find(inputs)?, out)?;
     let pool = rayon::ThreadPoolBuilder::new().num_threads(watch.threads).build();
     let pool = pool.map_err(|error| Error::new(format!("could not start {} threads: {error}", watch.threads)))?;
     let mut manifest = Manifest::new(tokenizer, options.clone());
     target.write(|folder| {
-        let (written, inputs) = run(folder, reader, tokenizer, options, watch, &pool)?;
+        let make = |by| run(folder, Reader::new(sources.clone(), options.read.clone()), tokenizer, options, by, watch, &pool);
+        let (mut written, mut inputs) = make(HeldOutBy::Document)?;
+        let (train, held_out) = (&written.train.record, &written.held_out.record);
+        let few = 0.0 < options.held_out && options.held_out < 1.0 && (train.sentences == 0) != (held_out.sentences == 0);
+        if few && train.sentences + held_out.sentences > 1 {
+            for shard in train.shards.iter().chain(&held_out.shards) {
+                let file = folder.join(&shard.file);
+                std::fs::remove_file(&file).doing("replace", &file)?;
+            }
+            (written, inputs) = make(HeldOutBy::Sentence)?;
+            // Where not one sentence is held out either, the folder is what it was.
+            if written.held_out.record.sentences > 0 {
+                manifest.held_out_by = HeldOutBy::Sentence;
+            }
+        }
         if let Some(error) = nothing_left(&written, options) {
             return Err(error);
         }
@@ -189,9 +206,13 @@ fn nothing_left(written: &Written, options: &BuildOptions) -> Option<Error> {
     if counts.sentences == 0 {
         return Some(Error::new("the corpus is empty: there is not one sentence in it").help("check that the input holds text"));
     }
-    (written.train.record.sentences == 0).then(|| {
+    let (wanted, purpose) = match options.held_out < 1.0 {
+        true => (&written.train.record, "train on"),
+        false => (&written.held_out.record, "score"),
+    };
+    (wanted.sentences == 0).then(|| {
         let what = format!(
-            "nothing is left to train on: of {} sentences, sampling kept {}, of which {} have fewer than {} tokens; {} of {} documents are held out",
+            "nothing is left to {purpose}: of {} sentences, sampling kept {}, of which {} have fewer than {} tokens; {} of {} documents are held out",
             counts.sentences, counts.sampled, counts.dropped_short, options.min_tokens, counts.documents_held_out, counts.documents
         );
         Error::new(what).help("give it more text, or change --keep-one-of, --min-tokens or --held-out")
@@ -200,8 +221,8 @@ fn nothing_left(written: &Written, options: &BuildOptions) -> Option<Error> {
 
 /// One document's sentences as tokens.
 struct Prepared {
-    held_out: bool,
-    sentences: Vec<Vec<u32>>,
+    /// Each with whether it is held out.
+    sentences: Vec<(bool, Vec<u32>)>,
     counts: Counts,
 }
 
@@ -213,6 +234,7 @@ impl AddAssign for Counts {
         self.sampled += other.sampled;
         self.dropped_short += other.dropped_short;
         self.split_long += other.split_long;
+        self.unknown = Some(self.unknown.unwrap_or(0) + other.unknown.unwrap_or(0));
     }
 }
 
@@ -223,19 +245,21 @@ fn run(
     reader: Reader,
     tokenizer: &Tokenizer,
     options: &BuildOptions,
+    by: HeldOutBy,
     watch: &Watch,
     pool: &rayon::ThreadPool,
 ) -> Result<(Written, Vec<Input>)> {
     let (bytes, total_bytes) = (reader.bytes_read(), reader.total_bytes());
     // A literal "[MASK]" in a corpus is text about masks, not a mask.
     let encoder = tokenizer.without_special();
+    let prepare = |document: &Document| prepare(document, &encoder, options, by);
     let (rounds_in, rounds) = sync_channel(1);
     let (prepared, prepared_out) = sync_channel(1);
     thread::scope(|scope| {
         let reading = scope.spawn(move || read(reader, &rounds_in));
         let writing = scope.spawn(move || write(folder, &prepared_out, tokenizer, options));
-        let encoder = &encoder;
-        let worked = pool.install(move || work(rounds, &prepared, encoder, options, watch, &bytes, total_bytes));
+        let prepare = &prepare;
+        let worked = pool.install(move || work(rounds, &prepared, prepare, watch, &bytes, total_bytes));
         let inputs = reading.join().expect("the reader returns its errors");
         let written = writing.join().expect("the writer returns its errors");
         // The writer's error is the cause when both failed: a full disk stops the work.
@@ -271,8 +295,7 @@ fn read(mut reader: Reader, rounds: &SyncSender<Round>) -> Vec<Input> {
 fn work(
     rounds: Receiver<Round>,
     prepared: &SyncSender<Vec<Prepared>>,
-    encoder: &Tokenizer,
-    options: &BuildOptions,
+    prepare: &(impl Fn(&Document) -> Result<Prepared> + Sync),
     watch: &Watch,
     bytes: &AtomicU64,
     total_bytes: u64,
@@ -282,7 +305,7 @@ fn work(
         if (watch.stop)() {
             return Err(Error::interrupted("stopped; nothing was written"));
         }
-        let done: Vec<Prepared> = round?.par_iter().map(|document| prepare(document, encoder, options)).collect::<Result<_>>()?;
+        let done: Vec<Prepared> = round?.par_iter().map(prepare).collect::<Result<_>>()?;
         sentences += done.iter().map(|document| document.sentences.len() as u64).sum::<u64>();
         if prepared.send(done).is_err() {
             break;
@@ -292,31 +315,40 @@ fn work(
     Ok(())
 }
 
-fn prepare(document: &Document, encoder: &Tokenizer, options: &BuildOptions) -> Result<Prepared> {
-    let fingerprint = document.fingerprint();
+fn prepare(document: &Document, encoder: &Tokenizer, options: &BuildOptions, by: HeldOutBy) -> Result<Prepared> {
+    let print = document.fingerprint();
     let all = document.sentences(options.lines);
-    let kept = sample(all.len(), options.keep_one_of, options.seed, &fingerprint);
+    let kept = sample(all.len(), options.keep_one_of, options.seed, &print);
     let encoded: Vec<Vec<u32>> = kept.par_iter().with_min_len(32).map(|i| encoder.encode(all[*i])).collect::<Result<_>>()?;
-    let held_out = is_held_out(&fingerprint, options.held_out);
+    let whole = is_held_out(&print, options.held_out);
     let mut counts = Counts {
         documents: 1,
-        documents_held_out: u64::from(held_out),
+        documents_held_out: u64::from(by == HeldOutBy::Document && whole),
         sentences: all.len() as u64,
         sampled: kept.len() as u64,
         ..Counts::default()
     };
-    let mut sentences = Vec::with_capacity(encoded.len());
-    for ids in encoded {
+    let unk = encoder.special().unk;
+    let (mut sentences, mut unknown) = (Vec::with_capacity(encoded.len()), 0);
+    for (i, ids) in kept.iter().zip(encoded) {
+        let held_out = match by {
+            HeldOutBy::Document => whole,
+            HeldOutBy::Sentence => is_held_out(&fingerprint(all[*i]), options.held_out),
+        };
         if ids.len() < options.min_tokens.max(1) {
             counts.dropped_short += 1;
-        } else if ids.len() > options.max_tokens {
+            continue;
+        }
+        unknown += ids.iter().filter(|id| **id == unk).count() as u64;
+        if ids.len() > options.max_tokens {
             counts.split_long += 1;
-            sentences.extend(pieces(&ids, options.max_tokens, encoder).map(<[u32]>::to_vec));
+            sentences.extend(pieces(&ids, options.max_tokens, encoder).map(|piece| (held_out, piece.to_vec())));
         } else {
-            sentences.push(ids);
+            sentences.push((held_out, ids));
         }
     }
-    Ok(Prepared { held_out, sentences, counts })
+    counts.unknown = Some(unknown);
+    Ok(Prepared { sentences, counts })
 }
 
 /// A long sentence as pieces of at most `longest` tokens and about equal length, cut between words where it can be.
@@ -354,10 +386,10 @@ fn write(folder: &Path, prepared: &Receiver<Vec<Prepared>>, tokenizer: &Tokenize
     };
     for document in prepared.iter().flatten() {
         written.counts += document.counts;
-        let split = if document.held_out { &mut written.held_out } else { &mut written.train };
-        for ids in &document.sentences {
+        for (held_out, ids) in &document.sentences {
+            let split = if *held_out { &mut written.held_out } else { &mut written.train };
             split.push(ids, folder, options.shard_tokens)?;
-            if !document.held_out {
+            if !held_out {
                 ids.iter().for_each(|id| written.token_counts[*id as usize] += 1);
             }
         }

@@ -42,12 +42,33 @@ pub struct Manifest {
     pub inputs: Vec<Input>,
     /// What was kept and what was dropped.
     pub counts: Counts,
+    /// What was held out one by one.
+    #[serde(default, skip_serializing_if = "HeldOutBy::is_document")]
+    pub held_out_by: HeldOutBy,
     /// What models are trained on.
     pub train: SplitRecord,
     /// What they are evaluated on.
     pub held_out: SplitRecord,
     /// BLAKE3 of `token-counts.bin`.
     pub token_counts: String,
+}
+
+/// What is put into the held-out split one by one, each by its own content.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum HeldOutBy {
+    /// Documents.
+    #[default]
+    Document,
+    /// Sentences: there were too few documents.
+    Sentence,
+}
+
+impl HeldOutBy {
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for it so")]
+    fn is_document(&self) -> bool {
+        *self == HeldOutBy::Document
+    }
 }
 
 /// What was kept and what was dropped on the way from text to shards.
@@ -65,6 +86,9 @@ pub struct Counts {
     pub dropped_short: u64,
     /// Of those, longer than `max_tokens` and split into pieces.
     pub split_long: u64,
+    /// How many tokens of both splits are `[UNK]`; nothing where it was not counted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unknown: Option<u64>,
 }
 
 /// One split's shards.
@@ -106,6 +130,7 @@ impl Manifest {
             options,
             inputs: Vec::new(),
             counts: Counts::default(),
+            held_out_by: HeldOutBy::default(),
             train: SplitRecord::default(),
             held_out: SplitRecord::default(),
             token_counts: String::new(),
@@ -137,6 +162,12 @@ impl Manifest {
             return Err(Error::new(what).at(path.display()).help(rebuild(folder)));
         }
         Ok(manifest)
+    }
+
+    /// The share of all tokens that are `[UNK]`, 0 to 1; nothing where it was not counted.
+    pub fn unknown_share(&self) -> Option<f64> {
+        let tokens = self.train.tokens + self.held_out.tokens;
+        self.counts.unknown.map(|unknown| unknown as f64 / tokens.max(1) as f64)
     }
 
     pub(super) fn write(&self, folder: &Path) -> Result<()> {
@@ -173,7 +204,12 @@ impl fmt::Display for Manifest {
             group(self.vocab_size as u64),
             &self.tokenizer[..12.min(self.tokenizer.len())]
         )?;
-        writeln!(f, "  documents   {}, of which {} held out", group(counts.documents), group(counts.documents_held_out))?;
+        match self.held_out_by {
+            HeldOutBy::Document => {
+                writeln!(f, "  documents   {}, of which {} held out", group(counts.documents), group(counts.documents_held_out))?;
+            }
+            HeldOutBy::Sentence => writeln!(f, "  documents   {}; sentences are held out", group(counts.documents))?,
+        }
         writeln!(
             f,
             "  sentences   {}, one of every {} kept: {}",
@@ -192,7 +228,20 @@ impl fmt::Display for Manifest {
                 split.shards.len()
             )?;
         }
+        if let (Some(unknown), Some(share)) = (counts.unknown, self.unknown_share()) {
+            writeln!(f, "  unknown     {} tokens are [UNK], {}", group(unknown), percent(share))?;
+        }
         write!(f, "  from        {} files, {} bytes", self.inputs.len(), group(self.inputs.iter().map(|input| input.bytes).sum()))
+    }
+}
+
+/// A share in percent, never rounded up to all or down to nothing.
+pub(crate) fn percent(share: f64) -> String {
+    let shown = format!("{:.1}", share * 100.0);
+    match shown.as_str() {
+        "100.0" if share < 1.0 => "over 99.9 %".to_owned(),
+        "0.0" if share > 0.0 => "under 0.1 %".to_owned(),
+        _ => format!("{} %", shown.strip_suffix(".0").unwrap_or(&shown)),
     }
 }
 
@@ -206,6 +255,12 @@ fn group(number: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_share_is_nothing_or_all_only_when_it_is() {
+        let shares = [0.0, 1e-9, 0.0123, 0.5, 0.99999, 1.0].map(percent);
+        assert_eq!(shares, ["0 %", "under 0.1 %", "1.2 %", "50 %", "over 99.9 %", "100 %"]);
+    }
 
     #[test]
     fn thousands_are_set_apart() {

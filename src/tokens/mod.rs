@@ -25,16 +25,21 @@
 
 mod build;
 mod manifest;
+mod open;
 mod pocket;
+mod settings;
 mod shard;
 mod shards;
 mod tokenizer;
 mod train;
+mod vocab;
 mod words;
 
 pub use self::build::{BuildOptions, Progress, Watch, build, without_output};
-pub use self::manifest::{Counts, Manifest, ShardRecord, SplitRecord};
+pub(crate) use self::manifest::percent;
+pub use self::manifest::{Counts, HeldOutBy, Manifest, ShardRecord, SplitRecord};
 pub use self::pocket::pocket_shards;
 pub use self::shards::{Sentences, Shards};
-pub use self::tokenizer::{SPECIAL_TOKENS, Special, Tokenizer};
+pub use self::tokenizer::{Normalization, SPECIAL_TOKENS, Special, Tokenizer};
+pub use self::train::{Coverage, TrainOptions};
 pub use self::words::Words;

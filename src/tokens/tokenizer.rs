@@ -1,23 +1,21 @@
 //! The WordPiece tokenizer: loading, saving, encoding.
 
-use std::collections::HashMap;
-use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
 use serde_json::json;
 use tokenizers::decoders::wordpiece::WordPiece as WordPieceDecoder;
 use tokenizers::models::ModelWrapper;
-use tokenizers::models::wordpiece::WordPiece;
 use tokenizers::normalizers::NormalizerWrapper;
 use tokenizers::normalizers::bert::BertNormalizer;
 use tokenizers::pre_tokenizers::PreTokenizerWrapper;
-use tokenizers::pre_tokenizers::bert::BertPreTokenizer;
 use tokenizers::processors::template::TemplateProcessing;
 use tokenizers::{AddedToken, Model as _};
 
-use super::train;
-use crate::error::{Error, IoContext, Result};
+use super::open::{self, Opened};
+use super::train::{self, Coverage, TrainOptions};
+use super::vocab::{self, stand_in};
+use crate::error::{Error, Result};
 use crate::files::{Files, make_folder, write_files};
 
 /// The tokens that every vocabulary must have, in the order in which a new one starts.
@@ -41,6 +39,29 @@ pub struct Special {
     pub mask: u32,
 }
 
+/// How text is normalised before it is split into words: BERT's settings, by `transformers`' defaults.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Normalization {
+    /// Whether text is lower-cased: `do_lower_case`.
+    pub lowercase: bool,
+    /// Whether accents, and in other scripts signs that don't stand alone, are taken off; nothing for "as `lowercase` says".
+    pub strip_accents: Option<bool>,
+    /// Whether each Chinese character is a word of its own: `tokenize_chinese_chars`.
+    pub chinese_chars: bool,
+}
+
+impl Default for Normalization {
+    fn default() -> Self {
+        Normalization { lowercase: true, strip_accents: None, chinese_chars: true }
+    }
+}
+
+impl Normalization {
+    pub(super) fn normalizer(self) -> BertNormalizer {
+        BertNormalizer::new(true, self.chinese_chars, self.strip_accents, self.lowercase)
+    }
+}
+
 /// A WordPiece tokenizer as BERT uses it; cheap to clone.
 #[derive(Clone)]
 pub struct Tokenizer {
@@ -48,6 +69,8 @@ pub struct Tokenizer {
     vocab: Arc<Vec<String>>,
     special: Special,
     hash: Arc<str>,
+    /// Where it was read from, for messages.
+    file: Option<Arc<str>>,
 }
 
 impl std::fmt::Debug for Tokenizer {
@@ -58,25 +81,19 @@ impl std::fmt::Debug for Tokenizer {
 
 impl Tokenizer {
     /// Loads a folder that holds `tokenizer.json` or `vocab.txt`, a `vocab.txt` (a token a line, its id the line's
-    /// number from 0), or any `tokenizer.json` with a WordPiece model. Truncation, padding and added special tokens are
-    /// switched off. A `vocab.txt` doesn't say whether it is cased: it is taken for cased when one of its tokens
-    /// changes in lower case.
+    /// number from 0), or any `tokenizer.json` with a WordPiece model.
+    ///
+    /// A `tokenizer_config.json` beside it is obeyed as `transformers` obeys it, also over `tokenizer.json`: it says how text is
+    /// normalised, and which tokens are found whole. Without one, `tokenizer.json` says that itself, and of a `vocab.txt` it is
+    /// guessed whether it is cased, which is said. Truncation, padding and added special tokens are switched off.
     ///
     /// # Errors
-    /// When there is no such file, it is damaged or of another kind, or special tokens are missing.
+    /// When there is no such file, it is damaged or of another kind, special tokens are missing, or the settings name something
+    /// that would give other ids here.
     pub fn load(path: &Path) -> Result<Self> {
-        let file = if path.is_dir() {
-            let found = ["tokenizer.json", "vocab.txt"].map(|name| path.join(name)).into_iter().find(|file| file.is_file());
-            found.ok_or_else(|| {
-                Error::new("the folder holds neither tokenizer.json nor vocab.txt").at(path.display()).help(TRAIN)
-            })?
-        } else {
-            path.to_path_buf()
-        };
-        let bytes = fs::read(&file).doing("read", &file)?;
-        let is_json = file.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("json"));
-        let loaded = if is_json { from_json(&bytes) } else { from_vocab_txt(&bytes) };
-        loaded.and_then(Self::new).map_err(|error| error.at(file.display()))
+        let file = open::find(path)?;
+        let opened = open::open(&file).and_then(|opened| Self::new(opened, Some(&file)));
+        opened.map_err(|error| if error.has_place() { error } else { error.at(file.display()) })
     }
 
     /// A tokenizer from the bytes of a `tokenizer.json`.
@@ -84,15 +101,28 @@ impl Tokenizer {
     /// # Errors
     /// As [`Tokenizer::load`].
     pub fn from_bytes(json: &[u8]) -> Result<Self> {
-        from_json(json).and_then(Self::new)
+        open::from_json(json).and_then(|inner| Self::new(Opened::from(inner), None))
     }
 
-    /// A tokenizer with BERT's uncased normalisation over `vocab`, ids in order.
+    /// A tokenizer with BERT's normalisation over `vocab`, ids in order. It lower-cases unless the vocabulary looks cased.
     ///
     /// # Errors
     /// When special tokens are missing, or a token occurs twice.
     pub fn from_vocab(vocab: Vec<String>) -> Result<Self> {
-        with_vocab(vocab).and_then(Self::new)
+        let lowercase = !vocab::Capitals::of(&vocab).is_cased();
+        Self::from_vocab_with(vocab, Normalization { lowercase, ..Normalization::default() })
+    }
+
+    /// A tokenizer over `vocab`, ids in order, before which text is normalised so.
+    ///
+    /// # Errors
+    /// When special tokens are missing, or a token occurs twice.
+    pub fn from_vocab_with(vocab: Vec<String>, normalization: Normalization) -> Result<Self> {
+        let model = vocab::model(&vocab)?;
+        if model.get_vocab_size() < vocab.len() {
+            return Err(Error::new("the vocabulary holds a token twice").help("a vocabulary holds each token once"));
+        }
+        Self::new(Opened::from(open::berts(model, normalization)), None)
     }
 
     /// Makes a vocabulary of `vocab_size` pieces from `texts`, the special tokens first; a piece must occur
@@ -104,28 +134,40 @@ impl Tokenizer {
     where
         I: Iterator<Item = String> + Send,
     {
-        let bare = bert_pipeline(WordPiece::default(), true);
-        let words = train::count_words(texts, &bare)?;
-        Self::from_vocab(train::vocabulary(&words, vocab_size, min_frequency)?)
+        let options = TrainOptions { vocab_size, min_frequency, ..TrainOptions::default() };
+        Ok(Self::train_with(texts, &options)?.0)
     }
 
-    fn new(mut inner: tokenizers::Tokenizer) -> Result<Self> {
-        let ModelWrapper::WordPiece(model) = inner.get_model() else {
-            let kind = model_name(inner.get_model());
-            return Err(Error::new(format!("the tokenizer is a {kind} model, and BERT's is WordPiece")).help(TRAIN));
-        };
-        if model.get_vocab_size() == 0 {
-            return Err(Error::new("the vocabulary is empty").help(TRAIN));
-        }
+    /// Makes a vocabulary from `texts`, the special tokens first, and says how much of them its letters cover. The result
+    /// depends on the words and their counts alone; the tokenizer keeps the options' normalisation.
+    ///
+    /// # Errors
+    /// When `texts` holds no words, or the vocabulary is too small for its letters.
+    pub fn train_with<I>(texts: I, options: &TrainOptions) -> Result<(Self, Coverage)>
+    where
+        I: Iterator<Item = String> + Send,
+    {
+        let (vocab, coverage) = train::train(texts, options)?;
+        Ok((Self::from_vocab_with(vocab, options.normalization)?, coverage))
+    }
+
+    fn new(opened: Opened, file: Option<&Path>) -> Result<Self> {
+        let Opened { mut inner, added } = opened;
+        open::fill_holes(&mut inner)?;
+        open::add(&mut inner, added)?;
         let special = find_special(&inner)?;
         inner.with_truncation(None).expect("no truncation is always valid").with_padding(None);
         inner.set_encode_special_tokens(false);
         let added = SPECIAL_TOKENS.map(|token| AddedToken::from(token, true));
-        inner.add_special_tokens(added).map_err(failed)?;
+        let known = inner.get_added_tokens_decoder();
+        let missing = added.into_iter().filter(|token| !known.values().any(|there| there.content == token.content));
+        let missing: Vec<AddedToken> = missing.collect();
+        open::guarded(|| inner.add_special_tokens(missing).map_err(failed))?;
         inner.with_decoder(Some(WordPieceDecoder::default())).with_post_processor(Some(bert_template(special)?));
-        let vocab = in_id_order(inner.get_vocab(true))?;
+        let vocab = vocab::in_id_order(inner.get_vocab(true))?;
         let hash = content_hash(&inner, &vocab).into();
-        Ok(Tokenizer { inner: Arc::new(inner), vocab: Arc::new(vocab), special, hash })
+        let file = file.map(|file| file.display().to_string().into());
+        Ok(Tokenizer { inner: Arc::new(inner), vocab: Arc::new(vocab), special, hash, file })
     }
 
     /// The same tokenizer, to which "\[MASK\]" and its like in a text are plain characters.
@@ -152,7 +194,10 @@ impl Tokenizer {
     /// When the underlying library can't write itself down, which it has no reason for.
     pub fn files(&self) -> Result<Files> {
         let json = self.inner.to_string(false).map_err(failed)?;
-        let contents = [self.vocab.join("\n") + "\n", json, format!("{:#}\n", self.settings())];
+        // A token with a line's end in it would move all after it.
+        let line = |(id, token): (usize, &String)| if token.contains('\n') { stand_in(id) } else { token.clone() };
+        let lines: Vec<String> = self.vocab.iter().enumerate().map(line).collect();
+        let contents = [lines.join("\n") + "\n", json, format!("{:#}\n", self.settings())];
         Ok(TOKENIZER_FILES.into_iter().zip(contents).map(|(name, text)| (name.to_owned(), text.into_bytes())).collect())
     }
 
@@ -168,6 +213,10 @@ impl Tokenizer {
             settings["do_lower_case"] = json!(bert.lowercase);
             settings["strip_accents"] = json!(bert.strip_accents);
             settings["tokenize_chinese_chars"] = json!(bert.handle_chinese_chars);
+        }
+        let added = added_tokens(&self.inner);
+        if !is_standard(&added) {
+            settings["added_tokens_decoder"] = added.into_iter().map(|(id, token)| (id.to_string(), json!(token))).collect();
         }
         settings
     }
@@ -189,7 +238,12 @@ impl Tokenizer {
     /// # Errors
     /// When the underlying library fails, which plain text gives it no reason to.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>> {
-        Ok(self.inner.encode_fast(text, false).map_err(failed)?.get_ids().to_vec())
+        let encoded = open::guarded(|| self.inner.encode_fast(text, false).map_err(failed));
+        match (encoded, &self.file) {
+            (Ok(encoded), _) => Ok(encoded.get_ids().to_vec()),
+            (Err(error), Some(file)) => Err(error.at(file)),
+            (Err(error), None) => Err(error),
+        }
     }
 
     /// [`Tokenizer::encode`] of many texts as the underlying library does it by itself, on all cores: what a benchmark compares with.
@@ -262,62 +316,43 @@ impl Tokenizer {
 
     /// Whether text is lower-cased first: what `transformers` calls `do_lower_case`.
     pub fn lowercases(&self) -> bool {
-        matches!(self.inner.get_normalizer(), Some(NormalizerWrapper::BertNormalizer(bert)) if bert.lowercase)
+        self.normalization().is_some_and(|normalization| normalization.lowercase)
     }
 
-    /// BLAKE3, in hexadecimal, of the vocabulary in the order of its ids and of the normaliser's settings. Two
-    /// tokenizers with the same hash give the same ids.
+    /// How text is normalised; nothing for a tokenizer that has its own way, from a `tokenizer.json`.
+    pub fn normalization(&self) -> Option<Normalization> {
+        let bert = self.as_berts()?;
+        let (lowercase, strip_accents, chinese_chars) = (bert.lowercase, bert.strip_accents, bert.handle_chinese_chars);
+        Some(Normalization { lowercase, strip_accents, chinese_chars })
+    }
+
+    /// BLAKE3, in hexadecimal, of the vocabulary in the order of its ids, of the normaliser's settings, and of the tokens that
+    /// are found whole. Two tokenizers with the same hash give the same ids.
     pub fn hash(&self) -> &str {
         &self.hash
     }
 }
 
-const TRAIN: &str = "make a vocabulary with `upstill tokenizer train`, or use BERT's own vocab.txt";
+pub(super) const TRAIN: &str = "make a vocabulary with `upstill tokenizer train`, or use BERT's own vocab.txt";
 
 /// The library's errors in our words.
 pub(super) fn failed(error: tokenizers::Error) -> Error {
     Error::new(format!("the tokenizer failed: {error}"))
 }
 
-fn from_json(bytes: &[u8]) -> Result<tokenizers::Tokenizer> {
-    tokenizers::Tokenizer::from_bytes(bytes)
-        .map_err(|error| Error::new(format!("not a tokenizer.json: {error}")).help("fetch the file again, or use its vocab.txt"))
+/// The tokens that are found whole in a text, by id.
+fn added_tokens(inner: &tokenizers::Tokenizer) -> Vec<(u32, AddedToken)> {
+    let mut added: Vec<_> = inner.get_added_tokens_decoder().into_iter().collect();
+    added.sort_unstable_by_key(|(id, _)| *id);
+    added
 }
 
-fn from_vocab_txt(bytes: &[u8]) -> Result<tokenizers::Tokenizer> {
-    let text = std::str::from_utf8(bytes).map_err(|error| {
-        let line = bytes[..error.valid_up_to()].split(|byte| *byte == b'\n').count();
-        Error::new(format!("the vocabulary is not UTF-8: line {line}")).help("a vocab.txt holds one token a line, in UTF-8")
-    })?;
-    with_vocab(text.lines().map(str::to_owned).collect())
-}
-
-fn with_vocab(vocab: Vec<String>) -> Result<tokenizers::Tokenizer> {
-    // BERT's uncased vocabulary holds capitals that have no small form, as "ℝ": they say nothing.
-    let cased = vocab.iter().any(|token| !token.starts_with('[') && token.to_lowercase() != *token);
-    let mut lines = HashMap::with_capacity(vocab.len());
-    for (line, token) in (1..).zip(&vocab) {
-        if token.trim().is_empty() {
-            return Err(Error::new(format!("the vocabulary's line {line} is empty")).help("a vocab.txt holds one token a line"));
-        }
-        if let Some(first) = lines.insert(token, line) {
-            let what = format!("the vocabulary holds `{token}` twice: lines {first} and {line}");
-            return Err(Error::new(what).help("a vocab.txt holds each token once"));
-        }
-    }
-    let ids = WordPiece::read_bytes(vocab.join("\n").as_bytes()).map_err(failed)?;
-    let model = WordPiece::builder().vocab(ids).build().map_err(failed)?;
-    Ok(bert_pipeline(model, !cased))
-}
-
-/// BERT's normalisation and pre-tokenisation before `model`; `lowercase` also strips accents.
-fn bert_pipeline(model: WordPiece, lowercase: bool) -> tokenizers::Tokenizer {
-    let mut inner = tokenizers::Tokenizer::new(model);
-    inner
-        .with_normalizer(Some(BertNormalizer::new(true, true, None, lowercase)))
-        .expect("there are no added tokens to normalise");
-    inner.with_pre_tokenizer(Some(BertPreTokenizer));
-    inner
+/// Whether these are the special tokens alone, found as special tokens are by default.
+fn is_standard(added: &[(u32, AddedToken)]) -> bool {
+    added.len() == SPECIAL_TOKENS.len()
+        && added.iter().all(|(_, token)| {
+            SPECIAL_TOKENS.contains(&token.content.as_str()) && *token == AddedToken::from(token.content.as_str(), true)
+        })
 }
 
 fn bert_template(special: Special) -> Result<TemplateProcessing> {
@@ -331,33 +366,22 @@ fn bert_template(special: Special) -> Result<TemplateProcessing> {
 }
 
 fn find_special(inner: &tokenizers::Tokenizer) -> Result<Special> {
-    let ids = SPECIAL_TOKENS.map(|token| inner.token_to_id(token));
+    let ModelWrapper::WordPiece(model) = inner.get_model() else { unreachable!("what is opened is WordPiece") };
+    if model.unk_token != "[UNK]" {
+        let what =
+            format!("the tokenizer's word for what it can't spell is `{}`, and upstill reads [UNK] alone", model.unk_token);
+        return Err(Error::new(what).help("rename it in `model.unk_token` and in the vocabulary"));
+    }
+    // The model itself looks [UNK] up, which an added token would hide from it.
+    let ids = SPECIAL_TOKENS.map(|token| match token {
+        "[UNK]" => model.token_to_id(token),
+        _ => inner.token_to_id(token),
+    });
     if let [Some(pad), Some(unk), Some(cls), Some(sep), Some(mask)] = ids {
         return Ok(Special { pad, unk, cls, sep, mask });
     }
     let missing: Vec<_> = SPECIAL_TOKENS.iter().zip(ids).filter(|(_, id)| id.is_none()).map(|(token, _)| *token).collect();
     Err(Error::new(format!("the vocabulary has no {}", missing.join(", "))).help(TRAIN))
-}
-
-fn in_id_order(vocab: HashMap<String, u32>) -> Result<Vec<String>> {
-    let mut tokens: Vec<_> = vocab.into_iter().map(|(token, id)| (id, token)).collect();
-    tokens.sort_unstable();
-    match tokens.iter().enumerate().find(|(expected, (id, _))| *expected != *id as usize) {
-        None => Ok(tokens.into_iter().map(|(_, token)| token).collect()),
-        Some((expected, _)) => Err(Error::new(format!(
-            "the vocabulary's ids are not 0, 1, 2, ...: {expected} is missing or the one before it occurs twice"
-        ))
-        .help(TRAIN)),
-    }
-}
-
-fn model_name(model: &ModelWrapper) -> &'static str {
-    match model {
-        ModelWrapper::BPE(_) => "BPE",
-        ModelWrapper::WordPiece(_) => "WordPiece",
-        ModelWrapper::WordLevel(_) => "WordLevel",
-        ModelWrapper::Unigram(_) => "Unigram",
-    }
 }
 
 fn content_hash(inner: &tokenizers::Tokenizer, vocab: &[String]) -> String {
@@ -379,6 +403,11 @@ fn content_hash(inner: &tokenizers::Tokenizer, vocab: &[String]) -> String {
     hasher.update(json!([normalizer, inner.get_pre_tokenizer(), settings]).to_string().as_bytes());
     for token in vocab {
         hasher.update(&(token.len() as u64).to_le_bytes()).update(token.as_bytes());
+    }
+    // A token that is found whole gives other ids than the same token as a piece.
+    let added = added_tokens(inner);
+    if !is_standard(&added) {
+        hasher.update(json!(added).to_string().as_bytes());
     }
     hasher.finalize().to_hex().to_string()
 }

@@ -6,46 +6,120 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap};
 
 use rayon::prelude::*;
-use tokenizers::{Normalizer as _, OffsetReferential, OffsetType, PreTokenizedString, PreTokenizer as _};
+use tokenizers::models::wordpiece::WordPiece;
+use tokenizers::normalizers::bert::BertNormalizer;
+use tokenizers::{NormalizedString, Normalizer as _, OffsetReferential, OffsetType, PreTokenizedString, PreTokenizer as _};
 
+use super::Normalization;
+use super::open::berts;
 use super::tokenizer::{SPECIAL_TOKENS, failed};
 use crate::error::{Error, Result};
 
-/// Letters beyond this many, the rarest, are left out, as in the library's BERT trainer.
-const LETTERS: usize = 1000;
 /// Longer words are `[UNK]` to the model, so they teach nothing.
 const WORD_CHARS: usize = 100;
 /// Text counted in one go: bounds memory and feeds all cores.
 const CHUNK_BYTES: usize = 8 << 20;
 
 /// Words and how often they occur, in the order of the words.
-pub(super) type WordCounts = BTreeMap<String, u64>;
+type WordCounts = BTreeMap<String, u64>;
 type Pair = (u32, u32);
 
-/// Counts the words of `texts` as `pipeline` normalises and splits them.
-pub(super) fn count_words(texts: impl Iterator<Item = String> + Send, pipeline: &tokenizers::Tokenizer) -> Result<WordCounts> {
-    let (mut counts, mut chunk, mut bytes) = (WordCounts::new(), Vec::new(), 0);
+/// How a vocabulary is made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TrainOptions {
+    /// How many tokens the vocabulary has at most.
+    pub vocab_size: usize,
+    /// How often a piece must occur.
+    pub min_frequency: u64,
+    /// How many letters (characters, to be exact) the vocabulary spells words in; rarer ones are left out.
+    pub alphabet: usize,
+    /// How text is normalised, here and wherever the tokenizer is used.
+    pub normalization: Normalization,
+}
+
+impl Default for TrainOptions {
+    /// BERT's size, and the alphabet of the library's BERT trainer.
+    fn default() -> Self {
+        TrainOptions { vocab_size: 30522, min_frequency: 2, alphabet: 1000, normalization: Normalization::default() }
+    }
+}
+
+/// How much of a text a vocabulary's letters cover. Letters are all characters of its words, signs and digits too.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Coverage {
+    /// Letters in the text, as the vocabulary sees it.
+    pub letters: u64,
+    /// Of those, in the vocabulary's alphabet.
+    pub covered: u64,
+    /// Different letters in the text.
+    pub different: usize,
+    /// How many of them, the most frequent, cover 999 of 1,000 letters.
+    pub enough: usize,
+    /// Accents and other signs that normalisation took off before: they are none of the letters.
+    pub stripped: u64,
+}
+
+impl Coverage {
+    /// The share of letters that the alphabet covers, 0 to 1.
+    pub fn covered_share(&self) -> f64 {
+        self.covered as f64 / self.letters.max(1) as f64
+    }
+
+    /// Signs that were taken off, as a share of the letters and signs of the text, 0 to 1.
+    pub fn stripped_share(&self) -> f64 {
+        self.stripped as f64 / (self.letters + self.stripped).max(1) as f64
+    }
+}
+
+/// A vocabulary of the words of `texts`, and how much of them its letters cover.
+pub(super) fn train(texts: impl Iterator<Item = String> + Send, options: &TrainOptions) -> Result<(Vec<String>, Coverage)> {
+    let (words, stripped) = count_words(texts, options.normalization)?;
+    let (letters, coverage) = letters(&words, options.alphabet);
+    let vocab = vocabulary(&words, &letters, options.vocab_size, options.min_frequency)?;
+    Ok((vocab, Coverage { stripped, ..coverage }))
+}
+
+/// Counts the words of `texts`, normalised and split as BERT does, and the signs that normalisation takes off.
+fn count_words(texts: impl Iterator<Item = String> + Send, normalization: Normalization) -> Result<(WordCounts, u64)> {
+    let pipeline = berts(WordPiece::default(), normalization);
+    let strips = normalization.strip_accents.unwrap_or(normalization.lowercase);
+    let (mut counts, mut stripped, mut chunk, mut bytes) = (WordCounts::new(), 0, Vec::new(), 0);
+    let mut add = |chunk: &[String]| -> Result<()> {
+        let lines: Vec<&str> = chunk.iter().flat_map(|text| text.lines()).collect();
+        let count = |lines: &[&str]| Ok((count_lines(lines, &pipeline)?, if strips { count_stripped(lines)? } else { 0 }));
+        let parts: Vec<(HashMap<String, u64>, u64)> = lines.par_chunks(64).map(count).collect::<Result<_>>()?;
+        for (words, signs) in parts {
+            stripped += signs;
+            for (word, count) in words {
+                *counts.entry(word).or_default() += count;
+            }
+        }
+        Ok(())
+    };
     for text in texts {
         bytes += text.len();
         chunk.push(text);
         if bytes >= CHUNK_BYTES {
-            add_counts(&mut counts, &chunk, pipeline)?;
+            add(&chunk)?;
             chunk.clear();
             bytes = 0;
         }
     }
-    add_counts(&mut counts, &chunk, pipeline)?;
-    Ok(counts)
+    add(&chunk)?;
+    Ok((counts, stripped))
 }
 
-fn add_counts(counts: &mut WordCounts, texts: &[String], pipeline: &tokenizers::Tokenizer) -> Result<()> {
-    let lines: Vec<&str> = texts.iter().flat_map(|text| text.lines()).collect();
-    let parts: Vec<HashMap<String, u64>> =
-        lines.par_chunks(64).map(|lines| count_lines(lines, pipeline)).collect::<Result<_>>()?;
-    for (word, count) in parts.into_iter().flatten() {
-        *counts.entry(word).or_default() += count;
+/// How many signs BERT's normalisation takes off these lines: accents, and in other scripts vowels that don't stand alone.
+fn count_stripped(lines: &[&str]) -> Result<u64> {
+    let strip = BertNormalizer::new(false, false, Some(true), false);
+    let mut signs = 0;
+    for line in lines.iter().filter(|line| !line.is_ascii()) {
+        let mut whole = NormalizedString::from(*line);
+        let before = whole.nfd().get().chars().count();
+        strip.normalize(&mut whole).map_err(failed)?;
+        signs += (before - whole.get().chars().count()) as u64;
     }
-    Ok(())
+    Ok(signs)
 }
 
 fn count_lines(lines: &[&str], pipeline: &tokenizers::Tokenizer) -> Result<HashMap<String, u64>> {
@@ -72,10 +146,13 @@ fn count_lines(lines: &[&str], pipeline: &tokenizers::Tokenizer) -> Result<HashM
 
 /// The vocabulary: special tokens, letters, letters within words ("##e"), then merges by falling count; among equal
 /// counts the pair that was known first.
-pub(super) fn vocabulary(words: &WordCounts, vocab_size: usize, min_frequency: u64) -> Result<Vec<String>> {
-    let letters = letters(words);
-    let (mut pieces, words) = spell(words, &letters);
-    if words.is_empty() {
+fn vocabulary(words: &WordCounts, letters: &BTreeSet<char>, vocab_size: usize, min_frequency: u64) -> Result<Vec<String>> {
+    let (mut pieces, spelt) = spell(words, letters);
+    if spelt.is_empty() && !words.is_empty() {
+        let what = format!("not one word can be spelt in the {} letters of the alphabet", letters.len());
+        return Err(Error::new(what).help("ask for more with --alphabet"));
+    }
+    if spelt.is_empty() {
         return Err(Error::new("there is not one word to make a vocabulary from").help("give it more text"));
     }
     if pieces.tokens.len() > vocab_size {
@@ -85,18 +162,30 @@ pub(super) fn vocabulary(words: &WordCounts, vocab_size: usize, min_frequency: u
         );
         return Err(Error::new(what).help("ask for more with --vocab"));
     }
-    merge(&mut pieces, words, vocab_size, min_frequency);
+    merge(&mut pieces, spelt, vocab_size, min_frequency);
     Ok(pieces.tokens)
 }
 
-fn letters(words: &WordCounts) -> BTreeSet<char> {
+/// The `most` most frequent letters of the words, and what share they are.
+fn letters(words: &WordCounts, most: usize) -> (BTreeSet<char>, Coverage) {
     let mut counts: BTreeMap<char, u64> = BTreeMap::new();
     for (word, count) in words {
         word.chars().for_each(|letter| *counts.entry(letter).or_default() += count);
     }
     let mut by_count: Vec<_> = counts.into_iter().map(|(letter, count)| (Reverse(count), letter)).collect();
     by_count.sort_unstable();
-    by_count.into_iter().take(LETTERS).map(|(_, letter)| letter).collect()
+    let sum = |counts: &[(Reverse<u64>, char)]| counts.iter().map(|(Reverse(count), _)| count).sum();
+    let kept = &by_count[..most.min(by_count.len())];
+    let all: u64 = sum(&by_count);
+    let mut rest = all;
+    let enough = by_count.iter().take_while(|(Reverse(count), _)| {
+        let goes_on = rest * 1000 > all;
+        rest -= count;
+        goes_on
+    });
+    let enough = enough.count();
+    let coverage = Coverage { letters: all, covered: sum(kept), different: by_count.len(), enough, stripped: 0 };
+    (kept.iter().map(|(_, letter)| *letter).collect(), coverage)
 }
 
 /// The tokens known so far, with their ids.
@@ -250,10 +339,14 @@ mod tests {
         words.iter().map(|(word, count)| ((*word).to_owned(), *count)).collect()
     }
 
+    fn of(words: &WordCounts, vocab_size: usize, min_frequency: u64) -> Vec<String> {
+        vocabulary(words, &letters(words, 1000).0, vocab_size, min_frequency).unwrap()
+    }
+
     #[test]
     fn the_most_frequent_pairs_become_pieces() {
         let words = counts(&[("low", 5), ("lower", 2), ("newest", 6), ("widest", 3)]);
-        let vocab = vocabulary(&words, 38, 2).unwrap();
+        let vocab = of(&words, 38, 2);
         assert_eq!(vocab[..5], SPECIAL_TOKENS);
         insta::assert_snapshot!(vocab[5..].join(" "), @"d e i l n o r s t w ##d ##e ##i ##o ##r ##s ##t ##w ##es ##est lo low ne ##west newest wi ##dest widest ##er lower");
     }
@@ -262,7 +355,30 @@ mod tests {
     fn a_piece_can_be_spelt_in_two_ways() {
         // "abcabc" repeats a pair within a word, and "bab" rises in count after its letters were counted.
         let words = counts(&[("abcabc", 9), ("babab", 7), ("aaaa", 5), ("xabc", 4)]);
-        assert_eq!(vocabulary(&words, 40, 1).unwrap(), library(&words, 40, 1));
+        assert_eq!(of(&words, 40, 1), library(&words, 40, 1));
+    }
+
+    fn trained(text: &str, options: &TrainOptions) -> (Vec<String>, Coverage) {
+        train(text.lines().map(str::to_owned), &TrainOptions { vocab_size: 100, min_frequency: 1, ..*options }).unwrap()
+    }
+
+    #[test]
+    fn letters_that_are_left_out_and_signs_that_are_taken_off_are_counted() {
+        let few = TrainOptions { alphabet: 2, ..TrainOptions::default() };
+        let (vocab, coverage) = trained("aaa bb c", &few);
+        assert_eq!(coverage, Coverage { letters: 6, covered: 5, different: 3, enough: 3, stripped: 0 });
+        let (_, coverage) = trained(&format!("{} a", "b".repeat(5000)), &few);
+        assert_eq!((coverage.different, coverage.enough), (2, 1));
+        assert!(!vocab.contains(&"c".to_owned()), "{vocab:?}");
+        // Of the six characters of a Hindi word one sign doesn't stand alone, the virama; é has one more.
+        let (vocab, coverage) = trained("\u{939}\u{93f}\u{928}\u{94d}\u{926}\u{940} caf\u{e9}", &TrainOptions::default());
+        assert_eq!((coverage.stripped, coverage.letters), (2, 9), "{vocab:?}");
+        let keep = Normalization { strip_accents: Some(false), ..Normalization::default() };
+        let (vocab, coverage) = trained("Caf\u{e9}", &TrainOptions { normalization: keep, ..TrainOptions::default() });
+        assert!(coverage.stripped == 0 && vocab.contains(&"caf\u{e9}".to_owned()), "{vocab:?}");
+        let cased = Normalization { lowercase: false, ..Normalization::default() };
+        let (vocab, coverage) = trained("Caf\u{e9}", &TrainOptions { normalization: cased, ..TrainOptions::default() });
+        assert!(coverage.stripped == 0 && vocab.contains(&"Caf\u{e9}".to_owned()), "{vocab:?}");
     }
 
     #[test]
@@ -272,14 +388,14 @@ mod tests {
         for word in text.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty() && word.len() < 30) {
             *words.entry(word.to_owned()).or_default() += 1;
         }
-        let (ours, theirs) = (vocabulary(&words, 500, 2).unwrap(), library(&words, 500, 2));
+        let (ours, theirs) = (of(&words, 500, 2), library(&words, 500, 2));
         assert_eq!(ours.len(), 500);
         assert_eq!(ours, theirs);
     }
 
     /// The library's vocabulary, whose letters are given in order so that it doesn't number them by chance.
     fn library(words: &WordCounts, vocab_size: usize, min_frequency: u64) -> Vec<String> {
-        let (pieces, _) = spell(words, &letters(words));
+        let (pieces, _) = spell(words, &letters(words, 1000).0);
         let known = pieces.tokens.iter().map(|token| AddedToken::from(token.clone(), false)).collect();
         let mut trainer = WordPieceTrainer::builder()
             .vocab_size(vocab_size)

@@ -1,0 +1,230 @@
+//! Tokenizers from files: `tokenizer.json` or `vocab.txt`, and what lies beside it.
+
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+use serde_json::Value;
+use tokenizers::models::ModelWrapper;
+use tokenizers::models::wordpiece::WordPiece;
+use tokenizers::normalizers::NormalizerWrapper;
+use tokenizers::pre_tokenizers::bert::BertPreTokenizer;
+use tokenizers::{AddedToken, Model as _};
+
+use super::Normalization;
+use super::settings::{CONFIG, Class, Settings};
+use super::tokenizer::{SPECIAL_TOKENS, TRAIN, failed};
+use super::vocab::{self, Capitals};
+use crate::error::{Error, IoContext, Result, note, quietly};
+
+/// A tokenizer as its files give it.
+pub(super) struct Opened {
+    pub(super) inner: tokenizers::Tokenizer,
+    /// Tokens to be added, each with the id that a file says it has.
+    pub(super) added: Vec<(Option<u32>, AddedToken)>,
+}
+
+impl From<tokenizers::Tokenizer> for Opened {
+    fn from(inner: tokenizers::Tokenizer) -> Self {
+        Opened { inner, added: Vec::new() }
+    }
+}
+
+/// The file that a path names: itself, or the one in its folder.
+pub(super) fn find(path: &Path) -> Result<PathBuf> {
+    if !path.is_dir() {
+        return Ok(path.to_path_buf());
+    }
+    let found = ["tokenizer.json", "vocab.txt"].map(|name| path.join(name)).into_iter().find(|file| file.is_file());
+    found.ok_or_else(|| Error::new("the folder holds neither tokenizer.json nor vocab.txt").at(path.display()).help(TRAIN))
+}
+
+/// Reads a `tokenizer.json` or a `vocab.txt`, and what lies beside it.
+pub(super) fn open(file: &Path) -> Result<Opened> {
+    let bytes = std::fs::read(file).doing("read", file)?;
+    let settings = Settings::read(file.parent().unwrap_or(Path::new("")))?;
+    let class = settings.class()?;
+    settings.check()?;
+    let is_json = file.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("json"));
+    if is_json {
+        let inner = from_json(&bytes)?;
+        let listed = inner.get_added_tokens_decoder().into_iter().collect();
+        let (inner, listed) = match class {
+            Some(Class::Bert) if settings.has_config => (berts(model_of(&inner)?, settings.normalization()?), listed),
+            _ => (inner, Default::default()),
+        };
+        if class.is_none() && !reads_as_default(&inner) {
+            note(format!(
+                "no {CONFIG} says how to read {}: text is normalised as it says itself; `transformers` takes BERT's tokenizers for \
+                 uncased then",
+                file.display()
+            ));
+        }
+        return Ok(Opened { inner, added: settings.added(listed)? });
+    }
+    if class == Some(Class::Whole) {
+        return Err(settings.refuse("tokenizer_class", "needs a tokenizer.json, and there is a vocabulary alone", NO_JSON));
+    }
+    let (vocab, notes) = vocab::read(&bytes)?;
+    notes.iter().for_each(|what| note(format!("{} {what}", file.display())));
+    let normalization = decide(file, &vocab, &settings)?;
+    Ok(Opened { inner: berts(vocab::model(&vocab)?, normalization), added: settings.added(Default::default())? })
+}
+
+/// Whether a tokenizer normalises text as `transformers` has BERT do it where nothing is said.
+fn reads_as_default(inner: &tokenizers::Tokenizer) -> bool {
+    let Some(NormalizerWrapper::BertNormalizer(bert)) = inner.get_normalizer() else { return false };
+    bert.clean_text && bert.handle_chinese_chars && bert.lowercase && bert.strip_accents != Some(false)
+}
+
+const NO_JSON: &str = "fetch tokenizer.json too, or write BertTokenizer there if the vocabulary is BERT's";
+
+/// How text for a `vocab.txt` is normalised: as its settings say, else as the vocabulary looks. What was assumed is said.
+fn decide(file: &Path, vocab: &[String], settings: &Settings) -> Result<Normalization> {
+    let (said, capitals) = (settings.normalization()?, Capitals::of(vocab));
+    if settings.says_case() {
+        return Ok(said);
+    }
+    let config = file.with_file_name(CONFIG);
+    if settings.has_config {
+        if capitals.is_cased() {
+            note(format!(
+                "{} doesn't say `do_lower_case`, so text is lower-cased, as `transformers` does; but {capitals}: if the model is \
+                 cased, write \"do_lower_case\": false there",
+                config.display()
+            ));
+        }
+        return Ok(said);
+    }
+    let lowercase = !capitals.is_cased();
+    let guess = match lowercase {
+        true => "uncased: text is lower-cased and loses its accents",
+        false => "cased: text keeps its capitals and accents",
+    };
+    note(format!(
+        "no {CONFIG} says how to read {}; it is taken for {guess} ({capitals}). To decide it, write {{\"do_lower_case\": {lowercase}}} \
+         (or {}) into {}",
+        file.display(),
+        !lowercase,
+        config.display()
+    ));
+    Ok(Normalization { lowercase, ..said })
+}
+
+/// Reads a `tokenizer.json` whose model is WordPiece.
+pub(super) fn from_json(bytes: &[u8]) -> Result<tokenizers::Tokenizer> {
+    #[derive(Deserialize)]
+    struct Kind {
+        model: Option<Model>,
+        normalizer: Option<Value>,
+    }
+    #[derive(Deserialize)]
+    struct Model {
+        #[serde(rename = "type")]
+        kind: Option<String>,
+    }
+    let bytes = bytes.strip_prefix("\u{feff}".as_bytes()).unwrap_or(bytes);
+    let damaged = |why: &dyn std::fmt::Display| {
+        Error::new(format!("not a tokenizer.json: {why}")).help("fetch the file again, or use its vocab.txt")
+    };
+    let another = |kind: &str| Error::new(format!("the tokenizer is a {kind} model, and BERT's is WordPiece")).help(TRAIN);
+    let Kind { model, normalizer } = serde_json::from_slice(bytes).map_err(|error| damaged(&error))?;
+    if let Some(kind) = model.and_then(|model| model.kind).filter(|kind| kind != "WordPiece") {
+        return Err(another(&kind));
+    }
+    // Its size is whatever its first bytes say, and the library takes that much memory.
+    if normalizer.is_some_and(|normalizer| holds(&normalizer, "Precompiled")) {
+        return Err(Error::new(
+            "the tokenizer normalises text with a table of SentencePiece's (Precompiled), which BERT's don't have",
+        )
+        .help(TRAIN));
+    }
+    let read = guarded(|| tokenizers::Tokenizer::from_bytes(bytes).map_err(|error| Error::new(error.to_string())));
+    let inner = read.map_err(|error| damaged(&error.what()))?;
+    match inner.get_model() {
+        ModelWrapper::WordPiece(_) => Ok(inner),
+        ModelWrapper::BPE(_) => Err(another("BPE")),
+        ModelWrapper::WordLevel(_) => Err(another("WordLevel")),
+        ModelWrapper::Unigram(_) => Err(another("Unigram")),
+    }
+}
+
+/// Whether a normaliser, or one within it, is of this type.
+fn holds(normalizer: &Value, kind: &str) -> bool {
+    match normalizer {
+        Value::Object(map) => map.get("type").is_some_and(|found| found == kind) || map.values().any(|value| holds(value, kind)),
+        Value::Array(list) => list.iter().any(|value| holds(value, kind)),
+        _ => false,
+    }
+}
+
+/// The library may panic on what a file holds: that is an error too.
+pub(super) fn guarded<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
+    quietly(work).unwrap_or_else(|panic| Err(Error::new(format!("the tokenizer failed: {panic}")).help(DAMAGED)))
+}
+
+const DAMAGED: &str = "its settings can't be meant so: fetch the file again, or use its vocab.txt";
+
+/// BERT's normalisation and pre-tokenisation before `model`.
+pub(super) fn berts(model: WordPiece, normalization: Normalization) -> tokenizers::Tokenizer {
+    let mut inner = tokenizers::Tokenizer::new(model);
+    inner.with_normalizer(Some(normalization.normalizer())).expect("there are no added tokens to normalise");
+    inner.with_pre_tokenizer(Some(BertPreTokenizer));
+    inner
+}
+
+/// BERT's model over the vocabulary of another's.
+fn model_of(inner: &tokenizers::Tokenizer) -> Result<WordPiece> {
+    vocab::model(&vocab::in_id_order(inner.get_model().get_vocab())?)
+}
+
+/// Gives the ids that no token has one: the library numbers an added token by counting the others.
+pub(super) fn fill_holes(inner: &mut tokenizers::Tokenizer) -> Result<()> {
+    let ModelWrapper::WordPiece(model) = inner.get_model() else { unreachable!("what is opened is WordPiece") };
+    let known = model.get_vocab_size();
+    if known == 0 {
+        return Err(Error::new("the vocabulary is empty").help(TRAIN));
+    }
+    let vocab = vocab::in_id_order(model.get_vocab())?;
+    if vocab.len() == known {
+        return Ok(());
+    }
+    if inner.get_added_tokens_decoder().keys().any(|id| *id as usize >= known) {
+        let what = format!(
+            "the vocabulary has {known} tokens and ids up to {}, so that added tokens share ids with others",
+            vocab.len() - 1
+        );
+        return Err(Error::new(what).help("give every id a token of its own"));
+    }
+    let mut filled = vocab::model(&vocab)?;
+    filled.unk_token.clone_from(&model.unk_token);
+    filled.continuing_subword_prefix.clone_from(&model.continuing_subword_prefix);
+    filled.max_input_chars_per_word = model.max_input_chars_per_word;
+    inner.with_model(filled);
+    Ok(())
+}
+
+/// Adds tokens that are found whole in a text; each must get the id that its file gives it.
+pub(super) fn add(inner: &mut tokenizers::Tokenizer, added: Vec<(Option<u32>, AddedToken)>) -> Result<()> {
+    let known = inner.get_added_tokens_decoder();
+    let (mut wanted, mut tokens) = (Vec::new(), Vec::new());
+    for (id, token) in added {
+        let there = || known.values().any(|known| known.content == token.content);
+        let missing = || SPECIAL_TOKENS.contains(&token.content.as_str()) && inner.token_to_id(&token.content).is_none();
+        match id {
+            Some(id) => wanted.push((id, token.content.clone())),
+            // `transformers` would give a missing [MASK] an id that no model was trained with.
+            None if there() || missing() => continue,
+            None => {}
+        }
+        tokens.push(token);
+    }
+    guarded(|| inner.add_tokens(tokens).map_err(failed))?;
+    match wanted.iter().find(|(id, token)| !token.is_empty() && inner.token_to_id(token) != Some(*id)) {
+        None => Ok(()),
+        Some((id, token)) => {
+            let found = inner.token_to_id(token).unwrap_or_default();
+            let what = format!("the added token `{token}` is said to have the id {id}, and with this vocabulary it has {found}");
+            Err(Error::new(what).help("take the vocabulary and the settings of one model"))
+        }
+    }
+}
