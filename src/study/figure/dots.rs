@@ -88,7 +88,7 @@ pub fn dot_plot(plot: &DotPlot) -> String {
 }
 
 fn drawn(row: &DotRow, y: f64, left: f64, x: &Scale) -> String {
-    let (class, y_px) = (format!("c{}", row.colour % COLOURS), px(y));
+    let class = format!("c{}", row.colour % COLOURS);
     let mut said = format!("{}: {}", row.name, number(row.mean));
     if let Some((low, high)) = row.interval {
         let _ = write!(said, " [{}, {}] (95 %, {} seeds)", number(low), number(high), row.values.len());
@@ -97,13 +97,15 @@ fn drawn(row: &DotRow, y: f64, left: f64, x: &Scale) -> String {
     let name = fitted(&row.name);
     let mut out = format!(r#"<g class="{class}"><title>{}</title>"#, escape(&said));
     let _ = write!(out, r#"<text class="name end{weight}" x="{}" y="{}">{}</text>"#, px(left - 6.0), px(y + 4.0), escape(&name));
+    // The bar lies below the dots, which would hide it.
+    let (dots, bar) = if row.interval.is_some() { (y - 3.5, y + 5.5) } else { (y, y) };
     for value in row.values.iter().filter(|v| v.is_finite()) {
-        let _ = write!(out, r#"<circle class="dot" cx="{}" cy="{y_px}" r="3.6"/>"#, px(x.px(*value)));
+        let _ = write!(out, r#"<circle class="dot" cx="{}" cy="{}" r="3.4"/>"#, px(x.px(*value)), px(dots));
     }
     if let Some((low, high)) = row.interval {
-        let _ = write!(out, r#"<path class="bar" d="M{} {y_px}H{}"/>"#, px(x.px(low)), px(x.px(high)));
+        let _ = write!(out, r#"<path class="bar" d="M{} {}H{}"/>"#, px(x.px(low)), px(bar), px(x.px(high)));
     }
-    let _ = write!(out, r#"<path class="mean" d="M{} {}v14"/>"#, px(x.px(row.mean)), px(y - 7.0));
+    let _ = write!(out, r#"<path class="mean" d="M{} {}v10"/>"#, px(x.px(row.mean)), px(bar - 5.0));
     if !row.note.is_empty() {
         let _ = write!(out, r#"<text class="note end" x="{}" y="{}">{}</text>"#, px(WIDTH), px(y + 4.0), escape(&row.note));
     }

@@ -39,6 +39,8 @@ pub struct Axis {
     pub log: bool,
     /// Whether the axis starts at 0.
     pub from_zero: bool,
+    /// Where the horizontal axis has its ticks; at round numbers unless given.
+    pub ticks: Vec<f64>,
 }
 
 /// One line with what belongs to it.
@@ -139,7 +141,7 @@ fn axes(chart: &Chart, x: &Scale, (y, y_ticks, y_labels): (&Scale, &[f64], &[Str
         let _ = write!(out, r#"<path class="grid" d="M{} {at}H{}"/>"#, px(left), px(right), at = px(at));
         let _ = write!(out, r#"<text class="tick end" x="{}" y="{}">{label}</text>"#, px(left - 7.0), px(at + 4.0));
     }
-    let x_ticks = x.ticks(4);
+    let x_ticks = if chart.x.ticks.is_empty() { x.ticks(4) } else { chart.x.ticks.clone() };
     for (tick, label) in x_ticks.iter().zip(labels(&x_ticks)) {
         let at = x.px(*tick);
         let half = text_width(&label, TEXT) / 2.0;

@@ -22,9 +22,11 @@ pub fn standalone(title: &str, drawings: &[(&str, &str)]) -> String {
     let (width, height) = (widest + 2.0 * EDGE, y);
     format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {w} {h}\" width=\"{shown_w}\" height=\"{shown_h}\" role=\"img\" \
-         aria-label=\"{title}\">\n<title>{title}</title>\n<style>\n{STYLE}\
+         aria-label=\"{title}\">\n<title>{title}</title>\n<style>\n{style}\
          .ground {{ fill: var(--page); }}\n.heading {{ fill: var(--ink); font: 600 14px system-ui, sans-serif; }}\n</style>\n\
          <rect class=\"ground\" width=\"100%\" height=\"100%\"/>\n{body}</svg>\n",
+        // A file of its own is XML, in styles too.
+        style = escape(STYLE),
         title = escape(title),
         w = px(width),
         h = px(height),
@@ -58,5 +60,7 @@ mod tests {
         assert!(svg.contains("prefers-color-scheme: dark") && svg.contains(r#"<g class="dots" transform="translate(16 42)">"#));
         assert!(svg.contains(r#"<g class="chart""#) && !svg.contains("<script") && !svg.contains("href"));
         assert_eq!(svg.matches("<svg").count(), svg.matches("</svg>").count());
+        let is_entity = |rest: &str| ["amp;", "lt;", "gt;", "quot;", "#39;"].iter().any(|name| rest.starts_with(name));
+        assert!(svg.split('&').skip(1).all(is_entity), "what is no XML is not shown");
     }
 }

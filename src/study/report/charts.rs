@@ -294,7 +294,7 @@ fn figure(
     // What the others are compared with lies on top.
     series.sort_by_key(|s| s.colour == 0);
     let x = Axis { label: "step".into(), ..Axis::default() };
-    let axis = Axis { label: y.label.into(), log: y.log, from_zero: y.from_zero };
+    let axis = Axis { label: y.label.into(), log: y.log, from_zero: y.from_zero, ..Axis::default() };
     let chart = Chart { title: heading.clone(), x, y: axis, series, references, settle: y.settle };
     (!chart.series.is_empty()).then(|| Figure { svg: line_chart(&chart), heading, caption })
 }

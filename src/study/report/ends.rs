@@ -57,7 +57,7 @@ fn values(study: &Study, end_point: &EndPoint) -> Option<Figure> {
 
 fn marks(rows: &[DotRow]) -> &'static str {
     match rows.iter().any(|row| row.interval.is_some()) {
-        true => "Every seed a dot; the mark is their mean, the bar its 95 % interval. ",
+        true => "Every seed a dot; the mark below is their mean, the bar its 95 % interval. ",
         false => "",
     }
 }
@@ -114,9 +114,12 @@ fn budgets(study: &Study) -> Option<Figure> {
     let caption = "Every dot is a run that was trained to its end; the line is the mean over seeds. \
                    How far a line lies to the left of another is what it saves."
         .to_owned();
+    let mut ticks: Vec<f64> = all.iter().flat_map(|series| &series.curve).map(|point| point.0).collect();
+    ticks.sort_by(f64::total_cmp);
+    ticks.dedup();
     let chart = Chart {
         title: heading.clone(),
-        x: Axis { label: "steps, log scale".into(), log: true, from_zero: false },
+        x: Axis { label: "steps, log scale".into(), log: true, ticks, ..Axis::default() },
         y: Axis { label: LOSS.into(), ..Axis::default() },
         series: all,
         ..Chart::default()
