@@ -25,6 +25,8 @@
 //! }
 //! ```
 //!
+//! The [`guide`] goes from the first run to the papers.
+//!
 //! # The map
 //!
 //! Data flows one way, and so do imports:
@@ -62,6 +64,7 @@ pub mod config;
 pub mod device;
 pub mod error;
 pub mod files;
+pub mod guide;
 pub mod kernels;
 pub mod log;
 pub mod loss;
@@ -76,3 +79,8 @@ pub mod tokens;
 pub mod train;
 
 pub use error::{Error, Result};
+
+/// The README's program compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -25,6 +25,17 @@ const ROOMS: &[&str] = &[
     "study",
     "bench",
     "cli",
+    "guide",
+];
+
+/// What people read.
+const DOCUMENTS: &[&str] = &[
+    "README.md",
+    "ARCHITECTURE.md",
+    "examples/results/README.md",
+    "src/bench/README.md",
+    "tests/cuda/README.md",
+    "web/README.md",
 ];
 
 fn rust_files(folder: &Path) -> Vec<PathBuf> {
@@ -106,8 +117,31 @@ fn every_dependency_says_why_it_is_there() {
 }
 
 #[test]
+fn the_readme_is_short_enough_to_finish() {
+    let bytes = fs::metadata(root().join("README.md")).unwrap().len();
+    assert!(bytes <= 8000, "README.md has {bytes} bytes: move details to the guide (src/guide), results to examples/results");
+}
+
+/// Links from one document of the repository to another: the target is there.
+#[test]
+fn links_between_documents_lead_somewhere() {
+    let mut wrong = Vec::new();
+    for document in DOCUMENTS {
+        let path = root().join(document);
+        let text = fs::read_to_string(&path).unwrap();
+        for link in text.split("](").skip(1).filter_map(|rest| rest.split_once(')').map(|(link, _)| link)) {
+            let target = link.split('#').next().unwrap();
+            if !target.is_empty() && !target.starts_with("http") && !path.parent().unwrap().join(target).exists() {
+                wrong.push(format!("{document}: {link}"));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "links to nothing:\n{}", wrong.join("\n"));
+}
+
+#[test]
 fn what_the_documents_name_is_there() {
-    for document in ["README.md", "ARCHITECTURE.md"] {
+    for document in DOCUMENTS {
         let text = fs::read_to_string(root().join(document)).unwrap();
         for word in text.split(|c: char| c.is_whitespace() || "`()<>,;\"'".contains(c)) {
             let word = word.trim_end_matches(['.', ':', '/']);

@@ -13,7 +13,7 @@ pub fn found() -> Vec<CudaDevice> {
 pub(super) fn choose(which: &str) -> Result<Device> {
     match which.is_empty() || which.parse::<usize>().is_ok() {
         true => Err(Error::new("this build has no CUDA")
-            .help("build with --features cuda (README, \"CUDA\"); or an NVIDIA GPU works through Vulkan: --device wgpu")),
+            .help("build with --features cuda (tests/cuda/README.md); or an NVIDIA GPU works through Vulkan: --device wgpu")),
         false => Err(Error::new(format!("unknown device \"cuda:{which}\"")).help(format!("one of: {CHOICES}"))),
     }
 }

@@ -1,0 +1,38 @@
+//! The guide: how to use upstill, from the first run to the papers.
+//!
+//! | chapter | what it answers |
+//! |---|---|
+//! | [`getting_started`] | What do I run first, and what does it say? |
+//! | [`your_own_text`] | How does text become shards, and which tokenizer? |
+//! | [`distilling`] | How does a student learn from a weak teacher, and what can be scheduled? |
+//! | [`scoring`] | How good is a model: held-out loss, GLUE, own labels, words for `[MASK]`? |
+//! | [`studies`] | Does a difference hold over seeds, and how is that shown? |
+//! | [`gpus`] | What runs on which GPU, and how do several share a batch? |
+//! | [`browser`] | How does the page train? |
+//! | [`papers`] | Which command repeats which claim? |
+//!
+//! `upstill COMMAND --help` has every option, `upstill plan --keys` every key of a run file.
+
+#[doc = include_str!("getting_started.md")]
+pub mod getting_started {}
+
+#[doc = include_str!("your_own_text.md")]
+pub mod your_own_text {}
+
+#[doc = include_str!("distilling.md")]
+pub mod distilling {}
+
+#[doc = include_str!("scoring.md")]
+pub mod scoring {}
+
+#[doc = include_str!("studies.md")]
+pub mod studies {}
+
+#[doc = include_str!("gpus.md")]
+pub mod gpus {}
+
+#[doc = include_str!("browser.md")]
+pub mod browser {}
+
+#[doc = include_str!("papers.md")]
+pub mod papers {}
