@@ -9,6 +9,7 @@ mod cotrain;
 mod cotrain_cli;
 mod cuda_math;
 mod curve;
+mod damage;
 mod endings;
 mod finetune;
 mod folders;

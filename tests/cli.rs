@@ -190,7 +190,7 @@ fn a_run_goes_from_its_file_to_scores() {
     };
     let keys = |value: &serde_json::Value| value.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
     let summary = json(&["train", "run.toml", "--set", "held_out.again=pocket", "--json"]);
-    assert_eq!(keys(&summary), ["steps", "held_out_loss", "loss", "tokens_per_s", "seconds", "run", "held_out"]);
+    assert_eq!(keys(&summary), ["steps", "held_out_loss", "loss", "tokens_per_s", "seconds", "run", "held_out", "files"]);
     let again = summary["held_out"]["again"].as_f64().unwrap() - summary["held_out_loss"].as_f64().unwrap();
     assert!(again.abs() < 1e-5, "the same rows and masks under a name: {again}");
     for file in [

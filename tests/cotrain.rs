@@ -6,7 +6,7 @@ use std::path::Path;
 use burn::optim::GradientsParams;
 use tempfile::tempdir;
 use upstill::batch::{BatchOptions, Batches, Masking, Split};
-use upstill::checkpoint::Checkpoints;
+use upstill::checkpoint::{Checkpoints, Reached};
 use upstill::config::{Plan, Positions, Rows};
 use upstill::device::Device;
 use upstill::error::Error;
@@ -163,7 +163,8 @@ fn a_resumed_run_of_several_models_is_the_uninterrupted_run_to_the_bit() {
     fs::remove_file(cut.join("summary.json")).unwrap();
     let half = cut.join("checkpoints/.upstill-4194999-0123456789abcdef.part");
     copy(&whole.join("checkpoints/step-0000020/model/large"), &half.join("model/large"));
-    let stopped = Checkpoints::of_run(&cut).save(20, &plan.hash(), None, |inside| {
+    let reached = Reached { step: 20, plan_hash: plan.hash(), held_out_loss: None, records: None };
+    let stopped = Checkpoints::of_run(&cut).save(reached, |inside| {
         copy(&whole.join("checkpoints/step-0000020/model/large"), &inside.join("model/large"));
         Err(Error::new("the disk is full"))
     });

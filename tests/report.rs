@@ -93,6 +93,7 @@ impl Fake {
         let last = records.last().unwrap();
         if until == STEPS {
             let summary = Summary {
+                files: Default::default(),
                 steps: STEPS,
                 held_out_loss: last.held_out_loss,
                 loss: last.loss,

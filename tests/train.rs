@@ -119,12 +119,54 @@ fn the_number_of_threads_does_not_change_results() {
 fn a_step_that_is_not_finite_is_refused_and_the_run_can_go_on() {
     let (shards, dir) = (shards(), tempdir().unwrap());
     // The first step has rate 0; the second sends the weights away; the third is refused.
-    let plan = plan(&shards, &["preset=standalone", "train.lr=0 -> 1e38 over 1 steps", "train.checkpoint_every=1"]);
+    let plan = plan(&shards, &["preset=standalone", "train.lr=0 -> 1e38 over 1 steps"]);
     let run_dir = dir.path().join("run");
     let error = run_on(&Device::cpu("test"), &plan, &shards, &run_dir, false).unwrap_err().to_string();
-    assert!(error.contains("is not finite") && error.contains("no weight was moved"), "{error}");
-    assert!(run_dir.join("checkpoints/step-0000001/state.json").exists());
+    assert!(error.contains("step 3 is not finite") && error.contains("no weight was moved"), "{error}");
+    assert!(error.contains("learning rate 1e38") && error.contains("gradient norm"), "{error}");
+    // Its rows, and the sentences in each, are those that the batch of this step is made of.
+    let options = BatchOptions { layout: plan.data.rows, length: 32, batch: 8, seed: 7, masking: Masking::default() };
+    let rows = Batches::new(&shards, Split::Train, options).unwrap().rows_of(2);
+    let (first, sentences) = &rows[0];
+    let words: Vec<String> = sentences.iter().map(usize::to_string).collect();
+    assert!(rows.len() == 8 && error.contains(&format!("from 0: {first} ({})", words.join(" "))), "{error}");
     assert!(!run_dir.join("summary.json").exists());
+}
+
+#[test]
+fn weights_that_are_not_finite_are_neither_saved_nor_called_done() {
+    let (shards, dir) = (shards(), tempdir().unwrap());
+    // The last step's losses are finite, and its update is not.
+    let set = ["preset=standalone", "train.lr=0 -> 1e39 over 1 steps", "train.checkpoint_every=1", "train.steps=2"];
+    let (plan, run_dir) = (plan(&shards, &set), dir.path().join("run"));
+    for resume in [false, true] {
+        let error = run_on(&Device::cpu("test"), &plan, &shards, &run_dir, resume).unwrap_err().to_string();
+        assert!(error.contains("after step 2 the weights are not finite: bert."), "{error}");
+        assert!(error.contains("were not saved") && error.contains("lower the learning rate"), "{error}");
+        assert!(run_dir.join("checkpoints/step-0000001/state.json").exists());
+        assert!(!run_dir.join("checkpoints/step-0000002").exists());
+        assert!(!run_dir.join("summary.json").exists() && !run_dir.join("model").exists());
+    }
+}
+
+#[test]
+fn a_damaged_checkpoint_does_not_end_a_run_that_keeps_few() {
+    let (shards, dir) = (shards(), tempdir().unwrap());
+    let (whole, run_dir) = (dir.path().join("whole"), dir.path().join("run"));
+    let keeping =
+        |keep: &str| plan(&shards, &["preset=standalone", "train.checkpoint_every=2", "train.evaluate_every=1000", keep]);
+    run(&keeping("train.keep_checkpoints=9"), &shards, &whole);
+    run(&keeping("train.keep_checkpoints=9"), &shards, &run_dir);
+    let checkpoint = |step: u64| run_dir.join(format!("checkpoints/step-{step:07}"));
+    (12..=20).step_by(2).for_each(|step| fs::remove_dir_all(checkpoint(step)).unwrap());
+    fs::remove_dir_all(run_dir.join("model")).unwrap();
+    fs::remove_file(run_dir.join("summary.json")).unwrap();
+    fs::write(checkpoint(4).join("state.json"), "{").unwrap();
+    fs::remove_file(checkpoint(6).join("model.optimizer.safetensors")).unwrap();
+    run_on(&Device::cpu("test"), &keeping("train.keep_checkpoints=1"), &shards, &run_dir, true).unwrap();
+    assert_eq!(weights(&run_dir), weights(&whole));
+    let left: Vec<u64> = (2..=20).step_by(2).filter(|step| checkpoint(*step).exists()).collect();
+    assert_eq!(left, [4, 6, 20], "the damaged ones are left, and are not what is kept");
 }
 
 /// What `observe` saw: how many records at a time, and all losses.
@@ -209,7 +251,12 @@ fn a_folder_with_another_run_is_left_as_it_is() {
     let refused = |set: &[&str], resume| {
         run_on(&Device::cpu("test"), &plan(&shards, set), &shards, &run_dir, resume).unwrap_err().to_string()
     };
-    assert!(refused(&["preset=standalone", "train.steps=3"], true).contains("a run of another plan"));
+    let said = refused(&["preset=standalone", "train.steps=3", "train.clip=2", "model.hidden=64", "seed=7"], true);
+    assert!(said.contains("a run of another plan"), "{said}");
+    for line in ["model.hidden: 32 there, 64 now", "train.clip: 5.0 there, 2.0 now", "train.steps: 2 there, 3 now"] {
+        assert!(said.contains(&format!("\n  {line}\n")), "{said}");
+    }
+    assert!(!said.contains("seed:") && !said.contains("micro_batch"), "{said}");
     assert!(refused(&short, false).contains("already holds this run"));
     assert_eq!(fs::read(run_dir.join("steps.jsonl")).unwrap(), before);
     // A finished run that is resumed says what it came to, and does nothing.

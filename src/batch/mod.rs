@@ -164,6 +164,12 @@ impl Batches {
         batch
     }
 
+    /// What each row of a step's batch holds: the row's number in the split, and its sentences'; none for rows that are empty.
+    pub fn rows_of(&self, step: u64) -> Vec<(usize, Vec<usize>)> {
+        let rows = (0..self.inner.options.batch).filter_map(|i| self.inner.place(step, i, self.left_out));
+        rows.map(|(_, row)| (row, self.inner.pieces_of(row).map(|piece| piece.sentence).collect())).collect()
+    }
+
     /// Batches `from..to`, made by one background thread that keeps up to `ahead` of them ready. Where threads can't be
     /// started (a browser) they are made when asked for. Dropping the iterator ends the thread.
     ///

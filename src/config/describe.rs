@@ -54,11 +54,11 @@ impl Plan {
             return self.cotrain_notes();
         }
         let mut notes = self.teacher.as_ref().map_or_else(Vec::new, |teacher| self.distillation_notes(teacher));
-        let TrainPlan { beta1, beta2, epsilon, clip, weight_decay, .. } = self.train;
-        let (beta1, beta2, epsilon) = (number(beta1), number(beta2), number(epsilon));
+        let TrainPlan { epsilon, clip, weight_decay, .. } = self.train;
+        let (means, epsilon) = (means_text(&self.train), number(epsilon));
         let clipping = if clip > 0.0 { format!("clipping at {}", number(clip)) } else { "no clipping".into() };
         notes.push(format!(
-            "betas ({beta1}, {beta2}), epsilon {epsilon}, weight decay {} and {clipping}: chosen here; the paper only says Adam",
+            "{means}, epsilon {epsilon}, weight decay {} and {clipping}: chosen here; the paper only says Adam",
             number(weight_decay)
         ));
         notes.push(match self.data.rows {
@@ -201,11 +201,10 @@ impl Plan {
     }
 
     fn optimizer_text(&self) -> String {
-        let TrainPlan { optimizer, beta1, beta2, epsilon, weight_decay, clip, .. } = &self.train;
-        let numbers = [*beta1, *beta2, *epsilon, *weight_decay].map(number);
-        let [beta1, beta2, epsilon, decay] = numbers;
+        let TrainPlan { optimizer, epsilon, weight_decay, clip, .. } = &self.train;
+        let (means, [epsilon, decay]) = (means_text(&self.train), [*epsilon, *weight_decay].map(number));
         let clip = if *clip > 0.0 { format!("clipped at {}", number(*clip)) } else { "not clipped".into() };
-        format!("{optimizer}, betas ({beta1}, {beta2}), epsilon {epsilon}, weight decay {decay}, gradients {clip}")
+        format!("{optimizer}, {means}, epsilon {epsilon}, weight decay {decay}, gradients {clip}")
     }
 
     fn runtime_text(&self) -> String {
@@ -321,5 +320,13 @@ fn duration(seconds: f64) -> String {
         s if s < 5400.0 => format!("{} min", (s / 60.0).ceil()),
         s if s < 172_800.0 => format!("{} h {} min", (s / 3600.0).floor(), (s % 3600.0 / 60.0).floor()),
         s => format!("{} days {} h", (s / 86_400.0).floor(), (s % 86_400.0 / 3600.0).floor()),
+    }
+}
+
+/// Over how long an optimizer's means reach.
+pub(super) fn means_text(train: &TrainPlan) -> String {
+    match train.optimizer.rho() {
+        Some(rho) => format!("rho {}", number(rho)),
+        None => format!("betas ({}, {})", number(train.beta1), number(train.beta2)),
     }
 }

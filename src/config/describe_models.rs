@@ -1,6 +1,6 @@
 //! A co-training plan's models in words.
 
-use super::describe::{percent, positions_text, shape_text};
+use super::describe::{means_text, percent, positions_text, shape_text};
 use super::learner::{LearnerPlan, SourcePlan, TEACHER};
 use super::plan::*;
 use super::schedule::number;
@@ -63,7 +63,7 @@ impl Plan {
             .iter()
             .flat_map(|model| model.from.iter().map(|source| format!("{} to {} {}", source.name, model.name, source.soft)))
             .collect();
-        let TrainPlan { beta1, beta2, clip, weight_decay, .. } = self.train;
+        let TrainPlan { clip, weight_decay, .. } = self.train;
         let mut notes =
             vec!["only the abstract of co-training (Lee et al. 2023b) is public to us: what follows is chosen here".to_owned()];
         if !weights.is_empty() {
@@ -78,9 +78,8 @@ impl Plan {
                 .push(format!("{model} and {twin} start from the same weights: a seed of its own would tell one from the other"));
         }
         notes.push(format!(
-            "betas ({}, {}), weight decay {} and clipping at {}, unless a model has its own",
-            number(beta1),
-            number(beta2),
+            "{}, weight decay {} and clipping at {}, unless a model has its own",
+            means_text(&self.train),
             number(weight_decay),
             number(clip)
         ));

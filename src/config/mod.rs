@@ -10,6 +10,7 @@ mod check;
 mod check_models;
 mod describe;
 mod describe_models;
+mod differences;
 mod estimate;
 mod facts;
 mod keys;

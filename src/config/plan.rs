@@ -5,8 +5,10 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use super::differences::differences;
 use super::{LearnerPlan, Schedule};
-use crate::error::{Error, IoContext, Result};
+use crate::error::{Error, Result};
+use crate::files::manifest::{read_toml, sealed_toml};
 use crate::files::write_text;
 
 /// The name of the teacher that is the uniform distribution.
@@ -254,15 +256,15 @@ impl Plan {
 
     /// The text of `plan.toml`.
     pub fn to_file(&self) -> String {
-        format!("# Everything about this run, resolved; written by upstill.\n{}", self.to_toml())
+        sealed_toml(&format!("# Everything about this run, resolved; written by upstill.\n{}", self.to_toml()))
     }
 
     /// Reads a `plan.toml`.
     ///
     /// # Errors
-    /// A file that can't be read or is not a plan.
+    /// A file that can't be read, was altered, or is not a plan.
     pub fn load(path: &Path) -> Result<Self> {
-        let text = std::fs::read_to_string(path).doing("read", path)?;
+        let text = read_plan(path)?;
         toml::from_str(&text).map_err(|error| {
             Error::new(format!("this is not a plan: {}", error.to_string().trim_end()))
                 .at(path.display())
@@ -279,6 +281,17 @@ impl Plan {
     ///
     /// Left out are `[runtime]`, checkpoints, `[held_out]`, and paths: teacher and shards count by their content.
     pub fn hash(&self) -> String {
+        blake3::hash(self.counted().to_toml().as_bytes()).to_hex()[..16].to_owned()
+    }
+
+    /// What makes this plan another than `there`, of all that the hash counts: a line a key.
+    pub fn differences(&self, there: &Self) -> Vec<String> {
+        let table = |plan: &Self| plan.counted().to_toml().parse().expect("a plan's own text is TOML");
+        differences(&table(there), &table(self))
+    }
+
+    /// With what the hash leaves out made alike.
+    fn counted(&self) -> Self {
         let mut plan = self.clone();
         plan.runtime = RuntimePlan {
             device: String::new(),
@@ -295,8 +308,15 @@ impl Plan {
         if let Some(TeacherPlan { from, model: Some(_) }) = &mut plan.teacher {
             from.clear();
         }
-        blake3::hash(plan.to_toml().as_bytes()).to_hex()[..16].to_owned()
+        plan
     }
+}
+
+/// The text of a `plan.toml`, checked against its checksum where it has one.
+pub(crate) fn read_plan(path: &Path) -> Result<String> {
+    read_toml(path).map_err(|error| {
+        error.help("put the file back as it was; if it was changed on purpose, delete its first line, the checksum")
+    })
 }
 
 /// Defines an enum written as a lower-case word in run files, plans and on the command line.
@@ -427,6 +447,15 @@ impl Kernels {
 }
 
 impl OptimizerKind {
+    /// Adadelta's decay of both its means; none of rules that have betas.
+    pub fn rho(self) -> Option<f64> {
+        match self {
+            Self::Adam | Self::AdamW => None,
+            Self::AdadeltaKeras => Some(0.95),
+            Self::AdadeltaPyTorch => Some(0.9),
+        }
+    }
+
     /// What is added to the root of the second moment unless a run says otherwise.
     pub fn epsilon(self) -> f64 {
         if self == Self::AdadeltaKeras { 1e-7 } else { 1e-6 }

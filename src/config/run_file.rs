@@ -241,10 +241,13 @@ impl RunFile {
         Ok(())
     }
 
-    // Typed reading: what was written, else the preset, else the default. Asking a key for another type is a programming error
-    // that the tests of this room meet, and gives the type's zero.
+    // Typed reading: what was written, else the preset, else the default. Asking for a key that there is not is a programming error
+    // that the tests of this room meet.
 
     fn get(&self, path: &str) -> Option<Setting> {
+        if cfg!(test) {
+            assert!(keys::find(self.keys, path).is_some(), "no key is called {path}");
+        }
         let given = self.written.get(path).or_else(|| self.preset.get(path)).cloned();
         given.or_else(|| keys::find(self.keys, path).and_then(Key::default_setting))
     }

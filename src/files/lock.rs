@@ -239,6 +239,8 @@ pub(super) fn leave_all() {
 /// # Errors
 /// When one of them was removed, moved or replaced.
 pub fn still_there(path: &Path) -> Result<()> {
+    #[cfg(test)]
+    super::fault::next_write()?;
     let path = absolute(Path::new(".").join(path)).doing("find", path)?;
     let held = held();
     let folder = |held: &Held| held.file.parent().map(Path::to_owned).unwrap_or_default();

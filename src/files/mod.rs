@@ -1,6 +1,9 @@
 //! Files appear whole or not at all, and one process writes a folder at a time.
 
+#[cfg(test)]
+mod fault;
 mod lock;
+pub mod manifest;
 mod publish;
 mod target;
 mod temporary;
@@ -12,8 +15,10 @@ use std::fs;
 use std::io::Write;
 use std::path::Path;
 
+#[cfg(test)]
+pub use fault::failing_after;
 pub use lock::{Busy, Claim, Lock, still_there};
-pub use publish::{can_write, make_folder, write_folder, write_text, write_whole};
+pub use publish::{can_write, make_folder, remove_folder, write_folder, write_text, write_whole};
 pub use target::Target;
 pub use temporary::{is_by_the_way, remove_half_made};
 

@@ -80,6 +80,17 @@ pub fn make_folder(path: &Path) -> Result<()> {
     fs::create_dir_all(path).doing("create", path)
 }
 
+/// Removes a folder within one that is upstill's own. Its name goes at once: a process that ends in between leaves no part of it
+/// behind that could be taken for it.
+///
+/// # Errors
+/// When it can't be renamed; then it is as it was.
+pub fn remove_folder(path: &Path) -> Result<()> {
+    still_there(path)?;
+    let aside = Temporary::folder(parent(path), Stage::Part).doing("delete", path)?;
+    fs::rename(path, aside.path().join(path.file_name().unwrap_or_default())).doing("delete", path)
+}
+
 /// Fills a folder through a temporary neighbour and puts it in place; an older folder of that name is replaced. For folders within
 /// one that is upstill's own: another's is a [`Target`](super::Target).
 ///

@@ -23,7 +23,7 @@ use std::time::{Duration, Instant};
 
 pub use console::{Console, Progress, clock};
 pub use record::{ModelRecord, ModelSummary, SoftRecord, StepRecord, Summary};
-pub use steps::{StepWriter, parse_steps, read_steps};
+pub use steps::{Resume, STEPS, StepWriter, parse_steps, read_steps, steps_before};
 pub use tensorboard::EventWriter;
 
 use crate::error::Result;
@@ -40,19 +40,18 @@ pub struct RunLog {
 }
 
 impl RunLog {
-    /// Opens the files of `run_dir` (made where it is missing). `resume_step` is the step of the next record when a run goes on:
-    /// records of that step and later are cut off.
+    /// Opens the files of `run_dir` (made where it is missing). With `resume` a run goes on: records from that step on are cut off.
     ///
     /// # Errors
-    /// Without `resume_step`, when the folder already holds records; with it, when they are broken before that step.
-    pub fn open(run_dir: &Path, resume_step: Option<u64>, progress: Progress) -> Result<Self> {
+    /// Without `resume`, when the folder already holds records; with it, when they are broken, altered or missing before that step.
+    pub fn open(run_dir: &Path, resume: Option<Resume>, progress: Progress) -> Result<Self> {
         make_folder(run_dir)?;
-        let path = run_dir.join("steps.jsonl");
-        let steps = match resume_step {
-            Some(step) => StepWriter::resume(&path, step)?,
+        let path = run_dir.join(STEPS);
+        let steps = match resume {
+            Some(from) => StepWriter::resume(&path, from)?,
             None => StepWriter::create(&path)?,
         };
-        Ok(Self { steps, events: EventWriter::open(run_dir, resume_step)?, progress, flushed: Instant::now() })
+        Ok(Self { steps, events: EventWriter::open(run_dir, resume.map(|from| from.step))?, progress, flushed: Instant::now() })
     }
 
     /// Writes and shows a step.
@@ -71,7 +70,17 @@ impl RunLog {
     /// Waits until what was recorded is on disk. Call it before a checkpoint is named, so that the records never lag behind it.
     pub fn flush(&mut self) -> Result<()> {
         self.steps.sync()?;
-        self.events.flush()
+        self.events.sync()
+    }
+
+    /// The step of the next record.
+    pub fn next_step(&self) -> u64 {
+        self.steps.next_step()
+    }
+
+    /// blake3 of the lines of `steps.jsonl` so far.
+    pub fn records(&self) -> String {
+        self.steps.hash()
     }
 
     /// Flushes and takes the run off the screen, leaving a line `text`.
@@ -87,8 +96,8 @@ mod tests {
     use super::*;
     use record::tests::record;
 
-    fn log(dir: &Path, resume_step: Option<u64>) -> Result<RunLog> {
-        RunLog::open(dir, resume_step, Console::silent().run("test", 10, 0))
+    fn log(dir: &Path, step: Option<u64>) -> Result<RunLog> {
+        RunLog::open(dir, step.map(|step| Resume { step, records: None }), Console::silent().run("test", 10, 0))
     }
 
     #[test]

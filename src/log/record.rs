@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Deserializer, Serialize};
 
+use crate::files::manifest::Hashes;
+
 /// One optimizer step: a line of `steps.jsonl`, a point in TensorBoard, a mark on the console.
 ///
 /// Losses are in nats a masked token. A number that is not finite is written as `null` and read back as NaN. Of several models
@@ -205,6 +207,9 @@ pub struct Summary {
     /// As in [`StepRecord`], at the end.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub agreement: BTreeMap<String, f64>,
+    /// blake3 of `steps.jsonl` and of the models' files, by their paths in the run directory; none of runs of older versions.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub files: Hashes,
 }
 
 /// What one of several models came to.

@@ -43,6 +43,12 @@ impl EventWriter {
         self.out.flush().doing("write", &self.path)
     }
 
+    /// [`Self::flush`], and waits for the disk.
+    pub fn sync(&mut self) -> Result<()> {
+        self.flush()?;
+        self.out.get_ref().sync_data().doing("write", &self.path)
+    }
+
     fn put(&mut self, event: &[u8]) -> Result<()> {
         self.out.write_all(&framed(event)).doing("write", &self.path)
     }

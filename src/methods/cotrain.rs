@@ -68,6 +68,10 @@ impl Method for Cotrain {
         batch.part(rows)
     }
 
+    fn rows_of(&self, step: u64) -> Option<String> {
+        Some(self.data.rows_of(step))
+    }
+
     fn size(&self, batch: &MaskedBatch) -> BatchSize {
         MaskedLm::size(batch)
     }

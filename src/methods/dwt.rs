@@ -52,6 +52,10 @@ impl Method for Dwt {
         batch.part(rows)
     }
 
+    fn rows_of(&self, step: u64) -> Option<String> {
+        Some(self.data.rows_of(step))
+    }
+
     fn size(&self, batch: &MaskedBatch) -> BatchSize {
         MaskedLm::size(batch)
     }

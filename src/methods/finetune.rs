@@ -8,7 +8,7 @@ use burn::tensor::{Device, Int, Tensor, TensorData};
 
 use rayon::prelude::*;
 
-use super::{BatchSize, HeldOut, Method, ModelLoss, Pending, Settings};
+use super::{BatchSize, HeldOut, Method, ModelLoss, Pending, Settings, few};
 use crate::batch::Order;
 use crate::error::Result;
 use crate::loss::hard_loss;
@@ -102,14 +102,17 @@ impl<'a> Finetune<'a> {
         out
     }
 
-    /// The examples of step `step`: the epoch's order, entered where the step begins; an epoch's last batch may be short.
+    /// The examples of step `step`.
     fn at(&self, step: u64) -> EncodedBatch {
+        self.places(step).into_iter().map(|place| self.task.train[place].clone()).collect()
+    }
+
+    /// Their places: the epoch's order, entered where the step begins; an epoch's last batch may be short.
+    fn places(&self, step: u64) -> Vec<usize> {
         let (epoch, within) = (step / self.steps_per_epoch(), step % self.steps_per_epoch());
         let order = Order::new(self.task.train.len() as u64, self.seed, epoch);
         let from = within as usize * self.batch;
-        (from..(from + self.batch).min(self.task.train.len()))
-            .map(|i| self.task.train[order.at(i as u64) as usize].clone())
-            .collect()
+        (from..(from + self.batch).min(self.task.train.len())).map(|i| order.at(i as u64) as usize).collect()
     }
 
     fn inputs(&self, batch: &[Encoded]) -> Inputs {
@@ -142,6 +145,11 @@ impl Method for Finetune<'_> {
 
     fn part(&self, batch: &EncodedBatch, rows: Range<usize>) -> EncodedBatch {
         batch[rows].to_vec()
+    }
+
+    fn rows_of(&self, step: u64) -> Option<String> {
+        let places = self.places(step);
+        Some(format!("training examples, from 0: {}", few(places.iter().map(usize::to_string))))
     }
 
     fn size(&self, batch: &EncodedBatch) -> BatchSize {

@@ -5,7 +5,7 @@ use burn::tensor::{Device, Tensor};
 
 use super::evaluate::{Together, evaluate_together};
 use super::teacher::{Teacher, TeacherSignal};
-use super::{BatchSize, ModelLoss, Settings, SoftSettings};
+use super::{BatchSize, ModelLoss, Settings, SoftSettings, few};
 use crate::batch::{Batches, MaskedBatch};
 use crate::config::{DistillPlan, Positions};
 use crate::error::Result;
@@ -30,6 +30,15 @@ impl MaskedLm {
     pub(super) fn batches(&self, from: u64, to: u64) -> Box<dyn Iterator<Item = MaskedBatch>> {
         const AHEAD: usize = 4;
         Box::new(self.train.clone().prefetch(from, to, AHEAD))
+    }
+
+    /// Numbers count from 0, as `upstill data show` does.
+    pub(super) fn rows_of(&self, step: u64) -> String {
+        let row = |(row, sentences): (usize, Vec<usize>)| {
+            let sentences: Vec<String> = sentences.iter().map(usize::to_string).collect();
+            format!("{row} ({})", sentences.join(" "))
+        };
+        format!("rows of the training split, and their sentences, from 0: {}", few(self.train.rows_of(step).into_iter().map(row)))
     }
 
     pub(super) fn size(batch: &MaskedBatch) -> BatchSize {

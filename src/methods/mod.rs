@@ -47,6 +47,11 @@ pub trait Method {
     /// Some of a batch's rows, in its order; what parts count adds up.
     fn part(&self, batch: &Self::Batch, rows: Range<usize>) -> Self::Batch;
 
+    /// Which rows of the data a step's batch has, in words, for whoever looks for a broken one; none where that isn't known.
+    fn rows_of(&self, _step: u64) -> Option<String> {
+        None
+    }
+
     /// What a batch counts.
     fn size(&self, batch: &Self::Batch) -> BatchSize;
 
@@ -140,4 +145,13 @@ impl From<Vec<f64>> for HeldOut {
     fn from(losses: Vec<f64>) -> Self {
         Self { losses, agreement: BTreeMap::new() }
     }
+}
+
+/// A list for a message: its first entries, and how many more there are.
+fn few(entries: impl ExactSizeIterator<Item = String>) -> String {
+    const SHOWN: usize = 32;
+    let more = entries.len().saturating_sub(SHOWN);
+    let shown: Vec<String> = entries.take(SHOWN).collect();
+    let rest = if more > 0 { format!(" and {more} more") } else { String::new() };
+    shown.join(", ") + &rest
 }

@@ -7,7 +7,7 @@ use std::ops::Range;
 use burn::module::Module;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 
-use super::{BatchSize, HeldOut, Method, ModelLoss, Pending, Settings, SoftSettings, TEACHER};
+use super::{BatchSize, HeldOut, Method, ModelLoss, Pending, Settings, SoftSettings, TEACHER, few};
 use crate::batch::Order;
 use crate::error::{Error, Result};
 use crate::loss::{Elements, JointWeights, hard_loss, logit_loss, representation_loss};
@@ -129,8 +129,9 @@ impl<'a> Transfer<'a> {
         steps.max(1) as u64
     }
 
-    /// Each pool has an order of its own that starts over when it is through; every batch is full.
-    fn at(&self, step: u64) -> TransferBatch<'a> {
+    /// The places of a step's labelled rows and of its transfer rows. Each pool has an order of its own that starts over when it is
+    /// through; every batch is full.
+    fn places(&self, step: u64) -> [Vec<usize>; 2] {
         let [labelled, transfer] = self.rows_a_step();
         let drawn = |count: usize, of: usize, salt: u64| {
             let from = step * count as u64;
@@ -139,9 +140,16 @@ impl<'a> Transfer<'a> {
                 order.at(place % of as u64) as usize
             })
         };
-        let (train, mut rows) = (self.train, Vec::with_capacity(labelled + transfer));
-        rows.extend(drawn(labelled, train.labelled.len(), 0).map(|at| RowOf::Labelled(&train.labelled[at])));
-        rows.extend(drawn(transfer, train.transfer.len(), 0x7472).map(|at| RowOf::Transfer(&train.transfer[at])));
+        let train = self.train;
+        [drawn(labelled, train.labelled.len(), 0).collect(), drawn(transfer, train.transfer.len(), 0x7472).collect()]
+    }
+
+    fn at(&self, step: u64) -> TransferBatch<'a> {
+        let ([labelled, transfer], train) = (self.rows_a_step(), self.train);
+        let [of_labelled, of_transfer] = self.places(step);
+        let mut rows = Vec::with_capacity(labelled + transfer);
+        rows.extend(of_labelled.into_iter().map(|at| RowOf::Labelled(&train.labelled[at])));
+        rows.extend(of_transfer.into_iter().map(|at| RowOf::Transfer(&train.transfer[at])));
         TransferBatch { rows, labelled, transfer }
     }
 
@@ -222,6 +230,11 @@ impl<'a> Method for Transfer<'a> {
 
     fn part(&self, batch: &TransferBatch<'a>, rows: Range<usize>) -> TransferBatch<'a> {
         TransferBatch { rows: batch.rows[rows].to_vec(), ..*batch }
+    }
+
+    fn rows_of(&self, step: u64) -> Option<String> {
+        let [labelled, transfer] = self.places(step).map(|places| few(places.iter().map(usize::to_string)));
+        Some(format!("labelled rows, from 0: {labelled}; transfer rows: {transfer}"))
     }
 
     fn size(&self, batch: &TransferBatch<'a>) -> BatchSize {

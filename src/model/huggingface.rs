@@ -17,6 +17,7 @@ use super::names::DECODER;
 use super::weight_files::{self, Headers};
 use super::weights::{HostTensor, Weights, not_floats};
 use crate::error::{Error, Result, note};
+use crate::files::manifest::{check, write_checksums};
 use crate::files::{Files, write_files, write_folder, write_text};
 use crate::tokens::Tokenizer;
 
@@ -109,6 +110,7 @@ impl ModelFolder {
                 "give a run directory that has finished, a checkpoint, or a folder with config.json and model.safetensors",
             ));
         }
+        check(&folder)?;
         let json: Value = weight_files::read_json(&config, "the JSON of a config.json")?;
         let found = config_json::parse(&json).map_err(|error| error.at(config.display()))?;
         found.notes.iter().for_each(|line| note(format!("{}: {line}", folder.display())));
@@ -269,7 +271,8 @@ impl ModelFolder {
         }
         let model = weights.load_into(shape.init(0, 0.0, &Device::flex()))?;
         Self::write_into(folder, &model, tokenizer)?;
-        write_text(&folder.join("README.md"), card)
+        write_text(&folder.join("README.md"), card)?;
+        write_checksums(folder)
     }
 
     /// Writes a folder that [`ModelFolder::open`] and `transformers` read, whole or not at all.
@@ -277,7 +280,10 @@ impl ModelFolder {
     /// # Errors
     /// When it can't be written.
     pub fn write(path: &Path, model: &BertForMaskedLm, tokenizer: &Tokenizer) -> Result<()> {
-        write_folder(path, |inside| Self::write_into(inside, model, tokenizer))
+        write_folder(path, |inside| {
+            Self::write_into(inside, model, tokenizer)?;
+            write_checksums(inside)
+        })
     }
 
     /// Writes the model's files into a folder that is there.

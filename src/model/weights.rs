@@ -14,6 +14,9 @@ use crate::device::wait;
 use crate::error::{Error, IoContext, Result};
 use crate::files::write_whole;
 
+/// Where a file's header has the hash of the file.
+const SEAL: &str = "blake3";
+
 /// One tensor on the host: its shape and its values, row-major.
 #[derive(Debug, Clone, PartialEq)]
 pub struct HostTensor {
@@ -117,6 +120,11 @@ impl Weights {
 
     /// The safetensors file: the same weights give the same bytes.
     pub fn to_bytes(&self) -> Vec<u8> {
+        self.bytes(&[])
+    }
+
+    /// With more entries of the file's header.
+    fn bytes(&self, more: &[(&str, String)]) -> Vec<u8> {
         let bytes: Vec<(&str, &[usize], Vec<u8>)> = self
             .iter()
             .map(|(name, t)| (name, t.shape.as_slice(), t.values.iter().flat_map(|x| x.to_le_bytes()).collect()))
@@ -124,8 +132,9 @@ impl Weights {
         let views = bytes.iter().map(|(name, shape, data)| {
             (*name, TensorView::new(Dtype::F32, shape.to_vec(), data).expect("four bytes a value of the shape"))
         });
-        let format = [("format".to_owned(), "pt".to_owned())].into();
-        safetensors::serialize(views, Some(format)).expect("names and shapes of a model in memory are valid")
+        let format = [("format".to_owned(), "pt".to_owned())];
+        let header = format.into_iter().chain(more.iter().map(|(key, value)| ((*key).to_owned(), value.clone()))).collect();
+        safetensors::serialize(views, Some(header)).expect("names and shapes of a model in memory are valid")
     }
 
     /// Writes a safetensors file, whole or not at all.
@@ -169,6 +178,22 @@ impl Weights {
             Some((name.to_owned(), HostTensor { shape: view.shape().to_vec(), values }))
         };
         Ok(Self(file.iter().filter_map(tensor).collect()))
+    }
+
+    /// The safetensors file with a hash of all of it and of `place`, by which [`Weights::of_sealed`] knows it again.
+    pub fn sealed(&self, place: &str) -> Vec<u8> {
+        self.bytes(&[(SEAL, self.seal(place))])
+    }
+
+    /// Weights from what [`Weights::sealed`] gave for the same place; none when they are not that to the bit.
+    pub fn of_sealed(bytes: &[u8], place: &str) -> Option<Self> {
+        let weights = Self::from_bytes(bytes).ok()?;
+        let (_, header) = SafeTensors::read_metadata(bytes).ok()?;
+        (header.metadata().as_ref()?.get(SEAL)? == &weights.seal(place)).then_some(weights)
+    }
+
+    fn seal(&self, place: &str) -> String {
+        blake3::Hasher::new().update(place.as_bytes()).update(b"\n").update(&self.to_bytes()).finalize().to_hex().to_string()
     }
 
     /// blake3 of names, shapes and values, in hexadecimal.
@@ -408,6 +433,21 @@ mod tests {
         let read = Weights::from_bytes(&weights.to_bytes()).unwrap();
         assert_eq!(read, weights);
         assert_eq!(read.to_bytes(), weights.to_bytes());
+    }
+
+    #[test]
+    fn no_bit_of_a_sealed_file_can_turn() {
+        let mut weights = Weights::default();
+        weights.insert("logits", HostTensor { shape: vec![2, 2], values: vec![0.5, -1.0, 3.0, 0.0] });
+        let bytes = weights.sealed("here");
+        assert_eq!(Weights::of_sealed(&bytes, "here").as_ref(), Some(&weights));
+        assert_eq!(Weights::from_bytes(&bytes).unwrap(), weights);
+        assert!(Weights::of_sealed(&bytes, "there").is_none() && Weights::of_sealed(&weights.to_bytes(), "here").is_none());
+        for bit in 0..8 * bytes.len() {
+            let mut other = bytes.clone();
+            other[bit / 8] ^= 1 << (bit % 8);
+            assert!(Weights::of_sealed(&other, "here").is_none_or(|found| found == weights), "bit {bit}");
+        }
     }
 
     #[test]

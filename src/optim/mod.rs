@@ -5,6 +5,7 @@
 
 mod adadelta;
 mod clip;
+mod finite;
 mod guard;
 mod loss_scale;
 
@@ -20,6 +21,7 @@ use burn::tensor::{Tensor, TensorData};
 
 use adadelta::Adadelta;
 pub use clip::{global_norm, scale, squared_norm};
+pub use finite::not_finite;
 pub use guard::{Guard, GuardOf};
 pub use loss_scale::LossScale;
 
@@ -75,7 +77,7 @@ impl Rule {
                 Rule::AdamW(config.with_weight_decay(weight_decay as f32).build(), numbers)
             }
             OptimizerKind::AdadeltaKeras | OptimizerKind::AdadeltaPyTorch => {
-                let rho = if plan.optimizer == OptimizerKind::AdadeltaKeras { 0.95 } else { 0.9 };
+                let rho = plan.optimizer.rho().expect("Adadelta has one");
                 Rule::Adadelta(Adadelta { rho, epsilon: plan.epsilon, weight_decay })
             }
         }

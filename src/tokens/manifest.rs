@@ -6,7 +6,8 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use super::build::BuildOptions;
-use crate::error::{Error, IoContext, Result};
+use crate::error::{Error, Result};
+use crate::files::manifest::{Json, to_json};
 use crate::files::write_text;
 use crate::text::Input;
 
@@ -150,8 +151,8 @@ impl Manifest {
             let what = "the folder has no manifest.json: it is no data folder, or its build did not finish";
             return Err(Error::new(what).at(folder.display()).help(rebuild(folder)));
         }
-        let text = std::fs::read_to_string(&path).doing("read", &path)?;
-        let manifest: Manifest = serde_json::from_str(&text).map_err(|error| {
+        let json = Json::read(&path).map_err(|error| error.help(rebuild(folder)))?;
+        let manifest: Manifest = serde_json::from_str(&json.text).map_err(|error| {
             Error::new(format!("the manifest can't be read: {error}")).at(path.display()).help(rebuild(folder))
         })?;
         if manifest.format != FORMAT || manifest.version != VERSION {
@@ -174,9 +175,9 @@ impl Manifest {
         write_text(&folder.join(NAME), &self.to_json())
     }
 
-    /// The file's text.
+    /// The file's text, with a checksum of its own.
     pub(super) fn to_json(&self) -> String {
-        serde_json::to_string_pretty(self).expect("a manifest has string keys only") + "\n"
+        to_json(self)
     }
 }
 

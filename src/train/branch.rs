@@ -10,11 +10,11 @@ use std::path::{Path, PathBuf};
 use super::card::run_of;
 use super::run::claim;
 use super::written::RunInfo;
-use crate::checkpoint::{CHECKPOINTS, Checkpoints, folder_name, verify};
+use crate::checkpoint::{CHECKPOINTS, Checkpoints, Reached, State, folder_name, verify};
 use crate::config::Plan;
 use crate::error::{Error, IoContext, Result};
 use crate::files::{Target, is_free, make_folder, write_text};
-use crate::log::{StepWriter, read_steps};
+use crate::log::{Resume, STEPS, StepWriter, steps_before};
 
 /// Where a run has the checkpoint of so many steps; it need not be there.
 pub fn checkpoint_of(run: &Path, step: u64) -> PathBuf {
@@ -33,32 +33,36 @@ pub fn begin_at(plan: &Plan, dir: &Path, checkpoint: &Path) -> Result<()> {
     }
     let is_new = |dir: &Path| if is_free(dir)? { Ok(()) } else { claim(dir, plan, false).map(drop) };
     is_new(dir)?;
-    let state = verify(checkpoint)?;
+    let State { reached, files, .. } = verify(checkpoint)?;
     let run = run_of(checkpoint).ok_or_else(|| {
         Error::new("the checkpoint lies in no run's folder").at(checkpoint.display()).help("name RUN/checkpoints/step-N")
     })?;
     let other = Plan::load(&run.join("plan.toml"))?;
     let parting = plan.parting(&other);
-    if state.step > parting.steps || state.step >= plan.train.steps {
+    if reached.step > parting.steps || reached.step >= plan.train.steps {
         let end = plan.train.steps.saturating_sub(1).min(parting.steps);
         return Err(Error::new(format!(
             "this run can't go on from a checkpoint of {} steps: it parts from {} after {end} of them ({})",
-            state.step,
+            reached.step,
             run.display(),
-            if state.step > parting.steps { parting.what } else { "it ends there" },
+            if reached.step > parting.steps { parting.what } else { "it ends there" },
         ))
         .at(checkpoint.display())
         .help("take an earlier checkpoint; schedules written in steps, not in %, stay the same in runs of other lengths"));
     }
-    let records = read_steps(&run.join("steps.jsonl"))?;
+    let path = run.join(STEPS);
+    let lines = fs::read(&path).doing("read", &path)?;
+    let from = Resume { step: reached.step, records: reached.records.as_deref() };
+    let records = steps_before(&lines, from).map_err(|error| error.at(path.display()))?;
     Target::take(dir, &is_new)?.write(|inside| {
         plan.save(&inside.join("plan.toml"))?;
         write_text(&inside.join("run.json"), &RunInfo::new(plan).branched_from(checkpoint).to_json())?;
-        let mut steps = StepWriter::create(&inside.join("steps.jsonl"))?;
-        records.iter().filter(|record| record.step < state.step).try_for_each(|record| steps.write(record))?;
+        let mut steps = StepWriter::create(&inside.join(STEPS))?;
+        records.iter().try_for_each(|record| steps.write(record))?;
         steps.sync()?;
-        let copy = |folder: &Path| state.files.keys().try_for_each(|name| copy_file(checkpoint, folder, name));
-        Checkpoints::of_run(inside).save(state.step, &plan.hash(), state.held_out_loss, copy).map(drop)
+        let copy = |folder: &Path| files.keys().try_for_each(|name| copy_file(checkpoint, folder, name));
+        let reached = Reached { plan_hash: plan.hash(), records: Some(steps.hash()), ..reached };
+        Checkpoints::of_run(inside).save(reached, copy).map(drop)
     })
 }
 

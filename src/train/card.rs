@@ -8,6 +8,7 @@ use super::run::finished;
 use super::seeds::read_checkpoint_scores;
 use crate::config::{LearnerPlan, Plan};
 use crate::error::Result;
+use crate::log::Summary;
 use crate::model::ModelFolder;
 
 /// The folder of the run that a model belongs to: beside it, or above its checkpoint.
@@ -76,7 +77,7 @@ fn scores(folder: &ModelFolder, run: &Path, model: Option<&str>) -> Result<Strin
     let mut out = String::new();
     // A checkpoint is not what the run's summary speaks of.
     if !folder.path.components().any(|part| part.as_os_str() == "checkpoints")
-        && let Some(summary) = finished(run)?
+        && let Some(summary) = finished::<Summary>(run)?
         && let Some(loss) = summary.held_out_loss_of(model)
     {
         let perplexity = loss.exp();

@@ -4,9 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::Instant;
 
+use super::numbers::refuse_broken_weights;
 use super::{FitOptions, Flow, Learner, fit, interrupted};
-use crate::config::{OptimizerKind, TrainPlan};
-use crate::device::Device;
+use crate::config::{MODEL, OptimizerKind, TrainPlan};
+use crate::device::{Device, wait};
 use crate::error::{Error, Result, note};
 use crate::log::Console;
 use crate::methods::{EncodedTask, Finetune};
@@ -245,6 +246,7 @@ impl<'a> Finetuning<'a> {
                 .map(|learner| self.scored(&method, learner.model, last))
                 .expect("one model was trained"),
         };
+        wait(refuse_broken_weights(&found.model, MODEL, "fine-tuning"))?;
         let scores: Vec<String> = found.scores.iter().map(|(name, value)| format!("{name} {value:.4}")).collect();
         progress.finish(&scores.join(", "));
         Ok(Finetuned { seconds: started.elapsed().as_secs_f64(), ..found })

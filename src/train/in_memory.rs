@@ -4,14 +4,16 @@ use burn::module::Module;
 use web_time::Instant;
 
 use super::learners::{GivenTeacher, MaskedMethod, model_folder, optimizer_file, restored, set_out};
-use super::written::{RunInfo, scored, to_json};
+use super::numbers::refuse_broken_weights;
+use super::written::{RunInfo, scored};
 use super::{FitOptions, Learner, Steps};
-use crate::checkpoint::{CHECKPOINTS, folder_name, last_of_files, with_state};
+use crate::checkpoint::{CHECKPOINTS, Reached, folder_name, last_of_files, with_state};
 use crate::config::{MODEL, Plan};
 use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::files::Files;
-use crate::log::{StepRecord, parse_steps};
+use crate::files::manifest::{SUMMARY, hash, hashes_of, to_json};
+use crate::log::{Resume, STEPS, StepRecord, Summary, steps_before};
 use crate::model::{BertForMaskedLm, ModelFolder, Weights};
 use crate::tokens::Shards;
 
@@ -67,7 +69,7 @@ impl MemoryRun {
     ) -> Result<Self> {
         let mut run = Self::new(plan, shards, teacher, device, ahead)?;
         let Some((state, checkpoint)) = last_of_files(files)? else { return Ok(run) };
-        if state.plan_hash != run.plan.hash() {
+        if state.reached.plan_hash != run.plan.hash() {
             return Err(
                 Error::new("these files are a run of another plan").help("open them with the settings they were saved with")
             );
@@ -77,11 +79,11 @@ impl MemoryRun {
             let bytes = checkpoint.get(&name).ok_or_else(|| Error::new(format!("the checkpoint has no {name}")))?;
             Weights::from_bytes(bytes)
         })?;
-        run.done = state.step;
-        let steps = files.get("steps.jsonl").map_or(&[][..], Vec::as_slice);
-        run.records = parse_steps(steps)?.into_iter().filter(|record| record.step < run.done).collect();
-        if let Some(info) = files.get("run.json").and_then(|bytes| serde_json::from_slice(bytes).ok()) {
-            run.info = info;
+        run.done = state.reached.step;
+        let from = Resume { step: run.done, records: state.reached.records.as_deref() };
+        run.records = steps_before(files.get(STEPS).map_or(&[][..], Vec::as_slice), from)?;
+        if let Some(info) = files.get("run.json") {
+            run.info = RunInfo::parse(&String::from_utf8_lossy(info)).map_err(|error| error.at("run.json"))?;
         }
         run.info.start(vec!["page".into()], device.to_string(), run.done);
         Ok(run)
@@ -103,7 +105,7 @@ impl MemoryRun {
         self.records.extend(read);
         self.session.0 += started.elapsed().as_secs_f64();
         self.session.1 += batch.tokens as f64;
-        self.info.reach(self.done, self.session.0, self.session.1);
+        self.info.reach(self.done, self.session.0, Some(self.session.1));
         Ok(())
     }
 
@@ -152,6 +154,7 @@ impl MemoryRun {
         let mut checkpoint = Files::new();
         let tokenizer = self.shards.tokenizer();
         for learner in &self.learners {
+            refuse_broken_weights(&learner.model, &learner.name, &format!("step {}", self.done)).await?;
             let weights = Weights::read_back(&learner.model).await;
             let folder = model_folder(&learner.name);
             for (name, bytes) in ModelFolder::files(learner.model.shape(), &weights, tokenizer)? {
@@ -160,21 +163,24 @@ impl MemoryRun {
             let state = learner.optimizer.read_state(&learner.model).await;
             checkpoint.insert(optimizer_file(&learner.name).display().to_string(), state.to_bytes());
         }
-        let mut files = Files::new();
+        let line = |record: &StepRecord| serde_json::to_string(record).expect("a record in memory can be written") + "\n";
+        let lines = self.records.iter().map(line).collect::<String>().into_bytes();
+        let records = hash(&lines);
+        let mut files = Files::from([(STEPS.to_owned(), lines)]);
         let last = self.records.last();
         if self.is_done() {
             let models = checkpoint.iter().filter(|(name, _)| name.starts_with(&format!("{MODEL}/")));
             files.extend(models.map(|(name, bytes)| (name.clone(), bytes.clone())));
-            files.insert("summary.json".into(), to_json(&self.info.summary(&self.plan, last, "page")).into_bytes());
+            let summary = Summary { files: hashes_of(&files), ..self.info.summary(&self.plan, last, "page") };
+            files.insert(SUMMARY.into(), to_json(&summary).into_bytes());
         }
         if self.done > 0 {
             let loss = last.filter(|record| record.step + 1 == self.done).and_then(scored);
-            let checkpoint = with_state(checkpoint, self.done, &self.plan.hash(), loss);
+            let reached = Reached { step: self.done, plan_hash: self.plan.hash(), held_out_loss: loss, records: Some(records) };
+            let checkpoint = with_state(checkpoint, reached);
             let folder = format!("{CHECKPOINTS}/{}", folder_name(self.done));
             files.extend(checkpoint.into_iter().map(|(name, bytes)| (format!("{folder}/{name}"), bytes)));
         }
-        let line = |record: &StepRecord| serde_json::to_string(record).expect("a record in memory can be written") + "\n";
-        files.insert("steps.jsonl".into(), self.records.iter().map(line).collect::<String>().into_bytes());
         files.insert("run.json".into(), self.info.to_json().into_bytes());
         files.insert("plan.toml".into(), self.plan.to_file().into_bytes());
         Ok(files)

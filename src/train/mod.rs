@@ -7,6 +7,8 @@ mod finetune;
 mod held_out;
 mod in_memory;
 mod interrupt;
+#[cfg(test)]
+mod killed;
 mod learners;
 mod memory;
 mod numbers;

@@ -1,12 +1,15 @@
 //! A step's losses and gradient norms on their way to the host: the one thing that a step reads back.
 
+use burn::module::Module;
 use burn::tensor::Tensor;
 use web_time::Instant;
 
+use crate::config::MODEL;
 use crate::device::failed;
 use crate::error::{Error, Result};
 use crate::log::{ModelRecord, SoftRecord};
 use crate::methods::{BatchSize, ModelLoss, Settings, SoftSettings};
+use crate::optim::not_finite;
 
 /// A step's losses of one model, on the host.
 #[derive(Debug, Clone, Default)]
@@ -183,21 +186,41 @@ impl Unread {
     }
 }
 
-/// Refuses a step that isn't finite.
-pub(super) fn refuse_if_not_finite(step: u64, names: &[&str], Read { losses, norms }: &Read) -> Result<()> {
-    for ((name, loss), norm) in names.iter().zip(losses).zip(norms) {
+/// What to do about a run whose numbers ran away.
+const CALM: &str = "lower the learning rate, lengthen the warm-up, or clip harder; with other settings it is another run, in a folder of its own";
+
+/// Refuses a step that isn't finite. `rows` says which rows its batch had.
+pub(super) fn refuse_if_not_finite(
+    this: &Unread,
+    names: &[&str],
+    read: &Read,
+    rows: impl FnOnce() -> Option<String>,
+) -> Result<()> {
+    let Read { losses, norms } = read;
+    for (((name, loss), norm), lr) in names.iter().zip(losses).zip(norms).zip(&this.lr) {
         if !loss.total.is_finite() || !norm.is_finite() {
             let soft: Vec<String> = loss.soft.iter().flatten().map(f64::to_string).collect();
             let of = if names.len() > 1 { format!(" for {name}") } else { String::new() };
             return Err(Error::not_finite(format!(
-                "step {} is not finite{of} (loss {}, hard {}, soft {}, gradient norm {norm}); no weight was moved",
-                step + 1,
+                "step {} is not finite{of} (loss {}, hard {}, soft {}, gradient norm {norm}, learning rate {lr:e}); \
+                 no weight was moved{}",
+                this.step + 1,
                 loss.total,
                 loss.hard,
                 if soft.is_empty() { "none".to_owned() } else { soft.join(" and ") },
+                rows().map_or(String::new(), |rows| format!("\n  its batch: {rows}")),
             ))
-            .help("lower the learning rate, lengthen the warm-up, or clip harder; then go on from the last checkpoint with --resume"));
+            .help(CALM));
         }
     }
     Ok(())
+}
+
+/// Refuses a model that has weights which are no numbers, so that it is neither saved nor called done. `after` says when: "step 20".
+pub(super) async fn refuse_broken_weights<M: Module>(model: &M, name: &str, after: &str) -> Result<()> {
+    let broken = not_finite(model).await?;
+    let Some(first) = broken.first() else { return Ok(()) };
+    let more = if broken.len() > 1 { format!(" and {} tensors more", broken.len() - 1) } else { String::new() };
+    let of = if name == MODEL { String::new() } else { format!(" of {name}") };
+    Err(Error::not_finite(format!("after {after} the weights{of} are not finite: {first}{more}; they were not saved")).help(CALM))
 }

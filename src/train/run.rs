@@ -6,21 +6,24 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use burn::module::Module;
+use serde::de::DeserializeOwned;
 
 use super::held_out::{HeldOutSet, held_out_options, open_held_out_sets};
 use super::learners::{model_folder, optimizer_file, restored, set_out};
 use super::memory::with_fewer_rows;
+use super::numbers::refuse_broken_weights;
 use super::workers::{Worker, together};
-use super::written::{RunInfo, scored, to_json};
+use super::written::{RunInfo, scored};
 use super::{FitOptions, Flow, Learner, fit_ahead, interrupted};
 use crate::batch::BatchOptions;
-use crate::checkpoint::{Checkpoints, LastWhole, State};
+use crate::checkpoint::{Checkpoints, LastWhole, Reached, State};
 use crate::config::{MODEL, Plan};
-use crate::device::{Device, DeviceKind};
+use crate::device::{Device, DeviceKind, wait};
 use crate::error::{Error, IoContext, Result};
+use crate::files::manifest::{Hashes, SUMMARY, check, differing, hashes_within, read_json, write_json};
 use crate::files::{Claim, Lock, make_folder, write_folder, write_text};
 use crate::kernels::Form;
-use crate::log::{Console, ModelSummary, RunLog, StepRecord, Summary};
+use crate::log::{Console, ModelSummary, Resume, RunLog, STEPS, StepRecord, Summary, read_steps};
 use crate::model::{BertForMaskedLm, ModelFolder, Weights};
 use crate::tokens::Shards;
 
@@ -71,7 +74,7 @@ fn train_here(plan: &Plan, shards: &Shards, options: &RunOptions) -> Result<Summ
     let held_out = open_held_out_sets(&plan.held_out)?;
     held_out.iter().try_for_each(|set| set.must_fit(shards.tokenizer(), &plan.data.shards))?;
     let _lock = claim(dir, plan, options.resume)?;
-    if let Some(summary) = finished(dir)? {
+    if let Some(summary) = finished::<Summary>(dir)? {
         options.console.note(&format!("{} is finished already ({} steps)", dir.display(), summary.steps));
         return Ok(summary);
     }
@@ -94,10 +97,15 @@ fn train_here(plan: &Plan, shards: &Shards, options: &RunOptions) -> Result<Summ
 fn stretch(plan: &Plan, shards: &Shards, options: &RunOptions, devices: &[Device], held_out: &[HeldOutSet]) -> Result<Summary> {
     let dir = options.dir;
     let checkpoints = Checkpoints::of_run(dir);
-    let LastWhole { found: last, damaged } = checkpoints.last_whole()?;
-    damaged.iter().for_each(|line| options.console.note(line));
+    let plan_hash = plan.hash();
+    let LastWhole { found: last, notes } = checkpoints.last_whole(Some(&plan_hash))?;
+    notes.iter().for_each(|line| options.console.note(line));
 
-    let done = last.as_ref().map_or(0, |(_, state)| state.step);
+    let done = last.as_ref().map_or(0, |(_, state)| state.reached.step);
+    let resume = match &last {
+        Some((_, state)) => Some(Resume { step: done, records: state.reached.records.as_deref() }),
+        None => options.resume.then_some(Resume { step: 0, records: None }),
+    };
     let begin = |device: &Device| -> Result<_> {
         let (learners, method) = set_out(plan, shards, None, &device.handle)?;
         let learners = match &last {
@@ -107,7 +115,7 @@ fn stretch(plan: &Plan, shards: &Shards, options: &RunOptions, devices: &[Device
         Ok((learners, method))
     };
     let (learners, method) = begin(options.device)?;
-    let mut info = read_info(dir, plan)?;
+    let mut info = read_info(dir, || RunInfo::new(plan))?;
     let workers = if devices.len() > 1 { format!("{} workers from ", devices.len()) } else { String::new() };
     info.start(
         std::env::args_os().map(|word| word.to_string_lossy().into_owned()).collect(),
@@ -117,15 +125,14 @@ fn stretch(plan: &Plan, shards: &Shards, options: &RunOptions, devices: &[Device
     write_info(dir, &info)?;
 
     let mut keeper = Keeper {
+        dir,
+        info,
         plan,
-        plan_hash: plan.hash(),
+        plan_hash,
         checkpoints,
         shards,
-        log: RunLog::open(
-            dir,
-            last.is_some().then_some(done).or(options.resume.then_some(0)),
-            options.console.run(options.name, plan.train.steps, done),
-        )?,
+        console: options.console,
+        log: RunLog::open(dir, resume, options.console.run(options.name, plan.train.steps, done))?,
         started: Instant::now(),
         session_tokens: 0.0,
         last: last_record(&last, dir)?,
@@ -146,17 +153,18 @@ fn stretch(plan: &Plan, shards: &Shards, options: &RunOptions, devices: &[Device
     };
     let trained = together(devices, first, other);
 
-    let Keeper { log, started, session_tokens, last, stopped, .. } = keeper;
-    let reached = last.as_ref().map_or(done, |record| record.step + 1);
-    info.reach(reached, started.elapsed().as_secs_f64(), session_tokens);
-    write_info(dir, &info)?;
+    let reached = keeper.last.as_ref().map_or(done, |record| record.step + 1);
+    let written = keeper.reach(reached);
+    let Keeper { info, log, last, stopped, .. } = keeper;
     let trained = match trained {
         Ok(trained) => trained,
         Err(error) => {
-            log.finish("stopped by an error")?;
+            // Why it ended is what counts, also where nothing can be written any more.
+            let _ = log.finish("stopped by an error");
             return Err(error.at(dir.display()));
         }
     };
+    written?;
     if stopped {
         log.finish(&format!("saved at step {reached}"))?;
         return Err(Error::interrupted(format!("stopped at step {reached} of {}; everything is saved", plan.train.steps))
@@ -165,7 +173,7 @@ fn stretch(plan: &Plan, shards: &Shards, options: &RunOptions, devices: &[Device
     }
     let mut summary = info.summary(plan, last.as_ref(), &dir.display().to_string());
     score_sets(&mut summary, plan, &trained, held_out, &options.device.handle)?;
-    finish(dir, shards, &trained, &summary)?;
+    finish(dir, shards, &trained, &mut summary, log.records())?;
     let held_out = held_out_text(&summary);
     log.finish(&format!("done: {held_out}{:.0} tokens/s", summary.tokens_per_s))?;
     Ok(summary)
@@ -185,10 +193,9 @@ fn held_out_text(summary: &Summary) -> String {
 /// Takes the run's directory for this process, and begins it with its plan, or checks that the one there is this plan's.
 pub(super) fn claim(dir: &Path, plan: &Plan, resume: bool) -> Result<Lock> {
     let known = |file: &Path| {
-        if Plan::load(file)?.hash() != plan.hash() {
-            return Err(Error::new("this folder holds a run of another plan; it was left as it is")
-                .at(dir.display())
-                .help("choose another --out, or compare the run file with plan.toml there"));
+        let there = Plan::load(file)?;
+        if there.hash() != plan.hash() {
+            return Err(of_another_plan(dir, &plan.differences(&there)));
         }
         match resume {
             true => Ok(()),
@@ -200,46 +207,57 @@ pub(super) fn claim(dir: &Path, plan: &Plan, resume: bool) -> Result<Lock> {
     Claim { folder: dir, marker: "plan.toml", what: "a run" }.take(known, |file| plan.save(file))
 }
 
-pub(super) fn finished(dir: &Path) -> Result<Option<Summary>> {
-    let path = dir.join("summary.json");
+/// What a folder's run and this one do not have in common.
+pub(super) fn of_another_plan(dir: &Path, differences: &[String]) -> Error {
+    Error::new(format!("this folder holds a run of another plan; it was left as it is:\n  {}", differences.join("\n  ")))
+        .at(dir.display())
+        .help("choose another --out; or put these keys back, and --resume goes on with the run that is there")
+}
+
+/// What a run came to, when it is finished, and its models and records are as it left them.
+pub(super) fn finished<T: DeserializeOwned>(dir: &Path) -> Result<Option<T>> {
+    let path = dir.join(SUMMARY);
     if !path.exists() {
         return Ok(None);
     }
-    let text = fs::read_to_string(&path).doing("read", &path)?;
-    let summary = serde_json::from_str(&text).map_err(|error| {
-        Error::new(format!("not a run's summary: {error}")).at(path.display()).help("delete it, and --resume writes it again")
-    })?;
+    let summary = read_json(&path, "a run's summary");
+    let summary = summary.map_err(|error| error.help("delete it, and the same command with --resume writes it again"))?;
+    check(dir)?;
     Ok(Some(summary))
 }
 
-fn read_info(dir: &Path, plan: &Plan) -> Result<RunInfo> {
+/// How the run in a folder came about, or `new` where it has just begun.
+pub(super) fn read_info(dir: &Path, new: impl FnOnce() -> RunInfo) -> Result<RunInfo> {
     let path = dir.join("run.json");
-    if path.exists() {
-        let text = fs::read_to_string(&path).doing("read", &path)?;
-        return serde_json::from_str(&text).map_err(|error| {
-            Error::new(format!("not a run's record: {error}")).at(path.display()).help("delete it, and --resume starts it anew")
-        });
+    if !path.exists() {
+        return Ok(new());
     }
-    Ok(RunInfo::new(plan))
+    let text = String::from_utf8_lossy(&fs::read(&path).doing("read", &path)?).into_owned();
+    RunInfo::parse(&text).map_err(|error| {
+        error.at(path.display()).help("delete it, and the same command with --resume begins a new one: nothing else is lost")
+    })
 }
 
-fn write_info(dir: &Path, info: &RunInfo) -> Result<()> {
+pub(super) fn write_info(dir: &Path, info: &RunInfo) -> Result<()> {
     write_text(&dir.join("run.json"), &info.to_json())
 }
 
 /// The record of the step before the one that comes next.
 fn last_record(last: &Option<(PathBuf, State)>, dir: &Path) -> Result<Option<StepRecord>> {
     let Some((_, state)) = last else { return Ok(None) };
-    let records = crate::log::read_steps(&dir.join("steps.jsonl"))?;
-    Ok(records.into_iter().rfind(|record| record.step < state.step))
+    let records = read_steps(&dir.join(STEPS))?;
+    Ok(records.into_iter().rfind(|record| record.step < state.reached.step))
 }
 
 /// What happens after each step: logs, checkpoints, a stop on request.
 struct Keeper<'a> {
+    dir: &'a Path,
+    info: RunInfo,
     plan: &'a Plan,
     plan_hash: String,
     checkpoints: Checkpoints,
     shards: &'a Shards,
+    console: &'a Console,
     log: RunLog,
     started: Instant,
     session_tokens: f64,
@@ -248,6 +266,12 @@ struct Keeper<'a> {
 }
 
 impl Keeper<'_> {
+    /// Says in `run.json` how far this stretch has come.
+    fn reach(&mut self, step: u64) -> Result<()> {
+        self.info.reach(step, self.started.elapsed().as_secs_f64(), Some(self.session_tokens));
+        write_info(self.dir, &self.info)
+    }
+
     /// Takes records of steps; the learners are as after the last.
     fn observe(&mut self, records: &[StepRecord], learners: &[Learner<BertForMaskedLm>]) -> Result<Flow> {
         let train = &self.plan.train;
@@ -260,10 +284,19 @@ impl Keeper<'_> {
         self.last = Some(record.clone());
         self.stopped = interrupted() && done < train.steps;
         if train.has_checkpoint(done) || self.stopped {
+            for learner in learners {
+                wait(refuse_broken_weights(&learner.model, &learner.name, &format!("step {done}")))?;
+            }
             self.log.flush()?;
-            self.checkpoints
-                .save(done, &self.plan_hash, scored(record), |inside| write_checkpoint(inside, learners, self.shards))?;
-            self.checkpoints.prune(train.keep_checkpoints, &train.keep_at)?;
+            let reached = Reached {
+                step: done,
+                plan_hash: self.plan_hash.clone(),
+                held_out_loss: scored(record),
+                records: Some(self.log.records()),
+            };
+            self.checkpoints.save(reached, |inside| write_checkpoint(inside, learners, self.shards))?;
+            self.reach(done)?;
+            self.checkpoints.prune(train.keep_checkpoints, &train.keep_at)?.iter().for_each(|line| self.console.note(line));
         }
         Ok(if self.stopped { Flow::Stop } else { Flow::Continue })
     }
@@ -308,13 +341,37 @@ fn score_sets(
     Ok(())
 }
 
-/// Writes the trained models, all of them or none, and then what the run came to.
-fn finish(dir: &Path, shards: &Shards, trained: &[Learner<BertForMaskedLm>], summary: &Summary) -> Result<()> {
+/// Writes the trained models, all of them or none, and then what the run came to; `records` is the hash of all records.
+fn finish(
+    dir: &Path,
+    shards: &Shards,
+    trained: &[Learner<BertForMaskedLm>],
+    summary: &mut Summary,
+    records: String,
+) -> Result<()> {
+    for learner in trained {
+        wait(refuse_broken_weights(&learner.model, &learner.name, "the last step"))?;
+    }
     write_folder(&dir.join(MODEL), |inside| {
         trained.iter().try_for_each(|learner| match learner.name == MODEL {
             true => write_model(inside, learner, shards),
             false => write_model(&inside.join(&learner.name), learner, shards),
         })
     })?;
-    write_text(&dir.join("summary.json"), &to_json(summary))
+    summary.files = left_behind(dir, records)?;
+    write_json(&dir.join(SUMMARY), summary)
+}
+
+/// The hashes of what a finished run leaves: its models and its records, whose hash is `records`.
+///
+/// # Errors
+/// When the records are not those that were written: a file that is open can be written to where its folder is gone.
+pub(super) fn left_behind(dir: &Path, records: String) -> Result<Hashes> {
+    let mut files = Hashes::from([(STEPS.to_owned(), records)]);
+    if let [wrong, ..] = &differing(dir, &files)?[..] {
+        let what = format!("the run's folder was changed while it trained: {wrong}");
+        return Err(Error::new(what).at(dir.display()).help("train again in a folder that nobody else writes to"));
+    }
+    files.extend(hashes_within(&dir.join(MODEL), dir)?);
+    Ok(files)
 }

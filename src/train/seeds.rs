@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use super::finetune::{Finetuned, Finetuning};
 use crate::checkpoint::step_of;
 use crate::error::{Error, IoContext, Result};
+use crate::files::manifest::{CHECKSUMS, Json, check, read_json, write_checksums, write_json};
 use crate::files::{Lock, is_by_the_way, is_free, make_folder, write_folder, write_text};
 use crate::model::{BertClassifier, ModelFolder};
 use crate::tasks::Kind;
@@ -87,7 +88,7 @@ impl Kept {
     fn mark(&self, model_of_seed: Option<u64>) -> Result<()> {
         make_folder(&self.path)?;
         let mark = Mark { format: FORMAT.to_owned(), model_of_seed };
-        write_text(&self.path.join(MARK), &json(&mark))
+        write_json(&self.path.join(MARK), &mark)
     }
 
     /// Whether a seed's score is above those of all other seeds that are kept; of equals, the first seed's.
@@ -129,7 +130,7 @@ pub fn check_scores_folder(out: &Path, task: &str) -> Result<()> {
 /// Refuses to replace a seed's folder with files that nobody but a person can have put there.
 fn refuse_foreign(seed: &Path) -> Result<()> {
     let is_own = |path: &PathBuf| {
-        let is_ours = path.ends_with(SCORES) || path.extension().is_some_and(|end| end == "tsv");
+        let is_ours = path.ends_with(SCORES) || path.ends_with(CHECKSUMS) || path.extension().is_some_and(|end| end == "tsv");
         is_ours && path.is_file() || path.file_name().is_some_and(is_by_the_way)
     };
     match if seed.is_dir() { entries(seed)? } else { Vec::new() }.iter().find(|path| !is_own(path)) {
@@ -145,8 +146,8 @@ fn read_mark(folder: &Path) -> Result<Option<Mark>> {
     if !path.is_file() {
         return Ok(None);
     }
-    let text = fs::read_to_string(&path).doing("read", &path)?;
-    Ok(serde_json::from_str(&text).ok().filter(|mark: &Mark| mark.format == FORMAT))
+    let json = Json::read(&path)?;
+    Ok(serde_json::from_str(&json.text).ok().filter(|mark: &Mark| mark.format == FORMAT))
 }
 
 impl Finetuning<'_> {
@@ -211,9 +212,15 @@ impl Finetuning<'_> {
             return Ok(None);
         }
         let model = BertClassifier::load(&ModelFolder::open(&kept.model())?, &self.device.handle.clone().autodiff())?;
-        self.write_predictions(&model, &place)?;
         found.tests.extend(tests);
-        write_text(&place.join(SCORES), &json(&found))?;
+        write_folder(&place, |inside| {
+            for path in entries(&place)?.into_iter().filter(|path| path.extension().is_some_and(|end| end == "tsv")) {
+                fs::copy(&path, inside.join(path.file_name().unwrap_or_default())).doing("copy", &path)?;
+            }
+            self.write_predictions(&model, inside)?;
+            write_json(&inside.join(SCORES), &found)?;
+            write_checksums(inside)
+        })?;
         Ok(Some(found))
     }
 
@@ -251,13 +258,15 @@ impl Finetuning<'_> {
             // Nobody's while it is written.
             kept.mark(None)?;
             write_folder(&kept.model(), |inside| {
-                model.write_into(inside, &self.pretrained.shape, labels, &self.pretrained.tokenizer)
+                model.write_into(inside, &self.pretrained.shape, labels, &self.pretrained.tokenizer)?;
+                write_checksums(inside)
             })?;
             kept.mark(Some(scores.seed))?;
         }
         write_folder(&kept.seed(scores.seed), |inside| {
             self.write_predictions(model, inside)?;
-            write_text(&inside.join(SCORES), &json(scores))
+            write_json(&inside.join(SCORES), scores)?;
+            write_checksums(inside)
         })
     }
 
@@ -273,10 +282,6 @@ fn predictions(folder: &Path, split: &str) -> PathBuf {
     folder.join(format!("{split}.tsv"))
 }
 
-fn json(value: &impl Serialize) -> String {
-    serde_json::to_string_pretty(value).expect("what is kept of a fine-tuning can be written") + "\n"
-}
-
 const SCORES: &str = "scores.json";
 
 /// The scores that a folder keeps; none where there are none yet.
@@ -285,12 +290,10 @@ fn read_scores(folder: &Path) -> Result<Option<SeedScores>> {
     if !path.exists() {
         return Ok(None);
     }
-    let text = fs::read_to_string(&path).doing("read", &path)?;
-    serde_json::from_str(&text).map(Some).map_err(|error| {
-        Error::new(format!("not a fine-tuning's scores: {error}"))
-            .at(path.display())
-            .help("delete the file to have it made again")
-    })
+    let scores = read_json(&path, "a fine-tuning's scores");
+    let scores = scores.map_err(|error| error.help("delete the file to have it made again"))?;
+    check(folder)?;
+    Ok(Some(scores))
 }
 
 /// Where `--every-checkpoint` keeps the scores of a run's checkpoints: `step-0001000/TASK/seed-1/scores.json` below. Each of

@@ -62,7 +62,7 @@ impl Steps {
         let mut this = Unread::new(step, started, at, lr, whole, losses, norms);
         if self.guard.is_none() {
             let found = this.read().await?;
-            refuse_if_not_finite(step, &names(learners), &found)?;
+            refuse_if_not_finite(&this, &names(learners), &found, || method.rows_of(step))?;
             this.found = Some(found);
         }
         for (place, (learner, gradients)) in learners.iter_mut().zip(gradients).enumerate() {
@@ -100,7 +100,7 @@ impl Steps {
                 Some(found) => found,
                 None => this.read().await?,
             };
-            refuse_if_not_finite(this.step, &names, &found)?;
+            refuse_if_not_finite(&this, &names, &found, || method.rows_of(this.step))?;
             read.push((this, found));
         }
         let seconds = read.first().map_or(0.0, |(first, _)| first.started.elapsed().as_secs_f64());

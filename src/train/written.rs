@@ -8,6 +8,8 @@ use serde::{Deserialize, Serialize};
 use web_time::{SystemTime, UNIX_EPOCH};
 
 use crate::config::Plan;
+use crate::error::Result;
+use crate::files::manifest::{Hashes, Json, to_json};
 use crate::log::{ModelRecord, ModelSummary, StepRecord, Summary};
 
 /// `run.json`: how a run came about.
@@ -33,7 +35,9 @@ struct Session {
     from_step: u64,
     to_step: u64,
     seconds: f64,
-    tokens: u64,
+    /// Real tokens trained on; none of runs that don't count them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    tokens: Option<u64>,
 }
 
 /// The version that Cargo.toml pins.
@@ -42,12 +46,17 @@ const BURN_VERSION: &str = "0.22.1";
 impl RunInfo {
     /// Of a run that has not started.
     pub fn new(plan: &Plan) -> Self {
+        Self::of(&plan.data.tokenizer_hash, plan.hash())
+    }
+
+    /// Of a run of any kind that has not started.
+    pub fn of(tokenizer_hash: &str, plan_hash: String) -> Self {
         Self {
             upstill: env!("CARGO_PKG_VERSION").to_owned(),
             commit: env!("UPSTILL_COMMIT").to_owned(),
             burn: BURN_VERSION.to_owned(),
-            tokenizer_hash: plan.data.tokenizer_hash.clone(),
-            plan_hash: plan.hash(),
+            tokenizer_hash: tokenizer_hash.to_owned(),
+            plan_hash,
             branched_from: None,
             sessions: Vec::new(),
         }
@@ -61,18 +70,26 @@ impl RunInfo {
     /// A stretch starts here and now.
     pub fn start(&mut self, command: Vec<String>, device: String, from_step: u64) {
         let started_unix_s = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO).as_secs();
-        let session = Session { command, started_unix_s, device, from_step, to_step: from_step, seconds: 0.0, tokens: 0 };
+        let session = Session { command, started_unix_s, device, from_step, to_step: from_step, seconds: 0.0, tokens: None };
         self.sessions.push(session);
     }
 
     /// How far the stretch that was started last has come.
-    pub fn reach(&mut self, step: u64, seconds: f64, tokens: f64) {
+    pub fn reach(&mut self, step: u64, seconds: f64, tokens: Option<f64>) {
         if let Some(session) = self.sessions.last_mut() {
-            (session.to_step, session.seconds, session.tokens) = (step, seconds, tokens as u64);
+            (session.to_step, session.seconds, session.tokens) = (step, seconds, tokens.map(|tokens| tokens as u64));
         }
     }
 
-    /// What the run came to with its last record.
+    /// From the text of a `run.json`.
+    ///
+    /// # Errors
+    /// When it was altered, cut, or is another file.
+    pub fn parse(text: &str) -> Result<Self> {
+        Json::open(text)?.parse("a run's record")
+    }
+
+    /// What the run came to with its last record; which files it leaves is not known here.
     pub fn summary(&self, plan: &Plan, last: Option<&StepRecord>, run: &str) -> Summary {
         let of = |own: &ModelRecord| ModelSummary {
             name: own.name.clone(),
@@ -80,8 +97,9 @@ impl RunInfo {
             loss: own.loss,
             held_out: BTreeMap::new(),
         };
+        let tokens = |session: &Session| session.tokens.unwrap_or(0) as f64;
         let (seconds, tokens) =
-            self.sessions.iter().fold((0.0, 0.0), |(s, t), session| (s + session.seconds, t + session.tokens as f64));
+            self.sessions.iter().fold((0.0, 0.0), |(s, t), session| (s + session.seconds, t + tokens(session)));
         Summary {
             steps: plan.train.steps,
             held_out_loss: last.and_then(|record| record.held_out_loss),
@@ -92,6 +110,7 @@ impl RunInfo {
             held_out: BTreeMap::new(),
             models: last.map_or_else(Vec::new, |record| record.models.iter().map(of).collect()),
             agreement: last.map_or_else(Default::default, |record| record.agreement.clone()),
+            files: Hashes::new(),
         }
     }
 
@@ -99,11 +118,6 @@ impl RunInfo {
     pub fn to_json(&self) -> String {
         to_json(self)
     }
-}
-
-/// A file's text.
-pub(super) fn to_json(content: &impl Serialize) -> String {
-    serde_json::to_string_pretty(content).expect("a record in memory can be written") + "\n"
 }
 
 /// What a checkpoint is ranked by: the models' mean held-out loss.

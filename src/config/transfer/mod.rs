@@ -4,13 +4,18 @@ mod check;
 mod keys;
 mod words;
 
+use std::path::Path;
+
 use serde::{Deserialize, Serialize};
 
 pub use keys::TRANSFER_KEYS;
 pub use words::{ElementKind, EncoderKind, LogitTargets, Padding, States, Targets, TokenKind, TransferSchedule, Vector};
 
+use super::differences::differences;
+use super::plan::read_plan;
 use super::{Method, OptimizerKind, RunFile};
-use crate::error::Result;
+use crate::error::{Error, Result};
+use crate::files::manifest::sealed_toml;
 use crate::files::write_text;
 
 /// Everything about a transfer run, resolved.
@@ -263,8 +268,35 @@ impl TransferPlan {
     ///
     /// # Errors
     /// As the file system says.
-    pub fn save(&self, path: &std::path::Path) -> Result<()> {
-        write_text(path, &format!("# Everything about this run, resolved; written by upstill.\n{}", self.to_toml()))
+    pub fn save(&self, path: &Path) -> Result<()> {
+        write_text(path, &self.to_file())
+    }
+
+    /// The text of `plan.toml`.
+    pub fn to_file(&self) -> String {
+        sealed_toml(&format!("# Everything about this run, resolved; written by upstill.\n{}", self.to_toml()))
+    }
+
+    /// Reads a `plan.toml`.
+    ///
+    /// # Errors
+    /// A file that can't be read, was altered, or is no transfer run's plan.
+    pub fn load(path: &Path) -> Result<Self> {
+        let text = read_plan(path)?;
+        toml::from_str(&text).map_err(|error| {
+            Error::new(format!("this is not the plan of a transfer run: {}", error.to_string().trim_end()))
+                .at(path.display())
+                .help("choose another --out")
+        })
+    }
+
+    /// What makes this plan another than `there`, the device aside: a line a key.
+    pub fn differences(&self, there: &Self) -> Vec<String> {
+        let of = |plan: &Self| {
+            let plan = Self { device: String::new(), ..plan.clone() };
+            plan.to_toml().parse().expect("a plan's own text is TOML")
+        };
+        differences(&of(there), &of(self))
     }
 
     /// Names a study's cell: 16 hex digits over the plan without its device, and what the paths in it hold by content.

@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use serde::de::DeserializeOwned;
 
 use crate::error::{Error, IoContext, Result};
-use crate::log::{StepRecord, Summary, read_steps};
+use crate::files::manifest::{Json, check, read_toml};
+use crate::log::{STEPS, StepRecord, Summary, read_steps};
 use crate::study::results::{Arm, SeedResult, Study};
 use crate::train::{SeedScores, read_checkpoint_scores};
 
@@ -108,16 +109,21 @@ fn several(run: &Run) -> Vec<String> {
 }
 
 fn read_run(dir: &Path) -> Result<Run> {
-    let plan_text = read_text(&dir.join("plan.toml"))?;
+    let file = dir.join("plan.toml");
+    let plan_text = if file.exists() { read_toml(&file)? } else { String::new() };
     let plan: toml::Table = plan_text.parse().map_err(|error: toml::de::Error| {
         Error::new(format!("not a plan: {}", error.message()))
             .at(dir.join("plan.toml").display())
             .help("leave this run out, or restore the file")
     })?;
-    let steps = match dir.join("steps.jsonl") {
+    let steps = match dir.join(STEPS) {
         path if path.exists() => read_steps(&path)?,
         _ => Vec::new(),
     };
+    // The models are not read here: the summary is, and what it says of the records is checked.
+    check(&dir.join(STEPS))?;
+    let file = dir.join("run.json");
+    let info = if file.exists() { Json::read(&file)?.text } else { String::new() };
     let seed = plan.get("seed").and_then(toml::Value::as_integer).and_then(|seed| u64::try_from(seed).ok()).unwrap_or(0);
     Ok(Run {
         dir: dir.into(),
@@ -125,7 +131,7 @@ fn read_run(dir: &Path) -> Result<Run> {
         seed,
         plan_text,
         plan,
-        info: read_text(&dir.join("run.json"))?,
+        info,
         steps,
         summary: read_json(&dir.join("summary.json"))?,
         finetuned: read_checkpoint_scores(dir, None)?,
@@ -151,17 +157,12 @@ fn run_directories(dir: &Path, depth: usize) -> Result<Vec<PathBuf>> {
     Ok(below.concat())
 }
 
-/// A file's text; empty when it is not there.
-fn read_text(path: &Path) -> Result<String> {
-    if path.exists() { fs::read_to_string(path).doing("read", path) } else { Ok(String::new()) }
-}
-
 fn read_json<T: DeserializeOwned>(path: &Path) -> Result<Option<T>> {
     if !path.exists() {
         return Ok(None);
     }
-    let text = fs::read_to_string(path).doing("read", path)?;
-    serde_json::from_str(&text).map(Some).map_err(|error| {
+    let json = Json::read(path)?;
+    serde_json::from_str(&json.text).map(Some).map_err(|error| {
         let what = if error.is_eof() { "the file ends too early" } else { "not what this file should hold" };
         Error::new(format!("{what}: {error}")).at(path.display()).help("restore the file, or run what wrote it again")
     })

@@ -9,14 +9,17 @@ use serde::{Deserialize, Serialize};
 use super::phases::PhaseSummary;
 use super::stopping::EarlyStopping;
 use super::{TransferOptions, transfer_contents};
-use crate::checkpoint::Checkpoints;
-use crate::config::TransferPlan;
-use crate::error::{Error, IoContext, Result};
-use crate::files::write_text;
+use crate::checkpoint::{CHECKPOINTS, Checkpoints, Reached};
+use crate::config::{MODEL, TransferPlan};
+use crate::device::wait;
+use crate::error::{Error, Result};
+use crate::files::manifest::{read_json, write_json};
+use crate::files::remove_folder;
 use crate::log::Console;
 use crate::model::{Student, Weights};
 use crate::tasks::TransferTask;
 use crate::train::Learner;
+use crate::train::numbers::refuse_broken_weights;
 
 /// What a crash can lose.
 const EVERY: Duration = Duration::from_secs(60);
@@ -46,6 +49,8 @@ pub(super) struct Midway {
     pub best: Student,
     pub optimizer: Weights,
     pub state: State,
+    /// The hash of the records before it.
+    pub records: Option<String>,
 }
 
 /// Keeps a run's checkpoint: the last one only, and none once the run is finished.
@@ -68,46 +73,51 @@ impl<'a> Keeper<'a> {
         })
     }
 
+    /// Of the plan, and of what its paths hold.
+    pub fn plan_hash(&self) -> &str {
+        &self.plan_hash
+    }
+
     pub fn is_due(&self) -> bool {
         self.saved.get().elapsed() >= EVERY
     }
 
-    pub fn save(&self, learner: &Learner<Student>, best: &Student, state: &State) -> Result<()> {
+    /// `records` is the hash of the records so far, which are on disk already.
+    pub fn save(&self, learner: &Learner<Student>, best: &Student, state: &State, records: String) -> Result<()> {
         let step = state.step + state.summaries.iter().map(|phase| phase.steps).sum::<u64>();
-        self.checkpoints.save(step, &self.plan_hash, None, |inside| {
+        wait(refuse_broken_weights(&learner.model, MODEL, &format!("step {step}")))?;
+        let reached = Reached { step, plan_hash: self.plan_hash.clone(), held_out_loss: None, records: Some(records) };
+        self.checkpoints.save(reached, |inside| {
             Weights::of(&learner.model).write(&inside.join(STUDENT))?;
             Weights::of(best).write(&inside.join(BEST))?;
             learner.optimizer.state(&learner.model).write(&inside.join(OPTIMIZER))?;
-            let text = serde_json::to_string_pretty(state).expect("a state in memory can be written") + "\n";
-            write_text(&inside.join(MIDWAY), &text)
+            write_json(&inside.join(MIDWAY), state)
         })?;
-        self.checkpoints.prune(1, &[])?;
+        self.checkpoints.prune(1, &[])?.iter().for_each(|line| self.console.note(line));
         self.saved.set(Instant::now());
         Ok(())
     }
 
     /// The checkpoint, put into students of the shape of `student`; none where the run is new.
     pub fn found(&self, student: &Student) -> Result<Option<Midway>> {
-        let last = self.checkpoints.last_whole()?;
-        last.damaged.iter().for_each(|line| self.console.note(line));
+        let last = self.checkpoints.last_whole(None)?;
+        last.notes.iter().for_each(|line| self.console.note(line));
         let Some((path, of)) = last.found else { return Ok(None) };
-        if of.plan_hash != self.plan_hash {
+        if of.reached.plan_hash != self.plan_hash {
             return Err(Error::new("what this run reads has changed since it was cut off; it was left as it is")
                 .at(self.run.display())
                 .help("choose another --out, or put the texts and the teacher back as they were"));
         }
-        let file = path.join(MIDWAY);
-        let text = std::fs::read_to_string(&file).doing("read", &file)?;
-        let state = serde_json::from_str(&text)
-            .map_err(|error| Error::new(format!("not the middle of a transfer run: {error}")).at(file.display()))?;
+        let state = read_json(&path.join(MIDWAY), "the middle of a transfer run")?;
         let loaded = |name: &str| Weights::read(&path.join(name))?.load_into(student.clone());
         let optimizer = Weights::read(&path.join(OPTIMIZER))?;
-        Ok(Some(Midway { student: loaded(STUDENT)?, best: loaded(BEST)?, optimizer, state }))
+        let records = of.reached.records;
+        Ok(Some(Midway { student: loaded(STUDENT)?, best: loaded(BEST)?, optimizer, state, records }))
     }
 
     /// Removes what a finished run has no more use for.
     pub fn clear(&self) -> Result<()> {
-        let folder = self.run.join("checkpoints");
-        if folder.exists() { std::fs::remove_dir_all(&folder).doing("delete", &folder) } else { Ok(()) }
+        let folder = self.run.join(CHECKPOINTS);
+        if folder.exists() { remove_folder(&folder) } else { Ok(()) }
     }
 }

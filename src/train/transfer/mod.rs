@@ -1,7 +1,7 @@
 //! A transfer run in its folder: the task divided, the teacher made ready and asked once, the student trained phase by phase with
 //! the loop of all methods, and scored on the test set at the end.
 //!
-//! The folder holds `plan.toml`, `steps.jsonl`, `model/` (the student) and `summary.json`, and until then a checkpoint; teachers and
+//! The folder holds `plan.toml`, `run.json`, `steps.jsonl`, `model/` (the student) and `summary.json`, and until then a checkpoint; teachers and
 //! their outputs are beside them, or in the folder that a study's cells share.
 
 mod data;
@@ -11,7 +11,6 @@ mod stopping;
 mod student;
 mod teacher;
 
-use std::fs;
 use std::path::Path;
 use std::time::Instant;
 
@@ -23,20 +22,25 @@ pub use stopping::{EarlyStopping, Verdict};
 pub use student::{StudentSettings, read_student};
 pub use teacher::{CHUNK, Outputs, TransferTeacherModel, ready_teacher, teacher_outputs};
 
-use crate::config::{LogitTargets, Padding, Targets, TransferPlan};
-use crate::device::Device;
-use crate::error::{Error, IoContext, Result};
-use crate::files::{Claim, Lock, write_folder, write_text};
-use crate::log::{Console, RunLog};
+use crate::config::{LogitTargets, MODEL, Padding, Targets, TransferPlan};
+use crate::device::{Device, wait};
+use crate::error::{Error, Result};
+use crate::files::manifest::{Hashes, SUMMARY, hash, write_json};
+use crate::files::{Claim, Lock, write_folder};
+use crate::log::{Console, Resume, RunLog};
 use crate::loss::{confidence, largest_variance, log_odds};
 use crate::methods::{Head, LabelledRow, TextTokens, TransferRow, TransferRows, predict};
-use crate::model::{TextRow, Weights};
+use crate::model::{Student, TextRow, Weights};
 use crate::tasks::{Example, TransferTask, Unlabelled};
 use data::class;
 use midway::Keeper;
 use phases::PhaseRun;
 use student::{Prepared, prepare, write_student};
 use teacher::texts_per_s;
+
+use super::numbers::refuse_broken_weights;
+use super::run::{finished, left_behind, of_another_plan, read_info, write_info};
+use super::written::RunInfo;
 
 /// How a transfer run is carried out; nothing of it changes results.
 pub struct TransferOptions<'a> {
@@ -95,6 +99,9 @@ pub struct TransferSummary {
     pub seconds: f64,
     /// What a reader should know of the data.
     pub notes: Vec<String>,
+    /// blake3 of `steps.jsonl` and of the student's files, by their paths in the run's folder; none of runs of older versions.
+    #[serde(default, skip_serializing_if = "Hashes::is_empty")]
+    pub files: Hashes,
 }
 
 /// Trains a student in its folder; a finished run is found and not repeated, one that was cut off goes on exactly.
@@ -104,12 +111,8 @@ pub struct TransferSummary {
 /// a step isn't finite. After Ctrl-C an [interrupted](Error::is_interrupted) error, with all saved.
 pub fn train_transfer(plan: &TransferPlan, task: &TransferTask, options: &TransferOptions) -> Result<TransferSummary> {
     let _lock = claim(options.dir, plan)?;
-    let path = options.dir.join("summary.json");
-    if path.exists() {
-        let text = fs::read_to_string(&path).doing("read", &path)?;
-        return serde_json::from_str(&text).map_err(|error| {
-            Error::new(format!("not a run's summary: {error}")).at(path.display()).help("delete it to train again")
-        });
+    if let Some(summary) = finished(options.dir)? {
+        return Ok(summary);
     }
     let started = Instant::now();
     let distils = plan.distill.targets != Targets::None;
@@ -117,45 +120,20 @@ pub fn train_transfer(plan: &TransferPlan, task: &TransferTask, options: &Transf
         return Err(Error::new("the transfer set is empty: there is nothing for the teacher to label")
             .help("name data.unlabelled, or lower data.per_class so that labelled rows are left over"));
     }
-    let device = &options.device.handle;
-    let Prepared { teacher, tokens, mut student } = prepare(plan, task, options)?;
-    let pad = tokens.pad();
+    let Prepared { teacher, tokens, student } = prepare(plan, task, options)?;
     let (train, validation, variance) = rows(plan, task, &tokens, teacher.as_ref(), options)?;
-
     let steps = phases(&plan.distill, student.layers().len());
     let keeper = Keeper::of(plan, task, options)?;
-    let mut midway = keeper.found(&student)?;
-    let mut summaries = midway.as_ref().map_or_else(Vec::new, |midway| midway.state.summaries.clone());
-    let mut done = summaries.iter().map(|phase| phase.steps).sum::<u64>();
-    let run = PhaseRun { plan, train: &train, validation: &validation, pad, device, keeper: &keeper, stop: options.stop };
-    let most = steps.iter().map(|phase| run.round(phase) * plan.train.rounds).sum();
-    let at = done + midway.as_ref().map_or(0, |midway| midway.state.step);
-    let mut log = RunLog::open(options.dir, Some(at), options.console.run(options.name, most, at))?;
-    for (number, phase) in (0..).zip(&steps).skip(summaries.len()) {
-        if phase.new_heads && midway.is_none() {
-            student = student.with_new_heads(plan.seed.wrapping_add(number), device)?;
-        }
-        let (best, summary) = run.run(phase, student, &summaries, midway.take(), &mut log)?;
-        (student, done) = (best, done + summary.steps);
-        options.console.note(&format!(
-            "{}  {}: {} steps, validation loss {:.4}",
-            options.name, summary.name, summary.steps, summary.validation_loss
-        ));
-        summaries.push(summary);
-    }
+    let device = &options.device.handle;
+    let run =
+        PhaseRun { plan, train: &train, validation: &validation, pad: tokens.pad(), device, keeper: &keeper, stop: options.stop };
+    let mut info = read_info(options.dir, || RunInfo::of(&vocabulary_hash(&tokens), keeper.plan_hash().to_owned()))?;
+    let Learnt { student, phases, mut log } = learn(&run, &steps, student, options, &mut info)?;
 
-    // The test set is read here, and nowhere above.
-    let test = text_rows(plan, &tokens, &task.test.examples)?;
-    let texts: Vec<&TextRow> = test.iter().collect();
-    let clock = Instant::now();
-    let answers = predict(&student, &texts, answering(&steps), pad, 64, device);
-    let examples_per_s = texts.len() as f64 / clock.elapsed().as_secs_f64().max(1e-9);
-    let truth: Vec<usize> = task.test.examples.iter().map(class).collect();
-    let answered: Vec<usize> = answers.iter().map(|scores| likeliest(scores)).collect();
     let mut summary = TransferSummary {
         task: task.name.clone(),
         seed: plan.seed,
-        accuracy: share_equal(&answered, &truth),
+        accuracy: 0.0,
         teacher_accuracy: None,
         agreement: None,
         teacher_variance: variance,
@@ -163,19 +141,90 @@ pub fn train_transfer(plan: &TransferPlan, task: &TransferTask, options: &Transf
         parameters: student.parameters().0,
         word_parameters: student.parameters().1,
         teacher_parameters: None,
-        examples_per_s,
+        examples_per_s: 0.0,
         teacher_examples_per_s: None,
         labelled: task.labelled.len(),
         validation: task.labelled_validation.len(),
         transfer: task.all_transfer().count(),
-        test: texts.len(),
-        phases: summaries,
+        test: task.test.examples.len(),
+        phases,
         seconds: 0.0,
         notes: task.notes.clone(),
+        files: Hashes::new(),
     };
-    if let (Some(teacher), Some(settings)) = (&teacher, &plan.teacher) {
+    test(&mut summary, plan, task, (&student, &tokens, answering(&steps)), teacher.as_ref(), options)?;
+    wait(refuse_broken_weights(&student, MODEL, "the last phase"))?;
+    summary.seconds = started.elapsed().as_secs_f64();
+    log.flush()?;
+    write_folder(&options.dir.join(MODEL), |inside| {
+        write_student(inside, &student, plan, &tokens, &task.classes, answering(&steps))
+    })?;
+    summary.files = left_behind(options.dir, log.records())?;
+    write_json(&options.dir.join(SUMMARY), &summary)?;
+    keeper.clear()?;
+    log.finish(&format!("done: accuracy {:.4}", summary.accuracy))?;
+    Ok(summary)
+}
+
+/// What the phases come to.
+struct Learnt {
+    student: Student,
+    phases: Vec<PhaseSummary>,
+    log: RunLog,
+}
+
+/// Takes a student through all phases, or those that a run which was cut off has left.
+fn learn(run: &PhaseRun, steps: &[Phase], mut student: Student, options: &TransferOptions, info: &mut RunInfo) -> Result<Learnt> {
+    let plan = run.plan;
+    let mut midway = run.keeper.found(&student)?;
+    let mut summaries = midway.as_ref().map_or_else(Vec::new, |midway| midway.state.summaries.clone());
+    let done: u64 = summaries.iter().map(|phase| phase.steps).sum();
+    let most = steps.iter().map(|phase| run.round(phase) * plan.train.rounds).sum();
+    let at = done + midway.as_ref().map_or(0, |midway| midway.state.step);
+    info.start(std::env::args().collect(), options.device.to_string(), at);
+    write_info(options.dir, info)?;
+    let records = midway.as_ref().and_then(|midway| midway.records.clone());
+    let resume = Resume { step: at, records: records.as_deref() };
+    let mut log = RunLog::open(options.dir, Some(resume), options.console.run(options.name, most, at))?;
+    let started = Instant::now();
+    for (number, phase) in (0..).zip(steps).skip(summaries.len()) {
+        if phase.new_heads && midway.is_none() {
+            student = student.with_new_heads(plan.seed.wrapping_add(number), run.device)?;
+        }
+        let ended = run.run(phase, student, &summaries, midway.take(), &mut log);
+        info.reach(log.next_step(), started.elapsed().as_secs_f64(), None);
+        write_info(options.dir, info)?;
+        let (best, summary) = ended?;
+        student = best;
+        options.console.note(&format!(
+            "{}  {}: {} steps, validation loss {:.4}",
+            options.name, summary.name, summary.steps, summary.validation_loss
+        ));
+        summaries.push(summary);
+    }
+    Ok(Learnt { student, phases: summaries, log })
+}
+
+/// Scores a student, and its teacher, on the test set, which nothing before has read.
+fn test(
+    summary: &mut TransferSummary,
+    plan: &TransferPlan,
+    task: &TransferTask,
+    (student, tokens, head): (&Student, &TextTokens, Head),
+    teacher: Option<&TransferTeacherModel>,
+    options: &TransferOptions,
+) -> Result<()> {
+    let tests = &task.test.examples;
+    let rows = text_rows(plan, tokens, tests)?;
+    let texts: Vec<&TextRow> = rows.iter().collect();
+    let clock = Instant::now();
+    let answers = predict(student, &texts, head, tokens.pad(), 64, &options.device.handle);
+    summary.examples_per_s = texts.len() as f64 / clock.elapsed().as_secs_f64().max(1e-9);
+    let truth: Vec<usize> = tests.iter().map(class).collect();
+    let answered: Vec<usize> = answers.iter().map(|scores| likeliest(scores)).collect();
+    summary.accuracy = share_equal(&answered, &truth);
+    if let (Some(teacher), Some(settings)) = (teacher, &plan.teacher) {
         let (length, vector) = (plan.data.length, settings.representation);
-        let tests = &task.test.examples;
         let found = teacher_outputs(teacher, tests, length, vector, options.shared, options.device, options.stop)?;
         summary.teacher_examples_per_s = Some(texts_per_s(teacher, tests, length, options.device)?);
         let says: Vec<usize> = found.classified.logits.iter().map(|scores| likeliest(scores)).collect();
@@ -183,28 +232,22 @@ pub fn train_transfer(plan: &TransferPlan, task: &TransferTask, options: &Transf
         summary.agreement = Some(share_equal(&answered, &says));
         summary.teacher_parameters = Some(Weights::of(&teacher.model).iter().map(|(_, tensor)| tensor.values.len() as u64).sum());
     }
-    log.finish(&format!("done: accuracy {:.4}", summary.accuracy))?;
-    summary.seconds = started.elapsed().as_secs_f64();
-    write_folder(&options.dir.join("model"), |inside| {
-        write_student(inside, &student, plan, &tokens, &task.classes, answering(&steps))
-    })?;
-    let text = serde_json::to_string_pretty(&summary).expect("a summary in memory can be written") + "\n";
-    write_text(&path, &text)?;
-    keeper.clear()?;
-    Ok(summary)
+    Ok(())
+}
+
+/// Names what a student reads, in `run.json`.
+fn vocabulary_hash(tokens: &TextTokens) -> String {
+    match tokens {
+        TextTokens::Pieces(tokenizer) => tokenizer.hash().to_owned(),
+        TextTokens::Words(words) => hash(words.vocab().join("\n").as_bytes()),
+    }
 }
 
 /// Takes the run's folder for this process, and begins it with its plan, or checks that the one there is this plan's.
 fn claim(dir: &Path, plan: &TransferPlan) -> Result<Lock> {
     let known = |file: &Path| {
-        let text = fs::read_to_string(file).doing("read", file)?;
-        let there: Option<TransferPlan> = toml::from_str(&text).ok();
-        match there.is_some_and(|there| TransferPlan { device: plan.device.clone(), ..there } == *plan) {
-            true => Ok(()),
-            false => Err(Error::new("this folder holds a run of another plan; it was left as it is")
-                .at(dir.display())
-                .help("choose another --out, or compare the run file with plan.toml there")),
-        }
+        let differences = plan.differences(&TransferPlan::load(file)?);
+        if differences.is_empty() { Ok(()) } else { Err(of_another_plan(dir, &differences)) }
     };
     Claim { folder: dir, marker: "plan.toml", what: "a run" }.take(known, |file| plan.save(file))
 }

@@ -131,7 +131,7 @@ impl PhaseRun<'_> {
         let train = train_plan(self.plan, round);
         let mut learner = Learner::new(student.with_unfrozen(phase.unfrozen), &train, self.plan.model.dropout, seed);
         let (mut best, mut state) = match midway {
-            Some(Midway { student, best, optimizer, state }) => {
+            Some(Midway { student, best, optimizer, state, .. }) => {
                 learner.model = student.with_unfrozen(phase.unfrozen);
                 learner.optimizer.load_state(&learner.model, &optimizer)?;
                 (best, state)
@@ -160,7 +160,7 @@ impl PhaseRun<'_> {
             stopped = !over && (self.stop)();
             if stopped || !over && self.keeper.is_due() {
                 log.flush()?;
-                self.keeper.save(&learners[0], &best, &state)?;
+                self.keeper.save(&learners[0], &best, &state, log.records())?;
             }
             Ok(if over || stopped { Flow::Stop } else { Flow::Continue })
         })?;

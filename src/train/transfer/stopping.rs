@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct EarlyStopping {
     patience: u64,
+    #[serde(with = "exact")]
     best: Option<f64>,
     since: u64,
 }
@@ -43,6 +44,34 @@ impl EarlyStopping {
     }
 }
 
+/// A number as text that reads back to the bit: JSON's numbers are read to within a unit in the last place, and a phase that goes on
+/// compares with this one.
+mod exact {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Written {
+        Text(String),
+        /// As older versions wrote it.
+        Number(f64),
+    }
+
+    #[expect(clippy::ref_option, reason = "the signature that serde calls")]
+    pub fn serialize<S: Serializer>(value: &Option<f64>, to: S) -> Result<S::Ok, S::Error> {
+        value.map(|value| format!("{value:?}")).serialize(to)
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Option<f64>, D::Error> {
+        let written = Option::<Written>::deserialize(from)?;
+        let number = |written| match written {
+            Written::Text(text) => text.parse().map_err(serde::de::Error::custom),
+            Written::Number(number) => Ok(number),
+        };
+        written.map(number).transpose()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -55,6 +84,18 @@ mod tests {
         use Verdict::{Better, Stop, Worse};
         assert_eq!(verdicts, [Better, Better, Worse, Worse, Better, Worse, Worse, Stop]);
         assert_eq!(stopping.best(), Some(3.9));
+    }
+
+    #[test]
+    fn a_phase_that_goes_on_compares_with_the_very_loss() {
+        for bits in [0x3fe3_3333_3333_3334, 0x3fb9_9999_9999_999a, 0x4005_bf0a_8b14_5769, 0x3fd5_5555_5555_5555] {
+            let stopping = EarlyStopping { patience: 3, best: Some(f64::from_bits(bits)), since: 1 };
+            let text = serde_json::to_string(&stopping).unwrap();
+            assert_eq!(serde_json::from_str::<EarlyStopping>(&text).unwrap(), stopping, "{text}");
+        }
+        let older = r#"{"patience": 3, "best": 0.5, "since": 1}"#;
+        assert_eq!(serde_json::from_str::<EarlyStopping>(older).unwrap().best, Some(0.5));
+        assert_eq!(serde_json::from_str::<EarlyStopping>(&older.replace("0.5", "null")).unwrap().best, None);
     }
 
     #[test]

@@ -9,6 +9,7 @@ use super::TransferOptions;
 use super::teacher::{TransferTeacherModel, ready_teacher};
 use crate::config::{EncoderKind, Padding, States, Targets, TokenKind, TransferPlan};
 use crate::error::{Error, IoContext, Result};
+use crate::files::manifest::check;
 use crate::files::write_text;
 use crate::methods::{Head, TextTokens};
 use crate::model::{BertShape, BiLstmShape, EncoderShape, Glove, ModelFolder, Pooling, Student, StudentShape, Weights};
@@ -171,6 +172,7 @@ pub(super) fn write_student(
 pub fn read_student(folder: &Path, device: &Device) -> Result<(Student, TextTokens, StudentSettings)> {
     let inside = folder.join("model");
     let folder = if folder.join("config.json").exists() { folder } else { &inside };
+    check(folder)?;
     let path = folder.join("config.json");
     let text = std::fs::read_to_string(&path).doing("read", &path)?;
     let settings: StudentSettings = serde_json::from_str(&text).map_err(|error| {

@@ -5,13 +5,15 @@
 //! teacher's weights, the texts and the settings. So nothing stale is ever found, and an interrupted run goes on where it was.
 
 use std::fs;
+use std::io::Write;
 use std::path::Path;
 use std::time::Instant;
 
 use crate::config::{TransferPlan, TransferTeacher, Vector};
 use crate::device::Device;
 use crate::error::{Error, IoContext, Result};
-use crate::files::{Lock, make_folder, write_folder};
+use crate::files::manifest::{check, write_checksums};
+use crate::files::{Lock, make_folder, write_folder, write_whole};
 use crate::log::Console;
 use crate::methods::{Classified, Representation, TextTokens, classify};
 use crate::model::{BertClassifier, BertShape, HostTensor, ModelFolder, TextRow, Weights};
@@ -66,9 +68,17 @@ pub fn ready_teacher(
     let kept = shared.join("teachers").join(&key).join("model");
     // Runs that share a teacher wait for the one that makes it.
     let _lock = Lock::wait_file(&shared.join("locks").join(format!("teacher-{key}")), &mut waiting(console, "the teacher"))?;
-    if !kept.join("config.json").exists() {
+    let is_there = kept.join("config.json").exists();
+    let is_whole = check(&kept);
+    if let (true, Err(error)) = (is_there, &is_whole) {
+        console.note(&format!("the teacher is fine-tuned again: {}: {}", kept.display(), error.what()));
+    }
+    if !is_there || is_whole.is_err() {
         let tuned = Finetuning::new(&pretrained, &labelled, &options, device, console)?.run(plan.seed)?;
-        write_folder(&kept, |inside| tuned.model.write_into(inside, &pretrained.shape, &task.classes, &pretrained.tokenizer))?;
+        write_folder(&kept, |inside| {
+            tuned.model.write_into(inside, &pretrained.shape, &task.classes, &pretrained.tokenizer)?;
+            write_checksums(inside)
+        })?;
     }
     load(&ModelFolder::open(&kept)?, task, device)
 }
@@ -167,8 +177,8 @@ pub fn teacher_outputs(
     };
     let mut out = Outputs::default();
     for (number, chunk) in texts.chunks(CHUNK).enumerate() {
-        let path = folder.join(format!("{number:05}.safetensors"));
-        let part = match read_chunk(&path, chunk.len()) {
+        let (path, place) = (folder.join(format!("{number:05}.safetensors")), format!("{key} {number}"));
+        let part = match read_chunk(&path, &place, chunk.len()) {
             Some(part) => {
                 out.found += 1;
                 part
@@ -184,7 +194,8 @@ pub fn teacher_outputs(
                 let rows = tokens.rows(chunk, length)?;
                 let rows: Vec<&TextRow> = rows.iter().collect();
                 let part = classify(&teacher.model, &rows, kind, tokens.pad(), 32, &device.handle);
-                write_chunk(&path, &part)?;
+                refuse_broken_outputs(&part, number * CHUNK)?;
+                write_chunk(&path, &place, &part)?;
                 out.made += 1;
                 part
             }
@@ -193,6 +204,16 @@ pub fn teacher_outputs(
         out.classified.representations.extend(part.representations);
     }
     Ok(out)
+}
+
+/// Outputs that are no numbers would teach nothing, and are not kept; `from` is the first text's place.
+fn refuse_broken_outputs(part: &Classified, from: usize) -> Result<()> {
+    let is_broken = |row: &Vec<f32>| row.iter().any(|value| !value.is_finite());
+    match part.logits.iter().zip(&part.representations).position(|(logits, states)| is_broken(logits) || is_broken(states)) {
+        None => Ok(()),
+        Some(at) => Err(Error::new(format!("the teacher's outputs on text {} are not finite", from + at))
+            .help("texts count from 0, training texts before those for validation; take another teacher, or fine-tune it with a lower teacher.lr")),
+    }
 }
 
 /// Texts that a teacher answers a second, tokens not counted, on the first of some texts.
@@ -213,18 +234,19 @@ fn key(parts: &[&str]) -> String {
     hasher.finalize().to_hex()[..16].to_owned()
 }
 
-fn write_chunk(path: &Path, part: &Classified) -> Result<()> {
+/// `place` is in the file's hash: a chunk of other texts is no chunk of these.
+fn write_chunk(path: &Path, place: &str, part: &Classified) -> Result<()> {
     let mut weights = Weights::default();
     for (name, rows) in [("logits", &part.logits), ("representations", &part.representations)] {
         let shape = vec![rows.len(), rows.first().map_or(0, Vec::len)];
         weights.insert(name, HostTensor { shape, values: rows.concat() });
     }
-    weights.write(path)
+    write_whole(path, |out| out.write_all(&weights.sealed(place)))
 }
 
-/// A chunk that is there and whole; a damaged one is made again.
-fn read_chunk(path: &Path, texts: usize) -> Option<Classified> {
-    let weights = Weights::read(path).ok()?;
+/// A chunk that is there and whole; a damaged one is made again, and so is one of an older version, which had no hash.
+fn read_chunk(path: &Path, place: &str, texts: usize) -> Option<Classified> {
+    let weights = Weights::of_sealed(&fs::read(path).ok()?, place)?;
     let rows = |name: &str| {
         let tensor = weights.get(name).filter(|tensor| tensor.shape.len() == 2 && tensor.shape[0] == texts)?;
         Some(tensor.values.chunks(tensor.shape[1].max(1)).map(<[f32]>::to_vec).collect::<Vec<_>>())
