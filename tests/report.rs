@@ -284,9 +284,7 @@ fn a_summary_is_small_and_says_all() {
 
     - dwt-strong lowers the held-out loss by 0.010 nats [0.010, 0.010] against standalone (3 seeds, p < 0.001 after Holm): better.
     - dwt-decay lowers the held-out loss by 0.068 nats [0.062, 0.073] against standalone (3 seeds, p < 0.001 after Holm): better.
-    - dwt-strong is as good as standalone after 300 steps in 247; steps saved: 53 [53, 53]; FLOPs saved: −7 % [−7, −7], −107 % [−107, −107] with the teacher's training, −17 % [−17, −17] with a teacher shared by 10 students (3 seeds).
     - dwt-strong is as good as standalone after 600 steps in 515; steps saved: 85 [85, 85]; FLOPs saved: −12 % [−12, −12], −62 % [−62, −62] with the teacher's training, −17 % [−17, −17] with a teacher shared by 10 students (3 seeds).
-    - dwt-decay is as good as standalone after 300 steps in 206; steps saved: 94 [90, 98]; FLOPs saved: 11 % [9, 13], −89 % [−91, −87] with the teacher's training, 1 % [−1, 3] with a teacher shared by 10 students (3 seeds).
     - dwt-decay is as good as standalone after 600 steps in 278; steps saved: 322 [316, 328]; FLOPs saved: 40 % [39, 41], −10 % [−11, −9] with the teacher's training, 35 % [34, 36] with a teacher shared by 10 students (3 seeds).
 
     Fixed in the study file (9250db8d80abc319) before the first run: the held-out loss is tested, of every arm against its reference, at level 0.05 after Holm's correction; a difference below 0.01 nats counts as none.

@@ -37,6 +37,19 @@ impl Study {
         let arms = self.arms.iter().filter(|arm| !arm.is_teacher);
         arms.filter_map(|arm| Some(steps_saved(arm, self.reference(arm)?, students))).flatten().collect()
     }
+
+    /// Of each arm, what it saves at the largest budget for which a number is known.
+    pub fn most_saved(&self) -> Vec<Saved> {
+        let mut out: Vec<Saved> = Vec::new();
+        // By arm, budgets rising.
+        for saved in self.all_saved().into_iter().filter(|saved| saved.steps.is_some()) {
+            match out.last_mut().filter(|last| last.arm == saved.arm) {
+                Some(last) => *last = saved,
+                None => out.push(saved),
+            }
+        }
+        out
+    }
 }
 
 /// What a comparison says.

@@ -78,12 +78,8 @@ fn found(study: &Study, claims: &[Claim]) -> String {
         let (before, after) = claim.sentence.rsplit_once(word).unwrap_or((&claim.sentence, ""));
         format!("<li>{}<b>{word}</b>{}</li>\n", escape(before), escape(after))
     };
-    let saved: String = study
-        .all_saved()
-        .iter()
-        .filter(|saved| saved.steps.is_some())
-        .map(|saved| format!("<li>{}</li>\n", escape(&saved.sentence())))
-        .collect();
+    let saved: String =
+        study.most_saved().iter().map(|saved| format!("<li>{}</li>\n", escape(&saved.sentence()))).collect();
     let list = format!("{}{saved}", claims.iter().map(item).collect::<String>());
     let registered = registered(study).map_or(String::new(), |text| format!("<p class=\"registered\">{}</p>\n", escape(&text)));
     match list.is_empty() {
@@ -108,6 +104,7 @@ fn more_results(study: &Study) -> String {
     let none = |_: usize| String::new();
     let mut out = String::new();
     if let Some(saved) = table::steps_saved(&study.all_saved()) {
+        out += "<h2>Steps saved</h2>\n";
         out += &captioned(&table::html(&saved, none), super::words::HOW_SAVED);
     }
     if let Some(others) = table::others(study, true) {

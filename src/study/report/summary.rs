@@ -60,7 +60,7 @@ fn markdown(study: &Study) -> String {
     out += COMMANDS;
     let said: Vec<String> = claims.iter().map(|claim| claim.sentence.clone()).collect();
     let saved = study.all_saved();
-    let saves = saved.iter().filter(|saved| saved.steps.is_some()).map(|saved| saved.sentence());
+    let saves = study.most_saved().into_iter().map(|saved| saved.sentence());
     let all: Vec<String> = said.into_iter().chain(saves).map(|sentence| format!("- {}\n", plain(&sentence))).collect();
     let lowest = || words::lowest(study).map_or(String::new(), |text| format!("{}\n", plain(&text)));
     out += &if all.is_empty() { lowest() } else { all.concat() };
