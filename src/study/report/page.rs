@@ -78,8 +78,7 @@ fn found(study: &Study, claims: &[Claim]) -> String {
         let (before, after) = claim.sentence.rsplit_once(word).unwrap_or((&claim.sentence, ""));
         format!("<li>{}<b>{word}</b>{}</li>\n", escape(before), escape(after))
     };
-    let saved: String =
-        study.most_saved().iter().map(|saved| format!("<li>{}</li>\n", escape(&saved.sentence()))).collect();
+    let saved: String = study.most_saved().iter().map(|saved| format!("<li>{}</li>\n", escape(&saved.sentence()))).collect();
     let list = format!("{}{saved}", claims.iter().map(item).collect::<String>());
     let registered = registered(study).map_or(String::new(), |text| format!("<p class=\"registered\">{}</p>\n", escape(&text)));
     match list.is_empty() {
