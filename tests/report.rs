@@ -8,7 +8,7 @@ use upstill::log::{StepRecord, Summary};
 use upstill::study::registration::{Registration, TestSpec};
 use upstill::study::report::write_summary;
 use upstill::study::report::{read, terminal_table, write_report};
-use upstill::study::results::{Arm, Budget, SeedResult, Study, Tried, Tuned};
+use upstill::study::results::{Arm, Budget, ScoresAt, SeedResult, Study, Tried, Tuned};
 use upstill::train::{FinetuneSettings, SeedScores};
 
 const STEPS: u64 = 600;
@@ -115,6 +115,8 @@ impl Fake {
             held_out: BTreeMap::from([("news".to_owned(), self.loss(seed, STEPS) + 0.3)]),
             pairs: BTreeMap::from([("blimp".to_owned(), 1.0 - self.floor / 10.0 + 0.001 * noise(seed, 3))]),
             scores: BTreeMap::from(scores),
+            scores_at: vec![ScoresAt { steps: 300, scores: BTreeMap::from([("cola".to_owned(), 0.3)]) }],
+            curve: [300, 600].map(|steps| (steps, self.loss(seed, steps))).to_vec(),
             budgets: [150, 300, 600].map(|steps| self.budget(seed, steps)).to_vec(),
             ..SeedResult::default()
         }
@@ -228,6 +230,7 @@ fn a_study_becomes_one_page_with_every_chart() {
         "Score on cola",
         "Score on sst2",
         "Held-out loss",
+        "Score on cola by pre-training step",
         "Hard loss",
         "Soft loss",
         "Weight of the soft loss",

@@ -14,7 +14,8 @@ use crate::error::{Error, Result};
 use crate::log::Console;
 use crate::methods::{Evaluation, ModelTeacher, Pll, Teacher, evaluate, score_pairs};
 use crate::model::{BertForMaskedLm, ModelFolder};
-use crate::tasks::{MinimalPair, PairScores, pocket_pairs, read_pairs};
+use crate::study::statistics::{Interval, bootstrap_95};
+use crate::tasks::{MinimalPair, PairScores, ParadigmScore, pocket_pairs, read_pairs};
 use crate::tokens::{Shards, Tokenizer};
 use crate::train::{HeldOutSet, held_out_options, interrupted, must_share_vocabulary, open_shards, run_of};
 
@@ -211,6 +212,15 @@ impl Scores {
     }
 }
 
+/// 95 % interval of the mean accuracy, by the bootstrap over each paradigm's pairs.
+fn interval(scores: &PairScores) -> Option<Interval> {
+    let items = |own: &ParadigmScore| -> Vec<f64> {
+        let right = (own.accuracy * own.pairs as f64).round() as u64;
+        (0..own.pairs).map(|pair| if pair < right { 1.0 } else { 0.0 }).collect()
+    };
+    bootstrap_95(&scores.paradigms.iter().map(items).collect::<Vec<_>>())
+}
+
 /// A row a paradigm under each phenomenon, then the mean.
 fn pairs_table(scores: &PairScores) -> String {
     let names = scores.paradigms.iter().map(|own| own.paradigm.chars().count() + 2);
@@ -230,6 +240,10 @@ fn pairs_table(scores: &PairScores) -> String {
     }
     paradigms(&mut out, "");
     out += &row("mean over paradigms", &scores.pairs.to_string(), scores.accuracy, scores.margin);
+    if let Some(found) = interval(scores) {
+        let _ =
+            writeln!(out, "over other pairs of these paradigms: {:.2} to {:.2} % (95 %)", 100.0 * found.low, 100.0 * found.high);
+    }
     if scores.ties > 0 {
         let _ = writeln!(out, "{} ties, counted as wrong: to this vocabulary their sentences may be the same", scores.ties);
     }

@@ -109,12 +109,16 @@ fn own_record<'a>(record: &'a StepRecord, model: &str) -> Option<&'a ModelRecord
 
 /// Scores of fine-tuned checkpoints over pre-training (Lee et al. 2023, figures 3 and 4).
 fn by_step(arms: &[Drawn]) -> Vec<Figure> {
-    let mut tasks: Vec<&str> =
-        arms.iter().flat_map(|arm| &arm.runs).flat_map(|run| &run.finetuned).map(|(_, found)| found.task.as_str()).collect();
+    let finetuned = arms.iter().flat_map(|arm| &arm.runs).flat_map(|run| &run.finetuned).map(|(_, found)| found.task.as_str());
+    let midway = arms.iter().flat_map(|arm| &arm.arm.runs).flat_map(|run| &run.scores_at);
+    let mut tasks: Vec<&str> = finetuned.chain(midway.flat_map(|at| at.scores.keys()).map(String::as_str)).collect();
     tasks.sort_unstable();
     tasks.dedup();
     let series = |task: &str, arm: &Drawn| {
-        let curves: Vec<Vec<Point>> = arm.runs.iter().flat_map(|run| score_curves(run, task)).collect();
+        let mut curves: Vec<Vec<Point>> = arm.runs.iter().flat_map(|run| score_curves(run, task)).collect();
+        if curves.is_empty() {
+            curves = arm.arm.runs.iter().map(|run| scores_of_study(run, task)).filter(|curve| curve.len() > 1).collect();
+        }
         Series { curve: mean_over(&curves), band: band_over(&curves), ..named(arm) }
     };
     let caption =
@@ -133,6 +137,13 @@ fn score_curves(run: &Run, task: &str) -> Vec<Vec<Point>> {
         curves.entry(found.seed).or_default().push((*step as f64, found.score));
     }
     curves.into_values().collect()
+}
+
+/// What a study scored on the way, and at the end.
+fn scores_of_study(run: &SeedResult, task: &str) -> Vec<Point> {
+    let midway = run.scores_at.iter().filter_map(|at| Some((at.steps as f64, *at.scores.get(task)?)));
+    let end = run.curve.last().zip(run.scores.get(task)).map(|(&(steps, _), &score)| (steps as f64, score));
+    midway.chain(end).collect()
 }
 
 /// The figures about the training itself.
