@@ -483,6 +483,13 @@ fn a_mounted_folder_gets_its_content_in_place_and_a_full_one_is_named() {
     assert!(full.status.success(), "{}", said(&full));
     assert!(said(&full).contains("could not write mounted/") && said(&full).contains("the disk is full"), "{}", said(&full));
     assert_eq!(String::from_utf8_lossy(&full.stdout), "lost+found\n");
+    let train = format!("{program} train run.toml --out mounted");
+    fs::write(scratch.at("run.toml"), RUN_FILE).unwrap();
+    for command in [&build, &train] {
+        let refused = script("1m", &format!("mount -o remount,ro mounted\n{command} || test $? = 2"));
+        assert!(refused.status.success(), "{}", said(&refused));
+        assert!(said(&refused).contains("error: could not write in mounted: Read-only file system"), "{}", said(&refused));
+    }
 }
 
 #[cfg(target_os = "linux")]
