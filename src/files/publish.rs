@@ -55,6 +55,7 @@ fn replace_file(path: &Path, fill: impl FnOnce(&mut BufWriter<File>) -> io::Resu
 /// # Errors
 /// When its folder can't be written, or it is a folder itself.
 pub fn can_write(path: &Path) -> Result<()> {
+    sweep(parent(path));
     match fs::metadata(path) {
         Ok(found) if found.is_dir() => Err(is_folder(path)),
         Ok(found) if !found.is_file() => Ok(()),
@@ -71,12 +72,13 @@ pub fn write_text(path: &Path, text: &str) -> Result<()> {
     write_whole(path, |out| out.write_all(text.as_bytes()))
 }
 
-/// Makes a folder, and those above it, where they are missing.
+/// Makes a folder, and those above it, where they are missing; in one that is there, what killed processes left half-made goes.
 ///
 /// # Errors
 /// As the file system says, or when a folder above, which this process has [locked](super::Lock), is no more.
 pub fn make_folder(path: &Path) -> Result<()> {
     still_there(path)?;
+    sweep(path);
     fs::create_dir_all(path).doing("create", path)
 }
 
