@@ -29,6 +29,7 @@ Examples:
   upstill study my-study.toml --emit jobs | parallel -j 8     or a line a task of a Slurm array
   upstill study my-study.toml --cells theirs.jsonl            takes what others ran, and runs the rest
   upstill study my-study.toml --cells theirs.jsonl --verify 3 repeats three of their runs: do they agree?
+  upstill study my-study.toml --summary results/mine          what can be committed: study file, cells, figure, report
 
 The same command again finds what is done and goes on with the rest.")]
 pub struct Args {

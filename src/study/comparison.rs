@@ -70,7 +70,7 @@ pub enum Verdict {
     Better,
     /// Beyond chance, in the other direction.
     Worse,
-    /// Surely smaller than the margin, either way.
+    /// Surely smaller than the margin, either way; said also of a difference that is beyond chance and smaller than matters.
     Equivalent,
     /// None of these.
     Undecided,
