@@ -236,7 +236,7 @@ fn what_cant_be_meant_is_refused_before_anything_trains() {
 const MEASURED: &str = r#"title = "measured"
 seeds = [1, 2]
 held_out = { again = "pocket" }
-pairs = { minimal = "pocket" }
+pairs = { minimal = "pairs.jsonl" }
 branches = ["50%", "100%"]
 branch_seeds = [1]
 tasks = ["pocket-acceptability"]
@@ -270,17 +270,21 @@ set = ["distill.label_smoothing=0.1"]
 branches = []
 "#;
 
+const PAIRS: &str = r#"{"sentence_good": "the dog is sleeping.", "sentence_bad": "the dog are sleeping."}
+{"sentence_good": "the dogs near the old barn are sleeping.", "sentence_bad": "the dogs near the old barn is sleeping."}"#;
+
 #[test]
 fn a_study_measures_at_several_budgets_and_on_other_text() {
     let dir = tempdir().unwrap();
     let dir = dir.path();
     fs::write(dir.join("s.toml"), MEASURED).unwrap();
+    fs::write(dir.join("pairs.jsonl"), PAIRS).unwrap();
     let found = study(dir, &["s.toml", "--out", "a", "--jobs", "1"]);
     let run = |arm: usize, seed: usize| &found["arms"][arm]["runs"][seed];
     for (arm, seed) in [(0, 0), (0, 1), (1, 0), (1, 1)] {
         let (own, again) = (run(arm, seed)["held_out_loss"].as_f64(), run(arm, seed)["held_out"]["again"].as_f64());
         assert!((own.unwrap() - again.unwrap()).abs() < 1e-5, "the same text under another name: {own:?} {again:?}");
-        assert!(run(arm, seed)["pairs"]["minimal"].as_f64().is_some_and(|share| share > 0.0 && share < 1.0));
+        assert!(run(arm, seed)["pairs"]["minimal"].as_f64().is_some_and(|share| (0.0..=1.0).contains(&share)));
     }
     let budgets = run(0, 0)["budgets"].as_array().unwrap();
     assert_eq!(budgets.iter().map(|budget| budget["steps"].as_u64().unwrap()).collect::<Vec<_>>(), [8, 16]);
@@ -310,6 +314,7 @@ fn what_a_study_cant_measure_is_told_before_anything_is_trained() {
     let dir = dir.path();
     let refused = |from: &str, to: &str| {
         let _ = fs::remove_dir_all(dir.join("a"));
+        fs::write(dir.join("pairs.jsonl"), PAIRS).unwrap();
         fs::write(dir.join("s.toml"), MEASURED.replace(from, to)).unwrap();
         let said = refused(dir, &["s.toml", "--out", "a"]);
         assert_eq!(folders(&dir.join("a/cells")), 0);
@@ -318,11 +323,11 @@ fn what_a_study_cant_measure_is_told_before_anything_is_trained() {
     let sizes = "max_positions = 32\ndropout = 0.0\n[data]\nshards = \"pocket\"\nrows = \"packed\"\nlength = 32";
     for (from, to, says) in [
         ("again = \"pocket\"", "again = \"nowhere\"", "nowhere"),
-        ("minimal = \"pocket\"", "minimal = \"none.jsonl\"", "no such file or folder: none.jsonl"),
-        ("minimal = \"pocket\"", "again = \"pocket\"", "two end points are called \"again\""),
+        ("pairs.jsonl", "none.jsonl", "no such file or folder: none.jsonl"),
+        ("minimal = \"pairs.jsonl\"", "again = \"pairs.jsonl\"", "two end points are called \"again\""),
         ("\"50%\"", "\"150%\"", "\"150%\" is no time of a run"),
         ("\"50%\"", "\"17\"", "the arm \"alone\" has 16 steps, and `branches` a budget of 17"),
-        (sizes, &sizes.replace("32", "12"), "tokens long with [CLS] and [SEP], and the model reads 12"),
+        (sizes, &sizes.replace("32", "9"), "tokens long with [CLS] and [SEP], and the model reads 9"),
     ] {
         let said = refused(from, to);
         assert!(said.contains(says) && said.contains("help: "), "{to}: {said}");

@@ -286,7 +286,7 @@ impl<'a> Planner<'a> {
         let early: Vec<u64> = early.filter(|&step| step != cell.plan.train.steps).collect();
         let steps = cell.plan.train.steps;
         if let Some(late) = early.iter().find(|&&step| step > steps) {
-            return Err(Error::new(format!("arms learn from {:?} after {late} steps, and it has {steps}", arm.name))
+            return Err(Error::new(format!("arms learn from {:?} after {late} of its {steps} steps", arm.name))
                 .help("choose a time within its training"));
         }
         cell.plan.train.keep_at = early;
