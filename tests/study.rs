@@ -168,6 +168,10 @@ fn a_stopped_study_goes_on_in_two_processes_at_once() {
     fs::write(dir.join("s.toml"), STUDY).unwrap();
     let runs = |study: &Value| study["arms"].as_array().unwrap().iter().map(|arm| arm["runs"].clone()).collect::<Vec<_>>();
     let whole = runs(&study(dir, &["s.toml", "--out", "whole", "--jobs", "1"]));
+    let text = fs::read_to_string(dir.join("whole/cells.jsonl")).unwrap();
+    let lines = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let seeds: Vec<u64> = lines.filter(|line| line["is_trial"].is_null()).map(|line| line["seed"].as_u64().unwrap()).collect();
+    assert!(seeds.is_sorted() && seeds.len() == 8, "all arms of a seed, teachers too, before the next: {seeds:?}");
 
     let start = |words: &[&str]| {
         let mut command = Command::new(env!("CARGO_BIN_EXE_upstill"));

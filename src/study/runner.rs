@@ -87,15 +87,12 @@ pub fn run_cells(spec: &StudySpec, shards: &Shards, tasks: &[Task], options: &St
             }
         }
     }
-    let tuned = work.tune(&mut planner, true, |_| true)?;
-    let teachers = planner.teachers()?;
-    let lines = work.run_all(&teachers)?;
-    let taught = gather(&spec.teachers, &teachers, &lines, &tuned, options.dir);
-    let mut arms: Vec<Arm> = taught.into_iter().map(|arm| Arm { is_teacher: true, ..arm }).collect();
-
+    let of_teachers = work.tune(&mut planner, true, |_| true)?;
     let tuned = work.tune(&mut planner, false, |_| true)?;
-    let students = planner.students()?;
-    let lines = work.run_all(&students)?;
+    let (teachers, students) = planner.results()?;
+    let (of_taught, lines) = work.run_by_seed(&teachers, &students)?;
+    let taught = gather(&spec.teachers, &teachers, &of_taught, &of_teachers, options.dir);
+    let mut arms: Vec<Arm> = taught.into_iter().map(|arm| Arm { is_teacher: true, ..arm }).collect();
     let branches = planner.branches(&students)?;
     let shorter = work.run_all(&branches)?;
     let mut gathered = gather(&spec.arms, &students, &lines, &tuned, options.dir);
@@ -258,6 +255,20 @@ impl Work<'_> {
         Ok(results.collect())
     }
 
+    /// The lines of teachers and of students. Those of a seed go before those of the next, so that a study which is stopped has
+    /// compared all arms over some seeds.
+    fn run_by_seed(&self, teachers: &[Cell], students: &[Cell]) -> Result<(Vec<CellLine>, Vec<CellLine>)> {
+        let turn = |cell: &Cell| self.spec.seeds.iter().position(|seed| *seed == cell.seed).unwrap_or(0);
+        let mut cells: Vec<(usize, &Cell)> = teachers.iter().chain(students).enumerate().collect();
+        cells.sort_by_key(|(_, cell)| turn(cell));
+        let lines = self.run_all(&cells.iter().map(|(_, cell)| (*cell).clone()).collect::<Vec<_>>())?;
+        let mut lines: Vec<(usize, CellLine)> = cells.iter().map(|(place, _)| *place).zip(lines).collect();
+        lines.sort_by_key(|(place, _)| *place);
+        let mut lines: Vec<CellLine> = lines.into_iter().map(|(_, line)| line).collect();
+        let of_students = lines.split_off(teachers.len());
+        Ok((lines, of_students))
+    }
+
     /// Runs cells on `jobs` threads; the results are in the cells' order. What another process runs is left for later, so that
     /// several of them share a study.
     fn run_all(&self, cells: &[Cell]) -> Result<Vec<CellLine>> {
@@ -324,6 +335,12 @@ impl Work<'_> {
             // Somebody may have run it meanwhile.
             if let Some(line) = self.found(cell)? {
                 return Ok(Some((line, true)));
+            }
+            // A teacher that another one trains is waited for while there is other work.
+            if let Some(taught) = cell.taught.as_ref().filter(|taught| !taught.cell.dir.join("summary.json").exists())
+                && try_hold(&taught.cell, self.options.dir)?.is_none()
+            {
+                return Ok(None);
             }
             let was_trained = cell.dir.join("summary.json").exists();
             Ok(Some((self.run(cell)?, was_trained)))
