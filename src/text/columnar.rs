@@ -2,7 +2,6 @@
 
 use std::fs::File;
 use std::io::{self, BufReader, Read};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use parquet::basic::Type as Physical;
@@ -17,7 +16,7 @@ use super::options::{ReadOptions, mebibytes};
 use super::source::Source;
 use super::stream::{Meter, utf8};
 use super::{Document, Documents, Row, Wanted, table};
-use crate::error::{Error, IoContext, Result};
+use crate::error::{Error, IoContext, Result, quietly};
 
 /// Rows decoded at a time; the page they come from is held anyway.
 const ROWS: usize = 256;
@@ -130,7 +129,7 @@ impl Iterator for Rows {
 
 /// Runs the decoder, whose panics on damaged pages become errors like its others.
 fn guarded<T>(source: &Source, decode: impl FnOnce() -> Result<T, ParquetError>) -> Result<T> {
-    match catch_unwind(AssertUnwindSafe(decode)) {
+    match quietly(decode) {
         Ok(Ok(decoded)) => Ok(decoded),
         Ok(Err(ParquetError::External(said))) if said.is::<Error>() => {
             Err(*said.downcast::<Error>().unwrap_or_else(|_| unreachable!("it is one")))

@@ -52,7 +52,7 @@ pub(super) fn open(file: &Path) -> Result<Opened> {
             Some(Class::Bert) if settings.has_config => (berts(model_of(&inner)?, settings.normalization()?), listed),
             _ => (inner, Default::default()),
         };
-        if class.is_none() && !reads_as_default(&inner) {
+        if !settings.has_config && class != Some(Class::Whole) && !reads_as_default(&inner) {
             note(format!(
                 "no {CONFIG} says how to read {}: text is normalised as it says itself; `transformers` takes BERT's tokenizers for \
                  uncased then",
