@@ -14,7 +14,7 @@ use super::Normalization;
 use super::settings::{CONFIG, Class, Settings};
 use super::tokenizer::{SPECIAL_TOKENS, TRAIN, failed};
 use super::vocab::{self, Capitals};
-use crate::error::{Error, IoContext, Result, note, quietly};
+use crate::error::{Error, Result, note, quietly};
 
 /// A tokenizer as its files give it.
 pub(super) struct Opened {
@@ -38,15 +38,14 @@ pub(super) fn find(path: &Path) -> Result<PathBuf> {
     found.ok_or_else(|| Error::new("the folder holds neither tokenizer.json nor vocab.txt").at(path.display()).help(TRAIN))
 }
 
-/// Reads a `tokenizer.json` or a `vocab.txt`, and what lies beside it.
-pub(super) fn open(file: &Path) -> Result<Opened> {
-    let bytes = std::fs::read(file).doing("read", file)?;
+/// A tokenizer from the bytes of a `tokenizer.json` or a `vocab.txt`, and from what lies beside the file.
+pub(super) fn open(file: &Path, bytes: &[u8]) -> Result<Opened> {
     let settings = Settings::read(file.parent().unwrap_or(Path::new("")))?;
     let class = settings.class()?;
     settings.check()?;
     let is_json = file.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("json"));
     if is_json {
-        let inner = from_json(&bytes)?;
+        let inner = from_json(bytes)?;
         let listed = inner.get_added_tokens_decoder().into_iter().collect();
         let (inner, listed) = match class {
             Some(Class::Bert) if settings.has_config => (berts(model_of(&inner)?, settings.normalization()?), listed),
@@ -64,7 +63,7 @@ pub(super) fn open(file: &Path) -> Result<Opened> {
     if class == Some(Class::Whole) {
         return Err(settings.refuse("tokenizer_class", "needs a tokenizer.json, and there is a vocabulary alone", NO_JSON));
     }
-    let (vocab, notes) = vocab::read(&bytes)?;
+    let (vocab, notes) = vocab::read(bytes)?;
     notes.iter().for_each(|what| note(format!("{} {what}", file.display())));
     let normalization = decide(file, &vocab, &settings)?;
     Ok(Opened { inner: berts(vocab::model(&vocab)?, normalization), added: settings.added(Default::default())? })

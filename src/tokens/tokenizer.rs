@@ -15,7 +15,7 @@ use tokenizers::{AddedToken, Model as _};
 use super::open::{self, Opened};
 use super::train::{self, Coverage, TrainOptions};
 use super::vocab::{self, stand_in};
-use crate::error::{Error, Result};
+use crate::error::{Error, IoContext, Result};
 use crate::files::{Files, make_folder, write_files};
 
 /// The tokens that every vocabulary must have, in the order in which a new one starts.
@@ -92,7 +92,8 @@ impl Tokenizer {
     /// that would give other ids here.
     pub fn load(path: &Path) -> Result<Self> {
         let file = open::find(path)?;
-        let opened = open::open(&file).and_then(|opened| Self::new(opened, Some(&file)));
+        let bytes = std::fs::read(&file).doing("read", &file)?;
+        let opened = open::open(&file, &bytes).and_then(|opened| Self::new(opened, Some(&file)));
         opened.map_err(|error| if error.has_place() { error } else { error.at(file.display()) })
     }
 
