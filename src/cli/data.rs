@@ -175,8 +175,8 @@ fn say_what_to_know(manifest: &Manifest) {
             "note: {documents} for a share of {share}, so sentences are held out one by one; put empty lines between \
              documents to hold out whole ones"
         ),
-        HeldOutBy::Document if manifest.held_out.sentences == 0 => {
-            eprintln!("note: nothing is held out: {documents} for a share of {share}");
+        HeldOutBy::Document if share > 0.0 && manifest.held_out.sentences == 0 => {
+            eprintln!("note: nothing is held out: {documents} for a share of {share}, and so are its sentences; --held-out takes a larger one");
         }
         HeldOutBy::Document => {}
     }
