@@ -176,7 +176,9 @@ fn say_what_to_know(manifest: &Manifest) {
              documents to hold out whole ones"
         ),
         HeldOutBy::Document if share > 0.0 && manifest.held_out.sentences == 0 => {
-            eprintln!("note: nothing is held out: {documents} for a share of {share}, and so are its sentences; --held-out takes a larger one");
+            eprintln!(
+                "note: nothing is held out: {documents} for a share of {share}, and so are its sentences; --held-out takes a larger one"
+            );
         }
         HeldOutBy::Document => {}
     }
