@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::ErrorKind;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use crate::error::{Error, IoContext, Result, note};
 
@@ -163,11 +163,12 @@ impl Found {
     }
 
     fn walk_glob(&mut self, pattern: &str) -> Result<()> {
-        let options = glob::MatchOptions { require_literal_leading_dot: true, ..glob::MatchOptions::new() };
-        let matches = glob::glob_with(pattern, options)
-            .map_err(|error| Error::new(format!("the glob is not well formed: {}", error.msg)).at(pattern))?;
+        let mut matches = Vec::new();
+        let components: Vec<Component> = Path::new(pattern).components().collect();
+        let malformed = |error: glob::PatternError| Error::new(format!("the glob is not well formed: {}", error.msg)).at(pattern);
+        glob::Pattern::new(pattern).map_err(malformed)?;
+        matching(PathBuf::new(), &components, &mut matches)?;
         for path in matches {
-            let path = path.map_err(|error| Error::io("read", error.path(), error.error()))?;
             match look(&path)? {
                 Seen::Folder => self.walk(&path)?,
                 seen => self.take(&path, seen),
@@ -200,6 +201,47 @@ impl Found {
             note(format!("left out of {input}: {shown}{more} ({why})"));
         }
     }
+}
+
+/// The paths that a glob's components match, below `base` and in the order of the names. The glob library's own walk panics where
+/// a name is not UTF-8.
+fn matching(base: PathBuf, pattern: &[Component], found: &mut Vec<PathBuf>) -> Result<()> {
+    let Some((component, rest)) = pattern.split_first() else {
+        // Of `**` alone nothing is left but the folder at hand.
+        let base = if base.as_os_str().is_empty() { PathBuf::from(".") } else { base };
+        found.extend(fs::symlink_metadata(&base).is_ok().then_some(base));
+        return Ok(());
+    };
+    let text = component.as_os_str().to_string_lossy();
+    let is_any_depth = text == "**";
+    if is_any_depth {
+        matching(base.clone(), rest, found)?;
+        if rest.is_empty() {
+            return Ok(());
+        }
+    } else if !matches!(component, Component::Normal(_)) || !text.contains(['*', '?', '[']) {
+        return matching(base.join(component), rest, found);
+    }
+    let options = glob::MatchOptions { require_literal_leading_dot: true, ..glob::MatchOptions::new() };
+    // It is a part of one that is well formed.
+    let Ok(name) = glob::Pattern::new(if is_any_depth { "*" } else { &text }) else { return Ok(()) };
+    let folder = if base.as_os_str().is_empty() { Path::new(".") } else { &base };
+    let entries = match fs::read_dir(folder) {
+        Err(error) if [ErrorKind::NotFound, ErrorKind::NotADirectory].contains(&error.kind()) => return Ok(()),
+        entries => entries.doing("read", folder)?.collect::<std::io::Result<Vec<_>>>().doing("read", folder)?,
+    };
+    let mut names: Vec<_> = entries.iter().map(fs::DirEntry::file_name).collect();
+    names.retain(|entry| name.matches_with(&entry.to_string_lossy(), options));
+    names.sort();
+    for entry in names {
+        let path = base.join(entry);
+        if !is_any_depth {
+            matching(path, rest, found)?;
+        } else if path.is_dir() && !path.is_symlink() {
+            matching(path, pattern, found)?;
+        }
+    }
+    Ok(())
 }
 
 fn refused(input: &str, why: &str) -> Error {
@@ -335,6 +377,8 @@ mod tests {
         let folder = dir.path().to_str().unwrap().to_owned();
         let read: Vec<_> = find(&[folder.clone()]).unwrap().into_iter().map(|source| source.path).collect();
         assert_eq!(read, [at("a.txt"), dir.path().join(OsStr::from_bytes(b"b\xff.txt")), at("inner/f.txt")]);
+        let by_glob = |pattern: &str| find(&[format!("{folder}/{pattern}")]).unwrap().len();
+        assert_eq!((by_glob("*.txt"), by_glob("**/*.txt"), by_glob("i*/f.???"), by_glob("[bi]*")), (2, 3, 1, 2));
         let error = find(&[format!("{folder}/j.txt")]).unwrap_err().to_string();
         assert!(error.contains("a pipe, a socket or a device"), "{error}");
         assert_eq!(find(&[format!("{folder}/c.json")]).unwrap()[0].format, Format::Json);
