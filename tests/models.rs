@@ -10,7 +10,9 @@ use std::sync::LazyLock;
 use burn::tensor::Device;
 use serde_json::{Value, json};
 use tempfile::tempdir;
-use upstill::model::{BertClassifier, BertShape, HostTensor, ModelFolder, Weights};
+use upstill::model::{
+    BertClassifier, BertShape, BiLstmShape, EncoderShape, HostTensor, ModelFolder, Pooling, StudentShape, Weights,
+};
 use upstill::tokens::{Tokenizer, pocket_shards};
 use upstill::train::{MemoryRun, Pretrained};
 
@@ -255,6 +257,54 @@ fn fine_tuning_says_which_heads_are_new() {
     assert!(output.status.success(), "{}", stderr(&output));
     let wanted = "note: the heads bert.pooler.dense and classifier start from random weights; not used: cls\n";
     assert!(stderr(&output).contains(wanted), "{}", stderr(&output));
+}
+
+#[test]
+fn what_a_config_says_of_dropout_and_new_heads_is_obeyed() {
+    let dir = tempdir().unwrap();
+    let whole = model(dir.path());
+    for key in ["hidden_dropout_prob", "attention_probs_dropout_prob", "classifier_dropout"] {
+        set(&whole, key, json!(0.25));
+    }
+    set(&whole, "initializer_range", json!(0.5));
+    let args = ["finetune", "model", "--task", "pocket-sentiment", "--seeds", "1", "--epochs", "0.01", "--out", "out"];
+    let output = upstill(dir.path(), &args);
+    assert!(output.status.success(), "{}", stderr(&output));
+    let scores = fs::read_to_string(dir.path().join("out/pocket-sentiment/seed-1/scores.json")).unwrap();
+    assert!(scores.contains("dropout 0.25"), "{scores}");
+    let pretrained = Pretrained::read(&ModelFolder::open(&whole).unwrap()).unwrap();
+    let range = pretrained.initializer_range;
+    let fresh = BertClassifier::start_from(&pretrained.weights, &pretrained.shape, 64, range, 1, &Device::flex()).unwrap();
+    let drawn = Weights::of(&fresh).get("classifier.weight").unwrap().values.clone();
+    let deviation = (drawn.iter().map(|x| x * x).sum::<f32>() / drawn.len() as f32).sqrt();
+    // Of 512 draws, within 4 standard errors.
+    assert!((deviation - 0.5).abs() < 0.07, "{deviation}");
+    // One that has several is told, and gets the usual one.
+    set(&whole, "attention_probs_dropout_prob", json!(0.0));
+    let output = upstill(dir.path(), &args[..7]);
+    assert!(stderr(&output).contains("config.json has several dropouts; fine-tuning has 0.1 everywhere"), "{}", stderr(&output));
+}
+
+#[test]
+fn a_students_sizes_are_compared_before_anything_is_made() {
+    let bilstm =
+        BiLstmShape { vocab_size: 9, words: 4, hidden: 3, pooling: Pooling::Max, input_dropout: 0.0, recurrent_dropout: 0.0 };
+    let device = Device::flex();
+    for encoder in [EncoderShape::BiLstm(bilstm.clone()), EncoderShape::Bert(shape(9))] {
+        for projection in [0, 5] {
+            let student = StudentShape { encoder: encoder.clone(), projection, classes: 2 };
+            let weights = Weights::of(&student.init(1, &device));
+            assert_eq!(Weights::of(&student.load(&weights, &device).unwrap()), weights);
+        }
+    }
+    let student = StudentShape { encoder: EncoderShape::BiLstm(bilstm.clone()), projection: 5, classes: 2 };
+    let mut weights = Weights::of(&student.init(1, &device));
+    let huge = EncoderShape::BiLstm(BiLstmShape { vocab_size: 1 << 50, hidden: usize::MAX, ..bilstm });
+    let said = StudentShape { encoder: huge, ..student.clone() }.load(&weights, &device).unwrap_err().to_string();
+    assert!(said.contains("bilstm.words.weight: found [9, 4], wanted [1125899906842624, 4]"), "{said}");
+    weights.insert("classifier.bias", HostTensor { shape: vec![2], values: vec![0.0, f32::NAN] });
+    let said = student.load(&weights, &device).unwrap_err().to_string();
+    assert!(said.contains("1 of the 2 values of classifier.bias"), "{said}");
 }
 
 #[test]
