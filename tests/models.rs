@@ -281,7 +281,7 @@ fn what_a_config_says_of_dropout_and_new_heads_is_obeyed() {
     assert!((deviation - 0.5).abs() < 0.07, "{deviation}");
     // One that has several is told, and gets the usual one.
     set(&whole, "attention_probs_dropout_prob", json!(0.0));
-    let output = upstill(dir.path(), &args[..7]);
+    let output = upstill(dir.path(), &args[..8]);
     assert!(stderr(&output).contains("config.json has several dropouts; fine-tuning has 0.1 everywhere"), "{}", stderr(&output));
 }
 
