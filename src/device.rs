@@ -4,11 +4,13 @@ use burn::tensor::{Device as BurnDevice, FloatDType, Tensor, TensorData, Transac
 
 #[cfg_attr(not(feature = "cuda"), path = "device/no_cuda.rs")]
 mod cuda;
+mod memory;
 
 use crate::config::Precision;
 use crate::error::{Error, Result};
 
 pub use cuda::{found as cuda_devices, kernels_to_come};
+pub use memory::memory_bytes;
 
 /// A device to train on, and why it was chosen.
 #[derive(Debug, Clone)]
@@ -208,14 +210,6 @@ pub fn make_room(device: &BurnDevice, bytes: usize) {
     if is_cuda(device) {
         drop(Tensor::<1>::empty([bytes / size_of::<f32>()], device));
     }
-}
-
-/// Memory of this machine in bytes, where the system says (Linux).
-pub fn memory_bytes() -> Option<u64> {
-    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
-    let kib: u64 =
-        text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?.trim().strip_suffix(" kB")?.trim().parse().ok()?;
-    Some(kib * 1024)
 }
 
 /// An NVIDIA GPU that the CUDA driver lists.

@@ -132,9 +132,14 @@ struct DeviceArg {
 }
 
 impl DeviceArg {
+    /// What is asked for; an empty `UPSTILL_DEVICE` asks for nothing.
+    fn asked(&self) -> Option<&str> {
+        self.device.as_deref().filter(|device| !device.is_empty())
+    }
+
     /// Writes what is asked for here over what a run file says, so that its plan is made for that device.
     fn write_over(&self, file: &mut RunFile) {
-        if let Some(device) = &self.device {
+        if let Some(device) = self.asked() {
             file.set(&format!("runtime.device={device}"));
         }
     }
@@ -142,7 +147,7 @@ impl DeviceArg {
     /// The device asked for here, else `otherwise`; said on standard error.
     fn choose(&self, otherwise: &str) -> Result<Device> {
         let to_come = kernels_to_come();
-        let device = Device::choose(self.device.as_deref().unwrap_or(otherwise))?;
+        let device = Device::choose(self.asked().unwrap_or(otherwise))?;
         eprintln!("device: {device}");
         if let (DeviceKind::Cuda, Some(folder)) = (device.kind, to_come) {
             eprintln!(

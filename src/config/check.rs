@@ -14,6 +14,10 @@ pub(super) const MIN_LENGTH: usize = 8;
 /// What a plan's file and the schedules' arithmetic hold exactly.
 const MOST_STEPS: u64 = 1 << 53;
 
+/// Rows of a step and workers of a run: beyond any machine, and far below what would overflow a size.
+const MOST_ROWS: usize = 1 << 24;
+const MOST_WORKERS: usize = 1 << 10;
+
 /// Every mistake: those kept while reading, then those of the values, then those against the facts.
 pub(super) fn check(file: &RunFile, plan: &Plan, facts: &Facts) -> Mistakes {
     let mut out = file.mistakes.clone();
@@ -199,6 +203,16 @@ fn train(file: &RunFile, plan: &Plan, out: &mut Mistakes) {
         out.add("train.epochs", format!("is {}", number(file.number("train.epochs"))), "write a number above 0");
     } else if train.steps > MOST_STEPS {
         out.add("train.epochs", format!("comes to more than {MOST_STEPS} steps"), "write fewer epochs");
+    } else if !file.has_written("train.steps") && plan.data.rows_per_epoch > 0 {
+        let rows = file.number("train.epochs") * plan.data.rows_per_epoch as f64;
+        if rows < 1.0 {
+            let epochs = number(file.number("train.epochs"));
+            let what = format!("{epochs} is less than one of the {} rows of an epoch", plan.data.rows_per_epoch);
+            out.add("train.epochs", what, "write a larger number, or train.steps");
+        }
+    }
+    if train.batch > MOST_ROWS {
+        out.add("train.batch", format!("is {}", train.batch), format!("write at most {MOST_ROWS}"));
     }
     for (key, value) in [
         ("train.batch", train.batch as u64),
@@ -255,7 +269,9 @@ fn runtime(plan: &Plan, out: &mut Mistakes) {
     if workers == 0 {
         out.add("runtime.workers", "is 0", "write 1 or more");
     }
-    if workers > plan.train.batch && plan.train.batch > 0 {
+    if workers > MOST_WORKERS {
+        out.add("runtime.workers", format!("is {workers}"), format!("write at most {MOST_WORKERS}"));
+    } else if workers > plan.train.batch && plan.train.batch > 0 {
         let what = format!("is {workers}, but train.batch = {}, and each takes a row at least", plan.train.batch);
         out.add("runtime.workers", what, format!("write {} or less, or a larger train.batch", plan.train.batch));
     }
@@ -322,6 +338,16 @@ fn remap(model: &ModelPlan, found: &TeacherFacts, out: &mut Mistakes) {
 
 fn memory(plan: &Plan, known: Option<u64>, out: &mut Mistakes) {
     let (Some(known), estimate) = (known, plan.estimate()) else { return };
+    let batches = plan.batches_bytes();
+    if batches > known {
+        let what = format!(
+            "the batches of {} rows that are prepared ahead take {}, but the machine has {}",
+            plan.train.batch,
+            bytes_text(batches),
+            bytes_text(known)
+        );
+        return out.add("train.batch", what, "write a smaller batch");
+    }
     let needed = estimate.memory.total();
     if needed <= known {
         return;

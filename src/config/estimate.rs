@@ -202,6 +202,14 @@ impl Plan {
         memory
     }
 
+    /// Bytes of the batches on the host: the one that is trained on, and those prepared ahead. A row has three numbers a token and
+    /// three a masked position, of 4 bytes each.
+    pub(super) fn batches_bytes(&self) -> u64 {
+        const AT_ONCE: u64 = 4;
+        let a_row = 12 * (self.data.length as u64 + self.data.slots as u64);
+        (self.train.batch as u64).saturating_mul(a_row).saturating_mul(AT_ONCE)
+    }
+
     /// Bytes of the largest value that a step makes, which memory is better asked for first: see [`crate::device::make_room`].
     pub(crate) fn largest_value_bytes(&self) -> usize {
         let (rows, length) = (self.rows_at_once() as f64, self.data.length as f64);

@@ -34,6 +34,9 @@ pub struct RunFile {
     pub(super) mistakes: Mistakes,
 }
 
+/// Models of a cotrain run: each may learn from every other, and what a run comes to is worked out for every pair.
+const MOST_MODELS: usize = 64;
+
 impl RunFile {
     /// Nothing written, but a preset under what will be [`set`](Self::set).
     ///
@@ -100,8 +103,11 @@ impl RunFile {
     /// Remembers the name of the model that a path is about, if it is about one.
     fn note_model(&mut self, path: &str) {
         let mut parts = path.split('.');
-        if let (Some("models"), Some(name)) = (parts.next(), parts.next()) {
+        let (Some("models"), Some(name)) = (parts.next(), parts.next()) else { return };
+        if self.models.len() < MOST_MODELS || self.models.contains(name) {
             self.models.insert(name.to_owned());
+        } else if !self.mistakes.names("models") {
+            self.mistakes.add("models", format!("there are more than {MOST_MODELS} models"), "write fewer [models.NAME]");
         }
     }
 

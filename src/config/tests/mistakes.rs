@@ -374,6 +374,19 @@ fn too_little_memory_names_the_rows_that_fit() {
 }
 
 #[test]
+fn sizes_beyond_any_machine_are_refused_before_anything_is_made() {
+    let small = Facts { memory_bytes: Some(8 << 30), ..facts() };
+    let said = |set: &[&str]| mistakes(set, &small);
+    assert!(said(&["train.batch=1000000000"]).contains("write at most 16777216"));
+    assert!(said(&["train.batch=8000000"]).contains("batches of 8000000 rows that are prepared ahead take"));
+    assert!(said(&["runtime.workers=1000000", "train.batch=2000000"]).contains("write at most 1024"));
+    assert!(said(&["train.epochs=1e-9"]).contains("less than one of the"));
+    let models: String = (0..3000).map(|i| format!("[models.m{i}]\nlayers = 1\n")).collect();
+    let error = RunFile::parse(&format!("method = \"cotrain\"\n{models}"), "run.toml").unwrap().resolve(&small).unwrap_err();
+    assert!(error.to_string().contains("there are more than 64 models"), "{error}");
+}
+
+#[test]
 fn files_that_are_no_run_files() {
     assert_snapshot!(RunFile::parse("method = dwt\n", "run.toml").unwrap_err(), @"
     the run file is not TOML
