@@ -1,6 +1,8 @@
-//! `cargo xtask web`: builds the page into a folder that any web server can give out, and serves it.
+//! `cargo xtask web`: builds the page into a folder that any web server can give out, and serves it. `cargo xtask torture`: what survives
+//! kills, broken disks, flipped bits, races and damaged input.
 
 mod serve;
+mod torture;
 
 use std::env;
 use std::error::Error;
@@ -17,7 +19,9 @@ Builds the browser page, and serves it.
 
   --out DIR       where it goes; target/web-page unless given
   --serve [PORT]  serves it on localhost afterwards, on port 8000 unless given
-  --no-build      takes the WebAssembly that was compiled last";
+  --no-build      takes the WebAssembly that was compiled last
+
+  cargo xtask torture   kills, broken disks, flipped bits, races and damaged input: what survives them";
 
 fn main() {
     if let Err(error) = run() {
@@ -28,8 +32,10 @@ fn main() {
 
 fn run() -> Result<()> {
     let mut args = env::args().skip(1).peekable();
-    if args.next().as_deref() != Some("web") {
-        return Err(HELP.into());
+    match args.next().as_deref() {
+        Some("web") => {}
+        Some("torture") => return torture::torture(args),
+        _ => return Err(HELP.into()),
     }
     let (mut out, mut port, mut build) = (target_folder().join("web-page"), None, true);
     while let Some(arg) = args.next() {
