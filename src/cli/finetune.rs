@@ -33,8 +33,8 @@ The defaults are the paper's. With --out, the same command again goes on with th
 pub struct Args {
     /// A run directory, a checkpoint or a Hugging Face folder
     model: PathBuf,
-    /// One of GLUE's (cola, sst-2, mrpc, sts-b, qqp, mnli, qnli, rte, wnli), `glue` for all that --data holds, a pocket task
-    /// (pocket-acceptability, -sentiment, -paraphrase, -entailment, -similarity), or any name for a table's
+    /// One of GLUE's (cola, sst-2, mrpc, sts-b, qqp, mnli, qnli, rte, wnli), `glue` for all that --data holds, a pocket
+    /// task (pocket-acceptability, -sentiment, -paraphrase, -entailment, -similarity), or any name for a table's
     #[arg(long)]
     task: Option<String>,
     /// The folder with GLUE's official files: it holds CoLA/, SST-2/ and so on
@@ -46,7 +46,8 @@ pub struct Args {
     /// Score on this file
     #[arg(long, value_name = "FILE")]
     dev: Option<PathBuf>,
-    /// Predict this file's answers into --out, once a seed: seeds that are kept there do so with the kept model, or train again
+    /// Predict this file's answers into --out, once a seed: seeds that are kept there do so with the kept model, or
+    /// train again
     #[arg(long, value_name = "FILE", requires = "out")]
     test: Option<PathBuf>,
     /// The column of the text; this makes a task of any table
@@ -61,8 +62,8 @@ pub struct Args {
     /// Answers are numbers to come close to, not classes
     #[arg(long, requires = "text")]
     regression: bool,
-    /// How a table's answers are scored; accuracy, or both correlations with --regression, unless given. f1 is of the second of two
-    /// classes; of more, say which mean: f1-macro, f1-micro or f1-weighted
+    /// How a table's answers are scored; accuracy, or both correlations with --regression, unless given. f1 is of the
+    /// second of two classes; of more, say which mean: f1-macro, f1-micro or f1-weighted
     #[arg(long = "metric", value_enum, requires = "text")]
     metrics: Vec<Metric>,
     /// Pass over a table's rows with an empty text or label
@@ -101,7 +102,8 @@ pub struct Args {
     /// Keep scores, predictions of test files, and the best seed's model in this folder
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
-    /// Fine-tune each checkpoint of the run MODEL, for `upstill report` to draw; into the run's finetune/ unless --out is given
+    /// Fine-tune each checkpoint of the run MODEL, for `upstill report` to draw; into the run's finetune/ unless --out
+    /// is given
     #[arg(long)]
     every_checkpoint: bool,
     #[command(flatten)]

@@ -1,5 +1,5 @@
-//! The tasks of GLUE (Wang et al. 2019), from the official files as they are: UTF-8 tables whose quotes are literal, CoLA
-//! without a header, MRPC with a byte order mark, QQP with broken rows.
+//! The tasks of GLUE (Wang et al. 2019), from the official files as they are: UTF-8 tables whose quotes are literal,
+//! CoLA without a header, MRPC with a byte order mark, QQP with broken rows.
 
 use std::path::{Path, PathBuf};
 
@@ -147,7 +147,8 @@ pub struct Average {
     pub tasks: &'static [&'static str],
 }
 
-/// The averages in use. Each task counts once, as the mean of its metrics (and MNLI of its two splits), as on the leaderboard.
+/// The averages in use. Each task counts once, as the mean of its metrics (and MNLI of its two splits), as on the
+/// leaderboard.
 pub const AVERAGES: [Average; 3] = [
     // Lee et al. 2023, appendix A: without RTE and WNLI. It doesn't say how it folds two metrics into one.
     Average { name: "dwt-7", tasks: &["cola", "sst-2", "mrpc", "sts-b", "qqp", "mnli", "qnli"] },
@@ -221,8 +222,9 @@ pub struct Files {
     pub read: ReadOptions,
 }
 
-/// A task of GLUE by name. `data` is the folder that holds `CoLA/`, `SST-2/` and so on, or the task's own. Test files are
-/// read where they are there; other row counts than the official ones, and rows of QQP that lack a question, are notes.
+/// A task of GLUE by name. `data` is the folder that holds `CoLA/`, `SST-2/` and so on, or the task's own. Test files
+/// are read where they are there; other row counts than the official ones, and rows of QQP that lack a question, are
+/// notes.
 ///
 /// # Errors
 /// When the name is none of [`glue_names`], a file or column is missing, or a row is broken.

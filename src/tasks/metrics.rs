@@ -70,7 +70,8 @@ pub fn f1(predicted: &[usize], truth: &[usize], class: usize) -> f64 {
     ratio(2.0 * hits, 2.0 * hits + misses)
 }
 
-/// The mean of the F1 of every class that is an answer or the truth, weighted by a function of how often it is the truth.
+/// The mean of the F1 of every class that is an answer or the truth, weighted by a function of how often it is the
+/// truth.
 fn f1_mean(predicted: &[usize], truth: &[usize], weight: impl Fn(f64) -> f64) -> f64 {
     let classes: BTreeSet<usize> = predicted.iter().chain(truth).copied().collect();
     let (mut sum, mut weights) = (0.0, 0.0);

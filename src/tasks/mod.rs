@@ -77,8 +77,8 @@ impl Kind {
         }
     }
 
-    /// The label that a file's text means; none where it is none of the classes, or no number in the range that a model can learn
-    /// (finite as an f32). A class that is a number may be written in another way: `1` for `1.0`.
+    /// The label that a file's text means; none where it is none of the classes, or no number in the range that a model
+    /// can learn (finite as an f32). A class that is a number may be written in another way: `1` for `1.0`.
     pub fn label(&self, text: &str) -> Option<Label> {
         let text = text.trim();
         let number: Option<f64> = text.parse().ok().filter(|number: &f64| (*number as f32).is_finite());
@@ -92,7 +92,8 @@ impl Kind {
         }
     }
 
-    /// The answer that a row of the head's outputs gives: the class with the highest (the first of equals), or the score itself.
+    /// The answer that a row of the head's outputs gives: the class with the highest (the first of equals), or the
+    /// score itself.
     pub fn answer(&self, outputs: &[f32]) -> Label {
         match self {
             Kind::Regression { .. } => Label::Score(outputs.first().map_or(f64::NAN, |&score| f64::from(score))),
@@ -153,8 +154,8 @@ pub struct Task {
 }
 
 impl Task {
-    /// Every metric of the task by name, from the outputs on each dev split. The name says which split, where it isn't just
-    /// "dev": "accuracy-matched".
+    /// Every metric of the task by name, from the outputs on each dev split. The name says which split, where it isn't
+    /// just "dev": "accuracy-matched".
     ///
     /// # Panics
     /// Where there are more or fewer outputs than dev examples.
@@ -170,8 +171,8 @@ impl Task {
         scores
     }
 
-    /// The one number of the task: the mean of its metrics and splits, as on the GLUE leaderboard; not a number where one is
-    /// missing.
+    /// The one number of the task: the mean of its metrics and splits, as on the GLUE leaderboard; not a number where
+    /// one is missing.
     pub fn main_score(&self, scores: &BTreeMap<String, f64>) -> f64 {
         let names = self.dev.iter().flat_map(|split| self.metrics.iter().map(|metric| Self::score_name(*metric, split)));
         let values: Vec<f64> = names.map(|name| scores.get(&name).copied().unwrap_or(f64::NAN)).collect();
@@ -195,8 +196,8 @@ impl Task {
         Some(counts)
     }
 
-    /// A file of predictions as GLUE takes it: a header, then the row's number from 0, a tab, and the class's name or the score
-    /// within its range, which reads back as the same f32.
+    /// A file of predictions as GLUE takes it: a header, then the row's number from 0, a tab, and the class's name or
+    /// the score within its range, which reads back as the same f32.
     pub fn predictions(&self, outputs: &Outputs) -> String {
         let mut text = String::from("index\tprediction\n");
         for (index, row) in outputs.iter().enumerate() {

@@ -1,5 +1,5 @@
-//! Minimal pairs: two sentences that differ in what makes one of them acceptable, in the format of BLiMP (Warstadt et al. 2020),
-//! and the accuracies of a model that gives each sentence a score.
+//! Minimal pairs: two sentences that differ in what makes one of them acceptable, in the format of BLiMP (Warstadt et
+//! al. 2020), and the accuracies of a model that gives each sentence a score.
 
 use std::path::Path;
 
@@ -27,9 +27,9 @@ pub struct MinimalPair {
 const COLUMNS: [&str; 4] = ["sentence_good", "sentence_bad", "UID", "linguistics_term"];
 const HELP: &str = "minimal pairs are read as BLiMP has them: `sentence_good`, `sentence_bad`, `UID`, `linguistics_term`";
 
-/// Pairs of a `.jsonl`, `.json`, `.tsv`, `.csv` (each also packed) or `.parquet` file, or of all those of a folder or a glob:
-/// `sentence_good` and `sentence_bad`, BLiMP's `UID` and `linguistics_term` where the file has them. Without `UID`, a file is one
-/// paradigm of its own name.
+/// Pairs of a `.jsonl`, `.json`, `.tsv`, `.csv` (each also packed) or `.parquet` file, or of all those of a folder or a
+/// glob: `sentence_good` and `sentence_bad`, BLiMP's `UID` and `linguistics_term` where the file has them. Without
+/// `UID`, a file is one paradigm of its own name.
 ///
 /// # Errors
 /// When a file can't be read, a field is missing or empty, or a pair's sentences are equal: with the line.

@@ -1,6 +1,6 @@
-//! Tasks in the pocket language, in the style of GLUE: drawn from a seed, balanced, and made so that counting words doesn't
-//! solve them. What they ask is what pre-training on the language teaches: agreement, classes of words, who does what to
-//! whom, what "not" turns round, and facts of the world.
+//! Tasks in the pocket language, in the style of GLUE: drawn from a seed, balanced, and made so that counting words
+//! doesn't solve them. What they ask is what pre-training on the language teaches: agreement, classes of words, who
+//! does what to whom, what "not" turns round, and facts of the world.
 
 mod pairs;
 
@@ -159,7 +159,8 @@ fn acceptability(answer: usize, _: Part, rng: &mut ChaCha8Rng) -> Texts {
     [agreement(answer, rng).1, Vec::new()]
 }
 
-/// A sentence for [`acceptability`], and what it tests. The same draws with the other answer give the same sentence but for one verb.
+/// A sentence for [`acceptability`], and what it tests. The same draws with the other answer give the same sentence but
+/// for one verb.
 fn agreement(answer: usize, rng: &mut ChaCha8Rng) -> (&'static str, Vec<&'static str>) {
     let (kind, other) = (any_kind(rng), any_kind(rng));
     let (number, between) = (any_number(rng), any_number(rng));
@@ -190,8 +191,8 @@ fn agreement(answer: usize, rng: &mut ChaCha8Rng) -> (&'static str, Vec<&'static
     (paradigm, join(&[&subject, &between, &does, &["."]]))
 }
 
-/// What the main clause says, after every "not" and beside every "but". `train` holds half of the words of praise, blame and
-/// mood, and `dev` all of them: what the others say is known from pre-training or not at all.
+/// What the main clause says, after every "not" and beside every "but". `train` holds half of the words of praise,
+/// blame and mood, and `dev` all of them: what the others say is known from pre-training or not at all.
 fn sentiment(answer: usize, part: Part, rng: &mut ChaCha8Rng) -> Texts {
     let unknown = |word: &&str| {
         let unknown = |words: &[&str]| words[words.len() / 2..].contains(word);
@@ -281,8 +282,8 @@ fn about_a_person(answer: usize, rng: &mut ChaCha8Rng) -> Texts {
     [join(&[&[PEOPLE[person]], &does]), join(&[&who, &does])]
 }
 
-/// How much two sentences share, whatever stands beside their subjects: 2 for a subject and a verb of the same class, and 1
-/// each for the same noun, the same verb and the same number.
+/// How much two sentences share, whatever stands beside their subjects: 2 for a subject and a verb of the same class,
+/// and 1 each for the same noun, the same verb and the same number.
 fn similarity(answer: usize, _: Part, rng: &mut ChaCha8Rng) -> Texts {
     let kind = below(rng, KINDS.len());
     let number = below(rng, 2);

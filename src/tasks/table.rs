@@ -34,7 +34,8 @@ pub struct TableSpec {
     pub read: ReadOptions,
 }
 
-/// Reads a task. Its classes are the labels of the training file: numbers in their order, anything else by the alphabet.
+/// Reads a task. Its classes are the labels of the training file: numbers in their order, anything else by the
+/// alphabet.
 ///
 /// # Errors
 /// When a file or a column is missing, a text is empty, a dev label is none of the classes or no finite number, or all training
@@ -87,8 +88,8 @@ pub fn table_task(spec: &TableSpec) -> Result<Task> {
     Ok(Task { name: spec.name.clone(), kind, pair: spec.text2.is_some(), metrics, train, dev, test, notes })
 }
 
-/// The labels of rows as classes. Whole numbers stay as they are written; where some label has a fraction or an exponent, all are
-/// the numbers that they mean, as pandas reads such a column: `0.0`, `1.0`.
+/// The labels of rows as classes. Whole numbers stay as they are written; where some label has a fraction or an
+/// exponent, all are the numbers that they mean, as pandas reads such a column: `0.0`, `1.0`.
 fn classes(rows: &[RawExample], path: &Path) -> Result<Vec<String>> {
     let mut classes: Vec<String> = rows.iter().map(|row| row.label.trim().to_owned()).collect();
     let whole = |class: &String| class.bytes().all(|byte| byte.is_ascii_digit() || b"+-".contains(&byte));

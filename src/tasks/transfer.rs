@@ -1,5 +1,5 @@
-//! A labelled task with few labels and much text (Mukherjee and Awadallah 2019, section 6.1): labelled rows, a transfer set whose
-//! type has no place for a label, and a test set that neither training nor selection sees.
+//! A labelled task with few labels and much text (Mukherjee and Awadallah 2019, section 6.1): labelled rows, a transfer
+//! set whose type has no place for a label, and a test set that neither training nor selection sees.
 
 use std::collections::HashSet;
 
@@ -71,8 +71,9 @@ pub struct SplitOptions {
     pub seed: u64,
 }
 
-/// Divides a task: its dev splits are the test set; of its training rows `per_class` of each class keep their labels, and the others
-/// join `unlabelled` in the transfer set. Rows whose text is in the test set are left out, and counted in the notes.
+/// Divides a task: its dev splits are the test set; of its training rows `per_class` of each class keep their labels,
+/// and the others join `unlabelled` in the transfer set. Rows whose text is in the test set are left out, and counted
+/// in the notes.
 ///
 /// # Errors
 /// For a regression, a class with too few rows, a training row with a hidden label, no test rows, or a validation share outside 0 to 1.
@@ -160,7 +161,8 @@ fn shuffle<T>(rows: &mut [T], rng: &mut ChaCha8Rng) {
 }
 
 impl TransferTask {
-    /// The labelled rows as a task for fine-tuning a teacher: it is scored on the validation rows. The test set is not in it.
+    /// The labelled rows as a task for fine-tuning a teacher: it is scored on the validation rows. The test set is not
+    /// in it.
     pub fn labelled_task(&self) -> Task {
         Task {
             name: self.name.clone(),

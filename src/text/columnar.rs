@@ -192,8 +192,8 @@ fn plain(value: &Field, is_lossy: bool) -> Result<Option<String>> {
     })
 }
 
-/// A file whose pages are refused before they are unpacked where they say that they are too long. The decoder takes a page's
-/// header from a stream, then its bytes; what it took from the stream says how long the page becomes.
+/// A file whose pages are refused before they are unpacked where they say that they are too long. The decoder takes a
+/// page's header from a stream, then its bytes; what it took from the stream says how long the page becomes.
 struct Pages {
     file: File,
     path: String,

@@ -11,8 +11,8 @@ use crate::error::note;
 /// The first bytes of a member.
 const MAGIC: [u8; 2] = [0x1f, 0x8b];
 
-/// The members of a file, one after the other. Zeros after a member are padding (of tapes, and of tar), and passed over; what
-/// else follows the last one is no part of the text, and a note says so.
+/// The members of a file, one after the other. Zeros after a member are padding (of tapes, and of tar), and passed
+/// over; what else follows the last one is no part of the text, and a note says so.
 pub(super) struct Members<R> {
     member: Option<GzDecoder<Peek<R>>>,
     path: PathBuf,

@@ -1,5 +1,5 @@
-//! JSON: an object a line, or a list of objects. Only the fields that are wanted are kept of an object, so that what else it
-//! holds costs no memory.
+//! JSON: an object a line, or a list of objects. Only the fields that are wanted are kept of an object, so that what
+//! else it holds costs no memory.
 
 use std::fmt;
 use std::io::BufRead;
@@ -240,8 +240,9 @@ enum Trouble {
     Surrogate,
 }
 
-/// Reads an object. Python writes `NaN` and `Infinity`, which are no JSON: the one is missing, as null is, the other is no plain
-/// value. Half a surrogate pair is U+FFFD where losses are allowed; in a field that is not wanted it is nobody's business.
+/// Reads an object. Python writes `NaN` and `Infinity`, which are no JSON: the one is missing, as null is, the other is
+/// no plain value. Half a surrogate pair is U+FFFD where losses are allowed; in a field that is not wanted it is
+/// nobody's business.
 fn read(text: &str, wanted: &[String], is_lossy: bool) -> Result<Fields, Trouble> {
     let plain = match parse(text, wanted) {
         Ok(fields) => return Ok(fields),

@@ -1,9 +1,9 @@
 //! Text: readers, sentences, sampling, and the pocket language.
 //!
-//! A corpus is documents, a document is paragraphs, a paragraph is sentences. [`Reader`] streams the documents of files,
-//! folders and globs; [`Document::sentences`] splits them; [`sample`] keeps one sentence of every `k`, and [`is_held_out`]
-//! puts a fixed share of the documents aside. The last two are functions of a document's content alone, so that neither
-//! the order of the files nor the number of threads changes what is chosen.
+//! A corpus is documents, a document is paragraphs, a paragraph is sentences. [`Reader`] streams the documents of
+//! files, folders and globs; [`Document::sentences`] splits them; [`sample`] keeps one sentence of every `k`, and
+//! [`is_held_out`] puts a fixed share of the documents aside. The last two are functions of a document's content alone,
+//! so that neither the order of the files nor the number of threads changes what is chosen.
 
 pub mod pocket;
 

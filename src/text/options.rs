@@ -20,8 +20,9 @@ pub struct ReadOptions {
     pub column: String,
     /// Reads on where bytes are not UTF-8, with the replacement character in their place.
     pub lossy: bool,
-    /// A longer line of JSON, row of a table or (four times this) page of Parquet is refused, in bytes: a small packed file can
-    /// hold one that no memory is enough for. Plain text has no such bound. Not kept in a manifest: it changes no text.
+    /// A longer line of JSON, row of a table or (four times this) page of Parquet is refused, in bytes: a small packed
+    /// file can hold one that no memory is enough for. Plain text has no such bound. Not kept in a manifest: it changes
+    /// no text.
     #[serde(skip, default = "longest_line")]
     pub longest_line: usize,
 }

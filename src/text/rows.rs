@@ -9,9 +9,9 @@ use super::stream::{self, Meter};
 use super::{Row, Wanted, columnar, json, table};
 use crate::error::{Error, Result};
 
-/// The rows of a `.tsv`, `.csv`, `.jsonl`, `.json` (each also packed) or `.parquet` file, of each the wanted columns. A `.tsv` or
-/// `.csv` without a header has the columns "0", "1", ...; JSON has those of any of its objects. Numbers and truth values become
-/// text, as Python writes them: `0.0`, `true`. Tabs separate without quoting; commas with.
+/// The rows of a `.tsv`, `.csv`, `.jsonl`, `.json` (each also packed) or `.parquet` file, of each the wanted columns. A
+/// `.tsv` or `.csv` without a header has the columns "0", "1", ...; JSON has those of any of its objects. Numbers and
+/// truth values become text, as Python writes them: `0.0`, `true`. Tabs separate without quoting; commas with.
 ///
 /// # Errors
 /// When the file is missing, of another kind or broken, or a column is missing.

@@ -59,8 +59,8 @@ pub struct Source {
 }
 
 /// The files that `inputs` name, in the order given; each is a file, a folder (read with everything below it, in the
-/// order of the names) or a glob. A file named twice is read once, by a link too. Folders and globs pass over hidden files in
-/// silence; what else they hold and is left out, a note names.
+/// order of the names) or a glob. A file named twice is read once, by a link too. Folders and globs pass over hidden
+/// files in silence; what else they hold and is left out, a note names.
 ///
 /// # Errors
 /// When an input doesn't exist, matches nothing that can be read, or names a file of an unknown kind.
@@ -203,8 +203,8 @@ impl Found {
     }
 }
 
-/// The paths that a glob's components match, below `base` and in the order of the names. The glob library's own walk panics where
-/// a name is not UTF-8.
+/// The paths that a glob's components match, below `base` and in the order of the names. The glob library's own walk
+/// panics where a name is not UTF-8.
 fn matching(base: PathBuf, pattern: &[Component], found: &mut Vec<PathBuf>) -> Result<()> {
     let Some((component, rest)) = pattern.split_first() else {
         // Of `**` alone nothing is left but the folder at hand.

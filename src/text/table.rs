@@ -110,8 +110,8 @@ fn unreadable(source: &Source, error: csv::Error) -> Error {
     }
 }
 
-/// The stream of a table, which ends in an error where a row is too long or a quote is never closed: the parser after it takes
-/// any bytes for a table, and one quote for the rest of a file.
+/// The stream of a table, which ends in an error where a row is too long or a quote is never closed: the parser after
+/// it takes any bytes for a table, and one quote for the rest of a file.
 struct Watched {
     stream: Box<dyn BufRead + Send>,
     watch: Watch,

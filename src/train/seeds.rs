@@ -1,9 +1,9 @@
 //! Fine-tuning with several seeds, and the folder that keeps what each came to.
 //!
-//! `OUT/TASK/seed-1/` holds `scores.json` and GLUE's files of predictions where the task has test splits; `OUT/TASK/model/` the
-//! fine-tuned model of the best seed, which `transformers` loads; `OUT/TASK/finetune.json` says that the folder is one of ours, and
-//! whose model that is. A seed whose scores are there is not repeated, but where predictions are asked for that it lacks: the kept
-//! model makes them, or the seed is trained again.
+//! `OUT/TASK/seed-1/` holds `scores.json` and GLUE's files of predictions where the task has test splits;
+//! `OUT/TASK/model/` the fine-tuned model of the best seed, which `transformers` loads; `OUT/TASK/finetune.json` says
+//! that the folder is one of ours, and whose model that is. A seed whose scores are there is not repeated, but where
+//! predictions are asked for that it lacks: the kept model makes them, or the seed is trained again.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -151,8 +151,8 @@ fn read_mark(folder: &Path) -> Result<Option<Mark>> {
 }
 
 impl Finetuning<'_> {
-    /// Fine-tunes with the seeds 1 to `seeds`, those whose scores are in `out` left out; gives the scores in the seeds' order. Where
-    /// the task has test splits, the predictions of each are in `out` afterwards.
+    /// Fine-tunes with the seeds 1 to `seeds`, those whose scores are in `out` left out; gives the scores in the seeds'
+    /// order. Where the task has test splits, the predictions of each are in `out` afterwards.
     ///
     /// # Errors
     /// As [`Finetuning::run`], when `out` can't be written, or holds scores that were made with something else or what is no
@@ -190,7 +190,8 @@ impl Finetuning<'_> {
         Ok(done)
     }
 
-    /// A seed's scores where they are kept, with the predictions that are asked for; none where the seed has to be trained.
+    /// A seed's scores where they are kept, with the predictions that are asked for; none where the seed has to be
+    /// trained.
     fn find(&self, seed: u64, kept: &Kept, settings: &Settings) -> Result<Option<SeedScores>> {
         let place = kept.seed(seed);
         let Some(mut found) = read_scores(&place)? else {
@@ -296,14 +297,15 @@ fn read_scores(folder: &Path) -> Result<Option<SeedScores>> {
     Ok(Some(scores))
 }
 
-/// Where `--every-checkpoint` keeps the scores of a run's checkpoints: `step-0001000/TASK/seed-1/scores.json` below. Each of
-/// several models has a folder of its name there.
+/// Where `--every-checkpoint` keeps the scores of a run's checkpoints: `step-0001000/TASK/seed-1/scores.json` below.
+/// Each of several models has a folder of its name there.
 pub fn checkpoint_scores_folder(run: &Path, model: Option<&str>) -> PathBuf {
     let folder = run.join("finetune");
     model.map_or(folder.clone(), |name| folder.join(name))
 }
 
-/// The scores of a run's checkpoints (of one of its models, when it has several), with their steps; none where none were made.
+/// The scores of a run's checkpoints (of one of its models, when it has several), with their steps; none where none
+/// were made.
 ///
 /// # Errors
 /// When a file can't be read.
