@@ -68,9 +68,8 @@ fn differences(study: &Study, end_point: &EndPoint) -> Option<Figure> {
     let row = |found: &Comparison| {
         let named = |name: &String| study.arms.iter().find(|arm| arm.name == *name);
         let (arm, reference) = (named(&found.arm)?, named(&found.against)?);
-        let name = if study.has_references() { format!("{} − {}", found.arm, found.against) } else { found.arm.clone() };
         Some(DotRow {
-            name,
+            name: found.arm.clone(),
             colour: colour(study, arm),
             values: paired_differences(&end_point.values(arm), &end_point.values(reference)).unwrap_or_default(),
             mean: found.difference,
@@ -80,8 +79,8 @@ fn differences(study: &Study, end_point: &EndPoint) -> Option<Figure> {
         })
     };
     let margin = found.first()?.margin;
-    let from = if study.has_references() { String::new() } else { format!(" from {}", found.first()?.against) };
-    let heading = format!("What the {} differs by{from}", end_point.title());
+    let from = if study.has_references() { "what each is compared with" } else { found.first()?.against.as_str() };
+    let heading = format!("What the {} differs by from {from}", end_point.title());
     let side = if end_point.is_loss() { "left" } else { "right" };
     let band = margin.map_or(String::new(), |margin| format!(" Shaded: differences below the margin of {margin} count as none."));
     let rows: Vec<DotRow> = found.iter().filter_map(row).collect();
