@@ -23,7 +23,7 @@ use std::time::{Duration, Instant};
 
 pub use console::{Console, Progress, clock};
 pub use record::{ModelRecord, ModelSummary, SoftRecord, StepRecord, Summary};
-pub use steps::{Resume, STEPS, StepWriter, parse_steps, read_steps, steps_before};
+pub use steps::{Resume, STEPS, StepWriter, read_steps, steps_before};
 pub use tensorboard::EventWriter;
 
 use crate::error::Result;

@@ -133,19 +133,6 @@ pub fn read_steps(path: &Path) -> Result<Vec<StepRecord>> {
     Ok(records)
 }
 
-/// The same of the bytes of such a file.
-///
-/// # Errors
-/// As [`read_steps`].
-pub fn parse_steps(bytes: &[u8]) -> Result<Vec<StepRecord>> {
-    let mut records = Vec::new();
-    scan_lines(bytes, Path::new("steps.jsonl"), |line| {
-        records.push(line.record);
-        true
-    })?;
-    Ok(records)
-}
-
 /// The records of the steps before a checkpoint, from the bytes of such a file.
 ///
 /// # Errors

@@ -187,7 +187,8 @@ impl Unread {
 }
 
 /// What to do about a run whose numbers ran away.
-const CALM: &str = "lower the learning rate, lengthen the warm-up, or clip harder; with other settings it is another run, in a folder of its own";
+const CALM: &str = "lower the learning rate, lengthen the warm-up, or clip harder; \
+                    with other settings it is another run, in a folder of its own";
 
 /// Refuses a step that isn't finite. `rows` says which rows its batch had.
 pub(super) fn refuse_if_not_finite(

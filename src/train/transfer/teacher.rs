@@ -211,8 +211,10 @@ fn refuse_broken_outputs(part: &Classified, from: usize) -> Result<()> {
     let is_broken = |row: &Vec<f32>| row.iter().any(|value| !value.is_finite());
     match part.logits.iter().zip(&part.representations).position(|(logits, states)| is_broken(logits) || is_broken(states)) {
         None => Ok(()),
-        Some(at) => Err(Error::new(format!("the teacher's outputs on text {} are not finite", from + at))
-            .help("texts count from 0, training texts before those for validation; take another teacher, or fine-tune it with a lower teacher.lr")),
+        Some(at) => Err(Error::new(format!("the teacher's outputs on text {} are not finite", from + at)).help(
+            "texts count from 0, training texts before those for validation; take another teacher, or fine-tune it with a \
+             lower teacher.lr",
+        )),
     }
 }
 
