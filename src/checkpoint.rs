@@ -402,11 +402,11 @@ mod tests {
     fn where_the_run_is_gone_nothing_is_saved() {
         let dir = tempfile::tempdir().unwrap();
         let run = dir.path().join("run");
-        fs::create_dir(&run).unwrap();
+        let _lock = crate::files::Lock::take(&run).unwrap();
         let checkpoints = Checkpoints::of_run(&run);
         save(&checkpoints, 1, None);
         fs::remove_dir_all(&run).unwrap();
         let error = checkpoints.save(reached(2, None), |_| Ok(())).unwrap_err().to_string();
-        assert!(error.contains("could not create") && !run.exists(), "{error}");
+        assert!(error.contains("was removed or replaced") && !run.exists(), "{error}");
     }
 }
