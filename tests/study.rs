@@ -143,7 +143,12 @@ fn a_study_tunes_pairs_and_travels() {
         !fs::read_dir(dir.join("b")).unwrap().any(|entry| entry.unwrap().file_name().to_string_lossy().starts_with("verify"))
     );
     let altered = fs::read_to_string(dir.join("b/cells.jsonl")).unwrap().replace("\"held_out_loss\":", "\"held_out_loss\":1");
-    fs::write(dir.join("b/cells.jsonl"), altered).unwrap();
+    fs::write(dir.join("altered.jsonl"), &altered).unwrap();
+    let said = refused(dir, &["s.toml", "--out", "f", "--cells", "altered.jsonl"]);
+    assert!(said.contains("not as it was written") && said.contains("altered.jsonl, line 1"), "{said}");
+    // Lines from before there were checksums; what they hold is another's word.
+    let unsealed = |line: &str| line.rsplit_once(",\"checksum\"").map(|(inside, _)| format!("{inside}}}\n")).unwrap();
+    fs::write(dir.join("b/cells.jsonl"), altered.lines().map(unsealed).collect::<String>()).unwrap();
     let verified = run(dir, &["study", "s.toml", "--out", "b", "--verify", "1"]);
     let said = String::from_utf8_lossy(&verified.stdout);
     assert!(verified.status.code() == Some(1) && said.contains("DIFFERS"), "{said}");

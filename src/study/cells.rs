@@ -10,6 +10,7 @@ use super::planner::Cell;
 use super::results::ScoresAt;
 use crate::config::Plan;
 use crate::error::{Error, IoContext, Result};
+use crate::files::manifest::hash;
 use crate::files::{Lock, write_text};
 use crate::log::Console;
 use crate::train::waiting;
@@ -84,6 +85,28 @@ pub struct ModelLine {
     pub scores_at: Vec<ScoresAt>,
 }
 
+/// What comes before a line's checksum, which is blake3 of the line without it.
+const CHECKSUM: &str = ",\"checksum\":\"";
+
+/// A line's text with its checksum.
+fn sealed(line: &CellLine) -> String {
+    let text = serde_json::to_string(line).expect("a line in memory can be written");
+    let inside = text.strip_suffix('}').expect("an object");
+    format!("{inside}{CHECKSUM}{}\"}}", hash(text.as_bytes()))
+}
+
+/// Refuses a line that is not as it was written. Lines of upstill's first studies have no checksum.
+fn must_be_as_written(line: &str) -> Result<()> {
+    let Some((inside, checksum)) = line.rsplit_once(CHECKSUM) else { return Ok(()) };
+    match checksum.trim_end().strip_suffix("\"}") == Some(&hash(format!("{inside}}}").as_bytes())) {
+        true => Ok(()),
+        false => {
+            Err(Error::new("the line of a cell is not as it was written")
+                .help("restore it, or delete it and the cell is run again"))
+        }
+    }
+}
+
 impl CellLine {
     fn parse(text: &str) -> Result<Self> {
         let line: Self = serde_json::from_str(text).map_err(|error| {
@@ -97,6 +120,7 @@ impl CellLine {
             ))
             .help("leave the file out, and its cells are run again; or use the version of upstill that wrote it"));
         }
+        must_be_as_written(text)?;
         let hash = toml::from_str::<Plan>(&line.plan).map(|plan| plan.hash()).map_err(|error| error.to_string());
         match hash {
             Ok(hash) if hash == line.cell => Ok(line),
@@ -165,7 +189,7 @@ impl Ledger {
     /// # Errors
     /// When it can't be written.
     pub fn add(&self, line: &CellLine) -> Result<CellLine> {
-        let text = serde_json::to_string(line).expect("a line in memory can be written");
+        let text = sealed(line);
         let line = CellLine::parse(&text)?;
         self.keep(&line, &text)?;
         self.known().push((line.clone(), text));
@@ -201,5 +225,22 @@ impl Ledger {
 
     fn known(&self) -> MutexGuard<'_, Vec<(CellLine, String)>> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_is_as_it_was_written_or_refused() {
+        let line = CellLine { study: "A study".into(), seconds: 1.5, ..CellLine::default() };
+        let text = sealed(&line);
+        must_be_as_written(&text).unwrap();
+        assert_eq!(serde_json::from_str::<CellLine>(&text).unwrap(), line);
+        let altered = text.replace("1.5", "1.6");
+        assert!(must_be_as_written(&altered).unwrap_err().to_string().contains("not as it was written"));
+        // Of before there were checksums.
+        must_be_as_written(&serde_json::to_string(&line).unwrap()).unwrap();
     }
 }
