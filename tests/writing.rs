@@ -1,4 +1,5 @@
-//! What commands write: several processes at once, kills, folders that vanish or can't be moved, odd names, disks that fail.
+//! What commands write: several processes at once, kills, folders that vanish or can't be moved, odd names, disks that
+//! fail.
 
 use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
@@ -169,7 +170,8 @@ fn a_command_that_was_killed_anywhere_works_when_it_is_given_again() {
             _ => scratch.succeed(["import", "model"]),
         }
         let leftovers: Vec<_> = scratch.names().difference(&before).filter(|name| *name != out).cloned().collect();
-        // What was done before the kill may have left its last leftover, which the next command in the place takes away.
+        // What was done before the kill may have left its last leftover, which the next command in the place takes
+        // away.
         assert!(leftovers.is_empty() || was_done, "killed after {after:?}: {leftovers:?}");
         fs::remove_dir_all(scratch.at(out)).unwrap();
     }

@@ -1,4 +1,5 @@
-//! One process at a time in a folder: an operating system's lock on a file in it, which ends with the process however it ends.
+//! One process at a time in a folder: an operating system's lock on a file in it, which ends with the process however
+//! it ends.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, ErrorKind, Read, Write};
@@ -225,16 +226,16 @@ impl Held {
     }
 }
 
-/// Removes the lock files of this process, at its end: a thread that would take or leave one, or write in a locked folder, waits
-/// for that end.
+/// Removes the lock files of this process, at its end: a thread that would take or leave one, or write in a locked
+/// folder, waits for that end.
 pub(super) fn leave_all() {
     let mut held = held();
     std::mem::take(&mut *held).into_iter().for_each(Held::clean_up);
     std::mem::forget(held);
 }
 
-/// Checks that the folders which this process has locked around `path` are still the ones that it locked: else what is written
-/// would go into another's folder, or nowhere.
+/// Checks that the folders which this process has locked around `path` are still the ones that it locked: else what is
+/// written would go into another's folder, or nowhere.
 ///
 /// # Errors
 /// When one of them was removed, moved or replaced.
@@ -263,11 +264,12 @@ pub struct Claim<'a> {
 }
 
 impl Claim<'_> {
-    /// Takes the folder, and looks and writes only then: where the file is there, `known` says whether it is the one that is meant;
-    /// in a folder that is free, `begin` writes it.
+    /// Takes the folder, and looks and writes only then: where the file is there, `known` says whether it is the one
+    /// that is meant; in a folder that is free, `begin` writes it.
     ///
     /// # Errors
-    /// When another process has the folder, it holds something else, or as `known` and `begin` say. Then it is as it was.
+    /// When another process has the folder, it holds something else, or as `known` and `begin` say. Then it is as it
+    /// was.
     pub fn take(&self, known: impl FnOnce(&Path) -> Result<()>, begin: impl FnOnce(&Path) -> Result<()>) -> Result<Lock> {
         self.wait(&mut |busy| Err(busy.into_error()), known, begin)
     }

@@ -9,8 +9,8 @@ use super::lock::still_there;
 use super::temporary::{Stage, Temporary, advanced, leftovers, sweep};
 use crate::error::{Error, IoContext, Result};
 
-/// Writes a file through a temporary neighbour, so that a reader sees the old content or the new, never a part. A link stays one: the
-/// file that it names is replaced. A device or a pipe is written to as it is.
+/// Writes a file through a temporary neighbour, so that a reader sees the old content or the new, never a part. A link
+/// stays one: the file that it names is replaced. A device or a pipe is written to as it is.
 ///
 /// # Errors
 /// When the folder can't be written, or `fill` fails; then the old file is as it was and the neighbour is gone.
@@ -72,7 +72,8 @@ pub fn write_text(path: &Path, text: &str) -> Result<()> {
     write_whole(path, |out| out.write_all(text.as_bytes()))
 }
 
-/// Makes a folder, and those above it, where they are missing; in one that is there, what killed processes left half-made goes.
+/// Makes a folder, and those above it, where they are missing; in one that is there, what killed processes left
+/// half-made goes.
 ///
 /// # Errors
 /// As the file system says, or when a folder above, which this process has [locked](super::Lock), is no more.
@@ -82,8 +83,8 @@ pub fn make_folder(path: &Path) -> Result<()> {
     fs::create_dir_all(path).doing("create", path)
 }
 
-/// Removes a folder within one that is upstill's own. Its name goes at once: a process that ends in between leaves no part of it
-/// behind that could be taken for it.
+/// Removes a folder within one that is upstill's own. Its name goes at once: a process that ends in between leaves no
+/// part of it behind that could be taken for it.
 ///
 /// # Errors
 /// When it can't be renamed; then it is as it was.
@@ -93,8 +94,8 @@ pub fn remove_folder(path: &Path) -> Result<()> {
     fs::rename(path, aside.path().join(path.file_name().unwrap_or_default())).doing("delete", path)
 }
 
-/// Fills a folder through a temporary neighbour and puts it in place; an older folder of that name is replaced. For folders within
-/// one that is upstill's own: another's is a [`Target`](super::Target).
+/// Fills a folder through a temporary neighbour and puts it in place; an older folder of that name is replaced. For
+/// folders within one that is upstill's own: another's is a [`Target`](super::Target).
 ///
 /// # Errors
 /// As `fill` says; then `path` is as it was.
@@ -114,7 +115,8 @@ pub(super) struct Place {
 }
 
 impl Place {
-    /// Makes the temporary folder where it can be moved from: so it is known before any work whether the place can be written.
+    /// Makes the temporary folder where it can be moved from: so it is known before any work whether the place can be
+    /// written.
     pub fn find(named: &Path) -> Result<Self> {
         still_there(named)?;
         make_folder(parent(named))?;
@@ -243,7 +245,8 @@ fn exchange(_: &Path, _: &Path) -> io::Result<()> {
     Err(ErrorKind::Unsupported.into())
 }
 
-/// Replaces a folder's content by that of a whole folder within it. From the first rename on, [`finish`] can do the rest.
+/// Replaces a folder's content by that of a whole folder within it. From the first rename on, [`finish`] can do the
+/// rest.
 fn put_within(temporary: &mut Temporary, real: &Path) -> io::Result<()> {
     temporary.advance(Stage::Ready)?;
     temporary.stay();

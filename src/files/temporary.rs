@@ -1,8 +1,8 @@
 //! Temporary neighbours: what is half-made lies under a name that says whose it is, and is removed with its maker.
 //!
-//! `.upstill-PID-RANDOM.part` is a file or folder that is being written, and `.upstill-PID-RANDOM.old` holds a folder that is about
-//! to be replaced. Their maker has an operating system's lock on each, where there are such locks, so that another process can tell
-//! what was left behind from what is still needed, on another machine too.
+//! `.upstill-PID-RANDOM.part` is a file or folder that is being written, and `.upstill-PID-RANDOM.old` holds a folder
+//! that is about to be replaced. Their maker has an operating system's lock on each, where there are such locks, so
+//! that another process can tell what was left behind from what is still needed, on another machine too.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions, TryLockError};
@@ -16,7 +16,8 @@ use super::is_free;
 /// What begins the name of all that is upstill's own and nobody's result.
 const OURS: &str = ".upstill-";
 
-/// Held while a temporary is made and while leftovers are looked for: between its making and its lock, it looks like one.
+/// Held while a temporary is made and while leftovers are looked for: between its making and its lock, it looks like
+/// one.
 static MAKING: Mutex<()> = Mutex::new(());
 
 /// What this process is filling under temporary names.
@@ -26,8 +27,8 @@ fn half_made() -> MutexGuard<'static, BTreeSet<PathBuf>> {
     HALF_MADE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Removes what this process has half-made, and its locks. For the end of a process that a signal asks to end: a thread that would begin another
-/// temporary, or put one in its place, waits for that end.
+/// Removes what this process has half-made, and its locks. For the end of a process that a signal asks to end: a thread
+/// that would begin another temporary, or put one in its place, waits for that end.
 pub fn remove_half_made() {
     let paths = half_made();
     paths.iter().for_each(|path| remove(path));
@@ -57,7 +58,8 @@ impl Stage {
     }
 }
 
-/// Whether a name in a folder says nothing of what the folder is for: a lock, a temporary, what `mkfs` leaves in a new disk.
+/// Whether a name in a folder says nothing of what the folder is for: a lock, a temporary, what `mkfs` leaves in a new
+/// disk.
 pub fn is_by_the_way(name: &std::ffi::OsStr) -> bool {
     name.as_encoded_bytes().starts_with(OURS.as_bytes()) || name == "lost+found"
 }
@@ -137,8 +139,8 @@ impl Drop for Temporary {
     }
 }
 
-/// Locks what was just made, unless a process elsewhere, to which our number says nothing, was faster. Where there are no locks,
-/// nobody takes it for a leftover.
+/// Locks what was just made, unless a process elsewhere, to which our number says nothing, was faster. Where there are
+/// no locks, nobody takes it for a leftover.
 fn is_taken_for_a_leftover(file: &File) -> bool {
     matches!(file.try_lock(), Err(TryLockError::WouldBlock))
 }
@@ -188,7 +190,8 @@ fn is_abandoned(path: &Path, pid: u32) -> bool {
     is_plain && !is_other && File::open(path).is_ok_and(|file| file.try_lock().is_ok())
 }
 
-/// Removes what processes that are no more have left half-made in a folder, and puts back what one of them had set aside.
+/// Removes what processes that are no more have left half-made in a folder, and puts back what one of them had set
+/// aside.
 pub(super) fn sweep(folder: &Path) {
     for (path, stage) in leftovers(folder) {
         match stage {

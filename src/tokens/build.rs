@@ -99,8 +99,8 @@ pub struct Watch<'a> {
 /// bytes, whatever the number of threads. With `force`, a data folder that is already there is replaced, once the new
 /// one is whole; anything else there is refused. Files of the input that lie in `out` are left out.
 ///
-/// Documents are held out by their content. Where they are so few that none is held out, or all are, sentences are, by theirs:
-/// a text without empty lines is one document, a file of lines often is.
+/// Documents are held out by their content. Where they are so few that none is held out, or all are, sentences are, by
+/// theirs: a text without empty lines is one document, a file of lines often is.
 ///
 /// # Errors
 /// For options or input that can't be used, a full disk, or a stop; then `out` is as it was.
@@ -162,8 +162,8 @@ fn check_out(out: &Path, force: bool) -> Result<()> {
     Err(Error::new(what).at(out.display()).help(help))
 }
 
-/// Whether all that `folder` holds is what a build writes, and one file at least can be nothing but data: whole or damaged, it can be
-/// replaced, and nobody's own file goes with it.
+/// Whether all that `folder` holds is what a build writes, and one file at least can be nothing but data: whole or
+/// damaged, it can be replaced, and nobody's own file goes with it.
 fn holds_data_only(folder: &Path) -> bool {
     let is_ours = |name: &str| is_shard(name) || [manifest::NAME, COUNTS].contains(&name) || TOKENIZER_FILES.contains(&name);
     let Ok(entries) = std::fs::read_dir(folder).and_then(Iterator::collect::<std::io::Result<Vec<_>>>) else { return false };

@@ -1,8 +1,8 @@
 //! Ctrl-C and the signals that ask a process to end.
 //!
-//! While a command has something to save ([`saving`]), the first asks its loop to save and end, and a second one ends the process at
-//! once. Everywhere else the first one does. A signal that was ignored when the process began (`nohup`, a shell's background job)
-//! stays ignored.
+//! While a command has something to save ([`saving`]), the first asks its loop to save and end, and a second one ends
+//! the process at once. Everywhere else the first one does. A signal that was ignored when the process began (`nohup`,
+//! a shell's background job) stays ignored.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 #[cfg(any(unix, windows))]
@@ -129,7 +129,8 @@ mod unix {
         }
     }
 
-    /// Data files are read through memory maps: a file that is cut short meanwhile, or a disk that fails, comes as a bus error.
+    /// Data files are read through memory maps: a file that is cut short meanwhile, or a disk that fails, comes as a
+    /// bus error.
     fn say_what_a_bus_error_is() {
         extern "C" fn told(_: i32) {
             const WORDS: &str = "error: a data file was cut short while it was read, or its disk failed\n\
