@@ -118,7 +118,6 @@ impl Fake {
             scores_at: vec![ScoresAt { steps: 300, scores: BTreeMap::from([("cola".to_owned(), 0.3)]) }],
             curve: [300, 600].map(|steps| (steps, self.loss(seed, steps))).to_vec(),
             budgets: [150, 300, 600].map(|steps| self.budget(seed, steps)).to_vec(),
-            ..SeedResult::default()
         }
     }
 }

@@ -307,7 +307,7 @@ impl Work<'_> {
                 // A job has as many threads whether or not others run beside it: the bits of a result go by their number.
                 scope.spawn(|| {
                     match rayon::ThreadPoolBuilder::new().num_threads((cores / self.options.jobs.max(1)).max(1)).build() {
-                        Ok(pool) => pool.install(&go_on),
+                        Ok(pool) => pool.install(go_on),
                         Err(_) => go_on(),
                     }
                 });

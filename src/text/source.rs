@@ -375,7 +375,7 @@ mod tests {
         expected.sort();
         assert_eq!(left_out, expected);
         let folder = dir.path().to_str().unwrap().to_owned();
-        let read: Vec<_> = find(&[folder.clone()]).unwrap().into_iter().map(|source| source.path).collect();
+        let read: Vec<_> = find(std::slice::from_ref(&folder)).unwrap().into_iter().map(|source| source.path).collect();
         assert_eq!(read, [at("a.txt"), dir.path().join(OsStr::from_bytes(b"b\xff.txt")), at("inner/f.txt")]);
         let by_glob = |pattern: &str| find(&[format!("{folder}/{pattern}")]).unwrap().len();
         assert_eq!((by_glob("*.txt"), by_glob("**/*.txt"), by_glob("i*/f.???"), by_glob("[bi]*")), (2, 3, 1, 2));

@@ -28,7 +28,7 @@ impl HeldOutSet {
     /// When it can't be opened or holds nothing out.
     pub fn open(name: &str, folder: &str) -> Result<Self> {
         let shards = open_shards(folder)?;
-        if shards.held_out().len() == 0 {
+        if shards.held_out().is_empty() {
             return Err(Error::new(format!("the set {name:?} holds no sentence out"))
                 .at(folder)
                 .help("build it again with a larger share, up to --held-out 0.99, or from more documents"));

@@ -15,7 +15,7 @@ pub fn standalone(title: &str, drawings: &[(&str, &str)]) -> String {
     for (heading, svg) in drawings {
         let Some((width, height, class, inner)) = parts(svg) else { continue };
         let _ = write!(body, r#"<text class="heading" x="{EDGE}" y="{}">{}</text>"#, px(y + 12.0), escape(heading));
-        let _ = write!(body, "<g class=\"{class}\" transform=\"translate({EDGE} {})\">{inner}</g>\n", px(y + HEADING));
+        let _ = writeln!(body, "<g class=\"{class}\" transform=\"translate({EDGE} {})\">{inner}</g>", px(y + HEADING));
         y += HEADING + height + EDGE;
         widest = widest.max(width);
     }

@@ -119,7 +119,8 @@ pub(super) fn others(study: &Study, in_full: bool) -> Option<Table> {
 /// Budget by budget: what arms need less than their references; none where nothing ended at several.
 pub(super) fn steps_saved(saved: &[Saved]) -> Option<Table> {
     let students = saved.first()?.students;
-    let columns: [(String, &dyn Fn(&Saved) -> String); 8] = [
+    type Column<'a> = (String, &'a dyn Fn(&Saved) -> String);
+    let columns: [Column; 8] = [
         ("arm".into(), &|row| row.arm.clone()),
         ("as good as".into(), &|row| format!("{}, {} steps", row.against, row.budget)),
         ("steps saved [95 %]".into(), &steps_or_why_not),
