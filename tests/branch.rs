@@ -78,7 +78,7 @@ fn runs_that_part_before_a_checkpoint_say_where() {
     ");
     fs::write(at.join("model/model.safetensors"), "altered").unwrap();
     insta::assert_snapshot!(refused(&[]), @"
-    DIR/long/checkpoints/step-0000010: missing or altered since it was written: model/model.safetensors
+    DIR/long/checkpoints/step-0000010: missing or altered since it was written: model/model.safetensors is altered
     help: go on from an earlier checkpoint: delete this folder
     ");
 }

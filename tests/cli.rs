@@ -7,9 +7,11 @@ use std::time::{Duration, Instant};
 
 use tempfile::tempdir;
 
+use crate::common::program;
+
 /// The command in a folder of its own, on the CPU.
 fn upstill(dir: &Path, args: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_upstill"));
+    let mut command = program();
     command.args(args).current_dir(dir).env("UPSTILL_DEVICE", "cpu").stdin(Stdio::null());
     command
 }

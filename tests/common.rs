@@ -1,6 +1,7 @@
 //! What several tests share: a small corpus, plans over it, and a place to run them.
 
 use std::path::Path;
+use std::process::Command;
 
 use upstill::config::{Plan, RunFile};
 use upstill::device::Device;
@@ -93,4 +94,29 @@ pub fn wait_for(what: &str, mut is_so: impl FnMut() -> bool) {
         assert!(from.elapsed() < std::time::Duration::from_secs(120), "waited too long for {what}");
         std::thread::sleep(std::time::Duration::from_millis(10));
     }
+}
+
+/// The command; see [`listening`].
+pub fn program() -> Command {
+    listening(Command::new(env!("CARGO_BIN_EXE_upstill")))
+}
+
+/// A process that listens to signals as if a person had started it. A shell that runs tests in the background has SIGINT ignored, which
+/// upstill would respect.
+#[cfg_attr(not(unix), expect(unused_mut, reason = "changed on Unix alone"))]
+pub fn listening(mut command: Command) -> Command {
+    #[cfg(unix)]
+    {
+        use std::os::unix::process::CommandExt;
+        let listens = || {
+            for signal in [libc::SIGINT, libc::SIGHUP, libc::SIGTERM] {
+                // SAFETY: sets a signal's default action, between fork and exec, where signal may be called.
+                unsafe { libc::signal(signal, libc::SIG_DFL) };
+            }
+            Ok(())
+        };
+        // SAFETY: the closure calls only what may be called between fork and exec.
+        unsafe { command.pre_exec(listens) };
+    }
+    command
 }

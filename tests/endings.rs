@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tempfile::tempdir;
 
-use crate::common::wait_for;
+use crate::common::{listening, program, wait_for};
 
 const RUN_FILE: &str = r#"
 preset = "standalone"
@@ -29,7 +29,7 @@ checkpoint_every = 1000
 "#;
 
 fn upstill(dir: &Path, args: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_upstill"));
+    let mut command = program();
     command.args(args).current_dir(dir).env("UPSTILL_DEVICE", "cpu").stdin(Stdio::null());
     command
 }
@@ -99,7 +99,7 @@ fn output_that_can_not_be_written_is_an_error() {
 fn long_run(dir: &Path, prefix: &str) -> Child {
     fs::write(dir.join("run.toml"), RUN_FILE).unwrap();
     let train = format!("{prefix} exec {} train run.toml --set train.steps=1000000 --out run", env!("CARGO_BIN_EXE_upstill"));
-    let mut shell = Command::new("sh");
+    let mut shell = listening(Command::new("sh"));
     shell.args(["-c", &train]).current_dir(dir).env("UPSTILL_DEVICE", "cpu").stdin(Stdio::null());
     let child = shell.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
     wait_for("the first step", || has_content(&dir.join("run/steps.jsonl")));

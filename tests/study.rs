@@ -8,8 +8,10 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use tempfile::tempdir;
 
+use crate::common::program;
+
 fn run(dir: &Path, args: &[&str]) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_upstill"));
+    let mut command = program();
     command.args(args).current_dir(dir).env("UPSTILL_DEVICE", "cpu").stdin(Stdio::null()).output().unwrap()
 }
 
@@ -179,7 +181,7 @@ fn a_stopped_study_goes_on_in_two_processes_at_once() {
     assert!(seeds.is_sorted() && seeds.len() == 8, "all arms of a seed, teachers too, before the next: {seeds:?}");
 
     let start = |words: &[&str]| {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_upstill"));
+        let mut command = program();
         command.args(["study", "s.toml", "--out", "shared", "--jobs", "1"]).args(words).current_dir(dir);
         command.env("UPSTILL_DEVICE", "cpu").stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
     };

@@ -146,7 +146,10 @@ fn what_the_documents_name_is_there() {
         for word in text.split(|c: char| c.is_whitespace() || "`()<>,;\"'".contains(c)) {
             let word = word.trim_end_matches(['.', ':', '/']);
             let is_path = ["src/", "tests/", "examples/", "shaders/", "docs/"].iter().any(|start| word.starts_with(start));
-            assert!(!is_path || word.contains('*') || root().join(word).exists(), "{document} names {word}, which is not there");
+            assert!(
+                !is_path || word.contains('*') || word.contains("NAME") || root().join(word).exists(),
+                "{document} names {word}, which is not there"
+            );
         }
     }
 }

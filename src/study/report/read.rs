@@ -123,7 +123,10 @@ fn read_run(dir: &Path) -> Result<Run> {
     // The models are not read here: the summary is, and what it says of the records is checked.
     check(&dir.join(STEPS))?;
     let file = dir.join("run.json");
-    let info = if file.exists() { Json::read(&file)?.text } else { String::new() };
+    let info = match file.exists() {
+        true => whole_json(&file)?,
+        false => String::new(),
+    };
     let seed = plan.get("seed").and_then(toml::Value::as_integer).and_then(|seed| u64::try_from(seed).ok()).unwrap_or(0);
     Ok(Run {
         dir: dir.into(),
@@ -136,6 +139,13 @@ fn read_run(dir: &Path) -> Result<Run> {
         summary: read_json(&dir.join("summary.json"))?,
         finetuned: read_checkpoint_scores(dir, None)?,
     })
+}
+
+/// A JSON file's text as it stands, when it is whole.
+fn whole_json(path: &Path) -> Result<String> {
+    let json = Json::read(path)?;
+    json.parse::<serde_json::Value>("a run's record").map_err(|error| error.at(path.display()))?;
+    Ok(json.text)
 }
 
 fn is_run(dir: &Path) -> bool {
