@@ -71,7 +71,8 @@ fn a_reader_that_has_gone_ends_the_command_quietly() {
         &["--help"],
     ] {
         let said = ended(&without_a_reader(upstill(dir.path(), args)), 0);
-        assert!(!said.contains("error"), "{args:?}: {said}");
+        // Drivers of GPUs may say errors of their own.
+        assert!(!said.contains("could not write"), "{args:?}: {said}");
     }
     assert!(dir.path().join("run/summary.json").exists());
 }
