@@ -8,7 +8,7 @@ use upstill::tokens::pocket_shards;
 fn main() -> upstill::Result<()> {
     let shards = pocket_shards()?;
     for layout in [Rows::Sentence, Rows::Packed] {
-        let options = BatchOptions { layout, length: 64, batch: 4, seed: 1, masking: Masking::default() };
+        let options = BatchOptions { layout, length: 64, batch: 4, seed: 1, objective: Masking::default().into() };
         let batches = Batches::new(&shards, Split::Train, options)?;
         let filled = 100.0 * batches.tokens_per_row() / options.length as f64;
         println!(

@@ -4,7 +4,7 @@
 use burn::tensor::{Tensor, TensorData};
 use upstill::batch::{BatchOptions, Batches, Masking, Split};
 use upstill::config::{Rows, RunFile};
-use upstill::device::Device;
+use upstill::device::{Compute, Device};
 use upstill::kernels::Places;
 use upstill::methods::{Dwt, MaskedLm, Teacher, TeacherSignal};
 use upstill::model::{BertShape, Inputs};
@@ -28,18 +28,18 @@ fn main() -> upstill::Result<()> {
         "preset = \"dwt-normal\"\n[teacher]\nfrom = \"uniform\"\n[data]\nshards = \"pocket\"\n[train]\nsteps = 40\nbatch = 16";
     let (plan, shards) = plan_run(&RunFile::parse(text, "this example")?)?;
     let device = Device::cpu("an example").handle;
-    let options = BatchOptions { layout: Rows::Packed, length: 64, batch: 16, seed: 1, masking: Masking::default() };
+    let options = BatchOptions { layout: Rows::Packed, length: 64, batch: 16, seed: 1, objective: Masking::default().into() };
     let data = MaskedLm {
         train: Batches::new(&shards, Split::Train, options)?,
         held_out: Batches::new(&shards, Split::HeldOut, options)?,
         evaluate_rows: 64,
-        device: device.clone(),
+        compute: Compute::of(&device),
     };
     let teacher = Unigram { log_counts_v: shards.token_counts().iter().map(|&count| (count as f32 + 1.0).ln()).collect() };
     let method = Dwt::new(data, plan.distill.clone(), plan.train.steps, Box::new(teacher));
 
     let shape = BertShape::new(shards.tokenizer().vocab_size(), 64, 2, 4, 64);
-    let student = Learner::new(shape.init(1, 0.02, &device.autodiff()), &plan.train, 0.0, 1);
+    let student = Learner::new(shape.init(1, 0.02, &device.autodiff()).into(), &plan.train, 0.0, 1);
     let fit_options = FitOptions { train: &plan.train, micro_batch: 16, done: 0, worker: None };
     fit(&method, vec![student], &fit_options, |record, _| {
         println!("step {:>2}  hard {:.3}  soft {:.3}", record.step, record.loss_hard, record.loss_soft.unwrap_or(0.0));

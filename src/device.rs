@@ -2,15 +2,18 @@
 
 use burn::tensor::{Device as BurnDevice, FloatDType, Tensor, TensorData, Transaction};
 
+mod compute;
 #[cfg_attr(not(feature = "cuda"), path = "device/no_cuda.rs")]
 mod cuda;
 mod memory;
+mod traits;
 
-use crate::config::Precision;
 use crate::error::{Error, Result};
 
+pub use compute::{Compute, Kernels, Precision};
 pub use cuda::{found as cuda_devices, kernels_to_come};
 pub use memory::memory_bytes;
+pub use traits::Traits;
 
 /// A device to train on, and why it was chosen.
 #[derive(Debug, Clone)]
@@ -186,11 +189,6 @@ pub fn is_cpu(device: &BurnDevice) -> bool {
     *device == BurnDevice::flex()
 }
 
-/// Whether tensors of this device are computed through CUDA.
-pub fn is_cuda(device: &BurnDevice) -> bool {
-    cuda::is_cuda(device)
-}
-
 /// Memory in bytes of what a run file's `runtime.device` names, where it is known: of a CUDA GPU its own, else the machine's.
 pub fn memory_of(request: &str) -> Option<u64> {
     let (word, which) = request.split_once(':').unwrap_or((request, "0"));
@@ -207,7 +205,7 @@ pub fn auto_is() -> Option<&'static str> {
 /// pages are as large as the largest value so far, and when a larger one comes, those that are there are hardly used again: 9.3 GiB
 /// were held where 5.4 were enough.
 pub fn make_room(device: &BurnDevice, bytes: usize) {
-    if is_cuda(device) {
+    if Traits::of(device).grows_pages {
         drop(Tensor::<1>::empty([bytes / size_of::<f32>()], device));
     }
 }

@@ -35,7 +35,7 @@
 //! |---|---|---|
 //! | [`text`] | files | documents, sentences; the pocket language |
 //! | [`tokens`] | sentences | WordPiece ids in memory-mapped [`tokens::Shards`] |
-//! | [`batch`] | shards, seed, step | a [`batch::MaskedBatch`] |
+//! | [`batch`] | shards, seed, step | a [`batch::Batch`] |
 //! | [`kernels`] | logits, or what they are the product of | the distillation loss and its gradient, fused |
 //! | [`model`] | a batch | logits at its masked slots |
 //! | [`loss`] | logits, labels, a teacher's logits | equations 1 to 3 of the paper |
@@ -77,6 +77,7 @@ pub mod tasks;
 pub mod text;
 pub mod tokens;
 pub mod train;
+mod words;
 
 pub use error::{Error, Result};
 

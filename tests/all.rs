@@ -19,6 +19,7 @@ mod layers;
 mod memory;
 mod models;
 mod page;
+mod record;
 mod report;
 mod rows;
 mod settings;

@@ -1,7 +1,7 @@
 //! A batch is a pure function of (shards, seed, step): what is in it, and what it never depends on.
 
 use proptest::prelude::*;
-use upstill::batch::{BatchOptions, Batches, MaskedBatch, Masking, Split};
+use upstill::batch::{Batch, BatchOptions, Batches, Masking, Objective, Split, TokenOrder};
 use upstill::config::Rows;
 use upstill::tokens::{Shards, Tokenizer};
 
@@ -29,7 +29,7 @@ fn shards(train: Vec<Vec<u32>>, held_out: Vec<Vec<u32>>) -> Shards {
 }
 
 fn options(layout: Rows) -> BatchOptions {
-    BatchOptions { layout, length: 64, batch: 16, seed: 7, masking: Masking::default() }
+    BatchOptions { layout, length: 64, batch: 16, seed: 7, objective: Masking::default().into() }
 }
 
 fn train(shards: &Shards, options: BatchOptions) -> Batches {
@@ -44,16 +44,16 @@ struct Found {
 }
 
 /// Takes a row apart, checking its layout on the way.
-fn sentences_of(batch: &MaskedBatch, row: usize) -> Vec<Found> {
-    let (s, m) = (row * batch.length, row * batch.slots);
+fn sentences_of(batch: &Batch, row: usize) -> Vec<Found> {
+    let (s, m) = (row * batch.length, row * batch.asked.slots);
     let mut ids = batch.input_ids_bs[s..s + batch.length].to_vec();
     let mut masked = Vec::new();
-    for slot in m..m + batch.slots {
-        let at = batch.masked_bm[slot] as usize;
-        if batch.weights_bm[slot] == 1.0 {
-            masked.push((at, std::mem::replace(&mut ids[at], batch.labels_bm[slot])));
+    for slot in m..m + batch.asked.slots {
+        let at = batch.asked.places_bm[slot] as usize;
+        if batch.asked.weights_bm[slot] == 1.0 {
+            masked.push((at, std::mem::replace(&mut ids[at], batch.asked.labels_bm[slot])));
         } else {
-            assert_eq!((batch.weights_bm[slot], at, batch.labels_bm[slot]), (0.0, 0, 0), "an unused slot");
+            assert_eq!((batch.asked.weights_bm[slot], at, batch.asked.labels_bm[slot]), (0.0, 0, 0), "an unused slot");
         }
     }
     assert!(masked.windows(2).all(|pair| pair[0].0 < pair[1].0), "masked places are in order");
@@ -78,11 +78,11 @@ fn sentences_of(batch: &MaskedBatch, row: usize) -> Vec<Found> {
     found
 }
 
-fn rows_of(batch: &MaskedBatch) -> Vec<Vec<Found>> {
+fn rows_of(batch: &Batch) -> Vec<Vec<Found>> {
     let rows: Vec<Vec<Found>> = (0..batch.rows).map(|row| sentences_of(batch, row)).collect();
     let all = || rows.iter().flatten();
     assert_eq!(batch.tokens, all().map(|sentence| sentence.ids.len() + 2).sum::<usize>());
-    assert_eq!(batch.masked, all().map(|sentence| sentence.masked.len()).sum::<usize>());
+    assert_eq!(batch.asked.count, all().map(|sentence| sentence.masked.len()).sum::<usize>());
     rows
 }
 
@@ -138,7 +138,7 @@ proptest! {
         let masking = Masking { rate, whole_word, rarity: f64::from(rarity) };
         let layout = if packed { Rows::Packed } else { Rows::Sentence };
         let shards = shards(distinct(&lengths), vec![]);
-        let batches = by_epoch(&shards, Split::Train, BatchOptions { layout, length, seed, masking, ..options(layout) });
+        let batches = by_epoch(&shards, Split::Train, BatchOptions { layout, length, seed, objective: masking.into(), ..options(layout) });
         let found = all_sentences(&batches, epoch..epoch + 1);
         for sentence in &found {
             prop_assert!((1..=length - 2).contains(&sentence.ids.len()));
@@ -165,7 +165,7 @@ proptest! {
     fn micro_batches_joined_are_the_batch(micro_rows in 1usize..20) {
         let batch = train(&shards(mixed(), vec![]), options(Rows::Packed)).at(3);
         let firsts = (0..batch.rows).step_by(micro_rows);
-        let parts: Vec<MaskedBatch> = firsts.map(|first| batch.part(first..batch.rows.min(first + micro_rows))).collect();
+        let parts: Vec<Batch> = firsts.map(|first| batch.part(first..batch.rows.min(first + micro_rows))).collect();
         prop_assert!(parts.iter().all(|part| part.rows <= micro_rows));
         parts.iter().for_each(|part| drop(rows_of(part)));
         let joined = parts.into_iter().reduce(|mut all, part| {
@@ -173,11 +173,11 @@ proptest! {
             all.input_ids_bs.extend(part.input_ids_bs);
             all.segments_bs.extend(part.segments_bs);
             all.positions_bs.extend(part.positions_bs);
-            all.masked_bm.extend(part.masked_bm);
-            all.labels_bm.extend(part.labels_bm);
-            all.weights_bm.extend(part.weights_bm);
+            all.asked.places_bm.extend(part.asked.places_bm);
+            all.asked.labels_bm.extend(part.asked.labels_bm);
+            all.asked.weights_bm.extend(part.asked.weights_bm);
             all.tokens += part.tokens;
-            all.masked += part.masked;
+            all.asked.count += part.asked.count;
             all
         });
         prop_assert_eq!(joined, Some(batch));
@@ -187,7 +187,7 @@ proptest! {
 #[test]
 fn the_same_step_gives_the_same_batch_on_any_thread() {
     let batches = train(&shards(mixed(), vec![]), options(Rows::Packed));
-    let here: Vec<MaskedBatch> = (0..40).map(|step| batches.at(step)).collect();
+    let here: Vec<Batch> = (0..40).map(|step| batches.at(step)).collect();
     let there = std::thread::scope(|scope| {
         let handles: Vec<_> = (0..40)
             .rev()
@@ -250,7 +250,7 @@ fn held_out_batches_are_the_same_for_every_run() {
         let (one, other) = (of(1), of(2));
         assert_eq!(one.sentences().len(), 10);
         let steps = one.steps_per_epoch() as u64;
-        let pass: Vec<MaskedBatch> = (0..steps).map(|step| one.at(step)).collect();
+        let pass: Vec<Batch> = (0..steps).map(|step| one.at(step)).collect();
         assert_eq!(pass, (steps..2 * steps).map(|step| other.at(step)).collect::<Vec<_>>());
         assert!(pass.iter().all(|batch| batch.rows == 4), "static shapes");
         let rows: Vec<_> = pass.iter().flat_map(rows_of).collect();
@@ -268,7 +268,10 @@ fn rare_tokens_are_masked_more_often() {
     let shards = shards(sentences, vec![]);
     let rare = |rarity| {
         let masking = Masking { rarity, ..Masking::default() };
-        let found = all_sentences(&by_epoch(&shards, Split::Train, BatchOptions { masking, ..options(Rows::Packed) }), 0..1);
+        let found = all_sentences(
+            &by_epoch(&shards, Split::Train, BatchOptions { objective: masking.into(), ..options(Rows::Packed) }),
+            0..1,
+        );
         found.iter().flat_map(|sentence| sentence.masked.iter().filter(|(at, _)| sentence.ids[*at] == 6)).count()
     };
     // Uniform: 3 of 20 places, 300. With counts of 38000 to 2000 and 0.7 the weight is 7.85 times higher.
@@ -295,7 +298,7 @@ fn what_cannot_be_batched_says_what_to_do() {
     help: give at least 1
     ");
     let masking = Masking { rate: 1.5, ..Masking::default() };
-    insta::assert_snapshot!(refuse(Split::Train, BatchOptions { masking, ..good }), @r"
+    insta::assert_snapshot!(refuse(Split::Train, BatchOptions { objective: masking.into(), ..good }), @r"
     the masking rate is 1.5
     help: give a share above 0 and at most 1; BERT's is 0.15
     ");
@@ -317,7 +320,7 @@ fn a_batch_is_shown_as_a_person_reads_it() {
     let shards = Shards::from_sentences(tokenizer, sentences, held_out);
     let masking = Masking { rate: 0.4, ..Masking::default() };
     let show = |layout| {
-        let batches = train(&shards, BatchOptions { layout, batch: 3, masking, ..options(layout) });
+        let batches = train(&shards, BatchOptions { layout, batch: 3, objective: masking.into(), ..options(layout) });
         batches.at(0).show(shards.tokenizer(), 3)
     };
     insta::assert_snapshot!(show(Rows::Sentence), @r"
@@ -371,4 +374,29 @@ fn a_batch_is_shown_as_a_person_reads_it() {
     row 1   (empty)
     to be found:  word  behind [MASK]   ~word  behind a random token   =  the token shown
     ");
+}
+
+/// Every token but a sentence's last is asked for the one that comes next, and sees none after it.
+#[test]
+fn a_causal_batch_asks_every_token_for_the_next() {
+    let shards = shards(mixed(), vec![]);
+    for layout in [Rows::Sentence, Rows::Packed] {
+        let causal = BatchOptions { objective: Objective::Causal, ..options(layout) };
+        let (batch, masked) = (train(&shards, causal).at(0), train(&shards, options(layout)).at(0));
+        assert_eq!((batch.order, masked.order), (TokenOrder::Causal, TokenOrder::Bidirectional));
+        let mut asked = 0;
+        for row in 0..batch.rows {
+            let (s, m) = (row * batch.length, row * batch.asked.slots);
+            for slot in (m..m + batch.asked.slots).filter(|&slot| batch.asked.weights_bm[slot] > 0.0) {
+                let at = s + batch.asked.places_bm[slot] as usize;
+                assert_eq!(batch.segments_bs[at], batch.segments_bs[at + 1], "within one sentence");
+                assert_eq!(batch.asked.labels_bm[slot], batch.input_ids_bs[at + 1]);
+                asked += 1;
+            }
+        }
+        let sentences: i32 = batch.segments_bs.chunks(batch.length).map(|row| *row.iter().max().unwrap()).sum();
+        assert_eq!((asked, batch.asked.count), (batch.tokens - sentences as usize, asked));
+        let all = batch.part(0..1);
+        assert!(all.asked.count > 0 && all.order == TokenOrder::Causal);
+    }
 }

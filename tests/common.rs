@@ -74,16 +74,13 @@ pub fn weights(dir: &Path) -> Weights {
     ModelFolder::open(dir).unwrap().weights().unwrap()
 }
 
-/// A software GPU when `UPSTILL_TEST_GPU=software` asks for one, or with `=cuda` one through CUDA, which tests/cuda/imitated.sh imitates;
-/// else the test says that it is skipped. Asked for and not there is a failure.
-pub fn software_gpu() -> Option<Device> {
+/// The GPU of tests that are ignored unless asked for: `UPSTILL_TEST_GPU=software` names one that the CPU imitates (Lavapipe), `=cuda` one
+/// through CUDA, which tests/cuda/imitated.sh imitates.
+pub fn gpu() -> Device {
     match std::env::var("UPSTILL_TEST_GPU").as_deref() {
-        Ok("software") => Some(Device::choose("wgpu:software").unwrap()),
-        Ok("cuda") => Some(Device::choose("cuda").unwrap()),
-        _ => {
-            eprintln!("SKIPPED: needs a software GPU (Lavapipe): UPSTILL_TEST_GPU=software runs it");
-            None
-        }
+        Ok("software") => Device::choose("wgpu:software").unwrap(),
+        Ok("cuda") => Device::choose("cuda").unwrap(),
+        _ => panic!("say which GPU: UPSTILL_TEST_GPU=software (Lavapipe), or =cuda"),
     }
 }
 

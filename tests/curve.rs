@@ -80,8 +80,9 @@ fn a_distilled_students_curve_is_what_it_was() {
 }
 
 #[test]
+#[ignore = "needs a GPU: UPSTILL_TEST_GPU=software cargo test -- --ignored gpu"]
 fn a_software_gpus_curve_is_the_cpus() {
-    let Some(gpu) = crate::common::software_gpu() else { return };
+    let gpu = crate::common::gpu();
     assert_eq!(gpu.kind, DeviceKind::SoftwareGpu);
     // Tiny: a software GPU takes seconds a step.
     let set = ["train.steps=3", "train.batch=2", "model.hidden=16", "train.evaluate_rows=2", "model.dropout=0.1"];

@@ -201,7 +201,7 @@ fn pretrained() -> Pretrained {
     let tokenizer = Tokenizer::train(words().into_iter().map(str::to_owned), 1024, 1).unwrap();
     let shape = BertShape::new(tokenizer.vocab_size(), 16, 1, 2, 32);
     let weights = Weights::of(&shape.init(3, 0.1, &cpu().handle));
-    Pretrained { shape, weights, tokenizer, initializer_range: 0.02 }
+    Pretrained { shape: shape.into(), weights, tokenizer, initializer_range: 0.02 }
 }
 
 fn pocket(train: usize) -> Task {

@@ -15,7 +15,7 @@ fn pretrained() -> Pretrained {
     let tokenizer = Tokenizer::train(words().into_iter().map(str::to_owned), 1024, 1).unwrap();
     let shape = BertShape::new(tokenizer.vocab_size(), 32, 1, 2, 32);
     let weights = Weights::of(&shape.init(1, 0.02, &Device::cpu("test").handle));
-    Pretrained { shape, weights, tokenizer, initializer_range: 0.02 }
+    Pretrained { shape: shape.into(), weights, tokenizer, initializer_range: 0.02 }
 }
 
 fn task() -> Task {

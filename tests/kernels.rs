@@ -1,9 +1,9 @@
 //! Every form of a fused operation against its definition, over the case table.
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
-use upstill::config::Precision;
+use upstill::device::{Compute, Kernels, Precision};
 use upstill::kernels::dwt_loss::{BOTH, Case, DwtLoss, cases, spread};
-use upstill::kernels::{self, Compute, Form, Logits, Targets, matmul};
+use upstill::kernels::{self, Logits, Targets, matmul};
 use upstill::loss::{StepLoss, dwt_loss};
 
 use crate::close::{Kind, close};
@@ -21,21 +21,25 @@ fn targets(case: &Case, device: &Device) -> Targets {
     }
 }
 
+fn on_cpu(kernels: Kernels) -> Compute {
+    Compute::of(&Device::flex()).by(kernels)
+}
+
 fn value(x: Tensor<1>) -> f64 {
     f64::from(x.into_scalar::<f32>())
 }
 
 /// Losses of whole logits and the gradient with respect to the student's, by one form.
-fn run(case: &Case, form: Form, device: &Device) -> (StepLoss, Vec<f32>) {
-    let plain = device.clone();
+fn run(case: &Case, form: Kernels, device: &Device) -> (StepLoss, Vec<f32>) {
+    let (plain, compute) = (device.clone(), Compute::of(device).by(form));
     let student_mv = tensor(&case.student_mv, [case.m, case.v], &device.clone().autodiff()).require_grad();
     let teacher = case.loss.alpha_soft.map(|_| Logits::Whole(tensor(&case.teacher_mv, [case.m, case.v], &plain)));
-    let loss = dwt_loss(Logits::Whole(student_mv.clone()), teacher, &targets(case, &plain), &case.loss, form);
+    let loss = dwt_loss(Logits::Whole(student_mv.clone()), teacher, &targets(case, &plain), &case.loss, &compute);
     let gradient = student_mv.grad(&loss.total.clone().backward());
     (loss, gradient.map_or_else(Vec::new, |gradient| gradient.into_data().try_to_vec().unwrap()))
 }
 
-fn hold_to_the_reference(form: Form, device: &Device, cases: &[Case], losses: Kind, gradients: Kind) {
+fn hold_to_the_reference(form: Kernels, device: &Device, cases: &[Case], losses: Kind, gradients: Kind) {
     for case in cases {
         let wanted = case.reference();
         let (loss, gradient_mv) = run(case, form, device);
@@ -54,17 +58,17 @@ fn hold_to_the_reference(form: Form, device: &Device, cases: &[Case], losses: Ki
 
 #[test]
 fn the_composed_form_is_the_reference() {
-    hold_to_the_reference(Form::Composed, &Device::flex(), &cases(), Kind::LossOfSlots, Kind::GradientCpu);
+    hold_to_the_reference(Kernels::Composed, &Device::flex(), &cases(), Kind::LossOfSlots, Kind::GradientCpu);
 }
 
 #[test]
 fn the_fused_cpu_form_is_the_reference() {
-    hold_to_the_reference(Form::Fused, &Device::flex(), &cases(), Kind::LossOfSlots, Kind::GradientCpu);
+    hold_to_the_reference(Kernels::Fused, &Device::flex(), &cases(), Kind::LossOfSlots, Kind::GradientCpu);
 }
 
 /// Losses and the gradients of hidden states, decoder and bias, when the logits come as factors.
-fn run_factors(case: &Case, d: usize, compute: impl Into<Compute>, device: &Device) -> (f64, [Vec<f32>; 3]) {
-    let (plain, tracked, compute) = (device.clone(), device.clone().autodiff(), compute.into());
+fn run_factors(case: &Case, d: usize, compute: &Compute) -> (f64, [Vec<f32>; 3]) {
+    let (plain, tracked) = (compute.device.clone(), compute.device.clone().autodiff());
     let factors = |seed: u64, device: &Device| {
         // Numbers that 16 bits hold too.
         let part = |seed, rows| spread(rows * d, seed).into_iter().map(|x| (x * 0.3 * 256.0).round() / 256.0).collect::<Vec<_>>();
@@ -84,7 +88,7 @@ fn run_factors(case: &Case, d: usize, compute: impl Into<Compute>, device: &Devi
     let student = logits((hidden_md.clone(), words_vd.clone(), bias_v.clone()));
     let teacher = logits(factors(20, &plain));
     // A loss that is used twice and scaled: what comes from above reaches the gradients.
-    let loss = dwt_loss(student, Some(teacher), &targets(case, &plain), &case.loss, compute.form).total * 0.5;
+    let loss = dwt_loss(student, Some(teacher), &targets(case, &plain), &case.loss, compute).total * 0.5;
     let gradients = loss.clone().backward();
     fn vec<const D: usize>(x: Tensor<D>) -> Vec<f32> {
         x.into_data().try_to_vec().unwrap()
@@ -102,8 +106,8 @@ fn head_and_loss_together_are_the_head_and_then_the_loss() {
     // The last one goes in several chunks, the last of them short.
     for (m, v) in [(1, 31), (7, 257), (1100, 33), (300, 30522)] {
         let case = Case::new("factors", m, v, DwtLoss { smoothing: 0.1, ..BOTH });
-        let (composed, composed_gradients) = run_factors(&case, 24, Form::Composed, &Device::flex());
-        let (fused, fused_gradients) = run_factors(&case, 24, Form::Fused, &Device::flex());
+        let (composed, composed_gradients) = run_factors(&case, 24, &on_cpu(Kernels::Composed));
+        let (fused, fused_gradients) = run_factors(&case, 24, &on_cpu(Kernels::Fused));
         close(&[fused], &[composed], Kind::LossOfSlots);
         for (fused, composed) in fused_gradients.iter().zip(&composed_gradients) {
             close(fused, composed, Kind::GradientOfFactors);
@@ -112,21 +116,22 @@ fn head_and_loss_together_are_the_head_and_then_the_loss() {
 }
 
 #[test]
+#[ignore = "needs a GPU: UPSTILL_TEST_GPU=software cargo test -- --ignored gpu"]
 fn the_forms_of_a_software_gpu_are_the_reference() {
-    let Some(gpu) = crate::common::software_gpu() else { return };
-    for form in [Form::Fused, Form::CubeCl] {
+    let gpu = crate::common::gpu();
+    for form in [Kernels::Fused, Kernels::CubeCl] {
         hold_on_a_gpu(form, &gpu.handle);
     }
 }
 
-fn hold_on_a_gpu(form: Form, gpu: &Device) {
+fn hold_on_a_gpu(form: Kernels, gpu: &Device) {
     // Without slots there is nothing to launch.
     let cases: Vec<Case> = cases().into_iter().filter(|case| case.m > 0).collect();
     hold_to_the_reference(form, gpu, &cases, Kind::LossOfSlotsGpu, Kind::GradientGpu);
     for (m, v) in [(1, 31), (70, 257)] {
         let case = Case::new("factors", m, v, DwtLoss { smoothing: 0.1, ..BOTH });
-        let (composed, composed_gradients) = run_factors(&case, 24, Form::Composed, &Device::flex());
-        let (fused, fused_gradients) = run_factors(&case, 24, form, gpu);
+        let (composed, composed_gradients) = run_factors(&case, 24, &on_cpu(Kernels::Composed));
+        let (fused, fused_gradients) = run_factors(&case, 24, &Compute::of(gpu).by(form));
         close(&[fused], &[composed], Kind::LossOfSlots);
         for (fused, composed) in fused_gradients.iter().zip(&composed_gradients) {
             close(fused, composed, Kind::GradientOfFactors);
@@ -136,19 +141,20 @@ fn hold_on_a_gpu(form: Form, gpu: &Device) {
 
 /// WGSL has f16 where a device offers it: losses are worked out in f32 from f16 factors, and gradients leave in f16.
 #[test]
+#[ignore = "needs a GPU: UPSTILL_TEST_GPU=software cargo test -- --ignored gpu"]
 fn f16_factors_on_a_software_gpu_give_the_losses_and_gradients_of_f32_but_for_rounding() {
-    let Some(gpu) = crate::common::software_gpu() else { return };
+    let gpu = crate::common::gpu();
     if let Err(why) = gpu.must_have(Precision::F16) {
-        eprintln!("SKIPPED: {why}");
+        assert!(why.to_string().contains("does not compute in f16"), "{why}");
         return;
     }
     for ((m, v), form) in
-        [(1, 31), (70, 257), (300, 1757)].into_iter().flat_map(|size| [(size, Form::Fused), (size, Form::CubeCl)])
+        [(1, 31), (70, 257), (300, 1757)].into_iter().flat_map(|size| [(size, Kernels::Fused), (size, Kernels::CubeCl)])
     {
         let case = Case::new("factors", m, v, DwtLoss { smoothing: 0.1, ..BOTH });
-        let (wanted, wanted_gradients) = run_factors(&case, 24, Form::Composed, &Device::flex());
-        let compute = Compute::from(form).with(Precision::F16);
-        let (found, found_gradients) = run_factors(&case, 24, compute, &gpu.handle);
+        let (wanted, wanted_gradients) = run_factors(&case, 24, &on_cpu(Kernels::Composed));
+        let compute = Compute::of(&gpu.handle).by(form).in_dtype(Precision::F16);
+        let (found, found_gradients) = run_factors(&case, 24, &compute);
         assert!((found - wanted).abs() < 1e-4 * wanted, "{form:?}, {m} x {v}: a loss of {found} for {wanted}");
         for (found, wanted) in found_gradients.iter().zip(&wanted_gradients) {
             let norm = |x: &mut dyn Iterator<Item = f32>| x.map(|x| f64::from(x).powi(2)).sum::<f64>().sqrt();
@@ -162,7 +168,7 @@ fn f16_factors_on_a_software_gpu_give_the_losses_and_gradients_of_f32_but_for_ro
 #[test]
 fn the_same_numbers_come_out_every_time() {
     let case = Case::new("twice", 300, 1757, BOTH);
-    let run = || run_factors(&case, 24, Form::Fused, &Device::flex());
+    let run = || run_factors(&case, 24, &on_cpu(Kernels::Fused));
     assert_eq!(run(), run());
 }
 
@@ -171,7 +177,7 @@ fn a_slot_of_weight_0_is_not_read() {
     let mut case = Case::new("unused", 3, 33, BOTH);
     case.student_mv[33] = f32::NAN;
     case.teacher_mv[40] = f32::NAN;
-    let (loss, gradient_mv) = run(&case, Form::Fused, &Device::flex());
+    let (loss, gradient_mv) = run(&case, Kernels::Fused, &Device::flex());
     assert!(value(loss.total).is_finite() && gradient_mv[33..66].iter().all(|&x| x == 0.0));
 }
 
@@ -179,13 +185,19 @@ fn a_slot_of_weight_0_is_not_read() {
 fn without_autodiff_there_are_losses_alone() {
     let (case, device) = (Case::new("plain", 5, 33, BOTH), Device::flex());
     let logits = |values: &[f32]| Logits::Whole(tensor(values, [5, 33], &device));
-    let loss = dwt_loss(logits(&case.student_mv), Some(logits(&case.teacher_mv)), &targets(&case, &device), &BOTH, Form::Fused);
+    let loss = dwt_loss(
+        logits(&case.student_mv),
+        Some(logits(&case.teacher_mv)),
+        &targets(&case, &device),
+        &BOTH,
+        &on_cpu(Kernels::Fused),
+    );
     close(&[value(loss.hard)], &[case.reference().hard], Kind::LossOfSlots);
     assert!(!loss.total.device().is_autodiff());
 }
 
 /// A product by one form, of factors that lie in memory as the case says, and the gradients of both.
-fn multiplied(case: &matmul::Case, form: Form, device: &Device) -> [Vec<f32>; 3] {
+fn multiplied(case: &matmul::Case, form: Kernels, device: &Device) -> [Vec<f32>; 3] {
     let matmul::Case { batch, heads, m, k, n, .. } = *case;
     let leaf = |rows, columns, seed, is_transposed| {
         let values = spread(batch * heads * rows * columns, seed);
@@ -195,22 +207,23 @@ fn multiplied(case: &matmul::Case, form: Form, device: &Device) -> [Vec<f32>; 3]
         leaf.detach().require_grad()
     };
     let (a, b) = (leaf(m, k, 1, case.a_transposed), leaf(k, n, 2, case.b_transposed));
-    let out = kernels::matmul(a.clone(), b.clone(), form);
+    let out = kernels::matmul(a.clone(), b.clone(), &Compute::of(device).by(form));
     let above = tensor(&spread(batch * heads * m * n, 3), [batch, heads, m, n], device);
     let gradients = (out.clone() * above).sum().backward();
     [Some(out.inner()), a.grad(&gradients), b.grad(&gradients)].map(|x| x.unwrap().into_data().try_to_vec().unwrap())
 }
 
 #[test]
+#[ignore = "needs a GPU: UPSTILL_TEST_GPU=software cargo test -- --ignored gpu"]
 fn software_gpu_products_are_the_reference() {
-    let Some(gpu) = crate::common::software_gpu() else { return };
+    let gpu = crate::common::gpu();
     for case in matmul::cases() {
         println!("{case:?}");
         let matmul::Case { batch, heads, m, k, n, .. } = case;
-        let found = multiplied(&case, Form::Fused, &gpu.handle);
+        let found = multiplied(&case, Kernels::Fused, &gpu.handle);
         let values = |rows, columns, seed| spread(batch * heads * rows * columns, seed);
         close(&found[0], &matmul::reference(&case, &values(m, k, 1), &values(k, n, 2)), Kind::GradientOfFactors);
-        let by_burn = multiplied(&case, Form::Composed, &Device::flex());
+        let by_burn = multiplied(&case, Kernels::Composed, &Device::flex());
         for (found, wanted) in found[1..].iter().zip(&by_burn[1..]) {
             close(found, wanted, Kind::GradientOfFactors);
         }

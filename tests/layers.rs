@@ -3,11 +3,11 @@
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::optim::GradientsParams;
 use burn::tensor::{Device, Tensor, TensorData};
-use upstill::config::Precision;
-use upstill::device::DeviceKind;
+use upstill::batch::TokenOrder;
+use upstill::device::{Compute, DeviceKind, Kernels, Precision};
 use upstill::kernels::dwt_loss::spread;
 use upstill::kernels::{
-    Compute, Dense, Dropout, Form, Norm, Places, Segments, dense, dense_gelu, dense_norm, look_up, norm_of_sum, self_attention,
+    Dense, Dropout, Norm, Places, Sight, dense, dense_gelu, dense_norm, look_up, norm_of_sum, self_attention,
 };
 use upstill::model::{BertShape, Inputs};
 use upstill::optim::global_norm;
@@ -42,15 +42,53 @@ fn value_and_gradients<const A: usize>(
     all
 }
 
-/// Holds the CPU's fused form to the composed one, and a GPU's where one was asked for.
-fn compare(run: impl Fn(Form, &Device) -> Vec<Vec<f32>>) {
-    let wanted = run(Form::Composed, &Device::flex());
-    hold(&run(Form::Fused, &Device::flex()), &wanted, Kind::GradientOfFactors);
-    if let Some(gpu) = crate::common::software_gpu() {
-        let is_cuda = gpu.kind == DeviceKind::Cuda;
-        hold(&run(Form::Fused, &gpu.handle), &wanted, if is_cuda { Kind::LayerThroughTf32 } else { Kind::ParametersGradientGpu });
-    }
+/// Where fused kernels are held to burn's operations on the CPU.
+#[derive(Clone, Copy)]
+enum Side {
+    Cpu,
+    Gpu,
 }
+
+/// Holds fused kernels to the composed ones.
+fn compare(side: Side, run: impl Fn(&Compute) -> Vec<Vec<f32>>) {
+    let cpu = Compute::of(&Device::flex());
+    let wanted = run(&cpu.clone().by(Kernels::Composed));
+    let (fused, kind) = match side {
+        Side::Cpu => (cpu, Kind::GradientOfFactors),
+        Side::Gpu => {
+            let gpu = crate::common::gpu();
+            let is_cuda = gpu.kind == DeviceKind::Cuda;
+            (Compute::of(&gpu.handle), if is_cuda { Kind::LayerThroughTf32 } else { Kind::ParametersGradientGpu })
+        }
+    };
+    hold(&run(&fused.by(Kernels::Fused)), &wanted, kind);
+}
+
+/// A test on the CPU, and one on a GPU that is ignored unless asked for.
+macro_rules! on_both_sides {
+    ($($check:ident),+ $(,)?) => {
+        $(mod $check {
+            #[test]
+            fn on_the_cpu() {
+                super::$check(super::Side::Cpu);
+            }
+
+            #[test]
+            #[ignore = "needs a GPU: UPSTILL_TEST_GPU=software cargo test -- --ignored gpu"]
+            fn on_a_gpu() {
+                super::$check(super::Side::Gpu);
+            }
+        })+
+    };
+}
+
+on_both_sides!(
+    a_dense_layer_is_a_product_and_a_bias_with_or_without_gelu,
+    the_norm_of_a_sum_is_dropout_a_sum_and_a_norm,
+    attention_by_segments_is_attention_with_the_others_ruled_out,
+    rows_of_a_table_are_looked_up_and_their_gradients_added_up,
+    hidden_states_at_some_positions_are_those_among_all,
+);
 
 fn hold(found: &[Vec<f32>], wanted: &[Vec<f32>], kind: Kind) {
     assert_eq!(found.len(), wanted.len());
@@ -63,50 +101,52 @@ fn hold(found: &[Vec<f32>], wanted: &[Vec<f32>], kind: Kind) {
 /// at once, a few of them a lane.
 const SIZES: [(usize, usize, usize); 6] = [(1, 1, 1), (3, 5, 7), (130, 48, 33), (70, 64, 300), (9, 767, 12), (5, 126, 8)];
 
-#[test]
-fn a_dense_layer_is_a_product_and_a_bias_with_or_without_gelu() {
+fn a_dense_layer_is_a_product_and_a_bias_with_or_without_gelu(side: Side) {
     for ((n, d, f), has_gelu) in SIZES.into_iter().flat_map(|size| [(size, false), (size, true)]) {
-        let run = |form, device: &Device| {
+        let run = |compute: &Compute| {
+            let device = &compute.device;
             let (x_nd, weight_df, bias_f) = (leaf([n, d], 1, device), leaf([d, f], 2, device), leaf([f], 3, device));
             let bias = bias_f.clone();
             value_and_gradients([x_nd, weight_df], &[bias_f], &spread(n * f, 4), move |[x, weight_df]| {
                 let layer = Dense { weight_df, bias_f: bias.clone() };
-                if has_gelu { dense_gelu(x, &layer, form) } else { dense(x, &layer, form) }
+                if has_gelu { dense_gelu(x, &layer, compute) } else { dense(x, &layer, compute) }
             })
         };
-        compare(run);
+        compare(side, run);
     }
 }
 
-#[test]
-fn the_norm_of_a_sum_is_dropout_a_sum_and_a_norm() {
+fn the_norm_of_a_sum_is_dropout_a_sum_and_a_norm(side: Side) {
     for ((n, d, f), rate) in SIZES.into_iter().flat_map(|size| [(size, 0.0), (size, 0.3)]) {
         // The norm of one number is 0 whatever it is.
         let d = d + 1;
         // Of a part of a batch: where rows don't end with a word of four, kernels leave the masks to the host.
         let dropout = || Dropout::new(rate, 9).of_rows(1..1 + n);
-        let run = |form, device: &Device| {
+        let run = |compute: &Compute| {
+            let device = &compute.device;
             let (gamma_d, beta_d) = (leaf([d], 3, device), leaf([d], 4, device));
             let norm = Norm { gamma_d: gamma_d.clone(), beta_d: beta_d.clone(), epsilon: 1e-12 };
             value_and_gradients(
                 [leaf([n, d], 1, device), leaf([n, d], 2, device)],
                 &[gamma_d, beta_d],
                 &spread(n * d, 5),
-                move |[x, r]| norm_of_sum(x, Some(r), &norm, &mut dropout(), form),
+                move |[x, r]| norm_of_sum(x, Some(r), &norm, &mut dropout(), compute),
             )
         };
-        compare(run);
-        let alone = |form, device: &Device| {
+        compare(side, run);
+        let alone = |compute: &Compute| {
+            let device = &compute.device;
             let (gamma_d, beta_d) = (leaf([d], 3, device), leaf([d], 4, device));
             let norm = Norm { gamma_d: gamma_d.clone(), beta_d: beta_d.clone(), epsilon: 1e-5 };
             value_and_gradients([leaf([n, d], 1, device)], &[gamma_d, beta_d], &spread(n * d, 5), move |[x]| {
-                norm_of_sum(x, None, &norm, &mut Dropout::new(rate, 9), form)
+                norm_of_sum(x, None, &norm, &mut Dropout::new(rate, 9), compute)
             })
         };
-        compare(alone);
+        compare(side, alone);
         // A norm of two numbers gives -1 and 1 whatever they are: gradients would be rounding alone.
         let d = d + 1;
-        let of_dense = |form, device: &Device| {
+        let of_dense = |compute: &Compute| {
+            let device = &compute.device;
             let [gamma_d, beta_d, bias_d] = [3, 4, 6].map(|seed| leaf([d], seed, device));
             let norm = Norm { gamma_d: gamma_d.clone(), beta_d: beta_d.clone(), epsilon: 1e-12 };
             let bias = bias_d.clone();
@@ -115,16 +155,15 @@ fn the_norm_of_a_sum_is_dropout_a_sum_and_a_norm() {
                 &[gamma_d, beta_d, bias_d],
                 &spread(n * d, 5),
                 move |[x, r, weight_df]| {
-                    dense_norm(x, &Dense { weight_df, bias_f: bias.clone() }, r, &norm, &mut dropout(), form)
+                    dense_norm(x, &Dense { weight_df, bias_f: bias.clone() }, r, &norm, &mut dropout(), compute)
                 },
             )
         };
-        compare(of_dense);
+        compare(side, of_dense);
     }
 }
 
-#[test]
-fn attention_by_segments_is_attention_with_the_others_ruled_out() {
+fn attention_by_segments_is_attention_with_the_others_ruled_out(side: Side) {
     // Two rows of 12: segments of 1, 5 and 4 and padding; one of 12.
     let segments_bs = [[1, 2, 2, 2, 2, 2, 3, 3, 3, 3, 0, 0], [1; 12]].concat();
     for (heads, width, rate) in [(1, 1, 0.0), (2, 8, 0.0), (3, 5, 0.2), (2, 40, 0.2)] {
@@ -132,8 +171,9 @@ fn attention_by_segments_is_attention_with_the_others_ruled_out() {
         // What padding gets is nobody's concern: no weight, no gradient.
         let mut weights = spread(n * d, 7);
         (0..n).filter(|&at| segments_bs[at] == 0).for_each(|at| weights[at * d..][..d].fill(0.0));
-        let run = |form, device: &Device| {
-            let segments = Segments::new(&segments_bs, 12);
+        let run = |compute: &Compute, limit: fn(Sight) -> Sight| {
+            let device = &compute.device;
+            let sight = limit(Sight::new(&segments_bs, 12));
             // One leaf of three: the key's bias has no gradient but rounding, as it adds the same to all scores of a query.
             let biases = leaf([3 * d], 4, device);
             let of_layers = biases.clone();
@@ -143,30 +183,39 @@ fn attention_by_segments_is_attention_with_the_others_ruled_out() {
                 // Weights as they are in a model: scores in the thousands would make softmax a choice.
                 let layers = [(query, a), (key, b), (value, c)]
                     .map(|(weight_df, bias_f)| Dense { weight_df: weight_df / d as f32, bias_f });
-                self_attention(x, &layers, heads, &segments, &mut Dropout::new(rate, 5).of_rows(1..3), form)
+                self_attention(x, &layers, heads, &sight, &mut Dropout::new(rate, 5).of_rows(1..3), compute)
             })
         };
-        compare(run);
+        let limits: [fn(Sight) -> Sight; 4] = [
+            |all| all,
+            |all| all.in_order(TokenOrder::Causal),
+            |all| all.within(3),
+            |all| all.in_order(TokenOrder::Causal).within(2),
+        ];
+        for limit in limits {
+            compare(side, |compute| run(compute, limit));
+        }
     }
 }
 
-#[test]
-fn rows_of_a_table_are_looked_up_and_their_gradients_added_up() {
+fn rows_of_a_table_are_looked_up_and_their_gradients_added_up(side: Side) {
     // One row often, one never, more columns than a cube has invocations; then more rows than a thread takes, the last ones never.
     let few: Vec<i32> = (0..70).map(|i| if i % 3 == 0 { 4 } else { i % 4 }).collect();
     let many: Vec<i32> = [149, 63, 64, 65, 0, 127, 128].repeat(2);
     for (rows, v, d) in [(few, 6, 300), (many, 300, 5)] {
-        let run = |form, device: &Device| {
+        let run = |compute: &Compute| {
+            let device = &compute.device;
             let (places, weights) = (Places::new(&rows, device), spread(rows.len() * d, 2));
-            value_and_gradients([leaf([v, d], 1, device)], &[], &weights, move |[table]| look_up(table, &places, form))
+            value_and_gradients([leaf([v, d], 1, device)], &[], &weights, move |[table]| look_up(table, &places, compute))
         };
-        compare(run);
+        compare(side, run);
     }
 }
 
 #[test]
+#[ignore = "needs a GPU: UPSTILL_TEST_GPU=software cargo test -- --ignored gpu"]
 fn a_gpu_draws_the_hosts_dropout_masks() {
-    let Some(gpu) = crate::common::software_gpu() else { return };
+    let gpu = crate::common::gpu();
     for (count, row) in [(1, 0), (7, 0), (1027, 0), (1027, 3), (1027, 4)] {
         let drawn = |device: &Device| {
             let ones = Tensor::<1>::ones([count], device);
@@ -184,9 +233,9 @@ fn a_gpu_draws_the_hosts_dropout_masks() {
 fn layers_in_bf16_are_those_in_f32_but_for_rounding() {
     let device = Device::flex();
     let in_precision = |precision| {
-        let compute = Compute::from(Form::Composed).with(precision);
+        let compute = Compute::of(&device).by(Kernels::Composed).in_dtype(precision);
         let (gamma, beta, bias) = (leaf([64], 3, &device), leaf([64], 4, &device), leaf([64], 6, &device));
-        let segments = Segments::new(&[1; 48], 24);
+        let sight = Sight::new(&[1; 48], 24);
         let vectors = [gamma.clone(), beta.clone(), bias.clone()];
         value_and_gradients(
             [leaf([48, 64], 1, &device), leaf([64, 64], 2, &device)],
@@ -195,11 +244,11 @@ fn layers_in_bf16_are_those_in_f32_but_for_rounding() {
             move |[x, w]| {
                 // Weights as they are in a model: scores in the thousands would make softmax a choice.
                 let layer = Dense { weight_df: w * 0.05, bias_f: bias.clone() };
-                let wide = dense_gelu(x.clone(), &layer, compute);
+                let wide = dense_gelu(x.clone(), &layer, &compute);
                 let layers = [(); 3].map(|()| layer.clone());
-                let context = self_attention(wide, &layers, 4, &segments, &mut Dropout::off(), compute);
+                let context = self_attention(wide, &layers, 4, &sight, &mut Dropout::off(), &compute);
                 let norm = Norm { gamma_d: gamma.clone(), beta_d: beta.clone(), epsilon: 1e-12 };
-                norm_of_sum(context, Some(x), &norm, &mut Dropout::off(), compute)
+                norm_of_sum(context, Some(x), &norm, &mut Dropout::off(), &compute)
             },
         )
     };
@@ -228,8 +277,9 @@ impl ModuleVisitor for HalfSquares {
 }
 
 #[test]
+#[ignore = "needs a GPU: UPSTILL_TEST_GPU=software cargo test -- --ignored gpu"]
 fn the_norm_of_all_gradients_is_the_same_on_a_gpu() {
-    let Some(gpu) = crate::common::software_gpu() else { return };
+    let gpu = crate::common::gpu();
     // 24 tensors of 1 to 30,000 elements; the longest takes more than a cube's share.
     let norm = |device: &Device| {
         let model = BertShape::new(3001, 10, 1, 2, 7).init(5, 0.5, &device.clone().autodiff());
@@ -242,21 +292,21 @@ fn the_norm_of_all_gradients_is_the_same_on_a_gpu() {
     close(&[found], &[wanted], Kind::ParametersGradientGpu);
 }
 
-#[test]
-fn hidden_states_at_some_positions_are_those_among_all() {
+fn hidden_states_at_some_positions_are_those_among_all(side: Side) {
     // Of two rows, out of order and one of them twice; what padding sees is left open.
     let at = [6, 0, 6, 3, 8, 12];
     for layers in [1, 3] {
-        let of = |form, device: &Device, is_picked: bool| {
+        let of = |compute: &Compute, is_picked: bool| {
+            let device = &compute.device;
             let model = BertShape::new(50, 24, layers, 2, 8).init(5, 0.3, &device.clone().autodiff());
             let ids: Vec<i32> = (0..16).map(|i| i * 3 % 50).collect();
             let positions: Vec<i32> = (0..8).chain(0..8).collect();
             let segments = [1, 1, 1, 2, 2, 2, 2, 2, 1, 1, 1, 1, 1, 0, 0, 0];
-            let inputs = Inputs { compute: Compute::from(form), ..Inputs::new(&ids, &positions, &segments, 2, device) };
+            let inputs = Inputs::new(&ids, &positions, &segments, 2, compute);
             let (at, mut off) = (Places::new(&at, device), Dropout::off());
             let found_md = match is_picked {
                 true => model.bert.hidden_at(&inputs, &at, &mut off),
-                false => look_up(model.bert.hidden(&inputs, &mut off), &at, form),
+                false => look_up(model.bert.hidden(&inputs, &mut off), &at, compute),
             };
             let weights = Tensor::<2>::from_data(TensorData::new(spread(6 * 24, 2), [6, 24]), device);
             let gradients = (found_md.clone() * weights).sum().backward();
@@ -271,9 +321,10 @@ fn hidden_states_at_some_positions_are_those_among_all() {
             .map(|param| host(param.val().grad(&gradients).unwrap()));
             std::iter::once(host(found_md)).chain(of_parameters).collect::<Vec<_>>()
         };
-        let wanted = of(Form::Composed, &Device::flex(), false);
-        hold(&of(Form::Composed, &Device::flex(), true), &wanted, Kind::GradientOfFactors);
-        compare(|form, device| if form == Form::Composed { wanted.clone() } else { of(form, device, true) });
+        let composed = Compute::of(&Device::flex()).by(Kernels::Composed);
+        let wanted = of(&composed, false);
+        hold(&of(&composed, true), &wanted, Kind::GradientOfFactors);
+        compare(side, |compute| if compute.kernels == Kernels::Composed { wanted.clone() } else { of(compute, true) });
     }
 }
 
@@ -287,7 +338,7 @@ fn dropout_at_some_positions_does_not_depend_on_how_a_batch_is_cut() {
         let ids: Vec<i32> = (rows.start as i32 * 8..rows.end as i32 * 8).map(|i| i % 50).collect();
         let positions: Vec<i32> = (0..count).flat_map(|_| 0..8).collect();
         let at: Vec<i32> = (0..count as i32).flat_map(|row| [8 * row + 2, 8 * row + 5]).collect();
-        let inputs = Inputs::new(&ids, &positions, &vec![1; count * 8], count, &device);
+        let inputs = Inputs::new(&ids, &positions, &vec![1; count * 8], count, &Compute::of(&device));
         let mut dropout = Dropout::new(0.3, 11).of_rows(rows);
         host(model.bert.hidden_at(&inputs, &Places::new(&at, &device), &mut dropout))
     };

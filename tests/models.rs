@@ -11,7 +11,8 @@ use burn::tensor::Device;
 use serde_json::{Value, json};
 use tempfile::tempdir;
 use upstill::model::{
-    BertClassifier, BertShape, BiLstmShape, EncoderShape, HostTensor, ModelFolder, Pooling, StudentShape, Weights,
+    BertClassifier, BertShape, BiLstmShape, EncoderShape, HostTensor, LanguageModel, ModelFolder, Pooling, Shape, StudentShape,
+    Weights,
 };
 use upstill::tokens::{Tokenizer, pocket_shards};
 use upstill::train::{MemoryRun, Pretrained};
@@ -510,11 +511,12 @@ fn a_student_that_is_remapped_has_its_teachers_norms() {
     let set = ["method=dwt", "model.layers=1", "distill.start=remap", &format!("teacher.from={}", teacher.display())];
     let student = MemoryRun::new(plan(&shards, &set), &shards, None, &upstill::device::Device::cpu("test"), 1).unwrap().model();
     let teacher = ModelFolder::open(&teacher).unwrap();
-    assert_eq!(student.shape(), &teacher.shape);
-    assert_eq!(student.shape().norm_epsilon, 1e-2);
-    let said = |model: &upstill::model::BertForMaskedLm| {
+    assert_eq!(student.shape(), teacher.shape);
+    let Shape::Bert(shape) = student.shape();
+    assert_eq!(shape.norm_epsilon, 1e-2);
+    let said = |model: &upstill::model::AnyModel| {
         let text = ["the dogs bark .".to_owned()];
-        let sentences = upstill::methods::FramedSentences::new(shards.tokenizer(), &text, model.shape()).unwrap();
+        let sentences = upstill::methods::FramedSentences::new(shards.tokenizer(), &text, &model.shape()).unwrap();
         let mut bytes = Vec::new();
         sentences.write_logits(model, 1, &Device::flex(), &mut bytes).unwrap();
         bytes

@@ -178,13 +178,10 @@ fn same_losses(found: &Path, wanted: &Path, kind: Kind) {
 }
 
 #[test]
+#[ignore = "needs a browser with WebGPU and the built page: UPSTILL_TEST_BROWSER=chromium UPSTILL_TEST_PAGE=target/web-page cargo test -- --ignored page::"]
 fn the_page_trains_what_the_command_trains() {
-    let (Ok(program), Ok(page)) = (std::env::var("UPSTILL_TEST_BROWSER"), std::env::var("UPSTILL_TEST_PAGE")) else {
-        eprintln!(
-            "SKIPPED: needs a browser with WebGPU and the built page: UPSTILL_TEST_BROWSER=chromium UPSTILL_TEST_PAGE=target/web-page"
-        );
-        return;
-    };
+    let of = |name: &str| std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set"));
+    let (program, page) = (of("UPSTILL_TEST_BROWSER"), of("UPSTILL_TEST_PAGE"));
     let (page, profile) = (PathBuf::from(page), tempfile::tempdir().unwrap());
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let log = profile.path().join("console.txt");

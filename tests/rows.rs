@@ -3,8 +3,9 @@
 use burn::tensor::Device;
 use upstill::batch::{BatchOptions, Batches, Masking, Split};
 use upstill::config::Rows;
+use upstill::device::Compute;
 use upstill::loss::{hard_loss, weighted_mean};
-use upstill::model::{BatchTensors, BertShape, Dropout};
+use upstill::model::{BatchTensors, BertShape, Dropout, LanguageModel};
 
 use crate::common::shards;
 
@@ -14,18 +15,18 @@ fn packed_rows_give_the_losses_and_gradients_of_sentence_rows() {
     let device = Device::flex();
     let masking = Masking { rate: 0.15, whole_word: false, rarity: 0.0 };
     let of = |layout| {
-        let options = |batch| BatchOptions { layout, length: 32, batch, seed: 3, masking };
+        let options = |batch| BatchOptions { layout, length: 32, batch, seed: 3, objective: masking.into() };
         // One batch of the whole epoch, so that both see every sentence once.
         let rows = Batches::new(&shards, Split::Train, options(1)).unwrap().rows_per_epoch();
         let batch = Batches::new(&shards, Split::Train, options(rows)).unwrap().at(0);
         let model = BertShape::new(shards.tokenizer().vocab_size(), 16, 2, 2, 32).init(5, 0.2, &device.clone().autodiff());
-        let tensors = BatchTensors::new(&batch, &device);
+        let tensors = BatchTensors::new(&batch, &Compute::of(&device));
         let logits_nv = model.logits(&tensors.inputs, &tensors.slots, &mut Dropout::off());
-        let loss = weighted_mean(hard_loss(logits_nv, tensors.labels_n, 0.0), tensors.weights_n, batch.masked);
+        let loss = weighted_mean(hard_loss(logits_nv, tensors.labels_n, 0.0), tensors.weights_n, batch.asked.count);
         let gradients = loss.clone().backward();
         let words = model.bert.embeddings.word_embeddings.weight.val().grad(&gradients).unwrap();
         let query = model.bert.encoder.layer[0].attention.self_.query.weight.val().grad(&gradients).unwrap();
-        (rows, batch.masked, batch.tokens, loss.into_scalar::<f32>(), words, query)
+        (rows, batch.asked.count, batch.tokens, loss.into_scalar::<f32>(), words, query)
     };
     let (packed, sentence) = (of(Rows::Packed), of(Rows::Sentence));
     assert!(packed.0 < sentence.0, "packing saves rows: {} and {}", packed.0, sentence.0);

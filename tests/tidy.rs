@@ -6,10 +6,11 @@ use std::path::{Path, PathBuf};
 /// The rooms in the order of the flow; a room imports only from rooms before it.
 const ROOMS: &[&str] = &[
     "terminal",
+    "words",
     "error",
     "files",
-    "config",
     "device",
+    "config",
     "text",
     "tokens",
     "batch",
@@ -86,6 +87,24 @@ fn imports_run_one_way() {
         }
     }
     assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
+}
+
+/// `src/device/traits.rs` is the one table of what devices are like, and `src/device/compute.rs` the one reader of the environment's word
+/// on kernels.
+#[test]
+fn what_a_device_is_like_is_asked_in_one_place() {
+    const ASKING: [&str; 4] = ["starts_with(\"cuda", "starts_with(\"wgpu", "\"wgpu<wgsl>\"", "var(\"UPSTILL_KERNELS"];
+    let mut wrong = Vec::new();
+    for path in rust_files(&root().join("src")) {
+        let name = path.strip_prefix(root().join("src")).unwrap().to_owned();
+        if name.starts_with("device") {
+            continue;
+        }
+        let text = fs::read_to_string(&path).unwrap();
+        let asks = |line: &&str| ASKING.iter().any(|asking| line.contains(asking));
+        wrong.extend(text.lines().filter(asks).map(|line| format!("src/{}: {}", name.display(), line.trim())));
+    }
+    assert!(wrong.is_empty(), "ask the table of src/device/traits.rs:\n{}", wrong.join("\n"));
 }
 
 #[test]

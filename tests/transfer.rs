@@ -6,7 +6,7 @@ use std::fs;
 use std::path::Path;
 
 use upstill::config::{RunFile, TransferPlan, Vector};
-use upstill::device::Device;
+use upstill::device::{Compute, Device};
 use upstill::log::Console;
 use upstill::model::{
     BertClassifier, BertShape, BiLstmShape, EncoderShape, Glove, ModelFolder, Pooling, Student, StudentShape, Weights,
@@ -186,8 +186,15 @@ fn each_phase_moves_its_layers_and_no_other() {
     let tracked = device().handle.autodiff();
     let mut student: Student = bilstm.init(1, &tracked);
     for phase in &steps {
-        let method =
-            Transfer { train: &rows, validation: &rows, loss: phase.loss, batch: 8, seed: 1, pad: 0, device: device().handle };
+        let method = Transfer {
+            train: &rows,
+            validation: &rows,
+            loss: phase.loss,
+            batch: 8,
+            seed: 1,
+            pad: 0,
+            compute: Compute::of(&device().handle),
+        };
         let train = train_plan();
         let before = Weights::of(&student);
         let learner = Learner::new(student.with_unfrozen(phase.unfrozen), &train, 0.0, 1);

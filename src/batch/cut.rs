@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::packing::{Packed, SPECIALS};
 use super::pieces::Pieces;
-use super::{BatchOptions, Split, slots};
+use super::{BatchOptions, Objective, Split, slots};
 use crate::config::Rows;
 use crate::error::Result;
 use crate::tokens::{Sentences, Shards};
@@ -26,7 +26,7 @@ struct Key {
     split: Split,
     layout: Rows,
     length: usize,
-    rate_bits: u64,
+    rate_bits: Option<u64>,
 }
 
 /// The train and the held-out split of the data last used.
@@ -36,8 +36,12 @@ static LAST: Mutex<VecDeque<(Key, Arc<Cut>)>> = Mutex::new(VecDeque::new());
 impl Cut {
     /// A split of these shards, as `options` cut and pack it.
     pub fn of(shards: &Shards, split: Split, sentences: &Sentences, options: &BatchOptions) -> Result<Arc<Self>> {
-        let BatchOptions { layout, length, masking, .. } = *options;
-        let key = Key { shards: shards.hash().to_owned(), split, layout, length, rate_bits: masking.rate.to_bits() };
+        let BatchOptions { layout, length, objective, .. } = *options;
+        let rate_bits = match objective {
+            Objective::Masked(masking) => Some(masking.rate.to_bits()),
+            Objective::Causal => None,
+        };
+        let key = Key { shards: shards.hash().to_owned(), split, layout, length, rate_bits };
         let mut kept = LAST.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((_, cut)) = kept.iter().find(|(known, _)| *known == key) {
             return Ok(cut.clone());
@@ -58,7 +62,7 @@ impl Cut {
                 lengths.push(tokens as u16);
             }
         })?;
-        let count = |tokens| options.masking.count(tokens);
+        let count = |tokens| options.objective.count(tokens);
         let packed = (options.layout == Rows::Packed).then(|| Packed::pack(&lengths, options.length, slots(options), count));
         Ok(Self { pieces, packed, real_tokens })
     }

@@ -94,6 +94,10 @@ impl Masker {
     pub fn new(shards: &Shards, masking: Masking) -> Result<Self> {
         masking.check()?;
         let tokenizer = shards.tokenizer();
+        let mask = tokenizer.special().mask.ok_or_else(|| {
+            Error::new("the vocabulary has no [MASK], so no token can be masked")
+                .help("take a tokenizer for masked language models")
+        })?;
         let ids = 0..tokenizer.vocab_size() as u32;
         let is_ordinary: Vec<bool> = ids.clone().map(|id| !tokenizer.is_special(id)).collect();
         let ordinary: Vec<u32> = ids.clone().filter(|&id| is_ordinary[id as usize]).collect();
@@ -106,7 +110,7 @@ impl Masker {
         let weight = |&count: &u64| (count.max(1) as f64).powf(-masking.rarity);
         let weights = if masking.rarity == 0.0 { Vec::new() } else { shards.token_counts().iter().map(weight).collect() };
         let continues_word = ids.map(|id| tokenizer.continues_word(id)).collect();
-        Ok(Self { masking, mask: tokenizer.special().mask, ordinary, is_ordinary, continues_word, weights })
+        Ok(Self { masking, mask, ordinary, is_ordinary, continues_word, weights })
     }
 
     /// The mask of one sentence, or of a piece of one, in the order of its tokens. Special tokens are never masked.

@@ -1,7 +1,7 @@
 //! Order, masking, packing: a batch is a pure function of (shards, seed, step).
 //!
 //! ```text
-//! sentences ──► pieces ──► rows ──► an epoch's order ──► masks ──► MaskedBatch
+//! sentences ──► pieces ──► rows ──► an epoch's order ──► masks ──► Batch
 //!               cut to    one or    a permutation      by (seed,
 //!               length    several   entered anywhere    epoch,
 //!                         each                          sentence)
@@ -11,28 +11,30 @@
 //! `rows = "packed"` give the same losses. Nothing here holds state between batches: resuming at a step is asking for it.
 
 mod cut;
-mod masked;
 mod masking;
+mod objective;
 mod order;
 mod packing;
 mod pieces;
 mod prefetch;
+mod rows;
 mod show;
 
 use std::sync::Arc;
 
-pub use masked::MaskedBatch;
 pub use masking::Masking;
+pub use objective::{Objective, TokenOrder};
 pub use order::Order;
+pub use rows::{Asked, Batch};
 
 use crate::config::Rows;
 use crate::error::{Error, Result};
 use crate::tokens::{Sentences, Shards, Special};
 use cut::Cut;
-use masked::RowMut;
 use masking::{Masker, Scratch};
 use packing::SPECIALS;
 use pieces::Piece;
+use rows::RowMut;
 
 /// Seeds the held-out order and masks of every run alike, so that all runs are scored on the same ones.
 const HELD_OUT_SEED: u64 = 0x6865_6c64_206f_7574;
@@ -57,8 +59,8 @@ pub struct BatchOptions {
     pub batch: usize,
     /// Decides the order of rows and, in the training split, the masks.
     pub seed: u64,
-    /// How tokens are chosen for masking.
-    pub masking: Masking,
+    /// What is asked of them.
+    pub objective: Objective,
 }
 
 /// Every batch of a split, each made when it is asked for. Cheap to clone; any thread gets the same batches.
@@ -74,7 +76,8 @@ struct Inner {
     split: Split,
     options: BatchOptions,
     special: Special,
-    masker: Masker,
+    /// None where nothing is masked.
+    masker: Option<Masker>,
     cut: Arc<Cut>,
     slots: usize,
 }
@@ -86,10 +89,14 @@ impl Batches {
     /// found again.
     ///
     /// # Errors
-    /// An empty split, a length below 3 or above 65536, a batch of 0 rows, or a masking rate that is no share.
+    /// An empty split, a length below 3 or above 65536, a batch of 0 rows, a masking rate that is no share, or a vocabulary
+    /// without `[MASK]` where tokens are masked.
     pub fn new(shards: &Shards, split: Split, options: BatchOptions) -> Result<Self> {
         check(&options)?;
-        let masker = Masker::new(shards, options.masking)?;
+        let masker = match options.objective {
+            Objective::Masked(masking) => Some(Masker::new(shards, masking)?),
+            Objective::Causal => None,
+        };
         let sentences = match split {
             Split::Train => shards.train().clone(),
             Split::HeldOut => shards.held_out().clone(),
@@ -124,7 +131,7 @@ impl Batches {
         self.inner.cut.rows() - self.left_out
     }
 
-    /// Masked slots of a row, m.
+    /// Slots of a row, m.
     pub fn slots(&self) -> usize {
         self.inner.slots
     }
@@ -150,15 +157,15 @@ impl Batches {
     /// epoch, with its order and its masks: no row is lost, and shapes are static. Held out: one pass in an order that is the same
     /// for ever and shuffled, so that the first batches are a fair sample; the last one is filled up with empty rows (segments and
     /// weights 0), and steps beyond it start over.
-    pub fn at(&self, step: u64) -> MaskedBatch {
-        let BatchOptions { batch: rows, length, .. } = self.inner.options;
-        let mut batch = MaskedBatch::empty(rows, length, self.inner.slots, self.inner.special.pad as i32);
+    pub fn at(&self, step: u64) -> Batch {
+        let BatchOptions { batch: rows, length, objective, .. } = self.inner.options;
+        let mut batch = Batch::empty(rows, length, self.inner.slots, objective.order(), self.inner.special.pad as i32);
         let mut scratch = RowScratch::default();
         for i in 0..rows {
             if let Some((epoch, row)) = self.inner.place(step, i, self.left_out) {
-                let (tokens, masked) = self.inner.write_row(epoch, row, batch.row_mut(i), &mut scratch);
+                let (tokens, asked) = self.inner.write_row(epoch, row, batch.row_mut(i), &mut scratch);
                 batch.tokens += tokens;
-                batch.masked += masked;
+                batch.asked.count += asked;
             }
         }
         batch
@@ -175,7 +182,7 @@ impl Batches {
     ///
     /// # Panics
     /// A panic of the thread goes on in `next`.
-    pub fn prefetch(self, from: u64, to: u64, ahead: usize) -> impl Iterator<Item = MaskedBatch> + Send {
+    pub fn prefetch(self, from: u64, to: u64, ahead: usize) -> impl Iterator<Item = Batch> + Send {
         prefetch::Prefetch::start(move |step| self.at(step), from..to, ahead)
     }
 }
@@ -212,7 +219,7 @@ impl Inner {
         (0..pieces).map(move |i| self.cut.pieces.get(packed.map_or(row, |pieces| pieces[i] as usize)))
     }
 
-    /// Writes a row's sentences, each `[CLS] ids [SEP]`; returns its real tokens and its masked ones.
+    /// Writes a row's sentences, each `[CLS] ids [SEP]`; returns its real tokens and its used slots.
     fn write_row(&self, epoch: u64, row: usize, mut out: RowMut, scratch: &mut RowScratch) -> (usize, usize) {
         let mask_seed = match self.split {
             Split::Train => self.options.seed,
@@ -223,10 +230,20 @@ impl Inner {
             self.sentences.read(piece.sentence, &mut scratch.ids);
             let ids = &scratch.ids[piece.range(scratch.ids.len())];
             out.write_sentence(tokens, segment as i32 + 1, ids, &self.special);
-            let mut rng = masking::generator(mask_seed, epoch, &piece);
-            for masked in self.masker.mask(&mut rng, ids, &mut scratch.masking) {
-                out.write_masked(slot, tokens + 1 + masked.at, masked.input);
-                slot += 1;
+            match &self.masker {
+                Some(masker) => {
+                    let mut rng = masking::generator(mask_seed, epoch, &piece);
+                    for masked in masker.mask(&mut rng, ids, &mut scratch.masking) {
+                        out.ask_masked(slot, tokens + 1 + masked.at, masked.input);
+                        slot += 1;
+                    }
+                }
+                None => {
+                    for at in tokens..tokens + ids.len() + 1 {
+                        out.ask_next(slot, at);
+                        slot += 1;
+                    }
+                }
             }
             tokens += ids.len() + SPECIALS;
         }
@@ -234,13 +251,13 @@ impl Inner {
     }
 }
 
-/// Slots of a row: what the longest sentence needs, and one more for packed rows, whose sentences each round up. At length 128
-/// and 15 % that is BERT's own `max_predictions_per_seq`, 20.
+/// Slots of a row. Masked: what the longest sentence needs, and one more for packed rows, whose sentences each round up; at length 128
+/// and 15 % that is BERT's own `max_predictions_per_seq`, 20. Causal: every token but a sentence's last.
 fn slots(options: &BatchOptions) -> usize {
-    let longest = options.masking.count(options.length - SPECIALS);
-    match options.layout {
-        Rows::Sentence => longest,
-        Rows::Packed => longest + 1,
+    let longest = options.objective.count(options.length - SPECIALS);
+    match (options.objective, options.layout) {
+        (Objective::Masked(_), Rows::Packed) => longest + 1,
+        (Objective::Masked(_), Rows::Sentence) | (Objective::Causal, _) => longest,
     }
 }
 

@@ -1,6 +1,6 @@
-//! A masked batch as a person reads it: what the model sees, and under it what it is to find.
+//! A batch as a person reads it: what the model sees, and under it what it is to find.
 
-use super::MaskedBatch;
+use super::Batch;
 use crate::tokens::Tokenizer;
 
 /// Columns of text before a line is broken.
@@ -22,7 +22,7 @@ impl Cell {
     }
 }
 
-impl MaskedBatch {
+impl Batch {
     /// The first `rows` rows, a line for each sentence, with the masked words under their places:
     ///
     /// ```text
@@ -49,12 +49,13 @@ impl MaskedBatch {
 
     fn cell(&self, tokenizer: &Tokenizer, row: usize, at: usize) -> Cell {
         let input = self.input_ids_bs[row * self.length + at];
-        let mut slots = row * self.slots..(row + 1) * self.slots;
-        let slot = slots.find(|&slot| self.weights_bm[slot] > 0.0 && self.masked_bm[slot] as usize == at);
-        let under = match slot.map(|slot| self.labels_bm[slot]) {
+        let asked = &self.asked;
+        let mut slots = row * asked.slots..(row + 1) * asked.slots;
+        let slot = slots.find(|&slot| asked.weights_bm[slot] > 0.0 && asked.places_bm[slot] as usize == at);
+        let under = match slot.map(|slot| asked.labels_bm[slot]) {
             None => String::new(),
             Some(label) if label == input => "=".to_string(),
-            Some(label) if input == tokenizer.special().mask as i32 => word(tokenizer, label),
+            Some(label) if tokenizer.special().mask.is_some_and(|mask| input == mask as i32) => word(tokenizer, label),
             Some(label) => format!("~{}", word(tokenizer, label)),
         };
         Cell { token: word(tokenizer, input), under }

@@ -4,10 +4,9 @@ use serde::Serialize;
 
 use super::step::made_up;
 use crate::batch::{BatchOptions, Batches, Masking, Split};
-use crate::config::{Precision, Rows, Schedule};
-use crate::device::Device;
+use crate::config::{Rows, Schedule};
+use crate::device::{Compute, Device, Kernels, Precision};
 use crate::error::Result;
-use crate::kernels::{Compute, Form};
 use crate::methods::{Dwt, MaskedLm, ModelTeacher};
 use crate::model::BertShape;
 use crate::train::{FitOptions, Flow, Learner, Worker, fit_ahead, together};
@@ -47,7 +46,7 @@ pub fn agree(
     device: &Device,
     workers: usize,
     precision: Precision,
-    forms: &[Form],
+    forms: &[Kernels],
     steps: u64,
     mut note: impl FnMut(String),
 ) -> Result<Vec<Agreement>> {
@@ -62,7 +61,7 @@ pub fn agree(
     let mut rows = Vec::new();
     for hidden in WIDTHS {
         let run = |devices: &[Device], form, precision| curve(devices, Run { hidden, form, precision, steps });
-        let cpu = run(&[Device::cpu("the other side")], Form::Fused, Precision::F32)?;
+        let cpu = run(&[Device::cpu("the other side")], Kernels::Fused, Precision::F32)?;
         for form in forms {
             let losses = run(&devices, *form, precision)?;
             let off: f64 = cpu.iter().zip(&losses).map(|(cpu, found)| (cpu - found).abs() / cpu).fold(0.0, f64::max);
@@ -87,7 +86,7 @@ pub fn agree(
 #[derive(Clone, Copy)]
 struct Run {
     hidden: usize,
-    form: Form,
+    form: Kernels,
     precision: Precision,
     steps: u64,
 }
@@ -103,20 +102,19 @@ fn curve_of(worker: Option<&Worker>, device: &Device, run: Run) -> Result<Vec<f6
     const VOCAB: usize = 997;
     const LENGTH: usize = 64;
     let (shards, plan) = made_up(VOCAB, steps)?;
-    let options = BatchOptions { layout: Rows::Packed, length: LENGTH, batch: 16, seed: 1, masking: Masking::default() };
+    let options = BatchOptions { layout: Rows::Packed, length: LENGTH, batch: 16, seed: 1, objective: Masking::default().into() };
     let data = MaskedLm {
         train: Batches::new(&shards, Split::Train, options)?,
         held_out: Batches::new(&shards, Split::HeldOut, options)?,
         evaluate_rows: 1,
-        device: device.handle.clone(),
+        compute: Compute::of(&device.handle).by(form).in_dtype(precision),
     };
     let shape = |layers| BertShape::new(VOCAB, hidden, layers, 2, LENGTH);
-    let compute = Compute { form, precision };
-    let teacher = ModelTeacher::new(shape(1).init(2, 0.1, &device.handle)).for_products(compute);
-    let method = Dwt::new(data, plan.distill.clone(), plan.train.steps, Box::new(teacher)).with(compute);
+    let teacher = ModelTeacher::new(shape(1).init(2, 0.1, &device.handle)).for_products(&data.compute);
+    let method = Dwt::new(data, plan.distill.clone(), plan.train.steps, Box::new(teacher));
     let student = shape(2).init(1, 0.02, &device.handle.clone().autodiff());
     // A rate at which losses move from the first step on, so that a wrong gradient shows.
-    let learner = Learner { lr: Schedule::constant(5e-3), ..Learner::new(student, &plan.train, 0.1, 1) };
+    let learner = Learner { lr: Schedule::constant(5e-3), ..Learner::new(student.into(), &plan.train, 0.1, 1) };
     let learner = learner.for_precision(precision);
     let mut losses = Vec::new();
     let options = FitOptions { train: &plan.train, micro_batch: 16, done: 0, worker };

@@ -4,10 +4,8 @@ use serde::Serialize;
 
 use super::median;
 use super::step::{StepBench, StepSize};
-use crate::config::Precision;
-use crate::device::Device;
+use crate::device::{Compute, Device, Precision};
 use crate::error::Result;
-use crate::kernels::Form;
 use crate::study::figure::{Axis, Chart, Series, line_chart};
 use crate::study::report::{Figure, figure_page};
 
@@ -59,7 +57,7 @@ pub fn bench_growth(rounds: usize, device: &Device, mut note: impl FnMut(&str)) 
         let mut sizes = Vec::new();
         for at in values {
             let bench = StepBench::new(vary(BASE, at), rounds as u64 + 1, Precision::F32, device)?;
-            let runner = bench.runner(Form::of(&device.handle));
+            let runner = bench.runner(Compute::of(&device.handle).kernels);
             sizes.push((at, bench, runner, Vec::new()));
         }
         for round in 0..=rounds {

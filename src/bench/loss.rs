@@ -6,10 +6,9 @@ use burn::tensor::{Int, Tensor, TensorData};
 use super::meter::{Taken, measure, memory_and_seconds};
 use super::pytorch::PyTorch;
 use super::{Row, against_peer, median};
-use crate::config::Precision;
-use crate::device::{Device, DeviceKind, is_cpu};
+use crate::device::{Compute, Device, DeviceKind, Kernels, Precision, Traits, is_cpu};
 use crate::kernels::dwt_loss::{BOTH, spread};
-use crate::kernels::{Form, Logits, Targets};
+use crate::kernels::{Logits, Targets};
 use crate::loss::dwt_loss;
 
 /// A size to measure.
@@ -36,7 +35,7 @@ pub fn bench_loss(size: LossSize, rounds: usize, device: &Device, python: &str, 
         }
     };
     let LossSize { slots: m, vocab: v, width: d } = size;
-    let forms = Form::all_on(&device.handle);
+    let forms = Traits::of(&device.handle).kernels;
     let loss_request = |how: &str| format!("loss {how} {m} {v}");
     let head_request = |how: &str| format!("head {how} {m} {d} {v}");
     let loss_work = Work::new(device, m, v, None);
@@ -53,7 +52,7 @@ fn in_turn(
     what: &'static str,
     size: &str,
     work: &Work,
-    forms: &[Form],
+    forms: &[Kernels],
     rounds: usize,
     pytorch: &mut Option<PyTorch>,
     request: impl Fn(&str) -> String,
@@ -147,7 +146,8 @@ impl Work {
     }
 
     /// Forward and backward.
-    fn run(&self, form: Form) {
+    fn run(&self, form: Kernels) {
+        let compute = Compute::of(&self.device.handle).by(form);
         fn leaf<const D: usize>(x: &Tensor<D>) -> Tensor<D> {
             x.clone().autodiff().require_grad()
         }
@@ -159,13 +159,13 @@ impl Work {
             Logits::Whole(logits_mv) => {
                 let logits_mv = leaf(logits_mv);
                 let total =
-                    dwt_loss(Logits::Whole(logits_mv.clone()), Some(self.teacher.clone()), &self.targets, &BOTH, form).total;
+                    dwt_loss(Logits::Whole(logits_mv.clone()), Some(self.teacher.clone()), &self.targets, &BOTH, &compute).total;
                 wait(logits_mv.grad(&total.backward()));
             }
             Logits::Factors { hidden_md, words_vd, bias_v } => {
                 let (hidden_md, words_vd, bias_v) = (leaf(hidden_md), leaf(words_vd), leaf(bias_v));
                 let student = Logits::Factors { hidden_md, words_vd: words_vd.clone(), bias_v };
-                let total = dwt_loss(student, Some(self.teacher.clone()), &self.targets, &BOTH, form).total;
+                let total = dwt_loss(student, Some(self.teacher.clone()), &self.targets, &BOTH, &compute).total;
                 wait(words_vd.grad(&total.backward()));
             }
         }

@@ -5,8 +5,7 @@ use burn::tensor::{Tensor, TensorData};
 use super::meter::{Taken, measure, memory_and_seconds};
 use super::pytorch::PyTorch;
 use super::{Row, against_peer, median};
-use crate::config::Precision;
-use crate::device::{Device, is_cpu};
+use crate::device::{Compute, Device, Kernels, Precision, is_cpu};
 use crate::kernels::dwt_loss::spread;
 use crate::kernels::{Direction, bilstm, lstm_composed};
 
@@ -89,7 +88,7 @@ fn run(size: LstmSize, device: &Device, fused: bool) {
     });
     let active = vec![b; t];
     let states_2tbh = match fused {
-        true => bilstm(directions, &active),
+        true => bilstm(directions, &active, &Compute::of(&device.handle).by(Kernels::Fused)),
         false => Tensor::stack(directions.map(|direction| lstm_composed(&direction, &active)).to_vec(), 0),
     };
     let gradients = states_2tbh.max_dim(1).sum().backward();

@@ -4,8 +4,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 use super::meter::{MEMORY_ROUND, Taken};
-use crate::config::Precision;
-use crate::device::{Device, DeviceKind};
+use crate::device::{Device, DeviceKind, Precision};
 
 const SCRIPT: &str = include_str!("pytorch.py");
 

@@ -36,7 +36,7 @@ pub fn bench_start(folder: &Path) -> Result<Start> {
     let shards = Shards::open(folder)?;
     let open_s = clock.elapsed().as_secs_f64();
     let clock = Instant::now();
-    let options = BatchOptions { layout: Rows::Packed, length: 128, batch: 32, seed: 1, masking: Masking::default() };
+    let options = BatchOptions { layout: Rows::Packed, length: 128, batch: 32, seed: 1, objective: Masking::default().into() };
     let batches = Batches::new(&shards, Split::Train, options)?;
     let pack_s = clock.elapsed().as_secs_f64();
     let ms = |step: u64| {

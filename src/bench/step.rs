@@ -9,13 +9,13 @@ use super::meter::{Taken, measure, memory_and_seconds};
 use super::pytorch::PyTorch;
 use super::{Row, against_peer, median};
 use crate::batch::{BatchOptions, Batches, Masking, Split};
-use crate::config::{Plan, Precision, Rows, RunFile, forward_flops};
-use crate::device::{Device, DeviceKind, make_room};
+use crate::config::{Pass, Plan, Rows, RunFile};
+use crate::device::{Compute, Device, DeviceKind, Kernels, Precision, Traits, make_room};
 use crate::error::Result;
 use crate::kernels::dwt_loss::spread;
-use crate::kernels::{Compute, Form, Spent, spent};
+use crate::kernels::{Spent, spent};
 use crate::methods::{Dwt, MaskedLm, ModelTeacher};
-use crate::model::{BertForMaskedLm, BertShape};
+use crate::model::{AnyModel, BertShape, Shape};
 use crate::tokens::{Shards, Tokenizer};
 use crate::train::{FitOptions, Flow, Learner, find_facts, fit_ahead};
 
@@ -56,7 +56,7 @@ pub struct StepBenchOptions<'a> {
     /// Numbers of the products.
     pub precision: Precision,
     /// Forms that take part.
-    pub forms: Vec<Form>,
+    pub forms: Vec<Kernels>,
     /// A Python that may have PyTorch.
     pub python: Option<&'a str>,
 }
@@ -237,7 +237,7 @@ pub fn bench_step_forms(size: StepSize, rounds: usize, device: &Device) -> Resul
     let row = |row: StepRow| Row {
         what: "step",
         size: row.size,
-        form: Form::WORDS.into_iter().find(|word| *word == row.form).unwrap_or("fused"),
+        form: Kernels::WORDS.iter().copied().find(|word| *word == row.form).unwrap_or("fused"),
         device: row.device,
         seconds: 0.0,
         tokens_per_s: Some(row.tokens_per_s),
@@ -251,7 +251,7 @@ pub fn bench_step_forms(size: StepSize, rounds: usize, device: &Device) -> Resul
         sizes: vec![size],
         rounds,
         precision: Precision::F32,
-        forms: Form::all_on(&device.handle).to_vec(),
+        forms: Traits::of(&device.handle).kernels.to_vec(),
         python: None,
     };
     let rows = bench_step(&options, device, |_| ())?;
@@ -269,10 +269,9 @@ impl StepSize {
         format!("{layers} x {hidden} (teacher {teacher_layers}), {vocab}, {batch} x {length}")
     }
 
-    /// Multiplications and additions of a forward pass, the head and the end of the last layer on masked slots alone.
-    fn forward_flops(&self, layers: usize, tokens: f64, seen: f64, masked: f64) -> f64 {
-        let [layers, d, v] = [layers, self.hidden, self.vocab].map(|size| size as f64);
-        forward_flops([layers, d, 4.0 * d, v], tokens, seen, masked)
+    /// A model of so many layers.
+    fn shape(&self, layers: usize) -> Shape {
+        BertShape::new(self.vocab, self.hidden, layers, (self.hidden / 64).max(1), self.length).into()
     }
 }
 
@@ -288,32 +287,33 @@ pub(super) struct StepBench {
 impl StepBench {
     pub(super) fn new(size: StepSize, turns: u64, precision: Precision, device: &Device) -> Result<Self> {
         let (shards, plan) = made_up(size.vocab, turns * steps_a_turn(device) as u64)?;
-        let options =
-            BatchOptions { layout: Rows::Packed, length: size.length, batch: size.batch, seed: 1, masking: Masking::default() };
+        let options = BatchOptions {
+            layout: Rows::Packed,
+            length: size.length,
+            batch: size.batch,
+            seed: 1,
+            objective: Masking::default().into(),
+        };
         let data = MaskedLm {
             train: Batches::new(&shards, Split::Train, options)?,
             held_out: Batches::new(&shards, Split::HeldOut, options)?,
             evaluate_rows: 1,
-            device: device.handle.clone(),
+            compute: Compute::of(&device.handle).in_dtype(precision),
         };
         Ok(Self { size, plan, data, precision, device: device.clone() })
     }
 
-    fn shape(&self, layers: usize) -> BertShape {
-        BertShape::new(self.size.vocab, self.size.hidden, layers, (self.size.hidden / 64).max(1), self.size.length)
-    }
-
-    pub(super) fn runner(&self, form: Form) -> Runner {
-        let compute = Compute { form, precision: self.precision };
+    pub(super) fn runner(&self, form: Kernels) -> Runner {
+        let data = MaskedLm { compute: self.data.compute.clone().by(form), ..self.data.clone() };
         make_room(&self.device.handle, 4 * self.size.batch * self.data.train.slots() * self.size.vocab);
-        let teacher = ModelTeacher::new(self.shape(self.size.teacher_layers).init(2, 0.02, &self.device.handle));
+        let teacher = ModelTeacher::new(self.size.shape(self.size.teacher_layers).init(2, 0.02, &self.device.handle));
+        let teacher = teacher.for_products(&data.compute);
         let steps = self.plan.train.steps;
-        let model = self.shape(self.size.layers).init(1, 0.02, &self.device.handle.clone().autodiff());
+        let model = self.size.shape(self.size.layers).init(1, 0.02, &self.device.handle.clone().autodiff());
         let student = Learner::new(model, &self.plan.train, 0.1, 1).for_precision(self.precision);
         Runner {
             form,
-            method: Dwt::new(self.data.clone(), self.plan.distill.clone(), steps, Box::new(teacher.for_products(compute)))
-                .with(compute),
+            method: Dwt::new(data, self.plan.distill.clone(), steps, Box::new(teacher)),
             student: vec![student],
             taken: Vec::new(),
         }
@@ -341,7 +341,7 @@ impl StepBench {
 
     /// Where the time of further steps goes, each of our operations waited for; none where they don't run.
     fn spent(&self, runner: &mut Runner, round: usize) -> Result<Option<StepSpent>> {
-        if runner.form == Form::Composed || (self.device.kind == DeviceKind::Cpu && self.precision != Precision::F32) {
+        if runner.form == Kernels::Composed || (self.device.kind == DeviceKind::Cpu && self.precision != Precision::F32) {
             return Ok(None);
         }
         let (taken, spent) = spent(|| self.step(runner, round));
@@ -362,23 +362,25 @@ impl StepBench {
     /// FLOPs that the real tokens of a step need: forward and backward of the student, forward of the teacher.
     pub(super) fn flops(&self) -> f64 {
         let batch = self.data.train.at(0);
-        let (tokens, masked) = (batch.tokens as f64, batch.masked as f64);
+        let (tokens, masked) = (batch.tokens as f64, batch.asked.count as f64);
         let sentences: f64 = batch.segments_bs.chunks(batch.length).map(|row| f64::from(*row.iter().max().unwrap_or(&0))).sum();
-        let forward = |layers| self.size.forward_flops(layers, tokens, tokens / sentences.max(1.0), masked);
+        let pass = Pass { positions: tokens, attended: tokens / sentences.max(1.0), head_rows: masked };
+        let forward = |layers| self.size.shape(layers).forward_flops(&pass);
         3.0 * forward(self.size.layers) + forward(self.size.teacher_layers)
     }
 
     /// The size and its first batch, for PyTorch.
     fn request(&self) -> String {
         let batch = self.data.train.at(0);
-        let used: Vec<usize> = (0..batch.weights_bm.len()).filter(|&slot| batch.weights_bm[slot] > 0.0).collect();
-        let place = |slot: &usize| slot / batch.slots * batch.length + batch.masked_bm[*slot] as usize;
+        let asked = &batch.asked;
+        let used: Vec<usize> = (0..asked.weights_bm.len()).filter(|&slot| asked.weights_bm[slot] > 0.0).collect();
+        let place = |slot: &usize| slot / asked.slots * batch.length + asked.places_bm[*slot] as usize;
         serde_json::json!({
             "layers": self.size.layers, "teacher_layers": self.size.teacher_layers,
             "hidden": self.size.hidden, "vocab": self.size.vocab, "length": batch.length,
             "ids": batch.input_ids_bs, "positions": batch.positions_bs, "segments": batch.segments_bs,
             "slots": used.iter().map(place).collect::<Vec<_>>(),
-            "labels": used.iter().map(|&slot| batch.labels_bm[slot]).collect::<Vec<_>>(),
+            "labels": used.iter().map(|&slot| asked.labels_bm[slot]).collect::<Vec<_>>(),
         })
         .to_string()
     }
@@ -386,16 +388,16 @@ impl StepBench {
 
 /// A form, its student, and what its steps took.
 pub(super) struct Runner {
-    form: Form,
+    form: Kernels,
     method: Dwt,
-    student: Vec<Learner<BertForMaskedLm>>,
+    student: Vec<Learner<AnyModel>>,
     taken: Vec<Taken>,
 }
 
 /// FLOPs a second of a product of two square matrices, the better of two.
 fn product_flops_per_s(device: &Device, precision: Precision) -> f64 {
     let side: usize = if device.kind == DeviceKind::Cuda { 8192 } else { 1536 };
-    let compute = Compute::of(&device.handle).with(precision);
+    let compute = Compute::of(&device.handle).in_dtype(precision);
     let x = compute.factor(Tensor::<2>::ones([side, side], &device.handle));
     let product = || x.clone().matmul(x.clone()).narrow(0, 0, 1).narrow(1, 0, 1).cast(FloatDType::F32).into_scalar::<f32>();
     let seconds = [(); 2].map(|()| measure(0, || assert!(product() > 0.0)).seconds);

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::median;
 use crate::batch::{BatchOptions, Batches, Masking, Split};
 use crate::config::{Rows, RunFile};
-use crate::device::{Device, DeviceKind, wait};
+use crate::device::{Compute, Device, DeviceKind, wait};
 use crate::error::Result;
 use crate::files::write_text;
 use crate::methods::{MaskedLm, Method, standalone};
@@ -144,7 +144,7 @@ fn first(sentences: &Sentences, most: usize, longest: usize) -> Vec<Vec<u32>> {
 
 /// One pass over the train split, with as many tokens a step whatever a row is.
 fn pass(shards: &Shards, size: TrainBenchSize, layout: Rows, device: &Device) -> Result<Pass> {
-    let rows = |batch| BatchOptions { layout, length: size.length, batch, seed: 1, masking: Masking::default() };
+    let rows = |batch| BatchOptions { layout, length: size.length, batch, seed: 1, objective: Masking::default().into() };
     let tokens_a_sentence = shards.train().tokens() as f64 / shards.train().len().max(1) as f64 + 2.0;
     let tokens_a_row = Batches::new(shards, Split::Train, rows(1))?.tokens_per_row();
     let batch = ((size.batch as f64 * tokens_a_sentence / tokens_a_row).round() as usize).max(1);
@@ -163,12 +163,12 @@ fn pass(shards: &Shards, size: TrainBenchSize, layout: Rows, device: &Device) ->
         train,
         held_out: Batches::new(shards, Split::HeldOut, rows(batch))?,
         evaluate_rows: usize::MAX,
-        device: device.handle.clone(),
+        compute: Compute::of(&device.handle),
     };
     let method = standalone(data, plan.distill.clone(), steps + 1);
     let shape = BertShape::new(shards.tokenizer().vocab_size(), size.hidden, size.layers, (size.hidden / 64).max(1), size.length);
     let model = shape.init(1, 0.02, &device.handle.clone().autodiff());
-    let learner = Learner::new(model, &plan.train, 0.1, 1);
+    let learner = Learner::new(model.into(), &plan.train, 0.1, 1);
     let options = FitOptions { train: &plan.train, micro_batch: batch, done: 0, worker: None };
     let clock = Instant::now();
     let trained = fit(&method, vec![learner], &options, |record, _| {

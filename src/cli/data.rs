@@ -203,7 +203,7 @@ fn run_show(args: &Show) -> Result<()> {
         return Ok(());
     }
     let layout = if args.packed { Rows::Packed } else { Rows::Sentence };
-    let options = BatchOptions { layout, length: args.length, batch: 32, seed: args.seed, masking: Masking::default() };
+    let options = BatchOptions { layout, length: args.length, batch: 32, seed: args.seed, objective: Masking::default().into() };
     let split = if shards.train().is_empty() { Split::HeldOut } else { Split::Train };
     let batches = Batches::new(&shards, split, options)?;
     println!("\n{}", batches.at(args.batch).show(shards.tokenizer(), args.rows));

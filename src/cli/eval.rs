@@ -13,7 +13,7 @@ use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::log::Console;
 use crate::methods::{Evaluation, ModelTeacher, Pll, Teacher, evaluate, score_pairs};
-use crate::model::{BertForMaskedLm, ModelFolder};
+use crate::model::{LanguageModel, ModelFolder};
 use crate::study::statistics::{Interval, bootstrap_95};
 use crate::tasks::{MinimalPair, PairScores, ParadigmScore, pocket_pairs, read_pairs};
 use crate::tokens::{Shards, Tokenizer};
@@ -89,7 +89,7 @@ pub fn run(args: Args) -> Result<()> {
     let wanted = open(&args, plan.as_ref(), &tokenizer, &folder.path)?;
     let device = args.device.choose("auto")?;
     let model = folder.load(&device.handle)?;
-    let options = held_out_options(plan.as_ref(), args.length, folder.shape.max_positions);
+    let options = held_out_options(plan.as_ref(), args.length, folder.shape.max_positions());
     let rows = args.rows.unwrap_or(usize::MAX);
 
     let pairs = wanted.pairs.map(|pairs| of_pairs(&args, &model, &tokenizer, &pairs, &device)).transpose()?;
@@ -162,7 +162,7 @@ fn open(args: &Args, plan: Option<&Plan>, tokenizer: &Tokenizer, folder: &Path) 
 
 fn of_pairs(
     args: &Args,
-    model: &BertForMaskedLm,
+    model: &impl LanguageModel,
     tokenizer: &Tokenizer,
     pairs: &[MinimalPair],
     device: &Device,

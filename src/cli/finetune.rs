@@ -159,7 +159,7 @@ pub fn run(args: Args) -> Result<()> {
     let device = args.device.choose("auto")?;
     let console = Console::study(args.seeds * wanted.tasks.len() as u64 * models.len() as u64);
     let mut scored = Vec::new();
-    let most = models.iter().map(|(_, model, _)| model.shape.max_positions).min().unwrap_or(args.length);
+    let most = models.iter().map(|(_, model, _)| model.shape.max_positions()).min().unwrap_or(args.length);
     if most < args.length {
         eprintln!("note: the model has {most} positions: longer rows are cut there, not at --length {}", args.length);
     }

@@ -30,8 +30,8 @@ pub struct Args {
 #[derive(Serialize)]
 struct Found<'a> {
     architecture: &'a str,
-    shape: &'a crate::model::BertShape,
-    parameters: usize,
+    shape: &'a crate::model::Shape,
+    parameters: u64,
     files: Vec<String>,
     tokenizer_tokens: usize,
     masked_language_model_head: bool,
@@ -54,7 +54,7 @@ pub fn run(args: Args) -> Result<()> {
         print_json(&Found {
             architecture: folder.architecture,
             shape: &folder.shape,
-            parameters: folder.shape.parameters(),
+            parameters: folder.shape.parameters().total,
             files,
             tokenizer_tokens: tokenizer.vocab_size(),
             masked_language_model_head: inventory.has_head() && !inventory.has_own_decoder(),
@@ -69,7 +69,7 @@ pub fn run(args: Args) -> Result<()> {
 }
 
 fn describe(folder: &ModelFolder, files: &[String], tokens: usize, inventory: &Inventory) -> String {
-    let shape = &folder.shape;
+    let crate::model::Shape::Bert(shape) = &folder.shape;
     let list = |names: &[String]| if names.is_empty() { "none".to_owned() } else { names.join("\n               ") };
     let head = match (inventory.has_head(), inventory.has_own_decoder()) {
         (true, false) => "there: it can teach, predict and be scored",

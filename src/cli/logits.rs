@@ -45,7 +45,11 @@ pub fn run(args: Args) -> Result<()> {
     let model = folder.load(&device)?;
     let sentences = FramedSentences::new(&tokenizer, &sentences, &folder.shape)?;
     if sentences.cut > 0 {
-        eprintln!("note: {} sentences were cut to the {} tokens that the model reads", sentences.cut, folder.shape.max_positions);
+        eprintln!(
+            "note: {} sentences were cut to the {} tokens that the model reads",
+            sentences.cut,
+            folder.shape.max_positions()
+        );
     }
     write_out(sentences.write_logits(&model, args.batch, &device, &mut BufWriter::new(stdout().lock())));
     Ok(())

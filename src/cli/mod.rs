@@ -23,10 +23,9 @@ use clap::{Parser, Subcommand};
 use serde::Serialize;
 
 use crate::config::RunFile;
-use crate::device::{Device, DeviceKind, kernels_to_come};
+use crate::device::{Device, DeviceKind, Kernels, kernels_to_come};
 use crate::error::{Error, Result};
 use crate::files::{Target, is_free};
-use crate::kernels::Form;
 use crate::train::{catch_interrupts, saving};
 
 /// Train a larger language model with the help of a smaller, weaker one.
@@ -102,7 +101,7 @@ pub fn main() -> ExitCode {
 }
 
 fn run(command: Command) -> Result<()> {
-    Form::asked()?; // a mistake in the environment is told before any work
+    Kernels::asked()?; // a mistake in the environment is told before any work
     // What these have reached is saved, or taken away, before they end; the others end at once.
     let _saving = command.has_something_to_save().then(saving);
     match command {

@@ -6,6 +6,7 @@ use super::facts::{Facts, TeacherFacts};
 use super::mistakes::Mistakes;
 use super::plan::*;
 use super::schedule::number;
+use super::shape::{Shape, Size};
 use super::{RunFile, Schedule};
 
 /// Rows shorter than this hold next to nothing between `[CLS]` and `[SEP]`.
@@ -25,7 +26,7 @@ pub(super) fn check(file: &RunFile, plan: &Plan, facts: &Facts) -> Mistakes {
     match file.method() {
         Some(Method::Cotrain) => check_models::models(file, plan, &mut out),
         method => {
-            shape(file, "model.", &plan.model, &mut out);
+            shape(file, "model.", &plan.model.shape, &mut out);
             method.into_iter().for_each(|method| check_models::refuse(file, method, &mut out));
         }
     }
@@ -82,32 +83,26 @@ fn method(file: &RunFile, plan: &Plan, out: &mut Mistakes) {
 }
 
 /// The sizes of a model whose keys begin with `prefix`. What it doesn't say itself is as in `[model]`.
-pub(super) fn shape(file: &RunFile, prefix: &str, model: &ModelPlan, out: &mut Mistakes) {
-    let ModelPlan { layers, hidden, heads, intermediate, max_positions, .. } = *model;
+pub(super) fn shape(file: &RunFile, prefix: &str, shape: &Shape, out: &mut Mistakes) {
     let key_of = |leaf: &str| {
         let (own, shared) = (format!("{prefix}{leaf}"), format!("model.{leaf}"));
         if !file.has_written(&own) && file.has_written(&shared) { shared } else { own }
     };
-    for (leaf, value) in [
-        ("layers", layers),
-        ("hidden", hidden),
-        ("heads", heads),
-        ("intermediate", intermediate),
-        ("max_positions", max_positions),
-    ] {
-        let key = key_of(leaf);
+    for Size { key, value, least } in shape.keys() {
+        let key = key_of(key);
         // What [model] has wrong is said once, however many models share it.
         if out.names(&key) {
             continue;
         }
         // A rule's 0 follows from another key's.
-        if value == 0 && file.has_written(&key) {
-            out.add(&key, "is 0", "write 1 or more");
+        if value < least && file.has_written(&key) {
+            out.add(&key, format!("is {value}"), format!("write {least} or more"));
         }
         if value > 1 << 24 {
             out.add(&key, format!("is {value}"), "write at most 16777216");
         }
     }
+    let (heads, hidden) = (shape.heads(), shape.hidden());
     if heads > 0 && !hidden.is_multiple_of(heads) {
         let what = format!("{heads} heads do not divide the width, {} = {hidden}", key_of("hidden"));
         out.add(&format!("{prefix}heads"), what, heads_that_fit(hidden));
@@ -152,8 +147,9 @@ fn data(file: &RunFile, plan: &Plan, facts: &Facts, out: &mut Mistakes) {
     if length < MIN_LENGTH {
         out.add("data.length", format!("is {length}"), format!("write {MIN_LENGTH} or more"));
     }
-    if length > plan.model.max_positions && plan.model.max_positions > 0 {
-        let what = format!("is {length}, but the student has model.max_positions = {}", plan.model.max_positions);
+    let positions = plan.model.shape.max_positions();
+    if length > positions && positions > 0 {
+        let what = format!("is {length}, but the student has model.max_positions = {positions}");
         out.add("data.length", what, "shorten the rows or raise max_positions");
     }
     if !(mask_rate > 0.0 && mask_rate < 1.0) {
@@ -285,30 +281,31 @@ fn teacher(plan: &Plan, found: &TeacherFacts, facts: &Facts, out: &mut Mistakes)
             "name a model pre-trained by masked language modelling",
         );
     }
-    if found.max_positions < plan.data.length {
-        let what =
-            format!("the teacher takes rows of at most {} tokens, but data.length = {}", found.max_positions, plan.data.length);
-        out.add("data.length", what, format!("write {} or less", found.max_positions));
+    let positions = found.shape.max_positions();
+    if positions < plan.data.length {
+        let what = format!("the teacher takes rows of at most {positions} tokens, but data.length = {}", plan.data.length);
+        out.add("data.length", what, format!("write {positions} or less"));
     }
     if let Ok(data) = &facts.data
-        && (found.vocab_size != data.vocab_size || found.tokenizer_hash != data.tokenizer_hash)
+        && (found.shape.vocab_size() != data.vocab_size || found.tokenizer_hash != data.tokenizer_hash)
     {
         vocabulary(found, data.vocab_size, out);
     }
     if plan.distill.start == Start::Remap && plan.method == Method::Dwt {
-        remap(&plan.model, found, out);
+        remap(&plan.model.shape, &found.shape, out);
     }
 }
 
 fn vocabulary(found: &TeacherFacts, vocab_size: usize, out: &mut Mistakes) {
     let mut what = "the teacher's vocabulary is not the data's".to_owned();
-    if found.vocab_size != vocab_size {
-        what += &format!(": {} tokens, not {vocab_size}", found.vocab_size);
+    let rows = found.shape.vocab_size();
+    if rows != vocab_size {
+        what += &format!(": {rows} tokens, not {vocab_size}");
     }
     for (id, in_data, in_teacher) in &found.first_differing_tokens {
         what += &format!("\n  id {id}: `{in_data}` in the data, `{in_teacher}` in the teacher");
     }
-    if found.first_differing_tokens.is_empty() && found.vocab_size == vocab_size {
+    if found.first_differing_tokens.is_empty() && rows == vocab_size {
         what += ": the tokens are the same, but not the text normalisation";
     }
     out.add(
@@ -318,15 +315,10 @@ fn vocabulary(found: &TeacherFacts, vocab_size: usize, out: &mut Mistakes) {
     );
 }
 
-/// Remapping copies whole layers and tables: every width must be the teacher's; only the number of layers may differ.
-fn remap(model: &ModelPlan, found: &TeacherFacts, out: &mut Mistakes) {
-    for (key, student, teacher) in [
-        ("hidden", model.hidden, found.hidden),
-        ("heads", model.heads, found.heads),
-        ("intermediate", model.intermediate, found.intermediate),
-        ("max_positions", model.max_positions, found.max_positions),
-        ("token_types", model.token_types, found.token_types),
-    ] {
+/// Remapping copies whole layers and tables: every size must be the teacher's; only the number of layers may differ.
+fn remap(student: &Shape, teacher: &Shape, out: &mut Mistakes) {
+    for (own, theirs) in student.keys().into_iter().zip(teacher.keys()).filter(|(own, _)| own.key != "layers") {
+        let (key, student, teacher) = (own.key, own.value, theirs.value);
         if student != teacher {
             let what = format!(
                 "start = \"remap\" copies the teacher's layers, but {key} is {student} here and {teacher} in the teacher"

@@ -37,7 +37,7 @@ pub(super) fn models(file: &RunFile, plan: &Plan, out: &mut Mistakes) {
     sources(file, plan, &names, out);
     for model in &plan.models {
         let prefix = format!("models.{}.", model.name);
-        shape(file, &prefix, &model.shape, out);
+        shape(file, &prefix, &model.model.shape, out);
         loss(file, &prefix, model, out);
         optimizer(file, &prefix, model, out);
         schedules(file, &prefix, model, plan.train.steps, out);
@@ -114,7 +114,7 @@ fn optimizer(file: &RunFile, prefix: &str, model: &LearnerPlan, out: &mut Mistak
     }
     let dropout = if file.has_written(&key("dropout")) { key("dropout") } else { "model.dropout".to_owned() };
     if !out.names(&dropout) {
-        share(out, &dropout, model.shape.dropout, 0.0);
+        share(out, &dropout, model.model.dropout, 0.0);
     }
 }
 

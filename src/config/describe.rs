@@ -1,6 +1,6 @@
 //! A plan in words: what `upstill plan` prints, and what a report notes.
 
-use super::estimate::{Speed, bytes_text, parameters};
+use super::estimate::{Speed, bytes_text};
 use super::plan::*;
 use super::schedule::number;
 
@@ -99,8 +99,8 @@ impl Plan {
             None => notes.push("the teacher is the uniform distribution: a control, not in the paper".into()),
             Some(model) if self.teacher_ratio().is_some_and(|ratio| ratio >= 1.0) => notes.push(format!(
                 "the teacher ({}) is not smaller than the student ({}): conventional distillation, not the paper's",
-                plural(model.layers, "layer"),
-                plural(self.model.layers, "layer")
+                plural(model.shape.layers(), "layer"),
+                plural(self.model.shape.layers(), "layer")
             )),
             Some(_) => {}
         }
@@ -117,11 +117,11 @@ impl Plan {
         if !self.models.is_empty() {
             return format!("{}: {} train together", self.method, plural(self.models.len(), "model"));
         }
-        let student = format!("a {}-layer student", self.model.layers);
+        let student = format!("a {}-layer student", self.model.shape.layers());
         match &self.teacher {
             None => format!("{}: {student} learns alone", self.method),
             Some(TeacherPlan { model: Some(teacher), .. }) => {
-                format!("{}: {student} learns with a {}-layer teacher", self.method, teacher.layers)
+                format!("{}: {student} learns with a {}-layer teacher", self.method, teacher.shape.layers())
             }
             Some(_) => format!("{}: {student} learns with the uniform distribution", self.method),
         }
@@ -137,9 +137,9 @@ impl Plan {
             (Some(model), Some(ratio)) => format!(
                 "{}: {}, width {}, {}; {}parameters, {ratio:.2}x the {}'s size (without heads)",
                 teacher.from,
-                plural(model.layers, "layer"),
-                model.hidden,
-                plural(model.heads, "head"),
+                plural(model.shape.layers(), "layer"),
+                model.shape.hidden(),
+                plural(model.shape.heads(), "head"),
                 count(model.parameters as f64),
                 self.models.first().map_or("student", |largest| &largest.name),
             ),
@@ -150,7 +150,7 @@ impl Plan {
     fn data_text(&self) -> String {
         let DataPlan { shards, sentences, tokens, longest_sentence, .. } = &self.data;
         let name = if shards == "pocket" { "the pocket language" } else { shards };
-        let (sentences, vocabulary) = (grouped(*sentences), grouped(self.model.vocab_size as u64));
+        let (sentences, vocabulary) = (grouped(*sentences), grouped(self.model.shape.vocab_size() as u64));
         format!(
             "{name}: {sentences} sentences, {}tokens (the longest {longest_sentence}), vocabulary {vocabulary}",
             count(*tokens as f64)
@@ -210,7 +210,7 @@ impl Plan {
     fn runtime_text(&self) -> String {
         let RuntimePlan { device, precision, kernels, workers, threads, .. } = &self.runtime;
         let threads = if *threads == 0 { "all threads".into() } else { format!("{threads} threads") };
-        let kernels = if *kernels == Kernels::Auto { String::new() } else { format!("{kernels} kernels, ") };
+        let kernels = kernels.map_or_else(String::new, |kernels| format!("{kernels} kernels, "));
         let workers = if *workers == 1 { String::new() } else { format!("{workers} workers, each ") };
         format!("device {device}, {precision}, {kernels}{workers}{} rows at once, {threads}", self.rows_at_once())
     }
@@ -249,12 +249,11 @@ impl Plan {
 }
 
 pub(super) fn shape_text(model: &ModelPlan) -> String {
-    let ModelPlan { layers, hidden, heads, intermediate, dropout, .. } = model;
-    let parameters = parameters(model);
+    let ModelPlan { shape, dropout, .. } = model;
+    let parameters = shape.parameters();
     format!(
-        "{}, width {hidden}, {}, feed-forward {intermediate}, dropout {}; {}parameters, {}without the head",
-        plural(*layers, "layer"),
-        plural(*heads, "head"),
+        "{}, dropout {}; {}parameters, {}without the head",
+        shape.words(),
         number(*dropout),
         count(parameters.total as f64),
         count(parameters.without_head as f64)

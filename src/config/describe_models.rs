@@ -9,7 +9,7 @@ impl Plan {
     /// A model's sizes, then whom it learns from, then what it has of its own.
     pub(super) fn learner_text(&self, model: &LearnerPlan) -> String {
         let gap = "\n".to_owned() + &" ".repeat(13);
-        let mut lines = vec![shape_text(&model.shape)];
+        let mut lines = vec![shape_text(&model.model)];
         let from = |source: &SourcePlan| {
             let who = if source.name == TEACHER { "the teacher".to_owned() } else { source.name.clone() };
             format!("soft {} from {who}, temperature {}", source.soft, source.temperature)
@@ -94,6 +94,6 @@ impl Plan {
     /// Models of one shape and one seed.
     fn twins(&self) -> Vec<(&str, &str)> {
         let pairs = self.models.iter().enumerate().flat_map(|(at, a)| self.models[at + 1..].iter().map(move |b| (a, b)));
-        pairs.filter(|(a, b)| a.shape == b.shape && a.seed == b.seed).map(|(a, b)| (a.name.as_str(), b.name.as_str())).collect()
+        pairs.filter(|(a, b)| a.model == b.model && a.seed == b.seed).map(|(a, b)| (a.name.as_str(), b.name.as_str())).collect()
     }
 }

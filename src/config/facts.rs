@@ -1,6 +1,6 @@
 //! What resolving a run file needs to know about the world, gathered by others: the config room opens nothing.
 
-use super::Rows;
+use super::{Rows, Shape};
 use crate::error::Result;
 
 /// What to look up before a run file can be resolved. Values that are wrong in the file are replaced by defaults here, so that
@@ -70,22 +70,8 @@ pub struct DataFacts {
 /// What the teacher is.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TeacherFacts {
-    /// Encoder layers.
-    pub layers: usize,
-    /// Width of the residual stream.
-    pub hidden: usize,
-    /// Attention heads.
-    pub heads: usize,
-    /// Width of the feed-forward layer.
-    pub intermediate: usize,
-    /// Rows of the position table.
-    pub max_positions: usize,
-    /// Rows of the token-type table; 0 for none.
-    pub token_types: usize,
-    /// Outputs of its head.
-    pub vocab_size: usize,
-    /// Parameters, head included (a tied decoder counted once).
-    pub parameters: u64,
+    /// Its sizes; of its word table, the rows that tokens have.
+    pub shape: Shape,
     /// Hash of its tokenizer.
     pub tokenizer_hash: String,
     /// blake3 of its weights.

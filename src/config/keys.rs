@@ -5,7 +5,8 @@ use std::fmt::Write as _;
 use toml::Value;
 
 use super::schedule::EXAMPLES;
-use super::{Kernels, Method, OptimizerKind, Positions, Precision, Rows, Schedule, Start};
+use super::{Method, OptimizerKind, Positions, Rows, Schedule, Start};
+use crate::device::{Kernels, Precision};
 
 /// A key of a run file.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -45,6 +46,9 @@ pub enum Fallback {
     /// Worked out from other keys, as these words say.
     Rule(&'static str),
 }
+
+/// The words of `runtime.kernels`.
+const KERNELS: &[&str] = &["auto", Kernels::WORDS[0], Kernels::WORDS[1], Kernels::WORDS[2]];
 
 /// A value of the right type.
 #[derive(Debug, Clone, PartialEq)]
@@ -108,7 +112,7 @@ pub const KEYS: &[Key] = &[
     key("train.keep_checkpoints", Whole, Is("2"), "checkpoints kept besides the best"),
     key("runtime.device", Text, Is("\"auto\""), "auto, cpu, cuda or wgpu; never changes results beyond rounding"),
     key("runtime.precision", Word(Precision::WORDS), Is("\"f32\""), "number format of the forward and backward pass"),
-    key("runtime.kernels", Word(Kernels::WORDS), Is("\"auto\""), "form of the operations that have several: what measured best"),
+    key("runtime.kernels", Word(KERNELS), Is("\"auto\""), "form of the operations that have several: what measured best"),
     key("runtime.micro_batch", Whole, Rule("batch, or what fits memory"), "rows at once on one device"),
     key("runtime.workers", Whole, Is("1"), "copies of the models that share each batch, a GPU each"),
     key("runtime.threads", Whole, Is("0"), "CPU threads, of all workers together; 0 takes all"),

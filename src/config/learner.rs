@@ -2,9 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::estimate::{Parameters, parameters};
 use super::plan::*;
-use super::{RunFile, Schedule};
+use super::{Parameters, RunFile, Schedule, Shape};
 
 /// The name of the one model that most methods train.
 pub const MODEL: &str = "model";
@@ -35,8 +34,9 @@ pub struct LearnerPlan {
     /// Whom it learns from; a direction whose weight is always 0 is none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub from: Vec<SourcePlan>,
-    /// Its dimensions.
-    pub shape: ModelPlan,
+    /// Its sizes, and how its weights are drawn.
+    #[serde(rename = "shape")]
+    pub model: ModelPlan,
 }
 
 /// Whom a model learns from: another model of the run, or the fixed [`TEACHER`].
@@ -54,7 +54,7 @@ pub struct SourcePlan {
 impl LearnerPlan {
     /// Its parameters, and those without its head.
     pub fn parameters(&self) -> Parameters {
-        parameters(&self.shape)
+        self.model.shape.parameters()
     }
 
     /// The run's training plan with this model's optimizer, rate and clipping.
@@ -87,7 +87,7 @@ impl Plan {
             weight_decay: train.weight_decay,
             clip: train.clip,
             from: Vec::new(),
-            shape: self.model.clone(),
+            model: self.model.clone(),
         }]
     }
 }
@@ -116,14 +116,10 @@ pub(super) fn models(
 
 fn one(file: &RunFile, name: &str, shared: &ModelPlan, distill: &DistillPlan, train: &TrainPlan) -> LearnerPlan {
     let key = |leaf: &str| format!("models.{name}.{leaf}");
-    let whole = |leaf: &str| file.try_whole(&key(leaf)).map(|number| number as usize);
-    // The rules of [model] follow this model's own width, not the shared one.
-    let ruled = |leaf: &str, rule: usize| {
-        whole(leaf).or(file.try_whole(&format!("model.{leaf}")).map(|number| number as usize)).unwrap_or(rule)
-    };
+    // What it doesn't say itself is as in [model]; rules follow its own width.
+    let size = |leaf: &str| file.try_whole(&key(leaf)).or(file.try_whole(&format!("model.{leaf}"))).map(|size| size as usize);
     let number = |leaf: &str, shared: f64| file.try_number(&key(leaf)).unwrap_or(shared);
     let schedule = |leaf: &str, shared: &Schedule| file.try_schedule(&key(leaf)).unwrap_or_else(|| shared.clone());
-    let hidden = whole("hidden").unwrap_or(shared.hidden);
     let optimizer = file.word(&key("optimizer"), OptimizerKind::from_word, train.optimizer);
     LearnerPlan {
         name: name.to_owned(),
@@ -135,11 +131,8 @@ fn one(file: &RunFile, name: &str, shared: &ModelPlan, distill: &DistillPlan, tr
         weight_decay: number("weight_decay", train.weight_decay),
         clip: number("clip", train.clip),
         from: Vec::new(),
-        shape: ModelPlan {
-            layers: whole("layers").unwrap_or(shared.layers),
-            hidden,
-            heads: ruled("heads", (hidden / 64).max(1)),
-            intermediate: ruled("intermediate", hidden.saturating_mul(4)),
+        model: ModelPlan {
+            shape: Shape::of_keys(size, shared.shape.vocab_size()),
             dropout: number("dropout", shared.dropout),
             ..shared.clone()
         },

@@ -20,24 +20,25 @@ mod plan;
 mod resolve;
 mod run_file;
 mod schedule;
+mod shape;
 mod shared;
 #[cfg(test)]
 mod tests;
 mod transfer;
 
 use check::MIN_LENGTH;
-#[cfg(not(target_family = "wasm"))]
-pub(crate) use estimate::forward_flops;
-pub use estimate::{Estimate, Memory, Parameters, Speed, Work};
+pub use estimate::{Estimate, Memory, Speed, Work};
 pub use facts::{DataFacts, Facts, TeacherFacts, Wanted};
 pub use keys::{Fallback, KEYS, Key, Kind, reference};
 pub use learner::{LearnerPlan, MODEL, SourcePlan, TEACHER};
 pub use plan::{
-    DataPlan, DistillPlan, Kernels, Method, ModelPlan, OptimizerKind, Plan, Positions, Precision, Rows, RuntimePlan, Start,
-    TeacherModel, TeacherPlan, TrainPlan, UNIFORM,
+    DataPlan, DistillPlan, Method, ModelPlan, OptimizerKind, Plan, Positions, Rows, RuntimePlan, Start, TeacherModel,
+    TeacherPlan, TrainPlan, UNIFORM,
 };
 pub use run_file::RunFile;
 pub use schedule::Schedule;
+pub(crate) use shape::NORM_EPSILON;
+pub use shape::{BertShape, Kept, Parameters, Pass, Shape, Size, Sizes};
 pub use shared::Parting;
 pub use transfer::{
     ElementKind, EncoderKind, LogitTargets, Padding, States, TRANSFER_KEYS, Targets, TokenKind, TransferData, TransferDistill,

@@ -3,20 +3,23 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::differences::differences;
+use super::shape::{Shape, WrittenModel, WrittenTeacher};
 use super::{LearnerPlan, Schedule};
+use crate::device::{Kernels, Precision};
 use crate::error::{Error, Result};
 use crate::files::manifest::{read_toml, sealed_toml};
 use crate::files::write_text;
+use crate::words::words;
 
 /// The name of the teacher that is the uniform distribution.
 pub const UNIFORM: &str = "uniform";
 
 /// Everything about a run, resolved: printed before step 1, saved as `plan.toml`, and all that is needed to run again.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, remote = "Self")]
 pub struct Plan {
     /// What trains what.
     pub method: Method,
@@ -43,24 +46,30 @@ pub struct Plan {
     pub runtime: RuntimePlan,
 }
 
-/// The student's dimensions: BERT's, by Hugging Face's meaning.
+impl Serialize for Plan {
+    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        Self::serialize(self, serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Plan {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+        let mut plan = Self::deserialize(deserializer)?;
+        // Not written twice: the teacher's vocabulary is the student's.
+        let vocab_size = plan.model.shape.vocab_size();
+        if let Some(TeacherPlan { model: Some(model), .. }) = &mut plan.teacher {
+            model.shape = model.shape.clone().with_vocabulary(vocab_size);
+        }
+        Ok(plan)
+    }
+}
+
+/// The student's sizes, and how its weights are drawn.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(from = "WrittenModel", into = "WrittenModel")]
 pub struct ModelPlan {
-    /// Encoder layers.
-    pub layers: usize,
-    /// Width d of the residual stream.
-    pub hidden: usize,
-    /// Attention heads; they divide `hidden`.
-    pub heads: usize,
-    /// Width of the feed-forward layer.
-    pub intermediate: usize,
-    /// Rows of the position table.
-    pub max_positions: usize,
-    /// Rows of the word table, and outputs of the head.
-    pub vocab_size: usize,
-    /// Rows of the token-type table; 0 leaves it out.
-    pub token_types: usize,
+    /// Its sizes.
+    pub shape: Shape,
     /// Dropout probability, in embeddings, attention and feed-forward alike.
     pub dropout: f64,
     /// Standard deviation of the initial weights.
@@ -80,20 +89,10 @@ pub struct TeacherPlan {
 
 /// A teacher that is a model.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(from = "WrittenTeacher", into = "WrittenTeacher")]
 pub struct TeacherModel {
-    /// Encoder layers.
-    pub layers: usize,
-    /// Width of the residual stream.
-    pub hidden: usize,
-    /// Attention heads.
-    pub heads: usize,
-    /// Width of the feed-forward layer.
-    pub intermediate: usize,
-    /// Rows of the position table.
-    pub max_positions: usize,
-    /// Rows of the token-type table; 0 for none.
-    pub token_types: usize,
+    /// Its sizes, over the student's vocabulary.
+    pub shape: Shape,
     /// Parameters, head included (a tied decoder counted once).
     pub parameters: u64,
     /// Hash of its tokenizer.
@@ -211,9 +210,10 @@ pub struct RuntimePlan {
     pub device: String,
     /// Number format of the forward and backward pass.
     pub precision: Precision,
-    /// In which form operations run that have several.
-    #[serde(default, skip_serializing_if = "Kernels::is_auto")]
-    pub kernels: Kernels,
+    /// Which kernels run where there are several; `None` for those that measured best on the device. Left out of `plan.toml` then,
+    /// whose hash is that of plans from before this key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kernels: Option<Kernels>,
     /// Rows at once on one device; a batch, or a worker's share of it, is split into these.
     pub micro_batch: usize,
     /// Copies of the models that share each batch, a GPU each.
@@ -296,7 +296,7 @@ impl Plan {
         plan.runtime = RuntimePlan {
             device: String::new(),
             precision: Precision::F32,
-            kernels: Kernels::Auto,
+            kernels: None,
             micro_batch: 0,
             workers: 1,
             threads: 0,
@@ -318,38 +318,6 @@ pub(crate) fn read_plan(path: &Path) -> Result<String> {
         error.help("put the file back as it was; if it was changed on purpose, delete its first line, the checksum")
     })
 }
-
-/// Defines an enum written as a lower-case word in run files, plans and on the command line.
-macro_rules! words {
-    ($(#[$outer:meta])* $name:ident { $($(#[$inner:meta])* $variant:ident = $word:literal),+ $(,)? }) => {
-        $(#[$outer])*
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-        pub enum $name { $($(#[$inner])* #[serde(rename = $word)] $variant),+ }
-
-        impl $name {
-            /// Every word, in order.
-            pub const WORDS: &'static [&'static str] = &[$($word),+];
-
-            /// The word it is written as.
-            pub fn word(self) -> &'static str {
-                match self { $($name::$variant => $word),+ }
-            }
-
-            /// The value a word stands for.
-            pub fn from_word(word: &str) -> Option<Self> {
-                match word { $($word => Some($name::$variant),)+ _ => None }
-            }
-        }
-
-        impl std::fmt::Display for $name {
-            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.write_str(self.word())
-            }
-        }
-    };
-}
-
-pub(super) use words;
 
 words! {
     /// What trains what.
@@ -408,41 +376,6 @@ words! {
         AdadeltaKeras = "adadelta-keras",
         /// Adadelta with PyTorch's rho 0.9 and epsilon 1e-6.
         AdadeltaPyTorch = "adadelta-pytorch",
-    }
-}
-
-words! {
-    /// Number format of the forward and backward pass; weights, moments and sums stay in f32.
-    Precision {
-        /// 32 bits.
-        F32 = "f32",
-        /// bfloat16.
-        Bf16 = "bf16",
-        /// IEEE half.
-        F16 = "f16",
-    }
-}
-
-words! {
-    /// In which form operations run that have several; `UPSTILL_KERNELS` goes before it.
-    #[derive(Default)]
-    Kernels {
-        /// The one that measured best on the device.
-        #[default]
-        Auto = "auto",
-        /// burn's operations.
-        Composed = "composed",
-        /// Operations of our own: Rust on a CPU, WGSL by hand or CubeCL on a GPU.
-        Fused = "fused",
-        /// CubeCL, on any GPU.
-        CubeCl = "cubecl",
-    }
-}
-
-impl Kernels {
-    /// Left out of `plan.toml`, whose hash is that of plans from before this key.
-    fn is_auto(&self) -> bool {
-        *self == Kernels::Auto
     }
 }
 

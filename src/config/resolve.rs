@@ -4,7 +4,8 @@ use super::check::check;
 use super::facts::{DataFacts, Facts, TeacherFacts};
 use super::learner::models;
 use super::plan::*;
-use super::{RunFile, Schedule};
+use super::{RunFile, Schedule, Shape};
+use crate::device::{Kernels, Precision};
 use crate::error::Result;
 
 impl RunFile {
@@ -44,7 +45,7 @@ fn draft(file: &RunFile, facts: &Facts) -> Plan {
     Plan {
         method,
         seed: file.whole("seed"),
-        model: models.first().map_or(model, |largest| largest.shape.clone()),
+        model: models.first().map_or(model, |largest| largest.model.clone()),
         teacher,
         models,
         held_out: file.held_out().collect(),
@@ -55,7 +56,7 @@ fn draft(file: &RunFile, facts: &Facts) -> Plan {
                 (word, _) => word,
             },
             precision: file.word("runtime.precision", Precision::from_word, Precision::F32),
-            kernels: file.word("runtime.kernels", Kernels::from_word, Kernels::Auto),
+            kernels: file.text("runtime.kernels").and_then(|word| Kernels::from_word(&word)),
             micro_batch: file.try_whole("runtime.micro_batch").map_or(train.batch, |rows| rows as usize),
             workers: file.whole("runtime.workers") as usize,
             threads: file.whole("runtime.threads") as usize,
@@ -66,17 +67,9 @@ fn draft(file: &RunFile, facts: &Facts) -> Plan {
 }
 
 fn model(file: &RunFile, vocab_size: usize) -> ModelPlan {
-    let whole = |path| file.whole(path) as usize;
-    let or = |path, rule: usize| file.try_whole(path).map_or(rule, |number| number as usize);
-    let hidden = whole("model.hidden");
+    let size = |key: &str| file.try_whole(&format!("model.{key}")).map(|number| number as usize);
     ModelPlan {
-        layers: whole("model.layers"),
-        hidden,
-        heads: or("model.heads", (hidden / 64).max(1)),
-        intermediate: or("model.intermediate", hidden.saturating_mul(4)),
-        max_positions: whole("model.max_positions"),
-        vocab_size,
-        token_types: whole("model.token_types"),
+        shape: Shape::of_keys(size, vocab_size),
         dropout: file.number("model.dropout"),
         initializer_range: file.number("model.initializer_range"),
     }
@@ -85,13 +78,8 @@ fn model(file: &RunFile, vocab_size: usize) -> ModelPlan {
 fn teacher(file: &RunFile, method: Method, found: Option<&TeacherFacts>) -> Option<TeacherPlan> {
     let from = file.text("teacher.from").filter(|_| method != Method::Standalone)?;
     let model = found.filter(|_| from != UNIFORM).map(|found| TeacherModel {
-        layers: found.layers,
-        hidden: found.hidden,
-        heads: found.heads,
-        intermediate: found.intermediate,
-        max_positions: found.max_positions,
-        token_types: found.token_types,
-        parameters: found.parameters,
+        shape: found.shape.clone(),
+        parameters: found.shape.parameters().total,
         tokenizer_hash: found.tokenizer_hash.clone(),
         content_hash: found.content_hash.clone(),
     });

@@ -13,29 +13,55 @@ use super::matrix::{Matrix, Threads, product};
 use super::spent::{self, Part};
 use super::vector::{exp, on_vectors};
 use super::{Compute, Dense, cube, dense, in_f32};
+use crate::batch::TokenOrder;
 
 /// Added to the score of a pair of positions that must not see each other; far below any real score, and finite,
 /// so that a row of padding (which sees nothing) has a softmax.
 const UNSEEN: f32 = -1e9;
 
-/// Who sees whom: the positions of one segment see each other.
+/// Who sees whom in a batch of rows: the positions of one segment see each other, those that `order` and `window` let them.
 #[derive(Debug, Clone)]
-pub struct Segments {
+pub struct Sight {
     segments_bs: Arc<[i32]>,
     /// Positions of a row.
     pub(super) length: usize,
+    order: TokenOrder,
+    window: Option<usize>,
     bias_b1ss: Arc<OnceLock<Tensor<4>>>,
     on_device: Arc<OnceLock<Tensor<1, Int>>>,
 }
 
-impl Segments {
+impl Sight {
     /// From the segment of each position, `[b * s]` row after row: equal numbers above 0 next to each other are a segment, 0 is
-    /// padding. What padding sees is left open.
+    /// padding. What padding sees is left open. Positions of a segment see all of it.
     pub fn new(segments_bs: &[i32], length: usize) -> Self {
-        Self { segments_bs: segments_bs.into(), length, bias_b1ss: Arc::default(), on_device: Arc::default() }
+        let (order, window) = (TokenOrder::Bidirectional, None);
+        Self { segments_bs: segments_bs.into(), length, order, window, bias_b1ss: Arc::default(), on_device: Arc::default() }
     }
 
-    /// The numbers on a device, uploaded once.
+    /// With another order of tokens.
+    #[must_use]
+    pub fn in_order(self, order: TokenOrder) -> Self {
+        Self { order, bias_b1ss: Arc::default(), ..self }
+    }
+
+    /// Where a position sees no other that is `window` positions away or more.
+    #[must_use]
+    pub fn within(self, window: usize) -> Self {
+        Self { window: Some(window), bias_b1ss: Arc::default(), ..self }
+    }
+
+    /// Whether the position `query` of a row may look at the position `key` of the same segment.
+    fn reaches(&self, query: usize, key: usize) -> bool {
+        (self.order == TokenOrder::Bidirectional || key <= query) && self.window.is_none_or(|window| query.abs_diff(key) < window)
+    }
+
+    /// Whether every position sees all of its segment.
+    fn is_whole(&self) -> bool {
+        self.order == TokenOrder::Bidirectional && self.window.is_none()
+    }
+
+    /// The segments on a device, uploaded once.
     #[cfg_attr(not(feature = "gpu"), allow(dead_code, reason = "GPUs alone need them"))]
     pub(super) fn on(&self, device: &Device) -> Tensor<1, Int> {
         let upload = || Tensor::from_data(TensorData::new(self.segments_bs.to_vec(), [self.segments_bs.len()]), device);
@@ -45,10 +71,16 @@ impl Segments {
     /// 0 where the query may look at the key, a large negative number elsewhere: `[b, 1, s, s]`.
     fn bias_b1ss(&self, device: &Device) -> Tensor<4> {
         let upload = || {
-            let shape = [self.segments_bs.len() / self.length.max(1), self.length];
+            let s = self.length;
+            let shape = [self.segments_bs.len() / s.max(1), s];
             let segments_bs = Tensor::<2, Int>::from_data(TensorData::new(self.segments_bs.to_vec(), shape), device);
             let same_bss = segments_bs.clone().unsqueeze_dim::<3>(2).equal(segments_bs.unsqueeze_dim::<3>(1));
-            (same_bss.bool_not().float() * UNSEEN).unsqueeze_dim(1)
+            let bias_b1ss = (same_bss.bool_not().float() * UNSEEN).unsqueeze_dim(1);
+            if self.is_whole() {
+                return bias_b1ss;
+            }
+            let out_of_reach = (0..s * s).map(|at| if self.reaches(at / s, at % s) { 0.0 } else { UNSEEN }).collect();
+            bias_b1ss + Tensor::<4>::from_data(TensorData::new::<f32, _>(out_of_reach, [1, 1, s, s]), device)
         };
         self.bias_b1ss.get_or_init(upload).clone()
     }
@@ -70,47 +102,48 @@ pub fn self_attention(
     x_nd: Tensor<2>,
     layers: &[Dense; 3],
     heads: usize,
-    segments: &Segments,
+    sight: &Sight,
     dropout: &mut Dropout,
-    compute: impl Into<Compute>,
+    compute: &Compute,
 ) -> Tensor<2> {
-    let (compute, scores) = (compute.into(), x_nd.dims()[0] * heads * segments.length);
-    if compute.is_fused_on_gpu(&x_nd.device(), Some((dropout, scores))) {
-        return cube::self_attention(x_nd, layers, heads, segments, dropout.mask(scores), compute);
+    let scores = x_nd.dims()[0] * heads * sight.length;
+    // The GPU's kernels compare segments alone.
+    if sight.is_whole() && compute.is_fused_on_gpu(Some((dropout, scores))) {
+        return cube::self_attention(x_nd, layers, heads, sight, dropout.mask(scores), compute);
     }
-    let is_on_cpu = compute.is_fused_on_cpu(&x_nd.device());
+    let is_on_cpu = compute.is_fused_on_cpu();
     let x_nd = compute.factor(x_nd); // once for all three
     let inputs = layers.each_ref().map(|layer| dense(x_nd.clone(), layer, compute));
     match is_on_cpu {
-        true => spent::on(Part::Attention, || fused(inputs, heads, segments, dropout.mask(scores))),
-        false => composed(inputs, heads, segments, dropout, compute),
+        true => spent::on(Part::Attention, || fused(inputs, heads, sight, dropout.mask(scores))),
+        false => composed(inputs, heads, sight, dropout, compute),
     }
 }
 
-fn composed(inputs: [Tensor<2>; 3], heads: usize, segments: &Segments, dropout: &mut Dropout, compute: Compute) -> Tensor<2> {
+fn composed(inputs: [Tensor<2>; 3], heads: usize, sight: &Sight, dropout: &mut Dropout, compute: &Compute) -> Tensor<2> {
     let [n, d] = inputs[0].dims();
-    let (s, width) = (segments.length, d / heads);
+    let (s, width) = (sight.length, d / heads);
     let split = |x_nd: Tensor<2>| compute.factor(x_nd).reshape([n / s, s, heads, width]).swap_dims(1, 2);
     let [query, key, value] = inputs.map(split);
-    let bias_b1ss = segments.bias_b1ss(&query.device().inner());
+    let bias_b1ss = sight.bias_b1ss(&query.device().inner());
     let scores_bhss = in_f32(query.matmul(key.swap_dims(2, 3))) / (width as f64).sqrt() + bias_b1ss;
     let shares_bhss = dropout.apply(softmax(scores_bhss, 3));
     compute.factor(shares_bhss).matmul(value).swap_dims(1, 2).reshape([n, d])
 }
 
 /// Only pairs that see each other are worked out. A thread takes whole rows.
-fn fused(inputs: [Tensor<2>; 3], heads: usize, segments: &Segments, mask: Option<Mask>) -> Tensor<2> {
+fn fused(inputs: [Tensor<2>; 3], heads: usize, sight: &Sight, mask: Option<Mask>) -> Tensor<2> {
     let [n, d] = inputs[0].dims();
     let is_tracked = inputs.iter().any(|x_nd| x_nd.device().is_autodiff());
     let [query_nd, key_nd, value_nd] = inputs.each_ref().map(host);
-    let blocks = Blocks { segments: segments.clone(), heads, d, mask };
+    let blocks = Blocks { sight: sight.clone(), heads, d, mask };
     let mut out_nd = vec![0.0; n * d];
     let shares_b: Vec<Vec<f32>> = out_nd
-        .par_chunks_mut((segments.length * d).max(1))
+        .par_chunks_mut((sight.length * d).max(1))
         .enumerate()
         .map(|(row, out_sd)| {
             let [query_sd, key_sd, value_sd] =
-                [&query_nd, &key_nd, &value_nd].map(|x| &slice(x)[row * blocks.segments.length * d..]);
+                [&query_nd, &key_nd, &value_nd].map(|x| &slice(x)[row * blocks.sight.length * d..]);
             let (mut kept, mut factors) = (Vec::new(), Vec::new());
             for block in blocks.of_row(row) {
                 let l = block.length;
@@ -119,6 +152,9 @@ fn fused(inputs: [Tensor<2>; 3], heads: usize, segments: &Segments, mask: Option
                 let shares_ll = &mut kept[from..];
                 let (query, key, value) = (block.matrix(query_sd), block.matrix(key_sd), block.matrix(value_sd));
                 product(shares_ll, l, false, block.scale(), query, key.transposed(), Threads::One);
+                if !blocks.sight.is_whole() {
+                    blocks.hide(&block, shares_ll);
+                }
                 on_vectors(|| shares_ll.chunks_mut(l).for_each(softmax_row));
                 match blocks.factors(&block, &mut factors) {
                     true => {
@@ -141,7 +177,7 @@ fn fused(inputs: [Tensor<2>; 3], heads: usize, segments: &Segments, mask: Option
 /// How attention falls into blocks: one for each segment and head.
 #[derive(Debug)]
 struct Blocks {
-    segments: Segments,
+    sight: Sight,
     heads: usize,
     d: usize,
     mask: Option<Mask>,
@@ -173,8 +209,8 @@ impl Block {
 impl Blocks {
     fn of_row(&self, row: usize) -> impl Iterator<Item = Block> {
         let Self { heads, d, .. } = *self;
-        let (width, s) = (d / heads, self.segments.length);
-        self.segments.of_row(row).flat_map(move |range| {
+        let (width, s) = (d / heads, self.sight.length);
+        self.sight.of_row(row).flat_map(move |range| {
             (0..heads).map(move |head| Block {
                 at: range.start * d + head * width,
                 length: range.len(),
@@ -184,6 +220,17 @@ impl Blocks {
                 row_stride: s,
             })
         })
+    }
+
+    /// Takes the pairs that do not see each other out of a block's scores, `[l, l]`: their shares come to 0.
+    fn hide(&self, block: &Block, scores_ll: &mut [f32]) {
+        for (query, scores_l) in scores_ll.chunks_mut(block.length).enumerate() {
+            for (key, score) in scores_l.iter_mut().enumerate() {
+                if !self.sight.reaches(query, key) {
+                    *score = f32::NEG_INFINITY;
+                }
+            }
+        }
     }
 
     /// Dropout's factors of a block, `[l, l]`, as [`Dropout::apply`] has them on all scores; false without dropout.
@@ -222,8 +269,8 @@ impl HostBackward for Saved {
     }
 
     fn backward(&self, above_nd: &[f32], _wanted: [bool; PARENTS]) -> [Vec<f32>; PARENTS] {
-        let Blocks { d, segments, .. } = &self.blocks;
-        let row_values = (segments.length * d).max(1);
+        let Blocks { d, sight, .. } = &self.blocks;
+        let row_values = (sight.length * d).max(1);
         let mut gradients = [&self.query_nd, &self.key_nd, &self.value_nd].map(|x| vec![0.0; slice(x).len()]);
         let [of_query, of_key, of_value] = &mut gradients;
         let rows =

@@ -11,10 +11,7 @@ use rayon::prelude::*;
 use super::dwt_loss::DwtLoss;
 use super::matrix::{Matrix, add_columns, add_product, zeros};
 use super::row::{RowLoss, row};
-use super::{Found, Logits, Targets};
-
-/// Bytes of a chunk of logits: a few rows a thread at least, and small enough to stay in the last cache.
-const CHUNK_BYTES: usize = 16 << 20;
+use super::{Compute, Found, Logits, Targets};
 
 /// See [`super::dwt_loss`]; the student is outside any graph here.
 pub(super) fn dwt_loss(
@@ -22,6 +19,7 @@ pub(super) fn dwt_loss(
     teacher: Option<&Logits>,
     targets: &Targets,
     loss: &DwtLoss,
+    compute: &Compute,
     wants_gradient: bool,
 ) -> Found {
     let [m, v] = student.dims();
@@ -37,7 +35,7 @@ pub(super) fn dwt_loss(
     let is_used = |slot: &usize| matches!(student, Rows::Whole { .. }) || weights_m[*slot] != 0.0;
     let slots: Vec<usize> = (0..m).filter(is_used).collect();
     let mut gradient = wants_gradient.then(|| Gradient::zeros(&student, m, v));
-    let chunk = (CHUNK_BYTES / (4 * v.max(1))).max(1).min(slots.len());
+    let chunk = (compute.traits.logits_chunk_bytes / (4 * v.max(1))).max(1).min(slots.len());
     let is_in_place = matches!(gradient, Some(Gradient::Whole { .. }));
     let mut spare_cv = zeros(if is_in_place { 0 } else { chunk * v });
     let mut teacher_cv = zeros(if teacher.is_some() { chunk * v } else { 0 });
@@ -72,13 +70,13 @@ pub(super) fn dwt_loss(
 }
 
 /// Minus the log-probability of each slot's label.
-pub(super) fn hard_losses(logits: &Logits, labels_m: &Tensor<1, Int>) -> Tensor<1> {
+pub(super) fn hard_losses(logits: &Logits, labels_m: &Tensor<1, Int>, compute: &Compute) -> Tensor<1> {
     let [m, v] = logits.dims();
     let labels_m: Vec<i64> = labels_m.clone().into_data().iter::<i64>().collect();
     assert_eq!(labels_m.len(), m, "a label a slot");
     let host = Host::new(logits);
     let slots: Vec<usize> = (0..m).collect();
-    let chunk = (CHUNK_BYTES / (4 * v.max(1))).clamp(1, m.max(1));
+    let chunk = (compute.traits.logits_chunk_bytes / (4 * v.max(1))).clamp(1, m.max(1));
     let mut logits_cv = zeros(chunk * v);
     let mut losses: Vec<f32> = Vec::with_capacity(m);
     for slots in slots.chunks(chunk) {

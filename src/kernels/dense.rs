@@ -21,32 +21,30 @@ pub struct Dense {
 }
 
 /// `x W + b`: `[n, d]` to `[n, f]`, in the product's numbers.
-pub fn dense(x_nd: Tensor<2>, layer: &Dense, compute: impl Into<Compute>) -> Tensor<2> {
-    let compute = compute.into();
-    if compute.is_fused_on_gpu(&x_nd.device(), None) {
+pub fn dense(x_nd: Tensor<2>, layer: &Dense, compute: &Compute) -> Tensor<2> {
+    if compute.is_fused_on_gpu(None) {
         return cube::dense(x_nd, layer, false, compute);
     }
-    match compute.is_fused_on_cpu(&x_nd.device()) {
+    match compute.is_fused_on_cpu() {
         true => spent::on(Part::Dense, || fused(&x_nd, layer, false)),
         false => composed(x_nd, layer, compute),
     }
 }
 
 /// `gelu(x W + b)`, with the error function's GELU (Hendrycks and Gimpel 2016).
-pub fn dense_gelu(x_nd: Tensor<2>, layer: &Dense, compute: impl Into<Compute>) -> Tensor<2> {
-    let compute = compute.into();
-    if compute.is_fused_on_gpu(&x_nd.device(), None) {
+pub fn dense_gelu(x_nd: Tensor<2>, layer: &Dense, compute: &Compute) -> Tensor<2> {
+    if compute.is_fused_on_gpu(None) {
         return cube::dense(x_nd, layer, true, compute);
     }
-    match compute.is_fused_on_cpu(&x_nd.device()) {
+    match compute.is_fused_on_cpu() {
         true => spent::on(Part::Dense, || fused(&x_nd, layer, true)),
         false => compute.factor(erf_gelu(in_f32(composed(x_nd, layer, compute)))),
     }
 }
 
-fn composed(x_nd: Tensor<2>, layer: &Dense, compute: Compute) -> Tensor<2> {
+fn composed(x_nd: Tensor<2>, layer: &Dense, compute: &Compute) -> Tensor<2> {
     let Dense { weight_df, bias_f } = layer.clone();
-    matmul(compute.factor(x_nd), compute.factor(weight_df), compute.form) + compute.factor(bias_f).unsqueeze()
+    matmul(compute.factor(x_nd), compute.factor(weight_df), compute) + compute.factor(bias_f).unsqueeze()
 }
 
 /// GELU by the error function, `x * Phi(x)`, in burn operations with its exact gradient everywhere: burn 0.22's own backward

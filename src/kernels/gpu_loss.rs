@@ -3,7 +3,7 @@
 //! gradient back.
 
 use burn::backend::cubecl::dtype_to_storage_type;
-use burn::tensor::{DType, Device, Tensor};
+use burn::tensor::{DType, Tensor};
 use burn_cubecl::CubeBackend;
 use burn_cubecl::kernel::{cast, into_contiguous};
 use burn_cubecl::ops::numeric::empty_device_contiguous_dtype;
@@ -15,38 +15,34 @@ use super::dwt_loss::DwtLoss;
 use super::gpu_matmul::{product, transposed};
 use super::spent::{self, Part};
 use super::wgsl::Wgsl;
-use super::{Form, Found, Logits, Targets, cube};
-use crate::device::is_cuda;
+use super::{Compute, Found, Kernels, Logits, Targets, cube};
 
-/// What every WebGPU device can bind.
-const BINDING_BYTES: usize = 128 << 20;
-/// A chunk of logits where nothing limits a binding: large products, and still far less than all of a batch's.
-const CUDA_BYTES: usize = 512 << 20;
 const SHADER: Wgsl = Wgsl { source: super::dwt_loss::WGSL, workgroup: 256 };
 
-/// Whether the device is a GPU of burn's.
-pub(super) fn is_gpu(device: &Device) -> bool {
-    Tensor::<1>::zeros([1], device).try_into_primitive::<CubeBackend>().is_ok()
-}
-
-/// See [`super::dwt_loss`]; the student is outside any graph here. `form` is not the composed one.
+/// See [`super::dwt_loss`]; the student is outside any graph here. The kernels are ours.
 pub(super) fn dwt_loss(
     student: &Logits,
     teacher: Option<&Logits>,
     targets: &Targets,
     loss: &DwtLoss,
-    form: Form,
+    compute: &Compute,
     tracked: bool,
 ) -> Found {
-    let work = || by_chunks(student, teacher, targets, loss, form, tracked);
+    let work = || by_chunks(student, teacher, targets, loss, compute, tracked);
     spent::on_gpu(Part::Loss, &on_gpu(&targets.weights_m), work)
 }
 
-fn by_chunks(student: &Logits, teacher: Option<&Logits>, targets: &Targets, loss: &DwtLoss, form: Form, tracked: bool) -> Found {
+fn by_chunks(
+    student: &Logits,
+    teacher: Option<&Logits>,
+    targets: &Targets,
+    loss: &DwtLoss,
+    compute: &Compute,
+    tracked: bool,
+) -> Found {
     let ([m, v], device) = (student.dims(), student.device());
     let teacher = loss.alpha_soft.map(|_| teacher.expect("a soft loss has a teacher"));
-    let bytes = if is_cuda(&device) { CUDA_BYTES } else { BINDING_BYTES };
-    let chunk = (bytes / (4 * v.max(1))).clamp(1, cube::MOST_CUBES as usize);
+    let chunk = (compute.traits.logits_chunk_bytes / (4 * v.max(1))).clamp(1, cube::MOST_CUBES as usize);
     // In f16 gradients are divided by the count when they are f32 again: before, they would be too small for it.
     let (first, last) = match (student, targets.count.max(1) as f64) {
         (Logits::Factors { hidden_md, .. }, count) if hidden_md.dtype() == DType::F16 => (1.0, count),
@@ -59,14 +55,14 @@ fn by_chunks(student: &Logits, teacher: Option<&Logits>, targets: &Targets, loss
         let (student, teacher) = (student.narrow(from, count), teacher.map(|teacher| teacher.narrow(from, count)));
         let labels_c = targets.labels_m.clone().narrow(0, from, count);
         let weights_c = targets.weights_m.clone().narrow(0, from, count) / first;
-        let (losses_c2, gradient_cv) = launch(&student, teacher.as_ref(), labels_c, weights_c, loss, form);
+        let (losses_c2, gradient_cv) = launch(&student, teacher.as_ref(), labels_c, weights_c, loss, compute);
         losses_2 = losses_2 + losses_c2.sum_dim(0).squeeze_dim::<1>(0);
         if tracked {
             gradients.push(match &student {
                 Logits::Whole(_) => Logits::Whole(Tensor::from_primitive::<CubeBackend>(gradient_cv)),
                 Logits::Factors { hidden_md, words_vd, .. } => {
                     // Products of 16 bits; what is summed over chunks, or divided, is f32.
-                    let product = |a: &CubeTensor, b: &Tensor<2>| product(a, &on_gpu(b), DType::F32, form);
+                    let product = |a: &CubeTensor, b: &Tensor<2>| product(a, &on_gpu(b), DType::F32, compute.kernels);
                     let [of_bias] = cube::columns(&gradient_cv);
                     Logits::Factors {
                         hidden_md: over(Tensor::from_primitive::<CubeBackend>(product(&gradient_cv, words_vd)), last),
@@ -100,7 +96,7 @@ fn join(a: Logits, b: Logits) -> Logits {
             words_vd: words_vd + more_vd,
             bias_v: bias_v + more_v,
         },
-        _ => unreachable!("chunks of one student have one form"),
+        _ => unreachable!("chunks of one student have one kind"),
     }
 }
 
@@ -112,7 +108,7 @@ fn launch(
     labels_m: Tensor<1, burn::tensor::Int>,
     weights_m: Tensor<1>,
     loss: &DwtLoss,
-    form: Form,
+    compute: &Compute,
 ) -> (Tensor<2>, CubeTensor) {
     let ([m, v], device) = (student.dims(), student.device());
     let numbers = match student {
@@ -130,8 +126,8 @@ fn launch(
     let (has_hard, has_soft) = (loss.alpha_hard.is_some(), teacher.is_some());
     // As long as a vector at least.
     let nothing = || on_gpu(&Tensor::<1>::zeros([4], &device));
-    let gradient_mv = if form == Form::Fused && Wgsl::runs_on(&client) {
-        let whole = |logits: &Logits| on_gpu(&logits.clone().whole(form));
+    let gradient_mv = if compute.kernels == Kernels::Fused && Wgsl::runs_on(&client) {
+        let whole = |logits: &Logits| on_gpu(&logits.clone().whole(compute));
         let (student_mv, teacher_mv) = (whole(student), teacher.map_or_else(nothing, whole));
         let gradient_mv = empty(DType::F32);
         let flags = [v as u32, u32::from(has_hard), u32::from(has_soft)].map(u32::to_le_bytes);
@@ -139,15 +135,15 @@ fn launch(
         SHADER.launch([m, 1, 1], tensors, &[&flags[..], &factors.map(f32::to_le_bytes)].concat());
         cast(gradient_mv, numbers)
     } else {
-        let (student_mv, student_bias) = unbiased(student, form);
-        let (teacher_mv, teacher_bias) = teacher.map_or_else(|| (nothing(), None), |teacher| unbiased(teacher, form));
+        let (student_mv, student_bias) = unbiased(student, compute);
+        let (teacher_mv, teacher_bias) = teacher.map_or_else(|| (nothing(), None), |teacher| unbiased(teacher, compute));
         let has_bias = student_bias.is_some() || teacher_bias.is_some();
         let biases = [Some(student_bias), has_soft.then_some(teacher_bias)].into_iter().flatten();
         let biases: Vec<Tensor<1>> = biases.map(|bias| bias.unwrap_or_else(|| Tensor::zeros([v], &device))).collect();
         let biases = if has_bias { on_gpu(&Tensor::cat(biases, 0)) } else { nothing() };
         let gradient_mv = empty(numbers);
         let [hard_factor, soft_factor, cooling, smoothing] = factors;
-        let (size, units) = (cube::vector_size(v), cube::loss_units(&client));
+        let (size, units) = (cube::vector_size(v), compute.traits.loss_units);
         cube::dwt_loss_kernel::launch(
             &client,
             CubeCount::Static(m as u32, 1, 1),
@@ -178,11 +174,11 @@ fn launch(
 }
 
 /// Logits `[m, v]` in f32, and what is still to be added to each row.
-fn unbiased(logits: &Logits, form: Form) -> (CubeTensor, Option<Tensor<1>>) {
+fn unbiased(logits: &Logits, compute: &Compute) -> (CubeTensor, Option<Tensor<1>>) {
     match logits {
         Logits::Whole(logits_mv) => (on_gpu(logits_mv), None),
         Logits::Factors { hidden_md, words_vd, bias_v } => {
-            (product(&on_gpu(hidden_md), &transposed(&on_gpu(words_vd)), DType::F32, form), Some(bias_v.clone()))
+            (product(&on_gpu(hidden_md), &transposed(&on_gpu(words_vd)), DType::F32, compute.kernels), Some(bias_v.clone()))
         }
     }
 }

@@ -11,7 +11,7 @@ use burn_cubecl::tensor::CubeTensor;
 use super::cube::{GpuBackward, MOST_CUBES, PARENTS, with_gradient};
 use super::spent::Part;
 use super::wgsl::Wgsl;
-use super::{Form, inner};
+use super::{Kernels, inner};
 
 const MATMUL: Wgsl = Wgsl { source: super::matmul::WGSL, workgroup: 64 };
 /// Rows and columns that a workgroup makes.
@@ -21,10 +21,10 @@ const TILE: usize = 32;
 const SMALL: usize = 1 << 27;
 
 /// `a b` over the last two dimensions, in `numbers`; those before them are equal. One short kernel where it is a small product of
-/// f32 on a GPU that takes WGSL and the form is fused, else burn's. Contiguous.
-pub(super) fn product(a: &CubeTensor, b: &CubeTensor, numbers: DType, form: Form) -> CubeTensor {
+/// f32 on a GPU that takes WGSL and the kernels are the fused ones, else burn's. Contiguous.
+pub(super) fn product(a: &CubeTensor, b: &CubeTensor, numbers: DType, kernels: Kernels) -> CubeTensor {
     let is_f32 = [a.dtype, b.dtype, numbers] == [DType::F32; 3];
-    if form == Form::Fused && is_f32 && is_small(a, b) && Wgsl::runs_on(&a.client) {
+    if kernels == Kernels::Fused && is_f32 && is_small(a, b) && Wgsl::runs_on(&a.client) {
         return small(a, b);
     }
     let (a, b, out) = (a.clone(), b.clone(), empty_product(a, b, numbers));
@@ -45,10 +45,10 @@ pub(super) fn transposed(x: &CubeTensor) -> CubeTensor {
 }
 
 /// [`product`], with its gradient.
-pub(super) fn differentiable<const D: usize>(a: Tensor<D>, b: Tensor<D>, form: Form) -> Tensor<D> {
+pub(super) fn differentiable<const D: usize>(a: Tensor<D>, b: Tensor<D>, kernels: Kernels) -> Tensor<D> {
     let [left, right] = [&a, &b].map(|x| inner(x.clone()).try_into_primitive::<CubeBackend>().expect("a GPU's tensor"));
-    let out = product(&left, &right, left.dtype, form);
-    with_gradient(out, [a.into_dispatch(), b.into_dispatch()], Saved { left, right, form })
+    let out = product(&left, &right, left.dtype, kernels);
+    with_gradient(out, [a.into_dispatch(), b.into_dispatch()], Saved { left, right, kernels })
 }
 
 /// The factors: each is half of the other's gradient.
@@ -56,7 +56,7 @@ pub(super) fn differentiable<const D: usize>(a: Tensor<D>, b: Tensor<D>, form: F
 struct Saved {
     left: CubeTensor,
     right: CubeTensor,
-    form: Form,
+    kernels: Kernels,
 }
 
 impl GpuBackward for Saved {
@@ -65,9 +65,9 @@ impl GpuBackward for Saved {
     }
 
     fn backward(&self, above: CubeTensor, wanted: [bool; PARENTS]) -> Vec<Option<CubeTensor>> {
-        let Self { left, right, form } = self;
-        let of_left = wanted[0].then(|| product(&above, &transposed(right), left.dtype, *form));
-        let of_right = wanted[1].then(|| product(&transposed(left), &above, right.dtype, *form));
+        let Self { left, right, kernels } = self;
+        let of_left = wanted[0].then(|| product(&above, &transposed(right), left.dtype, *kernels));
+        let of_right = wanted[1].then(|| product(&transposed(left), &above, right.dtype, *kernels));
         vec![of_left, of_right]
     }
 }

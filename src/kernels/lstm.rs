@@ -24,9 +24,9 @@ use burn::backend::{Autodiff, Flex};
 use burn::tensor::activation::{sigmoid, tanh};
 use burn::tensor::{Device, Tensor, TensorData};
 
-use super::Form;
 use super::matrix::{Matrix, Threads, add_product_on};
 use super::vector::exp;
+use super::{Compute, Kernels};
 
 /// One direction of [`bilstm`].
 #[derive(Debug, Clone)]
@@ -49,7 +49,7 @@ impl Direction {
 ///
 /// # Panics
 /// When shapes differ, or `active_t` grows.
-pub fn bilstm(directions: [Direction; 2], active_t: &[usize]) -> Tensor<4> {
+pub fn bilstm(directions: [Direction; 2], active_t: &[usize], compute: &Compute) -> Tensor<4> {
     assert!(active_t.is_sorted_by(|a, b| a >= b), "rows are sorted by length, the longest first");
     let [t, b] = [active_t.len(), directions[0].gates_ng.dims()[0] / active_t.len().max(1)];
     for direction in &directions {
@@ -57,9 +57,8 @@ pub fn bilstm(directions: [Direction; 2], active_t: &[usize]) -> Tensor<4> {
         assert_eq!(direction.gates_ng.dims(), [t * b, 4 * h], "four gates a unit, a row and a step");
         assert_eq!(direction.recurrent_hg.dims(), [h, 4 * h], "the gates of every unit, from every unit");
     }
-    let device = directions[0].gates_ng.device();
-    // A GPU has no fused form of it.
-    if Form::of(&device) == Form::Composed || !crate::device::is_cpu(&device) {
+    // A GPU has burn's operations alone.
+    if compute.kernels == Kernels::Composed || !compute.traits.is_cpu {
         return Tensor::stack(directions.map(|direction| lstm_composed(&direction, active_t)).to_vec(), 0);
     }
     fused(directions, active_t, b)

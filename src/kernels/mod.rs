@@ -38,10 +38,8 @@ pub mod matmul;
 
 use burn::tensor::{DType, Device, FloatDType, Int, Tensor};
 
-use crate::config::{Kernels, Precision};
-use crate::device::{is_cpu, is_cuda};
-use crate::error::{Error, Result};
-pub use attention::{Segments, self_attention};
+use crate::device::{Compute, Kernels, Precision};
+pub use attention::{Sight, self_attention};
 pub(crate) use cube::{GuardedAdam, guard as next_guard, squares};
 pub use dense::{Dense, dense, dense_gelu, erf_gelu};
 pub use dropout::Dropout;
@@ -53,161 +51,33 @@ use spent::Part;
 pub use spent::{Spent, spent};
 pub(crate) use update::{AdamStep, adam, sum_of_squares};
 
-/// Which form of an operation runs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Form {
-    /// burn operations, on any device.
-    Composed,
-    /// One operation of our own: hand-written WGSL where the device's runtime takes it, CubeCL on other GPUs, Rust on CPUs.
-    Fused,
-    /// The CubeCL kernel, on any GPU.
-    CubeCl,
-}
-
-impl Form {
-    /// The words of `UPSTILL_KERNELS`.
-    pub const WORDS: [&'static str; 3] = ["composed", "fused", "cubecl"];
-
-    /// The form that `UPSTILL_KERNELS` asks for where the device has it, else fused: on a CPU it measured best; on a GPU it launches a
-    /// fifth of burn's kernels, and burn's gradient of a table look-up goes through tokens one by one.
-    pub fn of(device: &Device) -> Self {
-        match Self::asked() {
-            Ok(Some(form)) if Self::all_on(device).contains(&form) => form,
-            Ok(Some(Form::CubeCl)) if is_cuda(device) => Form::Fused, // which is CubeCL there
-            Ok(None) | Err(_) if Self::all_on(device).contains(&Form::Fused) => Form::Fused,
-            _ => Form::Composed,
-        }
-    }
-
-    /// The form that a run wants: `UPSTILL_KERNELS` first, then what its plan says.
-    ///
-    /// # Errors
-    /// When the device has no such form.
-    pub fn of_run(device: &Device, wanted: Kernels) -> Result<Self> {
-        let form = match Self::from_word(wanted.word()) {
-            Some(form) if Self::asked()?.is_none() => form,
-            _ => return Ok(Self::of(device)),
-        };
-        form.must_be_on(device)?;
-        Ok(form)
-    }
-
-    /// # Errors
-    /// When the device has no such form.
-    pub fn must_be_on(self, device: &Device) -> Result<()> {
-        let forms = Self::all_on(device);
-        if forms.contains(&self) {
-            return Ok(());
-        }
-        let words: Vec<&str> = forms.iter().map(|form| form.word()).collect();
-        Err(Error::new(format!("this device has no {} kernels", self.word()))
-            .help(format!("write [runtime] kernels = \"auto\", or leave --form out; it has {}", words.join(" and "))))
-    }
-
-    /// The forms that the device has.
-    pub fn all_on(device: &Device) -> &'static [Form] {
-        #[cfg(feature = "gpu")]
-        if is_cuda(device) {
-            return &[Form::Composed, Form::Fused];
-        }
-        #[cfg(feature = "gpu")]
-        if !is_cpu(device) && gpu_loss::is_gpu(device) {
-            return &[Form::Composed, Form::Fused, Form::CubeCl];
-        }
-        if is_cpu(device) { &[Form::Composed, Form::Fused] } else { &[Form::Composed] }
-    }
-
-    /// Its word in `UPSTILL_KERNELS`.
-    pub fn word(self) -> &'static str {
-        Self::WORDS[self as usize]
-    }
-
-    /// The form of a word.
-    pub fn from_word(word: &str) -> Option<Self> {
-        let forms = [Form::Composed, Form::Fused, Form::CubeCl];
-        forms.into_iter().find(|form| form.word() == word)
-    }
-
-    /// What `UPSTILL_KERNELS` asks for, if anything.
-    ///
-    /// # Errors
-    /// When it asks for something else.
-    pub fn asked() -> Result<Option<Self>> {
-        match std::env::var("UPSTILL_KERNELS").as_deref() {
-            Err(_) | Ok("") => Ok(None),
-            Ok(word) => Self::from_word(word).map(Some).ok_or_else(|| {
-                Error::new(format!("unknown form {word:?} in UPSTILL_KERNELS"))
-                    .help(format!("one of: {}; unset it for the fastest", Self::WORDS.join(", ")))
-            }),
-        }
-    }
-}
-
-/// How a model's operations run: in which form, and with which numbers its products.
-///
-/// With `bf16` or `f16`, dense layers and attention multiply numbers of 16 bits, made from f32 on the way in; sums inside a product,
-/// softmax, layer norms, the residual stream, the loss and every weight stay in f32, and so do gradients of weights.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Compute {
-    /// The form of operations.
-    pub form: Form,
-    /// The numbers of products.
-    pub precision: Precision,
-}
-
-impl From<Form> for Compute {
-    fn from(form: Form) -> Self {
-        Self { form, precision: Precision::F32 }
-    }
-}
-
 impl Compute {
-    /// f32, in the device's own form.
-    pub fn of(device: &Device) -> Self {
-        Form::of(device).into()
-    }
-
-    /// The same form with other numbers.
-    #[must_use]
-    pub fn with(self, precision: Precision) -> Self {
-        Self { precision, ..self }
-    }
-
-    /// The numbers of a product's factors.
-    pub fn numbers(self) -> DType {
-        match self.precision {
-            Precision::F32 => DType::F32,
-            Precision::Bf16 => DType::BF16,
-            Precision::F16 => DType::F16,
-        }
-    }
-
-    /// A factor of a product, in the product's numbers.
-    pub fn factor<const D: usize>(self, x: Tensor<D>) -> Tensor<D> {
-        if x.dtype() == self.numbers() { x } else { x.cast(self.numbers()) }
+    /// A factor of a product, in the product's dtype.
+    pub fn factor<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
+        if x.dtype() == self.dtype() { x } else { x.cast(self.dtype()) }
     }
 
     /// Whether a GPU's own kernels run: those that draw dropout of so many elements themselves, or draw none.
-    fn is_fused_on_gpu(self, device: &Device, dropout: Option<(&Dropout, usize)>) -> bool {
-        let draws = |(dropout, elements): (&Dropout, usize)| dropout.is_whole_words(elements, || cube::can_draw(device));
-        self.form != Form::Composed && !is_cpu(device) && dropout.is_none_or(draws)
+    fn is_fused_on_gpu(&self, dropout: Option<(&Dropout, usize)>) -> bool {
+        let draws = |(dropout, elements): (&Dropout, usize)| dropout.is_whole_words(elements, || cube::can_draw(&self.device));
+        self.kernels != Kernels::Composed && !self.traits.is_cpu && dropout.is_none_or(draws)
     }
 
     /// Whether the CPU's own kernels run: they know f32 alone.
-    fn is_fused_on_cpu(self, device: &Device) -> bool {
-        self.form == Form::Fused && self.precision == Precision::F32 && is_cpu(device)
+    fn is_fused_on_cpu(&self) -> bool {
+        self.kernels == Kernels::Fused && self.precision == Precision::F32 && self.traits.is_cpu
     }
 }
 
 /// `a b` over the last two dimensions; those before them are equal. Fused, a small product on a GPU through WebGPU is one short
 /// kernel for all shapes; any other is burn's.
-pub fn matmul<const D: usize>(a: Tensor<D>, b: Tensor<D>, form: Form) -> Tensor<D> {
+pub fn matmul<const D: usize>(a: Tensor<D>, b: Tensor<D>, compute: &Compute) -> Tensor<D> {
     #[cfg(feature = "gpu")]
-    if form != Form::Composed && !is_cpu(&a.device()) {
-        return gpu_matmul::differentiable(a, b, form);
+    if compute.kernels != Kernels::Composed && !compute.traits.is_cpu {
+        return gpu_matmul::differentiable(a, b, compute.kernels);
     }
     #[cfg(not(feature = "gpu"))]
-    let _ = form; // one form is left
+    let _ = compute; // burn's is the only one left
     a.matmul(b)
 }
 
@@ -251,12 +121,12 @@ impl Logits {
         }
     }
 
-    /// All of them at once, `[m, v]`, the product by one form.
-    pub fn whole(self, form: Form) -> Tensor<2> {
+    /// All of them at once, `[m, v]`.
+    pub fn whole(self, compute: &Compute) -> Tensor<2> {
         match self {
             Logits::Whole(logits_mv) => logits_mv,
             Logits::Factors { hidden_md, words_vd, bias_v } => {
-                in_f32(matmul(hidden_md, words_vd.transpose(), form)) + bias_v.unsqueeze()
+                in_f32(matmul(hidden_md, words_vd.transpose(), compute)) + bias_v.unsqueeze()
             }
         }
     }
@@ -325,9 +195,9 @@ pub struct StepLoss {
 }
 
 /// The hard loss slot by slot, `[m]` in nats and outside any graph, a chunk of slots at a time; none where no kernel of ours has it.
-pub(crate) fn hard_losses(logits: &Logits, labels_m: &Tensor<1, Int>, form: Form) -> Option<Tensor<1>> {
-    let has_kernel = form != Form::Composed && is_cpu(&logits.device());
-    has_kernel.then(|| spent::on(Part::Loss, || cpu::hard_losses(&logits.clone().in_f32().detached(), labels_m)))
+pub(crate) fn hard_losses(logits: &Logits, labels_m: &Tensor<1, Int>, compute: &Compute) -> Option<Tensor<1>> {
+    let has_kernel = compute.kernels != Kernels::Composed && compute.traits.is_cpu;
+    has_kernel.then(|| spent::on(Part::Loss, || cpu::hard_losses(&logits.clone().in_f32().detached(), labels_m, compute)))
 }
 
 /// What a device's kernel gives: sums over slots divided by the count, `[1]`, and the gradient of the total with respect to
@@ -341,27 +211,26 @@ struct Found {
 /// The distillation loss, fused: the sums over slots of `shaders/dwt_loss.rs` divided by `targets.count`. `total` carries the
 /// gradient with respect to the student's logits or their factors when the student is on a device with autodiff.
 ///
-/// `teacher` is read when the loss has a soft part, and must be there then. The device has fused forms: see
-/// [`Form::all_on`].
+/// `teacher` is read when the loss has a soft part, and must be there then.
 ///
 /// # Panics
-/// When shapes differ, a label is outside the vocabulary, a soft loss has no teacher, or the device has no such form.
-pub fn dwt_loss(student: &Logits, teacher: Option<&Logits>, targets: &Targets, loss: &DwtLoss, form: Form) -> StepLoss {
-    assert_ne!(form, Form::Composed, "the composed form is not a kernel");
+/// When shapes differ, a label is outside the vocabulary, a soft loss has no teacher, or the kernels are burn's operations.
+pub fn dwt_loss(student: &Logits, teacher: Option<&Logits>, targets: &Targets, loss: &DwtLoss, compute: &Compute) -> StepLoss {
+    assert_ne!(compute.kernels, Kernels::Composed, "the composed loss is not a kernel");
     let tracked = student.device().is_autodiff();
     // The CPU's kernel reads f32: factors of 16 bits go on as what they were rounded to.
-    let rounded = |logits: &Logits| if is_cpu(&logits.device()) { logits.clone().in_f32() } else { logits.clone() };
+    let rounded = |logits: &Logits| if compute.traits.is_cpu { logits.clone().in_f32() } else { logits.clone() };
     let (student, teacher) = (&rounded(student), teacher.map(rounded));
     let teacher = teacher.as_ref();
     let plain = student.clone().detached();
     let device = plain.device();
     #[cfg(feature = "gpu")]
-    let found = match is_cpu(&device) {
-        true => spent::on(Part::Loss, || cpu::dwt_loss(&plain, teacher, targets, loss, tracked)),
-        false => gpu_loss::dwt_loss(&plain, teacher, targets, loss, form, tracked),
+    let found = match compute.traits.is_cpu {
+        true => spent::on(Part::Loss, || cpu::dwt_loss(&plain, teacher, targets, loss, compute, tracked)),
+        false => gpu_loss::dwt_loss(&plain, teacher, targets, loss, compute, tracked),
     };
     #[cfg(not(feature = "gpu"))]
-    let found = spent::on(Part::Loss, || cpu::dwt_loss(&plain, teacher, targets, loss, tracked));
+    let found = spent::on(Part::Loss, || cpu::dwt_loss(&plain, teacher, targets, loss, compute, tracked));
     let Found { hard, soft, gradient } = found;
     let total = hard.clone() * loss.hard_factor();
     let total = if loss.alpha_soft.is_some() { total + soft.clone() * loss.soft_factor() } else { total };

@@ -2,7 +2,7 @@
 
 use burn::tensor::{Device, Tensor};
 
-use super::attention::Segments;
+use super::attention::Sight;
 use super::dropout::Mask;
 use super::places::Places;
 use super::update::AdamStep;
@@ -18,11 +18,11 @@ pub(super) fn can_draw(_: &Device) -> bool {
     false
 }
 
-pub(super) fn dense(_: Tensor<2>, _: &Dense, _: bool, _: Compute) -> Tensor<2> {
+pub(super) fn dense(_: Tensor<2>, _: &Dense, _: bool, _: &Compute) -> Tensor<2> {
     unreachable!("{NONE}")
 }
 
-pub(super) fn self_attention(_: Tensor<2>, _: &[Dense; 3], _: usize, _: &Segments, _: Option<Mask>, _: Compute) -> Tensor<2> {
+pub(super) fn self_attention(_: Tensor<2>, _: &[Dense; 3], _: usize, _: &Sight, _: Option<Mask>, _: &Compute) -> Tensor<2> {
     unreachable!("{NONE}")
 }
 
@@ -30,7 +30,7 @@ pub(super) fn norm_of_sum(_: Tensor<2>, _: Option<Tensor<2>>, _: &Norm, _: Optio
     unreachable!("{NONE}")
 }
 
-pub(super) fn dense_norm(_: Tensor<2>, _: &Dense, _: Tensor<2>, _: &Norm, _: Option<Mask>, _: Compute) -> Tensor<2> {
+pub(super) fn dense_norm(_: Tensor<2>, _: &Dense, _: Tensor<2>, _: &Norm, _: Option<Mask>, _: &Compute) -> Tensor<2> {
     unreachable!("{NONE}")
 }
 

@@ -29,11 +29,11 @@ pub fn norm_of_sum(
     residual_nd: Option<Tensor<2>>,
     norm: &Norm,
     dropout: &mut Dropout,
-    compute: impl Into<Compute>,
+    compute: &Compute,
 ) -> Tensor<2> {
-    let (compute, elements) = (compute.into(), x_nd.dims().iter().product());
-    let is_on_gpu = compute.is_fused_on_gpu(&x_nd.device(), Some((dropout, elements)));
-    if is_on_gpu || compute.is_fused_on_cpu(&x_nd.device()) {
+    let elements = x_nd.dims().iter().product();
+    let is_on_gpu = compute.is_fused_on_gpu(Some((dropout, elements)));
+    if is_on_gpu || compute.is_fused_on_cpu() {
         let mask = residual_nd.as_ref().and_then(|_| dropout.mask(elements));
         return match is_on_gpu {
             true => cube::norm_of_sum(x_nd, residual_nd, norm, mask),
@@ -56,10 +56,10 @@ pub fn dense_norm(
     residual_nd: Tensor<2>,
     norm: &Norm,
     dropout: &mut Dropout,
-    compute: impl Into<Compute>,
+    compute: &Compute,
 ) -> Tensor<2> {
-    let (compute, elements) = (compute.into(), residual_nd.dims().iter().product());
-    if compute.is_fused_on_gpu(&x_nf.device(), Some((dropout, elements))) {
+    let elements = residual_nd.dims().iter().product();
+    if compute.is_fused_on_gpu(Some((dropout, elements))) {
         return cube::dense_norm(x_nf, layer, residual_nd, norm, dropout.mask(elements), compute);
     }
     norm_of_sum(dense(x_nf, layer, compute), Some(residual_nd), norm, dropout, compute)

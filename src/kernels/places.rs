@@ -8,8 +8,7 @@ use rayon::prelude::*;
 use super::host::{HostBackward, PARENTS, host, slice, with_gradient};
 use super::matrix::zeros;
 use super::spent::{self, Part};
-use super::{Compute, Form, cube};
-use crate::device::is_cpu;
+use super::{Compute, Kernels, cube};
 
 /// Numbers of rows, on a device and on the host.
 #[derive(Debug, Clone)]
@@ -77,10 +76,10 @@ fn sort(rows_n: &[i32]) -> Sorted {
 }
 
 /// Rows of a table: `[v, d]` to `[n, d]`.
-pub fn look_up(table_vd: Tensor<2>, places: &Places, compute: impl Into<Compute>) -> Tensor<2> {
-    match (compute.into().form, is_cpu(&table_vd.device())) {
-        (Form::Fused, true) if table_vd.dtype() == DType::F32 => spent::on(Part::LookUp, || fused(&table_vd, places)),
-        (Form::Composed, _) | (_, true) => table_vd.select(0, places.at_n()),
+pub fn look_up(table_vd: Tensor<2>, places: &Places, compute: &Compute) -> Tensor<2> {
+    match (compute.kernels, compute.traits.is_cpu) {
+        (Kernels::Fused, true) if table_vd.dtype() == DType::F32 => spent::on(Part::LookUp, || fused(&table_vd, places)),
+        (Kernels::Composed, _) | (_, true) => table_vd.select(0, places.at_n()),
         (_, false) => cube::rows(table_vd, places),
     }
 }

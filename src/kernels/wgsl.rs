@@ -10,6 +10,8 @@ use cubecl::{CubeKernel, PrecompiledSource};
 
 use burn_cubecl::tensor::CubeTensor;
 
+use crate::device::Traits;
+
 /// A shader whose entry point is `main`.
 #[derive(Clone, Copy)]
 pub(super) struct Wgsl {
@@ -22,7 +24,7 @@ pub(super) struct Wgsl {
 impl Wgsl {
     /// Whether the runtime of `client` takes WGSL.
     pub fn runs_on(client: &Client) -> bool {
-        client.name() == "wgpu<wgsl>"
+        Traits::of_runtime(client.name()).takes_wgsl
     }
 
     /// Runs it on tensors, bound in this order, and after them `params`: words of four bytes.

@@ -7,8 +7,9 @@ mod transfer;
 use burn::tensor::activation::log_softmax;
 use burn::tensor::{Int, Tensor};
 
+use crate::device::{Compute, Kernels};
 pub use crate::kernels::StepLoss;
-use crate::kernels::{self, DwtLoss, Form, Logits, Targets};
+use crate::kernels::{self, DwtLoss, Logits, Targets};
 pub use transfer::{Elements, JointWeights, confidence, largest_variance, log_odds, logit_loss, representation_loss};
 
 /// Equation 1, the hard loss `H(q, p)`: cross-entropy of the label against the student's prediction, a slot.
@@ -26,12 +27,12 @@ pub fn hard_loss(logits_nv: Tensor<2>, labels_n: Tensor<1, Int>, smoothing: f64)
     (picked_n * (1.0 - smoothing) + log_p_nv.mean_dim(1).squeeze_dim::<1>(1) * smoothing).neg()
 }
 
-/// [`hard_loss`] without smoothing of logits that may not be multiplied out yet, by one form: minus the log-probability of each
+/// [`hard_loss`] without smoothing of logits that may not be multiplied out yet: minus the log-probability of each
 /// slot's label, `[n]`, outside any graph.
-pub fn hard_losses(logits: Logits, labels_n: Tensor<1, Int>, form: Form) -> Tensor<1> {
-    match kernels::hard_losses(&logits, &labels_n, form) {
+pub fn hard_losses(logits: Logits, labels_n: Tensor<1, Int>, compute: &Compute) -> Tensor<1> {
+    match kernels::hard_losses(&logits, &labels_n, compute) {
         Some(losses_n) => losses_n,
-        None => hard_loss(logits.detached().whole(form), labels_n, 0.0),
+        None => hard_loss(logits.detached().whole(compute), labels_n, 0.0),
     }
 }
 
@@ -53,23 +54,23 @@ pub fn weighted_mean(loss_n: Tensor<1>, weights_n: Tensor<1>, total: usize) -> T
     (loss_n * weights_n).sum() / (total.max(1) as f64)
 }
 
-/// Equations 1 to 3 over all slots, by one form. `teacher` is read when the loss has a soft part.
+/// Equations 1 to 3 over all slots. `teacher` is read when the loss has a soft part.
 ///
 /// # Panics
 /// When shapes differ, a label is outside the vocabulary, or a soft loss has no teacher.
-pub fn dwt_loss(student: Logits, teacher: Option<Logits>, targets: &Targets, loss: &DwtLoss, form: Form) -> StepLoss {
-    match form {
-        Form::Composed => composed(student, teacher, targets, loss),
-        _ => kernels::dwt_loss(&student, teacher.as_ref(), targets, loss, form),
+pub fn dwt_loss(student: Logits, teacher: Option<Logits>, targets: &Targets, loss: &DwtLoss, compute: &Compute) -> StepLoss {
+    match compute.kernels {
+        Kernels::Composed => composed(student, teacher, targets, loss, compute),
+        _ => kernels::dwt_loss(&student, teacher.as_ref(), targets, loss, compute),
     }
 }
 
 /// In burn operations, on any device.
-fn composed(student: Logits, teacher: Option<Logits>, targets: &Targets, loss: &DwtLoss) -> StepLoss {
+fn composed(student: Logits, teacher: Option<Logits>, targets: &Targets, loss: &DwtLoss, compute: &Compute) -> StepLoss {
     let mean = |loss_n: Tensor<1>| weighted_mean(loss_n, targets.weights_m.clone(), targets.count);
-    let student_nv = student.whole(Form::Composed);
+    let student_nv = student.whole(compute);
     let soft = loss.alpha_soft.map(|_| {
-        let teacher_nv = teacher.expect("a soft loss has a teacher").whole(Form::Composed);
+        let teacher_nv = teacher.expect("a soft loss has a teacher").whole(compute);
         mean(soft_loss(student_nv.clone(), teacher_nv, loss.temperature))
     });
     let hard = match loss.alpha_hard {

@@ -4,6 +4,7 @@ use burn::tensor::{Device, Tensor};
 use rayon::prelude::*;
 
 use super::finetune::encode;
+use crate::device::Compute;
 use crate::error::Result;
 use crate::model::{BertClassifier, Dropout, Inputs, TextRow};
 use crate::tasks::Example;
@@ -36,13 +37,14 @@ pub fn classify(
     batch: usize,
     device: &Device,
 ) -> Classified {
+    let compute = Compute::of(device);
     let mut order: Vec<usize> = (0..texts.len()).collect();
     order.sort_by_key(|&at| texts[at].ids.len());
     let empty = || vec![Vec::new(); texts.len()];
     let mut out = Classified { logits: empty(), representations: empty() };
     for chunk in order.chunks(batch.max(1)) {
         let rows: Vec<(&[i32], &[i32])> = chunk.iter().map(|&at| (&texts[at].ids[..], &texts[at].types[..])).collect();
-        let first_bd = model.first(&Inputs::padded(&rows, pad, device), &mut Dropout::off());
+        let first_bd = model.first(&Inputs::padded(&rows, pad, &compute), &mut Dropout::off());
         let pooled_bd = model.pooled(first_bd.clone());
         let logits_bc = model.classifier.forward(pooled_bd.clone());
         let represented_bd = if representation == Representation::Cls { first_bd } else { pooled_bd };

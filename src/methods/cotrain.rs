@@ -7,11 +7,12 @@ use std::ops::Range;
 use super::masked_lm::{MaskedLm, Objective};
 use super::teacher::Teacher;
 use super::{BatchSize, HeldOut, Method, ModelLoss, Pending, Settings, SoftSettings, TEACHER};
-use crate::batch::MaskedBatch;
+use crate::batch::Batch;
 use crate::config::{DistillPlan, LearnerPlan, SourcePlan};
+use crate::device::Compute;
 use crate::error::Result;
-use crate::kernels::{Compute, Logits};
-use crate::model::{BatchTensors, BertForMaskedLm, Dropout};
+use crate::kernels::Logits;
+use crate::model::{AnyModel, BatchTensors, Dropout};
 
 /// On the same masked batch, model `i` minimises `alpha_h(i) * H + sum over j of alpha_s(j to i) * S(p_j, p_i)`, with p_j cut
 /// off from its graph. Each model makes one forward pass a batch: what it tells its partners is what it trains on, dropout
@@ -24,7 +25,6 @@ pub struct Cotrain {
     models: Vec<LearnerPlan>,
     steps: u64,
     teacher: Option<Box<dyn Teacher>>,
-    compute: Compute,
 }
 
 impl Cotrain {
@@ -37,14 +37,7 @@ impl Cotrain {
         steps: u64,
         teacher: Option<Box<dyn Teacher>>,
     ) -> Self {
-        let compute = Compute::of(&data.device);
-        Self { data, distill, models, steps, teacher, compute }
-    }
-
-    /// The same with operations in a form, and products in numbers, of the caller's choice.
-    #[must_use]
-    pub fn with(self, compute: impl Into<Compute>) -> Self {
-        Self { compute: compute.into(), ..self }
+        Self { data, distill, models, steps, teacher }
     }
 
     fn soft_settings(&self, source: &SourcePlan, step: u64) -> SoftSettings {
@@ -57,14 +50,14 @@ impl Cotrain {
 }
 
 impl Method for Cotrain {
-    type Model = BertForMaskedLm;
-    type Batch = MaskedBatch;
+    type Model = AnyModel;
+    type Batch = Batch;
 
-    fn batches(&self, from: u64, to: u64) -> Box<dyn Iterator<Item = MaskedBatch> + '_> {
+    fn batches(&self, from: u64, to: u64) -> Box<dyn Iterator<Item = Batch> + '_> {
         self.data.batches(from, to)
     }
 
-    fn part(&self, batch: &MaskedBatch, rows: Range<usize>) -> MaskedBatch {
+    fn part(&self, batch: &Batch, rows: Range<usize>) -> Batch {
         batch.part(rows)
     }
 
@@ -72,7 +65,11 @@ impl Method for Cotrain {
         Some(self.data.rows_of(step))
     }
 
-    fn size(&self, batch: &MaskedBatch) -> BatchSize {
+    fn compute(&self) -> &Compute {
+        &self.data.compute
+    }
+
+    fn size(&self, batch: &Batch) -> BatchSize {
         MaskedLm::size(batch)
     }
 
@@ -86,14 +83,14 @@ impl Method for Cotrain {
 
     fn losses(
         &self,
-        models: &[&BertForMaskedLm],
-        batch: &MaskedBatch,
+        models: &[&AnyModel],
+        batch: &Batch,
         at: &[Settings],
         whole: BatchSize,
         dropout: &mut [Dropout],
     ) -> Vec<ModelLoss> {
-        let batch = BatchTensors::new(batch, &self.data.device).with_compute(self.compute);
-        let objective = Objective::new(&self.distill, at, &batch, whole, self.compute);
+        let batch = BatchTensors::new(batch, &self.data.compute);
+        let objective = Objective::new(&self.distill, at, &batch, whole);
         let passes: Vec<_> = models.iter().zip(dropout).map(|(model, dropout)| objective.pass(model, dropout)).collect();
 
         let is_asked = |name: &str| at.iter().flat_map(|at| &at.soft).any(|soft| soft.from == name && soft.alpha != 0.0);
@@ -105,7 +102,7 @@ impl Method for Cotrain {
             signals.insert(TEACHER, objective.ask(teacher));
         }
 
-        let loss = |((model, pass), at): ((&&BertForMaskedLm, _), &Settings)| {
+        let loss = |((model, pass), at): ((&&AnyModel, _), &Settings)| {
             let heard: Vec<Option<Logits>> = at.soft.iter().map(|soft| signals.get(soft.from.as_str()).cloned()).collect();
             objective.loss(model, pass, at, &heard)
         };
@@ -113,9 +110,9 @@ impl Method for Cotrain {
     }
 
     /// Also how often two of the models, and each model and the fixed teacher, agree.
-    fn held_out<'a>(&'a self, models: &'a [&'a BertForMaskedLm]) -> Pending<'a, Result<HeldOut>> {
+    fn held_out<'a>(&'a self, models: &'a [&'a AnyModel]) -> Pending<'a, Result<HeldOut>> {
         Box::pin(async move {
-            let found = self.data.score(models, self.teacher.as_deref(), self.compute).await?;
+            let found = self.data.score(models, self.teacher.as_deref()).await?;
             let name = |at: usize| &self.models[at].name;
             let mut agreement: BTreeMap<String, f64> =
                 found.agreement.iter().map(|&(a, b, share)| (format!("{}/{}", name(a), name(b)), share)).collect();

@@ -5,11 +5,11 @@ use std::ops::Range;
 use super::masked_lm::{MaskedLm, Objective};
 use super::teacher::Teacher;
 use super::{BatchSize, HeldOut, Method, ModelLoss, Pending, Settings, SoftSettings, TEACHER};
-use crate::batch::MaskedBatch;
+use crate::batch::Batch;
 use crate::config::DistillPlan;
+use crate::device::Compute;
 use crate::error::Result;
-use crate::kernels::Compute;
-use crate::model::{BatchTensors, BertForMaskedLm, Dropout};
+use crate::model::{AnyModel, BatchTensors, Dropout};
 
 /// Equation 3: the student minimises `alpha_h * H + alpha_s * S`. A step whose `alpha_s` is 0 does not ask the teacher, and
 /// is masked language modelling to the bit.
@@ -18,13 +18,11 @@ pub struct Dwt {
     distill: DistillPlan,
     steps: u64,
     teacher: Option<Box<dyn Teacher>>,
-    compute: Compute,
 }
 
 /// Masked language modelling alone (equation 1), over `steps` steps.
 pub fn standalone(data: MaskedLm, distill: DistillPlan, steps: u64) -> Dwt {
-    let compute = Compute::of(&data.device);
-    Dwt { data, distill, steps, teacher: None, compute }
+    Dwt { data, distill, steps, teacher: None }
 }
 
 impl Dwt {
@@ -32,23 +30,17 @@ impl Dwt {
     pub fn new(data: MaskedLm, distill: DistillPlan, steps: u64, teacher: Box<dyn Teacher>) -> Self {
         Self { teacher: Some(teacher), ..standalone(data, distill, steps) }
     }
-
-    /// The same with operations in a form, and products in numbers, of the caller's choice.
-    #[must_use]
-    pub fn with(self, compute: impl Into<Compute>) -> Self {
-        Self { compute: compute.into(), ..self }
-    }
 }
 
 impl Method for Dwt {
-    type Model = BertForMaskedLm;
-    type Batch = MaskedBatch;
+    type Model = AnyModel;
+    type Batch = Batch;
 
-    fn batches(&self, from: u64, to: u64) -> Box<dyn Iterator<Item = MaskedBatch> + '_> {
+    fn batches(&self, from: u64, to: u64) -> Box<dyn Iterator<Item = Batch> + '_> {
         self.data.batches(from, to)
     }
 
-    fn part(&self, batch: &MaskedBatch, rows: Range<usize>) -> MaskedBatch {
+    fn part(&self, batch: &Batch, rows: Range<usize>) -> Batch {
         batch.part(rows)
     }
 
@@ -56,7 +48,11 @@ impl Method for Dwt {
         Some(self.data.rows_of(step))
     }
 
-    fn size(&self, batch: &MaskedBatch) -> BatchSize {
+    fn compute(&self) -> &Compute {
+        &self.data.compute
+    }
+
+    fn size(&self, batch: &Batch) -> BatchSize {
         MaskedLm::size(batch)
     }
 
@@ -72,15 +68,15 @@ impl Method for Dwt {
 
     fn losses(
         &self,
-        models: &[&BertForMaskedLm],
-        batch: &MaskedBatch,
+        models: &[&AnyModel],
+        batch: &Batch,
         at: &[Settings],
         whole: BatchSize,
         dropout: &mut [Dropout],
     ) -> Vec<ModelLoss> {
-        let batch = BatchTensors::new(batch, &self.data.device).with_compute(self.compute);
-        let objective = Objective::new(&self.distill, at, &batch, whole, self.compute);
-        let student_loss = |((student, at), dropout): ((&&BertForMaskedLm, &Settings), &mut Dropout)| {
+        let batch = BatchTensors::new(batch, &self.data.compute);
+        let objective = Objective::new(&self.distill, at, &batch, whole);
+        let student_loss = |((student, at), dropout): ((&&AnyModel, &Settings), &mut Dropout)| {
             let pass = objective.pass(student, dropout);
             let asked = |soft: &SoftSettings| self.teacher.as_deref().filter(|_| soft.alpha != 0.0);
             let signals: Vec<_> = at.soft.iter().map(|soft| Some(objective.ask(asked(soft)?))).collect();
@@ -89,9 +85,9 @@ impl Method for Dwt {
         models.iter().zip(at).zip(dropout).map(student_loss).collect()
     }
 
-    fn held_out<'a>(&'a self, models: &'a [&'a BertForMaskedLm]) -> Pending<'a, Result<HeldOut>> {
+    fn held_out<'a>(&'a self, models: &'a [&'a AnyModel]) -> Pending<'a, Result<HeldOut>> {
         Box::pin(async move {
-            let scores = self.data.score(models, None, self.compute).await?.scores;
+            let scores = self.data.score(models, None).await?.scores;
             Ok(scores.iter().map(|score| score.held_out_loss).collect::<Vec<_>>().into())
         })
     }

@@ -5,11 +5,11 @@ use serde::{Deserialize, Serialize};
 
 use super::teacher::Teacher;
 use crate::batch::Batches;
-use crate::device::{read_scalars, wait};
+use crate::device::{Compute, read_scalars, wait};
 use crate::error::{Error, Result};
-use crate::kernels::{Compute, DwtLoss, Form, Logits, Targets};
+use crate::kernels::{DwtLoss, Logits, Targets};
 use crate::loss::dwt_loss;
-use crate::model::{BatchTensors, BertForMaskedLm, Dropout};
+use crate::model::{BatchTensors, Dropout, LanguageModel};
 
 /// A model's scores on held-out rows; every run is scored on the same rows with the same masks.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -41,14 +41,13 @@ pub struct Together {
 /// # Errors
 /// When nothing is masked there.
 pub fn evaluate(
-    model: &BertForMaskedLm,
+    model: &impl LanguageModel,
     held_out: &Batches,
     rows: usize,
     teacher: Option<&dyn Teacher>,
     device: &Device,
 ) -> Result<Evaluation> {
-    let compute = Compute::of(device);
-    Ok(wait(evaluate_together(&[model], held_out, rows, teacher, device, compute))?.scores.swap_remove(0))
+    Ok(wait(evaluate_together(&[model], held_out, rows, teacher, &Compute::of(device)))?.scores.swap_remove(0))
 }
 
 /// Logits in bytes that are multiplied out at once; what [`evaluate_together`] needs beyond a batch's hidden states.
@@ -60,14 +59,12 @@ const LOGITS_BYTES: usize = 64 << 20;
 /// # Errors
 /// When nothing is masked there.
 pub async fn evaluate_together(
-    models: &[&BertForMaskedLm],
+    models: &[&impl LanguageModel],
     held_out: &Batches,
     rows: usize,
     teacher: Option<&dyn Teacher>,
-    device: &Device,
-    compute: impl Into<Compute>,
+    compute: &Compute,
 ) -> Result<Together> {
-    let compute = compute.into();
     let pairs: Vec<(usize, usize)> = (0..models.len()).flat_map(|a| (a + 1..models.len()).map(move |b| (a, b))).collect();
     let mut unread: Vec<Tensor<1>> = Vec::new();
     let (mut batches, mut masked) = (0, 0);
@@ -79,27 +76,27 @@ pub async fn evaluate_together(
         let host = held_out.at(step);
         let host = host.part(0..rows_left.min(host.rows));
         rows_left -= host.rows;
-        if host.masked == 0 {
+        if host.asked.count == 0 {
             continue;
         }
-        let batch = BatchTensors::new(&host, device).with_compute(compute);
+        let batch = BatchTensors::new(&host, compute);
         let count = |same_n: Tensor<1, Bool>| (same_n.float() * batch.weights_n.clone()).sum();
         let taught = teacher.map(|teacher| {
             let logits = teacher.signal(&batch.inputs, &batch.slots).logits();
-            in_parts(&logits, LOGITS_BYTES, compute.form, |_, part_nv| best(part_nv))
+            in_parts(&logits, LOGITS_BYTES, compute, |_, part_nv| best(part_nv))
         });
         let mut candidates = Vec::new();
         for model in models {
-            let logits = model.head(model.bert.hidden_at(&batch.inputs, &batch.slots, &mut Dropout::off()), compute);
+            let logits = model.head(model.hidden(&batch.inputs, Some(&batch.slots), &mut Dropout::off()), compute);
             let mut losses = Vec::new();
-            let best_n = in_parts(&logits, LOGITS_BYTES, compute.form, |from, part_nv| {
+            let best_n = in_parts(&logits, LOGITS_BYTES, compute, |from, part_nv| {
                 let slots = part_nv.dims()[0];
                 let targets = Targets {
                     labels_m: batch.labels_n.clone().narrow(0, from, slots),
                     weights_m: batch.weights_n.clone().narrow(0, from, slots),
                     count: 1,
                 };
-                losses.push(dwt_loss(part_nv.clone().into(), None, &targets, &DwtLoss::hard(1.0, 0.0), compute.form).hard);
+                losses.push(dwt_loss(part_nv.clone().into(), None, &targets, &DwtLoss::hard(1.0, 0.0), compute).hard);
                 best(part_nv)
             });
             unread.push(count(best_n.clone().equal(batch.labels_n.clone())));
@@ -109,7 +106,7 @@ pub async fn evaluate_together(
         }
         unread.extend(pairs.iter().map(|&(a, b)| count(candidates[a].clone().equal(candidates[b].clone()))));
         batches += 1;
-        masked += host.masked;
+        masked += host.asked.count;
     }
     if masked == 0 {
         return Err(Error::new("there is nothing to evaluate on: no held-out token is masked")
@@ -154,12 +151,12 @@ struct Tally {
 fn in_parts(
     logits: &Logits,
     bytes: usize,
-    form: Form,
+    compute: &Compute,
     mut each: impl FnMut(usize, Tensor<2>) -> Tensor<1, Int>,
 ) -> Tensor<1, Int> {
     let [n, v] = logits.dims();
     let slots = (bytes / (4 * v)).max(1);
-    let mut part = |from| each(from, logits.narrow(from, slots.min(n - from)).whole(form));
+    let mut part = |from| each(from, logits.narrow(from, slots.min(n - from)).whole(compute));
     Tensor::cat((0..n).step_by(slots).map(&mut part).collect(), 0)
 }
 
@@ -184,7 +181,7 @@ mod tests {
         };
         let mut seen = Vec::new();
         let mut found = |bytes| {
-            let best_n = in_parts(&logits, bytes, Form::Fused, |from, part_nv| {
+            let best_n = in_parts(&logits, bytes, &Compute::of(&device), |from, part_nv| {
                 seen.push((from, part_nv.dims()[0]));
                 best(part_nv)
             });

@@ -4,10 +4,10 @@ use burn::tensor::Device;
 use burn::tensor::activation::softmax;
 use serde::Serialize;
 
-use crate::device::wait;
+use crate::device::{Compute, wait};
 use crate::error::{Error, Result};
 use crate::kernels::Places;
-use crate::model::{BertForMaskedLm, Dropout, Inputs};
+use crate::model::{Dropout, Inputs, LanguageModel};
 use crate::tokens::Tokenizer;
 
 /// A token that may stand for a `[MASK]`.
@@ -25,7 +25,7 @@ pub struct Candidate {
 /// When the sentence has no `[MASK]`, or is longer than the model reads; when the model has no rows for some of the
 /// tokens.
 pub fn fill_mask(
-    model: &BertForMaskedLm,
+    model: &impl LanguageModel,
     tokenizer: &Tokenizer,
     sentence: &str,
     top: usize,
@@ -39,7 +39,7 @@ pub fn fill_mask(
 /// # Errors
 /// As there.
 pub async fn fill_mask_async(
-    model: &BertForMaskedLm,
+    model: &impl LanguageModel,
     tokenizer: &Tokenizer,
     sentence: &str,
     top: usize,
@@ -49,26 +49,27 @@ pub async fn fill_mask_async(
     let special = tokenizer.special();
     let words = tokenizer.encode(sentence)?;
     let ids: Vec<i32> = [special.cls].iter().chain(&words).chain(&[special.sep]).map(|&id| id as i32).collect();
-    let longest = model.shape().max_positions;
+    let longest = model.shape().max_positions();
     if ids.len() > longest {
         return Err(
             Error::new(format!("the sentence is {} tokens long, and the model reads {longest}", ids.len())).help("shorten it")
         );
     }
-    let masks: Vec<i32> = (0..ids.len()).filter(|&i| ids[i] == special.mask as i32).map(|i| i as i32).collect();
+    let masks: Vec<i32> =
+        (0..ids.len()).filter(|&i| special.mask.is_some_and(|mask| ids[i] == mask as i32)).map(|i| i as i32).collect();
     if masks.is_empty() {
         return Err(Error::new("the sentence has no [MASK]")
             .help("put [MASK] in place of a word, as in \"Paris is the [MASK] of France.\""));
     }
     let positions: Vec<i32> = (0..ids.len() as i32).collect();
-    let inputs = Inputs::new(&ids, &positions, &vec![1; ids.len()], 1, device);
+    let inputs = Inputs::new(&ids, &positions, &vec![1; ids.len()], 1, &Compute::of(device));
     let probabilities_nv = softmax(model.logits(&inputs, &Places::new(&masks, device), &mut Dropout::off()), 1);
     let data = probabilities_nv.into_data_async().await;
     let data = data.map_err(|error| Error::new(format!("the device could not be read: {error:?}")))?;
     let flat: Vec<f32> = data.try_to_vec().expect("probabilities are f32");
     // A model may have more rows in its table than the tokenizer has tokens; those stand for nothing.
     Ok(flat
-        .chunks(model.shape().vocab_size)
+        .chunks(model.shape().vocab_size())
         .map(|row| best(&row[..tokenizer.vocab_size().min(row.len())], top, tokenizer))
         .collect())
 }

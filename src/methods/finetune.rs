@@ -10,6 +10,7 @@ use rayon::prelude::*;
 
 use super::{BatchSize, HeldOut, Method, ModelLoss, Pending, Settings, few};
 use crate::batch::Order;
+use crate::device::Compute;
 use crate::error::Result;
 use crate::loss::hard_loss;
 use crate::model::{BertClassifier, Dropout, Inputs};
@@ -62,13 +63,13 @@ pub struct Finetune<'a> {
     task: &'a EncodedTask,
     batch: usize,
     seed: u64,
-    device: Device,
+    compute: Compute,
 }
 
 impl<'a> Finetune<'a> {
     /// Batches of `batch` examples, in an order drawn from `seed`.
     pub fn new(task: &'a EncodedTask, batch: usize, seed: u64, device: &Device) -> Self {
-        Self { task, batch, seed, device: device.clone() }
+        Self { task, batch, seed, compute: Compute::of(device) }
     }
 
     /// Steps of one pass over the training split.
@@ -117,18 +118,18 @@ impl<'a> Finetune<'a> {
 
     fn inputs(&self, batch: &[Encoded]) -> Inputs {
         let rows: Vec<(&[i32], &[i32])> = batch.iter().map(|row| (&row.ids[..], &row.types[..])).collect();
-        Inputs::padded(&rows, self.task.pad, &self.device)
+        Inputs::padded(&rows, self.task.pad, &self.compute)
     }
 
     fn loss(&self, model: &BertClassifier, batch: &[Encoded], whole: BatchSize, dropout: &mut Dropout) -> Tensor<1> {
         let logits = model.logits(&self.inputs(batch), dropout);
         let targets: Vec<f32> = batch.iter().map(|row| row.target).collect();
         let summed = if self.task.is_regression {
-            let targets = Tensor::<1>::from_data(TensorData::new(targets, [batch.len()]), &self.device);
+            let targets = Tensor::<1>::from_data(TensorData::new(targets, [batch.len()]), &self.compute.device);
             (logits.squeeze_dim::<1>(1) - targets).square().sum()
         } else {
             let labels: Vec<i32> = targets.iter().map(|&class| class as i32).collect();
-            let labels = Tensor::<1, Int>::from_data(TensorData::new(labels, [batch.len()]), &self.device);
+            let labels = Tensor::<1, Int>::from_data(TensorData::new(labels, [batch.len()]), &self.compute.device);
             hard_loss(logits, labels, 0.0).sum()
         };
         summed / whole.targets as f64
@@ -150,6 +151,10 @@ impl Method for Finetune<'_> {
     fn rows_of(&self, step: u64) -> Option<String> {
         let places = self.places(step);
         Some(format!("training examples, from 0: {}", few(places.iter().map(usize::to_string))))
+    }
+
+    fn compute(&self) -> &Compute {
+        &self.compute
     }
 
     fn size(&self, batch: &EncodedBatch) -> BatchSize {

@@ -5,8 +5,9 @@ use std::io::{self, Write};
 use burn::tensor::Device;
 use serde_json::{Map, Value, json};
 
+use crate::device::Compute;
 use crate::error::{Error, Result};
-use crate::model::{BertForMaskedLm, BertShape, Dropout, Inputs};
+use crate::model::{Dropout, Inputs, LanguageModel, Shape};
 use crate::tokens::{Special, Tokenizer};
 
 /// Sentences as a model reads them: `[CLS] ids [SEP]`, not padded yet.
@@ -24,9 +25,9 @@ impl FramedSentences {
     /// # Errors
     /// When a sentence can't be encoded, or the model has no rows for some tokens, or no place for one between `[CLS]`
     /// and `[SEP]`.
-    pub fn new(tokenizer: &Tokenizer, sentences: &[String], shape: &BertShape) -> Result<Self> {
+    pub fn new(tokenizer: &Tokenizer, sentences: &[String], shape: &Shape) -> Result<Self> {
         shape.must_hold(tokenizer)?;
-        let (special, most) = (tokenizer.special(), shape.max_positions);
+        let (special, most) = (tokenizer.special(), shape.max_positions());
         let Some(room) = most.checked_sub(2).filter(|&room| room > 0) else {
             return Err(Error::new(format!("the model has {most} positions, and [CLS], a token and [SEP] take 3"))
                 .help("take a model that reads longer rows"));
@@ -55,10 +56,10 @@ impl FramedSentences {
     ///
     /// # Errors
     /// When `out` can't be written.
-    pub fn write_logits(&self, model: &BertForMaskedLm, rows: usize, device: &Device, out: &mut impl Write) -> io::Result<()> {
-        let ([n, s], v) = (self.dims(), model.shape().vocab_size);
+    pub fn write_logits(&self, model: &impl LanguageModel, rows: usize, device: &Device, out: &mut impl Write) -> io::Result<()> {
+        let ([n, s], v) = (self.dims(), model.shape().vocab_size());
         out.write_all(&header(n, s, v))?;
-        let pad = self.special.pad as i32;
+        let (pad, compute) = (self.special.pad as i32, Compute::of(device));
         let longs = |value: &dyn Fn(&[i32], usize) -> i32, out: &mut dyn Write| {
             self.ids.iter().try_for_each(|ids| (0..s).try_for_each(|at| out.write_all(&i64::from(value(ids, at)).to_le_bytes())))
         };
@@ -71,7 +72,7 @@ impl FramedSentences {
             };
             let ids = padded(&|ids, at| ids.get(at).copied().unwrap_or(pad));
             let segments = padded(&|ids, at| i32::from(at < ids.len()));
-            let inputs = Inputs::new(&ids, &positions.repeat(chunk.len()), &segments, chunk.len(), device);
+            let inputs = Inputs::new(&ids, &positions.repeat(chunk.len()), &segments, chunk.len(), &compute);
             let logits_nv = model.logits(&inputs, &inputs.everywhere(), &mut Dropout::off());
             let logits: Vec<f32> = logits_nv.into_data().try_to_vec().expect("logits are f32");
             for (logits_v, segment) in logits.chunks(v).zip(segments) {

@@ -1,17 +1,18 @@
 //! What the masked-language-model methods share: their batches, what a model minimises on one, and their evaluation.
 
 use burn::module::Module;
-use burn::tensor::{Device, Tensor};
+use burn::tensor::Tensor;
 
 use super::evaluate::{Together, evaluate_together};
 use super::teacher::{Teacher, TeacherSignal};
 use super::{BatchSize, ModelLoss, Settings, SoftSettings, few};
-use crate::batch::{Batches, MaskedBatch};
+use crate::batch::{Batch, Batches};
 use crate::config::{DistillPlan, Positions};
+use crate::device::{Compute, Precision};
 use crate::error::Result;
-use crate::kernels::{Compute, DwtLoss, Logits, Targets, look_up};
+use crate::kernels::{DwtLoss, Logits, Targets, look_up};
 use crate::loss::dwt_loss;
-use crate::model::{BatchTensors, BertForMaskedLm, Dropout};
+use crate::model::{AnyModel, BatchTensors, Dropout, LanguageModel};
 
 /// Batches of masked rows to train on and to be scored on, and where to put them.
 #[derive(Clone)]
@@ -22,12 +23,12 @@ pub struct MaskedLm {
     pub held_out: Batches,
     /// Held-out rows to evaluate on.
     pub evaluate_rows: usize,
-    /// Where the models are, without autodiff.
-    pub device: Device,
+    /// Where the models are, and how their operations run.
+    pub compute: Compute,
 }
 
 impl MaskedLm {
-    pub(super) fn batches(&self, from: u64, to: u64) -> Box<dyn Iterator<Item = MaskedBatch>> {
+    pub(super) fn batches(&self, from: u64, to: u64) -> Box<dyn Iterator<Item = Batch>> {
         const AHEAD: usize = 4;
         Box::new(self.train.clone().prefetch(from, to, AHEAD))
     }
@@ -41,20 +42,16 @@ impl MaskedLm {
         format!("rows of the training split, and their sentences, from 0: {}", few(self.train.rows_of(step).into_iter().map(row)))
     }
 
-    pub(super) fn size(batch: &MaskedBatch) -> BatchSize {
-        BatchSize { rows: batch.rows, targets: batch.masked, tokens: batch.tokens }
+    pub(super) fn size(batch: &Batch) -> BatchSize {
+        BatchSize { rows: batch.rows, targets: batch.asked.count, tokens: batch.tokens }
     }
 
-    /// Scores all models on the same rows, in f32 and the form of `compute`.
-    pub(super) async fn score(
-        &self,
-        models: &[&BertForMaskedLm],
-        teacher: Option<&dyn Teacher>,
-        compute: Compute,
-    ) -> Result<Together> {
-        let models: Vec<BertForMaskedLm> = models.iter().map(|model| model.valid()).collect();
-        let models: Vec<&BertForMaskedLm> = models.iter().collect();
-        evaluate_together(&models, &self.held_out, self.evaluate_rows, teacher, &self.device, compute.form).await
+    /// Scores all models on the same rows, in f32.
+    pub(super) async fn score(&self, models: &[&AnyModel], teacher: Option<&dyn Teacher>) -> Result<Together> {
+        let models: Vec<AnyModel> = models.iter().map(|model| model.valid()).collect();
+        let models: Vec<&AnyModel> = models.iter().collect();
+        evaluate_together(&models, &self.held_out, self.evaluate_rows, teacher, &self.compute.clone().in_dtype(Precision::F32))
+            .await
     }
 }
 
@@ -64,7 +61,6 @@ pub(super) struct Objective<'a> {
     distill: &'a DistillPlan,
     batch: &'a BatchTensors,
     whole: BatchSize,
-    compute: Compute,
     /// Where soft losses are taken.
     positions: Positions,
 }
@@ -79,22 +75,22 @@ pub(super) struct Pass {
 
 impl<'a> Objective<'a> {
     /// What the models minimise with these settings, one each.
-    pub fn new(distill: &'a DistillPlan, at: &[Settings], batch: &'a BatchTensors, whole: BatchSize, compute: Compute) -> Self {
+    pub fn new(distill: &'a DistillPlan, at: &[Settings], batch: &'a BatchTensors, whole: BatchSize) -> Self {
         let is_soft = at.iter().flat_map(|at| &at.soft).any(|soft| soft.alpha != 0.0);
         let positions = if is_soft { distill.positions } else { Positions::Masked };
-        Self { distill, batch, whole, compute, positions }
+        Self { distill, batch, whole, positions }
     }
 
-    pub fn pass(&self, model: &BertForMaskedLm, dropout: &mut Dropout) -> Pass {
+    pub fn pass(&self, model: &AnyModel, dropout: &mut Dropout) -> Pass {
         let BatchTensors { inputs, slots, .. } = self.batch;
         let (slots_md, hidden_nd) = match self.positions {
-            Positions::Masked => (model.bert.hidden_at(inputs, slots, dropout), None),
+            Positions::Masked => (model.hidden(inputs, Some(slots), dropout), None),
             Positions::All => {
-                let hidden_nd = model.bert.hidden(inputs, dropout);
-                (look_up(hidden_nd.clone(), slots, self.compute), Some(hidden_nd))
+                let hidden_nd = model.hidden(inputs, None, dropout);
+                (look_up(hidden_nd.clone(), slots, &inputs.compute), Some(hidden_nd))
             }
         };
-        Pass { masked: model.head(slots_md, self.compute), hidden_nd }
+        Pass { masked: model.head(slots_md, &inputs.compute), hidden_nd }
     }
 
     /// A teacher's logits where soft losses are taken.
@@ -109,13 +105,13 @@ impl<'a> Objective<'a> {
 
     /// The logits of a model that is being trained itself, of the pass it trains on, as another's targets: cut off from its
     /// graph.
-    pub fn overhear(&self, model: &BertForMaskedLm, pass: &Pass) -> Logits {
+    pub fn overhear(&self, model: &AnyModel, pass: &Pass) -> Logits {
         TeacherSignal::new(self.answers(model, pass)).logits()
     }
 
     /// The loss of the model that made this pass, with the `signals` of `at.soft` in its order. A signal whose weight is 0 is
     /// not read; without any, this is masked language modelling to the bit.
-    pub fn loss(&self, model: &BertForMaskedLm, pass: &Pass, at: &Settings, signals: &[Option<Logits>]) -> ModelLoss {
+    pub fn loss(&self, model: &AnyModel, pass: &Pass, at: &Settings, signals: &[Option<Logits>]) -> ModelLoss {
         let (batch, whole) = (self.batch, self.whole);
         let masked = Targets { labels_m: batch.labels_n.clone(), weights_m: batch.weights_n.clone(), count: whole.targets };
         let hard = DwtLoss::hard(at.alpha_hard, self.distill.label_smoothing);
@@ -135,9 +131,9 @@ impl<'a> Objective<'a> {
         let mut softs: Vec<Option<Tensor<1>>> = vec![None; at.soft.len()];
         let first = match &together {
             Some((_, soft, signal)) => {
-                dwt_loss(pass.masked.clone(), Some(signal.clone()), &masked, &with_soft(hard, soft), self.compute.form)
+                dwt_loss(pass.masked.clone(), Some(signal.clone()), &masked, &with_soft(hard, soft), &batch.inputs.compute)
             }
-            None => dwt_loss(pass.masked.clone(), None, &masked, &hard, self.compute.form),
+            None => dwt_loss(pass.masked.clone(), None, &masked, &hard, &batch.inputs.compute),
         };
         if let Some((place, ..)) = together {
             softs[place] = first.soft;
@@ -147,7 +143,7 @@ impl<'a> Objective<'a> {
             let (answers, targets) = (self.answers(model, pass), self.soft_targets(masked));
             while let Some((place, soft, signal)) = left.pop() {
                 let loss = with_soft(DwtLoss { alpha_hard: None, ..hard }, soft);
-                let more = dwt_loss(answers.clone(), Some(signal), &targets, &loss, self.compute.form);
+                let more = dwt_loss(answers.clone(), Some(signal), &targets, &loss, &batch.inputs.compute);
                 total = total + more.total;
                 softs[place] = more.soft;
             }
@@ -156,10 +152,10 @@ impl<'a> Objective<'a> {
     }
 
     /// A model's logits where soft losses are taken.
-    fn answers(&self, model: &BertForMaskedLm, pass: &Pass) -> Logits {
+    fn answers(&self, model: &AnyModel, pass: &Pass) -> Logits {
         match &pass.hidden_nd {
             None => pass.masked.clone(),
-            Some(hidden_nd) => model.head(hidden_nd.clone(), self.compute),
+            Some(hidden_nd) => model.head(hidden_nd.clone(), &self.batch.inputs.compute),
         }
     }
 

@@ -31,6 +31,7 @@ pub use pll::{Pll, Tick, encode_pairs, pseudo_log_likelihoods, score_pairs};
 pub use teacher::{ModelTeacher, Teacher, TeacherSignal, UniformTeacher};
 pub use transfer::{Head, LabelledRow, PhaseLoss, Transfer, TransferBatch, TransferRow, TransferRows, predict};
 
+use crate::device::Compute;
 use crate::error::Result;
 use crate::model::Dropout;
 
@@ -51,6 +52,9 @@ pub trait Method {
     fn rows_of(&self, _step: u64) -> Option<String> {
         None
     }
+
+    /// How its operations run.
+    fn compute(&self) -> &Compute;
 
     /// What a batch counts.
     fn size(&self, batch: &Self::Batch) -> BatchSize;

@@ -8,11 +8,11 @@ use std::collections::HashMap;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use rayon::prelude::*;
 
-use crate::device::{failed, is_cpu, wait};
+use crate::device::{Compute, failed, wait};
 use crate::error::{Error, Result};
-use crate::kernels::{Compute, Places};
+use crate::kernels::Places;
 use crate::loss::hard_losses;
-use crate::model::{BertForMaskedLm, Dropout, Inputs};
+use crate::model::{Dropout, Inputs, LanguageModel};
 use crate::tasks::{MinimalPair, PairScores};
 use crate::tokens::Tokenizer;
 
@@ -45,14 +45,14 @@ pub type Tick<'a> = &'a mut dyn FnMut(usize, usize) -> Result<()>;
 /// Before anything is scored: a sentence that is longer than the model reads or that has no token, and no pairs at all. Later: when
 /// `tick` fails, or the device.
 pub fn score_pairs(
-    model: &BertForMaskedLm,
+    model: &impl LanguageModel,
     tokenizer: &Tokenizer,
     pairs: &[MinimalPair],
     pll: Pll,
     device: &Device,
     tick: Tick,
 ) -> Result<PairScores> {
-    let sentences = encode_pairs(tokenizer, pairs, model.shape().max_positions)?;
+    let sentences = encode_pairs(tokenizer, pairs, model.shape().max_positions())?;
     let scores = pseudo_log_likelihoods(model, tokenizer, &sentences, pll, device, tick)?;
     let two: Vec<[f64; 2]> = scores.chunks_exact(2).map(|two| [two[0], two[1]]).collect();
     PairScores::of(pairs, &two).ok_or_else(|| Error::new("there are no pairs to score"))
@@ -105,14 +105,14 @@ struct Query {
 /// # Panics
 /// When a sentence is longer than the model reads.
 pub fn pseudo_log_likelihoods(
-    model: &BertForMaskedLm,
+    model: &impl LanguageModel,
     tokenizer: &Tokenizer,
     sentences: &[Vec<u32>],
     pll: Pll,
     device: &Device,
     tick: Tick,
 ) -> Result<Vec<f64>> {
-    let most = model.shape().max_positions;
+    let (most, compute) = (model.shape().max_positions(), Compute::of(device));
     assert!(sentences.iter().all(|ids| ids.len() + FRAME <= most), "sentences that the model can read");
     let mut known: HashMap<&[u32], usize> = HashMap::new();
     let mut distinct: Vec<&[u32]> = Vec::new();
@@ -133,10 +133,10 @@ pub fn pseudo_log_likelihoods(
     let mut done = 0;
     while done < queries.len() {
         let length = distinct[queries[done].sentence].len() + FRAME;
-        let room = rows_at_once(model, length, device);
+        let room = rows_at_once(model, length, &compute);
         let alike = queries[done..].iter().take(room).take_while(|query| distinct[query.sentence].len() + FRAME == length);
         let chunk = &queries[done..done + alike.count()];
-        let losses = losses(model, tokenizer, &distinct, chunk, pll, device)?;
+        let losses = losses(model, tokenizer, &distinct, chunk, pll, &compute)?;
         chunk.iter().zip(losses).for_each(|(query, loss)| sums[query.sentence] -= f64::from(loss));
         done += chunk.len();
         tick(done, queries.len())?;
@@ -146,22 +146,23 @@ pub fn pseudo_log_likelihoods(
 
 /// Rows of one length that are read together: so many tokens that every core is busy and their activations stay small, and no more
 /// logits than fit in some memory, where a device multiplies them all out.
-fn rows_at_once(model: &BertForMaskedLm, length: usize, device: &Device) -> usize {
+fn rows_at_once(model: &impl LanguageModel, length: usize, compute: &Compute) -> usize {
     const LOGITS: usize = 1 << 26;
-    let tokens = if is_cpu(device) { 1 << 12 } else { 1 << 15 };
-    (tokens / length).min(LOGITS / model.shape().vocab_size.max(1)).max(1)
+    (compute.traits.tokens_at_once / length).min(LOGITS / model.shape().vocab_size().max(1)).max(1)
 }
 
 /// Minus the log-probability of the token that each query asks for, in nats; all sentences have one length.
 fn losses(
-    model: &BertForMaskedLm,
+    model: &impl LanguageModel,
     tokenizer: &Tokenizer,
     sentences: &[&[u32]],
     queries: &[Query],
     pll: Pll,
-    device: &Device,
+    compute: &Compute,
 ) -> Result<Vec<f32>> {
     let special = tokenizer.special();
+    let mask =
+        special.mask.ok_or_else(|| Error::new("the model's vocabulary has no [MASK], so no token can be hidden from it"))?;
     let length = sentences[queries[0].sentence].len() + FRAME;
     let mut ids = Vec::with_capacity(queries.len() * length);
     for query in queries {
@@ -173,18 +174,17 @@ fn losses(
                 query.at + 1 + later.count()
             }
         };
-        let seen = |(at, &id): (usize, &u32)| if (query.at..end).contains(&at) { special.mask } else { id };
+        let seen = |(at, &id): (usize, &u32)| if (query.at..end).contains(&at) { mask } else { id };
         let inside = sentence.iter().enumerate().map(seen);
         ids.extend([special.cls].into_iter().chain(inside).chain([special.sep]).map(|id| id as i32));
     }
     let positions: Vec<i32> = (0..length as i32).collect::<Vec<_>>().repeat(queries.len());
-    let inputs = Inputs::new(&ids, &positions, &vec![1; ids.len()], queries.len(), device);
+    let inputs = Inputs::new(&ids, &positions, &vec![1; ids.len()], queries.len(), compute);
     let places: Vec<i32> = queries.iter().enumerate().map(|(row, query)| (row * length + 1 + query.at) as i32).collect();
     let labels: Vec<i32> = queries.iter().map(|query| sentences[query.sentence][query.at] as i32).collect();
-    let compute = Compute::of(device);
-    let hidden_nd = model.bert.hidden_at(&inputs, &Places::new(&places, device), &mut Dropout::off());
-    let labels_n = Tensor::<1, Int>::from_data(TensorData::new(labels, [queries.len()]), device);
-    let losses_n = hard_losses(model.head(hidden_nd, compute), labels_n, compute.form);
+    let hidden_nd = model.hidden(&inputs, Some(&Places::new(&places, &compute.device)), &mut Dropout::off());
+    let labels_n = Tensor::<1, Int>::from_data(TensorData::new(labels, [queries.len()]), &compute.device);
+    let losses_n = hard_losses(model.head(hidden_nd, compute), labels_n, compute);
     let data = wait(losses_n.into_data_async()).map_err(|error| failed("an evaluation", &error))?;
     Ok(data.iter::<f32>().collect())
 }
@@ -192,7 +192,7 @@ fn losses(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::BertShape;
+    use crate::model::{BertForMaskedLm, BertShape};
 
     fn tokenizer() -> Tokenizer {
         let words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "the", "cat", "sat", "un", "##happ", "##y", "mat"];

@@ -3,8 +3,9 @@
 use burn::module::{Module, ModuleMapper, Param};
 use burn::tensor::Tensor;
 
-use crate::kernels::{Compute, Logits, Places};
-use crate::model::{BertForMaskedLm, Dropout, Inputs, ModulePath};
+use crate::device::Compute;
+use crate::kernels::{Logits, Places};
+use crate::model::{AnyModel, Dropout, Inputs, LanguageModel, ModulePath};
 
 /// The teacher's logits for a batch, outside any autodiff graph by construction.
 #[derive(Debug, Clone)]
@@ -32,40 +33,40 @@ pub trait Teacher: Send {
 
 /// A trained model as the teacher: in inference mode, without dropout.
 pub struct ModelTeacher {
-    model: BertForMaskedLm,
+    model: AnyModel,
 }
 
 impl ModelTeacher {
     /// Takes a model, on a device without autodiff.
-    pub fn new(model: BertForMaskedLm) -> Self {
-        Self { model }
+    pub fn new(model: impl Into<AnyModel>) -> Self {
+        Self { model: model.into() }
     }
 
     /// With what only products read in their numbers, made once and not at every batch. Tables stay: rows of them are looked up too.
     #[must_use]
-    pub fn for_products(self, compute: Compute) -> Self {
+    pub fn for_products(self, compute: &Compute) -> Self {
         Self { model: self.model.map(&mut Matrices { path: ModulePath::default(), compute }) }
     }
 
     /// The model.
-    pub fn model(&self) -> &BertForMaskedLm {
+    pub fn model(&self) -> &AnyModel {
         &self.model
     }
 }
 
 impl Teacher for ModelTeacher {
     fn signal(&self, inputs: &Inputs, at: &Places) -> TeacherSignal {
-        let hidden_nd = self.model.bert.hidden_at(inputs, at, &mut Dropout::off());
-        TeacherSignal::new(self.model.head(hidden_nd, inputs.compute))
+        let hidden_nd = self.model.hidden(inputs, Some(at), &mut Dropout::off());
+        TeacherSignal::new(self.model.head(hidden_nd, &inputs.compute))
     }
 }
 
-struct Matrices {
+struct Matrices<'a> {
     path: ModulePath,
-    compute: Compute,
+    compute: &'a Compute,
 }
 
-impl ModuleMapper for Matrices {
+impl ModuleMapper for Matrices<'_> {
     fn enter_module(&mut self, name: &str, container: &str) {
         self.path.enter(name, container);
     }
@@ -75,7 +76,7 @@ impl ModuleMapper for Matrices {
     }
 
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-        match D == 2 && !self.path.name().contains("embeddings") {
+        match D == 2 && !AnyModel::is_table(&self.path.name()) {
             true => param.map(|matrix| self.compute.factor(matrix)),
             false => param,
         }
@@ -100,28 +101,28 @@ mod tests {
     use burn::tensor::Device;
 
     use super::*;
-    use crate::config::Precision;
-    use crate::kernels::Form;
+    use crate::device::{Kernels, Precision};
     use crate::model::BertShape;
 
     #[test]
     fn matrices_made_once_give_what_matrices_made_at_each_batch_give() {
         let device = Device::flex();
-        let compute = Compute::from(Form::Composed).with(Precision::Bf16);
+        let compute = Compute::of(&device).by(Kernels::Composed).in_dtype(Precision::Bf16);
         let teacher = || ModelTeacher::new(BertShape::new(50, 16, 2, 2, 8).init(3, 0.5, &device));
         let rows = [[5, 6, 7, 8, 9, 10, 11, 12]];
-        let inputs = Inputs { compute, ..Inputs::new(rows.as_flattened(), &[0, 1, 2, 3, 4, 5, 6, 7], &[1; 8], 1, &device) };
+        let inputs = Inputs::new(rows.as_flattened(), &[0, 1, 2, 3, 4, 5, 6, 7], &[1; 8], 1, &compute);
         let logits = |teacher: ModelTeacher| {
             teacher
                 .signal(&inputs, &Places::new(&[1, 6], &device))
                 .logits()
-                .whole(compute.form)
+                .whole(&compute)
                 .into_data()
                 .try_to_vec::<f32>()
                 .unwrap()
         };
-        let made_once = teacher().for_products(compute);
-        assert_eq!(made_once.model.bert.encoder.layer[1].output.dense.weight.val().dtype(), compute.numbers());
+        let made_once = teacher().for_products(&compute);
+        let AnyModel::Bert(bert) = &made_once.model;
+        assert_eq!(bert.bert.encoder.layer[1].output.dense.weight.val().dtype(), compute.dtype());
         assert_eq!(logits(made_once), logits(teacher()));
     }
 }

@@ -9,6 +9,7 @@ use burn::tensor::{Device, Int, Tensor, TensorData};
 
 use super::{BatchSize, HeldOut, Method, ModelLoss, Pending, Settings, SoftSettings, TEACHER, few};
 use crate::batch::Order;
+use crate::device::Compute;
 use crate::error::{Error, Result};
 use crate::loss::{Elements, JointWeights, hard_loss, logit_loss, representation_loss};
 use crate::model::{Dropout, Student, TextRow};
@@ -82,8 +83,8 @@ pub struct Transfer<'a> {
     pub seed: u64,
     /// The id that fills rows up.
     pub pad: i32,
-    /// Where tensors live, outside autodiff.
-    pub device: Device,
+    /// Where tensors live, and how operations run.
+    pub compute: Compute,
 }
 
 /// Rows of a step, and how many of each kind the whole step has.
@@ -157,10 +158,10 @@ impl<'a> Transfer<'a> {
         let mut rows: Vec<&RowOf> = batch.rows.iter().collect();
         rows.sort_by_key(|row| std::cmp::Reverse(row.text().ids.len()));
         let texts: Vec<&TextRow> = rows.iter().map(|row| row.text()).collect();
-        let represented_bd = student.represent(&texts, self.pad, &self.device, dropout);
+        let represented_bd = student.represent(&texts, self.pad, &self.compute, dropout);
         let mean = |loss_b: Tensor<1>, weight: &dyn Fn(&RowOf) -> f64| {
             let weights: Vec<f32> = rows.iter().map(|row| weight(row) as f32).collect();
-            (loss_b * Tensor::from_data(TensorData::new(weights, [rows.len()]), &self.device)).sum()
+            (loss_b * Tensor::from_data(TensorData::new(weights, [rows.len()]), &self.compute.device)).sum()
         };
         let of_labelled = 1.0 / batch.labelled.max(1) as f64;
         let of_transfer = 1.0 / batch.transfer.max(1) as f64;
@@ -173,10 +174,10 @@ impl<'a> Transfer<'a> {
                     RowOf::Labelled(_) => values.resize(values.len() + width, 0.0),
                 }
             }
-            Tensor::<2>::from_data(TensorData::new(values, [rows.len(), width]), &self.device)
+            Tensor::<2>::from_data(TensorData::new(values, [rows.len(), width]), &self.compute.device)
         };
         let PhaseLoss { weights, hard, elements } = self.loss;
-        let zero = || Tensor::<1>::zeros([1], &self.device);
+        let zero = || Tensor::<1>::zeros([1], &self.compute.device);
         let dropped_bd = dropout.apply(represented_bd.clone());
 
         let [cross_entropy, teachers] = if weights.alpha > 0.0 || hard > 0.0 {
@@ -185,7 +186,7 @@ impl<'a> Transfer<'a> {
                 RowOf::Transfer(row) => row.class as i32,
             });
             let labels_b =
-                Tensor::<1, Int>::from_data(TensorData::new(classes.collect::<Vec<i32>>(), [rows.len()]), &self.device);
+                Tensor::<1, Int>::from_data(TensorData::new(classes.collect::<Vec<i32>>(), [rows.len()]), &self.compute.device);
             let loss_b = hard_loss(student.classify(dropped_bd.clone()), labels_b, 0.0);
             let only_labelled = |row: &RowOf| if matches!(row, RowOf::Labelled(_)) { of_labelled } else { 0.0 };
             [mean(loss_b.clone(), &only_labelled), mean(loss_b, &only_transfer)]
@@ -235,6 +236,10 @@ impl<'a> Method for Transfer<'a> {
     fn rows_of(&self, step: u64) -> Option<String> {
         let [labelled, transfer] = self.places(step).map(|places| few(places.iter().map(usize::to_string)));
         Some(format!("labelled rows, from 0: {labelled}; transfer rows: {transfer}"))
+    }
+
+    fn compute(&self) -> &Compute {
+        &self.compute
     }
 
     fn size(&self, batch: &TransferBatch<'a>) -> BatchSize {
@@ -303,13 +308,13 @@ pub enum Head {
 
 /// A student's outputs on texts, in their order, one score a class; the likeliest class has the highest.
 pub fn predict(student: &Student, texts: &[&TextRow], head: Head, pad: i32, batch: usize, device: &Device) -> Outputs {
-    let student = student.valid();
+    let (student, compute) = (student.valid(), Compute::of(device));
     let mut order: Vec<usize> = (0..texts.len()).collect();
     order.sort_by_key(|&at| std::cmp::Reverse(texts[at].ids.len()));
     let mut out = vec![Vec::new(); texts.len()];
     for chunk in order.chunks(batch.max(1)) {
         let rows: Vec<&TextRow> = chunk.iter().map(|&at| texts[at]).collect();
-        let represented_bd = student.represent(&rows, pad, device, &mut Dropout::off());
+        let represented_bd = student.represent(&rows, pad, &compute, &mut Dropout::off());
         let scores_bc = match head {
             Head::Classifier => student.classify(represented_bd),
             Head::Regression => student.regress(represented_bd),

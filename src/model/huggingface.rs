@@ -10,12 +10,10 @@ use std::path::{Path, PathBuf};
 use burn::tensor::Device;
 use serde_json::{Value, json};
 
-use super::bert::{BertForMaskedLm, BertShape};
-use super::config_json::{self, Config};
-use super::fit::{Shapes, body, head, is_body, is_head, must_have_body, must_have_head};
-use super::names::DECODER;
+use super::family::{AnyModel, Config, LanguageModel};
 use super::weight_files::{self, Headers};
-use super::weights::{HostTensor, Weights, not_floats};
+use super::weights::{Shapes, Weights, not_floats};
+use crate::config::Shape;
 use crate::error::{Error, Result, note};
 use crate::files::manifest::{check, write_checksums};
 use crate::files::{Files, write_files, write_folder, write_text};
@@ -26,8 +24,8 @@ use crate::tokens::Tokenizer;
 pub struct ModelFolder {
     /// Where `config.json` lies.
     pub path: PathBuf,
-    /// What it says, in BERT's terms.
-    pub shape: BertShape,
+    /// What it says of sizes, in its family's terms.
+    pub shape: Shape,
     /// The architecture that it is of: "bert" or "distilbert".
     pub architecture: &'static str,
     config: Config,
@@ -42,50 +40,19 @@ pub struct Inventory {
     pub missing: Vec<String>,
     /// Tensors that the model has no place for: a pooler, a classifier, another head.
     pub left_over: Vec<String>,
-}
-
-impl BertShape {
-    /// Refuses a tokenizer that has ids without a row in the word table. A table may have more rows: those stand for
-    /// nothing.
-    ///
-    /// # Errors
-    /// One that says how many there are of both.
-    pub fn must_hold(&self, tokenizer: &Tokenizer) -> Result<()> {
-        let (tokens, rows) = (tokenizer.vocab_size(), self.vocab_size);
-        match tokens > rows {
-            true => Err(Error::new(format!("the tokenizer has {tokens} tokens, and the model's word table {rows} rows"))
-                .help("tokens were added without rows for them: save the model after `resize_token_embeddings`, or take the tokenizer that it was trained with")),
-            false => Ok(()),
-        }
-    }
-
-    /// Refuses rows that have no room for a text, and pairs of texts where the model can't tell the second from the
-    /// first.
-    ///
-    /// # Errors
-    /// One that says what the model has.
-    pub fn must_read(&self, length: usize, pairs: bool) -> Result<()> {
-        if length < 3 {
-            return Err(Error::new(format!("rows of {length} tokens have no room for a text between [CLS] and [SEP]"))
-                .help("take longer rows, or a model with more positions"));
-        }
-        match pairs && self.token_types == 1 {
-            true => Err(Error::new("the model knows one type of token (type_vocab_size 1), and pairs of texts have two")
-                .help("take a model with 2 token types, or with none, as DistilBERT")),
-            false => Ok(()),
-        }
-    }
+    has_head: bool,
+    has_own_decoder: bool,
 }
 
 impl Inventory {
     /// Whether the masked-language-model head is whole.
     pub fn has_head(&self) -> bool {
-        !self.missing.iter().any(|name| is_head(name))
+        self.has_head
     }
 
     /// Whether the head has a decoder of its own, which upstill has not.
     pub fn has_own_decoder(&self) -> bool {
-        self.left_over.iter().any(|name| name.starts_with(DECODER))
+        self.has_own_decoder
     }
 }
 
@@ -112,7 +79,7 @@ impl ModelFolder {
         }
         check(&folder)?;
         let json: Value = weight_files::read_json(&config, "the JSON of a config.json")?;
-        let found = config_json::parse(&json).map_err(|error| error.at(config.display()))?;
+        let found = Config::parse(&json).map_err(|error| error.at(config.display()))?;
         found.notes.iter().for_each(|line| note(format!("{}: {line}", folder.display())));
         Ok(Self { path: folder, shape: found.shape.clone(), architecture: found.architecture, config: found })
     }
@@ -128,11 +95,11 @@ impl ModelFolder {
     }
 
     fn headers(&self) -> Result<Headers> {
-        let headers = weight_files::headers(&self.path)?;
-        if let Some((name, held)) = headers.others.iter().find(|(name, _)| is_body(name)) {
+        let headers = weight_files::headers(&self.path, &self.shape)?;
+        if let Some((name, held)) = headers.others.iter().find(|(name, _)| self.shape.is_body(name)) {
             return Err(not_floats(name, held).at(self.path.display()));
         }
-        must_have_body(&self.shape, &headers.shapes).map_err(|error| error.at(self.path.display()))?;
+        self.shape.must_have_body(&headers.shapes).map_err(|error| error.at(self.path.display()))?;
         headers.notes.iter().for_each(|line| note(format!("{}: {line}", self.path.display())));
         Ok(headers)
     }
@@ -155,8 +122,8 @@ impl ModelFolder {
     /// or values of the model's own are NaN or infinite.
     pub fn tensors(&self) -> Result<Weights> {
         self.check()?;
-        let tensors = weight_files::read(&self.path)?;
-        let is_own = |name: &str| name.starts_with("bert.") || is_head(name) || name.starts_with("classifier.");
+        let tensors = weight_files::read(&self.path, &self.shape)?;
+        let is_own = |name: &str| name.starts_with("bert.") || self.shape.is_head(name) || name.starts_with("classifier.");
         tensors.must_be_finite(is_own).map_err(|error| error.at(self.path.display()))?;
         Ok(tensors)
     }
@@ -166,7 +133,7 @@ impl ModelFolder {
     /// # Errors
     /// As [`ModelFolder::tensors`].
     pub fn weights(&self) -> Result<Weights> {
-        Ok(self.tensors()?.only(|name| is_body(name) || is_head(name)))
+        Ok(self.tensors()?.only(|name| self.shape.is_body(name) || self.shape.is_head(name)))
     }
 
     /// Its encoder and its masked-language-model head, both whole.
@@ -184,37 +151,24 @@ impl ModelFolder {
     /// # Errors
     /// One that says what keeps it from predicting words.
     pub fn must_predict(&self, weights: &Weights) -> Result<()> {
-        self.predicts(weights).map_err(|error| error.at(self.path.display()))
-    }
-
-    fn predicts(&self, weights: &Weights) -> Result<()> {
-        const OTHERWISE: &str = "it can be fine-tuned (`upstill finetune`); to predict, teach or be scored, take a model for masked language modelling";
-        let Inventory { left_over, .. } = self.inventory(weights);
-        if !weights.iter().any(|(name, _)| is_head(name)) {
-            return Err(Error::new("the model has no masked-language-model head, so it predicts no words").help(OTHERWISE));
-        }
-        if let Some(own) = left_over.iter().find(|name| name.starts_with(DECODER)) {
-            let tied = if own.ends_with("bias") { "cls.predictions.bias" } else { "bert.embeddings.word_embeddings.weight" };
-            return Err(Error::new(format!(
-                "the model's decoder is not tied: {own} differs from {tied}, and upstill's decoder is the word table"
-            ))
-            .help(format!("{OTHERWISE} whose decoder is tied (tie_word_embeddings)")));
-        }
-        if !self.config.tied && !self.headers()?.shapes.contains_key("cls.predictions.decoder.weight") {
-            return Err(Error::new("config.json says that the decoder is not tied (tie_word_embeddings is false), and cls.predictions.decoder.weight is missing")
-                .help("save the model again with its decoder; or, if the decoder is the word table, write tie_word_embeddings = true"));
-        }
-        must_have_head(&self.shape, &weights.shapes())
+        let has_own_decoder =
+            || Ok(self.headers()?.shapes.keys().any(|name| self.shape.is_own_decoder(name) && name.ends_with("weight")));
+        let predicts = self.shape.must_predict(weights, self.config.tied, has_own_decoder);
+        predicts.map_err(|error| error.at(self.path.display()))
     }
 
     /// What of `tensors` a masked language model of this shape uses, lacks, and has no place for.
     pub fn inventory(&self, tensors: &Weights) -> Inventory {
-        let wanted: Shapes = body(&self.shape).into_iter().chain(head(&self.shape)).collect();
+        let wanted: Shapes = self.shape.body().into_iter().chain(self.shape.head()).collect();
         let found = || tensors.iter().map(|(name, _)| name.to_owned());
+        let missing: Vec<String> = wanted.keys().filter(|name| tensors.get(name).is_none()).cloned().collect();
+        let left_over: Vec<String> = found().filter(|name| !wanted.contains_key(name)).collect();
         Inventory {
             used: found().filter(|name| wanted.contains_key(name)).collect(),
-            missing: wanted.keys().filter(|name| tensors.get(name).is_none()).cloned().collect(),
-            left_over: found().filter(|name| !wanted.contains_key(name)).collect(),
+            has_head: !missing.iter().any(|name| self.shape.is_head(name)),
+            has_own_decoder: left_over.iter().any(|name| self.shape.is_own_decoder(name)),
+            missing,
+            left_over,
         }
     }
 
@@ -251,26 +205,17 @@ impl ModelFolder {
     ///
     /// # Errors
     /// As [`ModelFolder::whole`].
-    pub fn load(&self, device: &Device) -> Result<BertForMaskedLm> {
+    pub fn load(&self, device: &Device) -> Result<AnyModel> {
         self.whole()?.load_into(self.shape.init(0, 0.0, device)).map_err(|error| error.at(self.path.display()))
     }
 
-    /// Writes the model's files and its card into a folder, as `transformers` wants them even where the model has no token types:
-    /// `BertForMaskedLM` always adds a row of that table, so it gets one of zeros.
+    /// Writes the model's files and its card into a folder, as `transformers` wants them.
     ///
     /// # Errors
     /// When they can't be written.
-    pub fn export_into(folder: &Path, model: &BertForMaskedLm, tokenizer: &Tokenizer, card: &str) -> Result<()> {
-        const TYPES: usize = 2;
-        let mut shape = model.shape().clone();
-        let mut weights = Weights::of(model);
-        if shape.token_types == 0 {
-            let zeros = HostTensor { shape: vec![TYPES, shape.hidden], values: vec![0.0; TYPES * shape.hidden] };
-            weights.insert("bert.embeddings.token_type_embeddings.weight", zeros);
-            shape.token_types = TYPES;
-        }
-        let model = weights.load_into(shape.init(0, 0.0, &Device::flex()))?;
-        Self::write_into(folder, &model, tokenizer)?;
+    pub fn export_into(folder: &Path, model: &impl LanguageModel, tokenizer: &Tokenizer, card: &str) -> Result<()> {
+        let (shape, weights) = model.shape().for_transformers(Weights::of(model));
+        write_files(folder, &Self::files(&shape, &weights, tokenizer)?)?;
         write_text(&folder.join("README.md"), card)?;
         write_checksums(folder)
     }
@@ -279,7 +224,7 @@ impl ModelFolder {
     ///
     /// # Errors
     /// When it can't be written.
-    pub fn write(path: &Path, model: &BertForMaskedLm, tokenizer: &Tokenizer) -> Result<()> {
+    pub fn write(path: &Path, model: &impl LanguageModel, tokenizer: &Tokenizer) -> Result<()> {
         write_folder(path, |inside| {
             Self::write_into(inside, model, tokenizer)?;
             write_checksums(inside)
@@ -290,20 +235,20 @@ impl ModelFolder {
     ///
     /// # Errors
     /// When it can't be written.
-    pub fn write_into(folder: &Path, model: &BertForMaskedLm, tokenizer: &Tokenizer) -> Result<()> {
-        write_files(folder, &Self::files(model.shape(), &Weights::of(model), tokenizer)?)
+    pub fn write_into(folder: &Path, model: &impl LanguageModel, tokenizer: &Tokenizer) -> Result<()> {
+        write_files(folder, &Self::files(&model.shape(), &Weights::of(model), tokenizer)?)
     }
 
     /// What [`ModelFolder::write_into`] writes.
     ///
     /// # Errors
     /// As [`Tokenizer::files`].
-    pub fn files(shape: &BertShape, weights: &Weights, tokenizer: &Tokenizer) -> Result<Files> {
+    pub fn files(shape: &Shape, weights: &Weights, tokenizer: &Tokenizer) -> Result<Files> {
         let mut files = tokenizer.files()?;
         // Over the tokenizer's own, which does not know the model's longest row.
         let mut settings = tokenizer.settings();
-        settings["model_max_length"] = json!(shape.max_positions);
-        let config = config_json::write(shape, tokenizer.special().pad);
+        settings["model_max_length"] = json!(shape.max_positions());
+        let config = shape.config(tokenizer.special().pad);
         for (name, value) in [("config.json", config), ("tokenizer_config.json", settings)] {
             files.insert(name.to_owned(), (pretty(&value) + "\n").into_bytes());
         }

@@ -4,29 +4,25 @@
 //! `f` feed-forward width, `h` heads, `v` vocabulary, `m` masked slots of a row.
 
 mod bert;
-mod classifier;
-mod config_json;
-mod fit;
+mod family;
 mod huggingface;
 mod init;
 mod inputs;
-mod names;
 #[cfg(not(target_family = "wasm"))]
 mod pickle;
 #[cfg(target_family = "wasm")]
 #[path = "pickle_absent.rs"]
 mod pickle;
-mod remap;
 mod student;
 mod weight_files;
 mod weights;
 
+pub use crate::config::{BertShape, Shape};
 pub use crate::kernels::Dropout;
-pub use bert::{Bert, BertForMaskedLm, BertShape};
-pub use classifier::BertClassifier;
+pub use bert::{Bert, BertClassifier, BertForMaskedLm};
+pub use family::{AnyModel, LanguageModel, remap};
 pub use huggingface::{Inventory, ModelFolder};
 pub use inputs::{BatchTensors, Inputs};
-pub use remap::remap;
 pub use student::{BiLstm, BiLstmShape, EncoderShape, Glove, Pooling, Student, StudentShape, TextRow};
 pub use weights::{HostTensor, Weights};
 pub(crate) use weights::{ModulePath, Reading};

@@ -10,10 +10,9 @@ use safetensors::tensor::Metadata;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-use super::fit::Shapes;
-use super::names::{canonical, rename, wrappings};
 use super::pickle;
-use super::weights::{Weights, is_buffer, not_safetensors};
+use super::weights::{Shapes, Weights, is_buffer, not_safetensors};
+use crate::config::Shape;
 use crate::error::{Error, IoContext, Result};
 
 /// In the order in which they are looked for: safetensors first, as `transformers` does.
@@ -44,7 +43,7 @@ pub(super) enum Numbers {
 
 /// What the files of a folder say of its tensors.
 pub(super) struct Headers {
-    /// Of the floating-point tensors, by the names of today's `BertForMaskedLM`.
+    /// Of the floating-point tensors, by the names that upstill has for them.
     pub shapes: Shapes,
     /// What the others hold, likewise.
     pub others: BTreeMap<String, String>,
@@ -118,14 +117,14 @@ pub(super) fn read_json<T: DeserializeOwned>(path: &Path, what: &str) -> Result<
 ///
 /// # Errors
 /// As [`find`], and when a file can't be read.
-pub(super) fn headers(folder: &Path) -> Result<Headers> {
+pub(super) fn headers(folder: &Path, of: &Shape) -> Result<Headers> {
     let mut all: Vec<Header> = Vec::new();
     for name in find(folder)? {
         let path = folder.join(&name);
         all.extend(if is_safetensors(&name) { safetensors_headers(&path)? } else { pickle::headers(&path)? });
     }
     all.retain(|header| !is_buffer(&header.name));
-    let mut notes = wrappings(all.iter().map(|header| header.name.as_str()));
+    let mut notes = of.wrappings(all.iter().map(|header| header.name.as_str()));
     let doubles = all.iter().filter(|header| matches!(header.numbers, Numbers::Doubles)).count();
     if doubles > 0 {
         notes.push(format!("{doubles} tensors are float64 and are rounded to float32"));
@@ -133,8 +132,8 @@ pub(super) fn headers(folder: &Path) -> Result<Headers> {
     let (mut shapes, mut others) = (Shapes::new(), BTreeMap::new());
     for Header { name, shape, numbers } in all {
         match numbers {
-            Numbers::Others(held) => drop(others.insert(canonical(&name), held)),
-            Numbers::Floats | Numbers::Doubles => drop(shapes.insert(canonical(&name), shape)),
+            Numbers::Others(held) => drop(others.insert(of.canonical(&name), held)),
+            Numbers::Floats | Numbers::Doubles => drop(shapes.insert(of.canonical(&name), shape)),
         }
     }
     Ok(Headers { shapes, others, notes })
@@ -171,11 +170,11 @@ fn safetensors_headers(path: &Path) -> Result<Vec<Header>> {
     Ok(metadata.tensors().into_iter().map(header).collect())
 }
 
-/// Every floating-point tensor of the folder, under the names of today's `BertForMaskedLM`.
+/// Every floating-point tensor of the folder, under the names that upstill has for them.
 ///
 /// # Errors
 /// As [`headers`], and when two parts hold a tensor of the same name and other values.
-pub(super) fn read(folder: &Path) -> Result<Weights> {
+pub(super) fn read(folder: &Path, of: &Shape) -> Result<Weights> {
     let mut all = Weights::default();
     for name in find(folder)? {
         let path = folder.join(&name);
@@ -192,5 +191,5 @@ pub(super) fn read(folder: &Path) -> Result<Weights> {
             all.insert(&name, tensor);
         }
     }
-    rename(all).map_err(|error| error.at(folder.display()))
+    of.rename(all).map_err(|error| error.at(folder.display()))
 }

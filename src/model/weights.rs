@@ -9,10 +9,12 @@ use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::{Tensor, TensorData};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 
-use super::fit::Shapes;
 use crate::device::wait;
 use crate::error::{Error, IoContext, Result};
 use crate::files::write_whole;
+
+/// Names of tensors, and their shapes.
+pub(super) type Shapes = BTreeMap<String, Vec<usize>>;
 
 /// Where a file's header has the hash of the file.
 const SEAL: &str = "blake3";
@@ -267,7 +269,10 @@ impl ModulePath {
     }
 
     pub(crate) fn name(&self) -> String {
-        let renamed = self.names.iter().map(|part| match part.as_str() {
+        // burn names the variant of an enum of modules too; published names don't have it.
+        let is_variant = |container: &String| container.starts_with("Enum:");
+        let inside = self.names.iter().zip(&self.containers).filter(|(_, container)| !is_variant(container));
+        let renamed = inside.map(|(part, _)| match part.as_str() {
             "self_" => "self",
             "gamma" if self.container().ends_with("LayerNorm") => "weight",
             "beta" if self.container().ends_with("LayerNorm") => "bias",

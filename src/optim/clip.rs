@@ -4,25 +4,34 @@ use burn::module::{Module, ModuleVisitor, Param};
 use burn::optim::GradientsParams;
 use burn::tensor::Tensor;
 
-use crate::device::is_cpu;
-use crate::kernels::{Form, squares, sum_of_squares};
+use crate::device::{Compute, Kernels, is_cpu};
+use crate::kernels::{squares, sum_of_squares};
 
-/// The 2-norm of all gradients of `model` taken as one vector; not finite when any of them is not. One read-back.
+/// The 2-norm of all gradients of `model` taken as one vector; not finite when any of them is not. Reads it back.
 pub fn global_norm<M: Module>(model: &M, gradients: &GradientsParams) -> f64 {
-    let mut sum = SumOfSquares { gradients, on_cpu: 0.0, elsewhere: Vec::new() };
-    model.visit(&mut sum);
-    let elsewhere = if sum.elsewhere.is_empty() { 0.0 } else { f64::from(sum.on_gpu().into_scalar::<f32>()) };
-    (sum.on_cpu + elsewhere).sqrt()
+    let SumOfSquares { on_cpu, elsewhere, .. } = sum_of(model, gradients);
+    let elsewhere = if elsewhere.is_empty() { 0.0 } else { f64::from(composed(&elsewhere).into_scalar::<f32>()) };
+    (on_cpu + elsewhere).sqrt()
 }
 
-/// The same squared, `[1]`, still on the device, which isn't the CPU.
+/// The square of the 2-norm of all gradients of `model` taken as one vector, `[1]`, still on the GPU that the model is on.
 ///
 /// # Panics
 /// When no parameter has a gradient.
-pub fn squared_norm<M: Module>(model: &M, gradients: &GradientsParams) -> Tensor<1> {
+pub fn squared_norm<M: Module>(model: &M, gradients: &GradientsParams, compute: &Compute) -> Tensor<1> {
+    let SumOfSquares { elsewhere, .. } = sum_of(model, gradients);
+    if compute.kernels == Kernels::Composed { composed(&elsewhere) } else { squares(&elsewhere) }
+}
+
+fn composed(gradients: &[Tensor<1>]) -> Tensor<1> {
+    let each = gradients.iter().map(|gradient| gradient.clone().square().sum());
+    each.reduce(|sum, squares| sum + squares).expect("a model in training has gradients")
+}
+
+fn sum_of<'a, M: Module>(model: &M, gradients: &'a GradientsParams) -> SumOfSquares<'a> {
     let mut sum = SumOfSquares { gradients, on_cpu: 0.0, elsewhere: Vec::new() };
     model.visit(&mut sum);
-    sum.on_gpu()
+    sum
 }
 
 /// Multiplies every gradient of `model` by `factor`.
@@ -37,19 +46,6 @@ struct SumOfSquares<'a> {
     on_cpu: f64,
     /// Gradients on a GPU, flat.
     elsewhere: Vec<Tensor<1>>,
-}
-
-impl SumOfSquares<'_> {
-    fn on_gpu(&self) -> Tensor<1> {
-        let device = self.elsewhere.first().expect("a model in training has gradients, on its GPU").device();
-        match Form::of(&device) {
-            Form::Composed => {
-                let each = self.elsewhere.iter().map(|gradient| gradient.clone().square().sum());
-                each.reduce(|sum, squares| sum + squares).expect("at least one")
-            }
-            Form::Fused | Form::CubeCl => squares(&self.elsewhere),
-        }
-    }
 }
 
 impl ModuleVisitor for SumOfSquares<'_> {

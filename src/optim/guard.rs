@@ -3,8 +3,8 @@
 use burn::tensor::{Device, Tensor};
 
 use super::Optimizer;
-use crate::device::is_cpu;
-use crate::kernels::{Form, next_guard};
+use crate::device::{Compute, Kernels};
+use crate::kernels::next_guard;
 
 /// Whether every step so far was finite, and by what each model's gradient is multiplied at this one, on the GPU. Once a step isn't
 /// finite, no weight and no moment moves any more: the host finds out later, and no later step has done harm.
@@ -31,12 +31,12 @@ impl Guard {
         Self { values: Tensor::ones([1 + clips.len()], device), clips: Tensor::from_floats(clips.as_slice(), device) }
     }
 
-    /// The same where it is of use: not on a CPU, where reading a number costs nothing, not for optimizers that don't know guards, and
-    /// not where burn's own operations run, unless in a browser, where each reading takes a turn of the event loop.
-    pub fn of(device: &Device, optimizers: &[&Optimizer], clips: &[f64]) -> Option<Self> {
+    /// A guard where it gains something. There is none on a CPU, where reading a number costs nothing, none for optimizers that don't
+    /// know guards, and none where burn's own operations run, unless in a browser, where each reading takes a turn of the event loop.
+    pub fn of(compute: &Compute, optimizers: &[&Optimizer], clips: &[f64]) -> Option<Self> {
         let is_known = optimizers.iter().all(|optimizer| optimizer.knows_guards());
-        let is_worth_it = cfg!(target_family = "wasm") || Form::of(device) != Form::Composed;
-        (!is_cpu(device) && is_worth_it && is_known).then(|| Self::new(device, clips))
+        let is_worth_it = cfg!(target_family = "wasm") || compute.kernels != Kernels::Composed;
+        (!compute.traits.is_cpu && is_worth_it && is_known).then(|| Self::new(&compute.device, clips))
     }
 
     /// After the losses of a step, and the squared norms of its gradients, `[models]` each.

@@ -25,8 +25,8 @@ pub use finite::not_finite;
 pub use guard::{Guard, GuardOf};
 pub use loss_scale::LossScale;
 
-use crate::config::{OptimizerKind, Precision, TrainPlan};
-use crate::device::{is_cpu, wait};
+use crate::config::{OptimizerKind, TrainPlan};
+use crate::device::{Precision, is_cpu, wait};
 use crate::error::{Error, Result};
 use crate::kernels::{AdamStep, GuardedAdam, adam};
 use crate::model::{HostTensor, ModulePath, Reading, Weights};
@@ -219,14 +219,10 @@ impl Optimizer {
             .help("the files of a checkpoint belong together: take the whole folder, or an earlier checkpoint"))
     }
 
-    fn rule_for(&self, name: &str) -> &Rule {
-        if decays(name) { &self.rule } else { &self.rule_without_decay }
+    /// Weight decay is for matrices: biases and norms, which are vectors in every family, have none (Devlin et al. 2019).
+    fn rule_for<const D: usize>(&self) -> &Rule {
+        if D > 1 { &self.rule } else { &self.rule_without_decay }
     }
-}
-
-/// Whether weight decay applies: not to biases and layer norms (Devlin et al. 2019).
-fn decays(name: &str) -> bool {
-    !name.ends_with("bias") && !name.contains("LayerNorm")
 }
 
 struct Step<'a> {
@@ -252,7 +248,7 @@ impl ModuleMapper for Step<'_> {
         let moments = self.optimizer.moments.remove(&name);
         let moments = moments.and_then(|moments| moments.downcast::<Moments<D>>().ok()).map(|moments| *moments);
         param.map(|value| {
-            let rule = self.optimizer.rule_for(&name);
+            let rule = self.optimizer.rule_for::<D>();
             let (value, moments) = rule.step(self.lr, value.inner(), gradient, moments, self.guarded.as_mut());
             self.optimizer.moments.insert(name, Box::new(moments));
             Tensor::from_inner(value).require_grad()
@@ -328,13 +324,17 @@ impl ModuleVisitor for StateWriter<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use burn::tensor::Device;
 
+    use crate::model::{BertShape, Weights};
+
+    /// What weight decay leaves out is told by a parameter's rank alone.
     #[test]
-    fn biases_and_layer_norms_do_not_decay() {
-        assert!(decays("bert.encoder.layer.0.output.dense.weight"));
-        assert!(!decays("bert.encoder.layer.0.output.dense.bias"));
-        assert!(!decays("bert.encoder.layer.0.output.LayerNorm.weight"));
-        assert!(!decays("cls.predictions.bias"));
+    fn vectors_are_biases_and_layer_norms() {
+        let weights = Weights::of(&BertShape::new(11, 8, 2, 2, 6).init(1, 0.02, &Device::flex()));
+        for (name, tensor) in weights.iter() {
+            let is_left_out = name.ends_with("bias") || name.contains("LayerNorm");
+            assert_eq!(tensor.shape.len() == 1, is_left_out, "{name}");
+        }
     }
 }

@@ -49,7 +49,7 @@ impl Measures {
     /// # Errors
     /// When models of this plan can't read all pairs: before anything is trained.
     pub fn must_fit(&self, plan: &Plan, tokenizer: &Tokenizer) -> Result<()> {
-        self.pairs.iter().try_for_each(|(_, pairs)| encode_pairs(tokenizer, pairs, plan.model.max_positions).map(drop))
+        self.pairs.iter().try_for_each(|(_, pairs)| encode_pairs(tokenizer, pairs, plan.model.shape.max_positions()).map(drop))
     }
 
     /// Whether there is nothing to score.
@@ -87,7 +87,7 @@ impl Measures {
         };
         let folder = ModelFolder::open(folder)?;
         let (model, tokenizer) = (folder.load(&device.handle)?, folder.tokenizer()?);
-        let options = held_out_options(Some(plan), None, folder.shape.max_positions);
+        let options = held_out_options(Some(plan), None, folder.shape.max_positions());
         for set in &self.held_out {
             stop()?;
             let found = set.score(&model, options, plan.train.evaluate_rows, &device.handle)?;

@@ -75,14 +75,7 @@ impl Taught {
         let plan = &self.cell.plan;
         let at = self.step.map_or(String::new(), |step| format!(" step {step}"));
         TeacherFacts {
-            layers: plan.model.layers,
-            hidden: plan.model.hidden,
-            heads: plan.model.heads,
-            intermediate: plan.model.intermediate,
-            max_positions: plan.model.max_positions,
-            token_types: plan.model.token_types,
-            vocab_size: plan.model.vocab_size,
-            parameters: plan.estimate().student.total,
+            shape: plan.model.shape.clone(),
             tokenizer_hash: plan.data.tokenizer_hash.clone(),
             content_hash: format!("cell {}{at}", self.cell.id),
             has_head: true,
@@ -399,7 +392,7 @@ impl<'a> Planner<'a> {
     fn trial_settings(&self, tune: &TuneSpec, plan: &Plan) -> Result<[String; 3]> {
         let data = &plan.data;
         let masking = Masking { rate: data.mask_rate, whole_word: data.whole_word, rarity: data.rarity };
-        let options = BatchOptions { layout: data.rows, length: data.length, batch: 1, seed: 0, masking };
+        let options = BatchOptions { layout: data.rows, length: data.length, batch: 1, seed: 0, objective: masking.into() };
         let there = Batches::new(self.shards, Split::HeldOut, options)?.rows_per_epoch();
         let after = plan.train.evaluate_rows;
         if there < after + after.min(tune.rows.unwrap_or(after)) {

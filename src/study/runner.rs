@@ -61,7 +61,7 @@ impl<'a> Work<'a> {
         let Some(first) = cells.clone().next() else { return Ok(self) };
         let tokenizer = self.shards.tokenizer();
         self.measures = Measures::open(self.spec, tokenizer, &first.plan.data.shards)?;
-        let shortest = cells.min_by_key(|cell| cell.plan.model.max_positions).unwrap_or(first);
+        let shortest = cells.min_by_key(|cell| cell.plan.model.shape.max_positions()).unwrap_or(first);
         self.measures.must_fit(&shortest.plan, tokenizer)?;
         Ok(self)
     }

@@ -35,8 +35,8 @@ pub struct Special {
     pub cls: u32,
     /// `[SEP]`: ends a sentence.
     pub sep: u32,
-    /// `[MASK]`: a token to be predicted.
-    pub mask: u32,
+    /// `[MASK]`: a token to be predicted; none where a model predicts what comes next.
+    pub mask: Option<u32>,
 }
 
 /// How text is normalised before it is split into words: BERT's settings, by `transformers`' defaults.
@@ -307,7 +307,7 @@ impl Tokenizer {
     /// Whether `id` is one of the five special tokens.
     pub fn is_special(&self, id: u32) -> bool {
         let Special { pad, unk, cls, sep, mask } = self.special;
-        [pad, unk, cls, sep, mask].contains(&id)
+        [pad, unk, cls, sep].contains(&id) || mask == Some(id)
     }
 
     /// Whether `id` is a piece that goes on with a word ("##ing").
@@ -378,7 +378,7 @@ fn find_special(inner: &tokenizers::Tokenizer) -> Result<Special> {
         "[UNK]" => model.token_to_id(token),
         _ => inner.token_to_id(token),
     });
-    if let [Some(pad), Some(unk), Some(cls), Some(sep), Some(mask)] = ids {
+    if let [Some(pad), Some(unk), Some(cls), Some(sep), mask @ Some(_)] = ids {
         return Ok(Special { pad, unk, cls, sep, mask });
     }
     let missing: Vec<_> = SPECIAL_TOKENS.iter().zip(ids).filter(|(_, id)| id.is_none()).map(|(token, _)| *token).collect();
@@ -445,7 +445,7 @@ mod tests {
     #[test]
     fn ids_are_looked_up_both_ways() {
         let tokenizer = small();
-        assert_eq!(tokenizer.special(), Special { pad: 0, unk: 1, cls: 2, sep: 3, mask: 4 });
+        assert_eq!(tokenizer.special(), Special { pad: 0, unk: 1, cls: 2, sep: 3, mask: Some(4) });
         assert_eq!(
             (tokenizer.id("cat"), tokenizer.token(6), tokenizer.id("dog"), tokenizer.token(99)),
             (Some(6), "cat", None, "")

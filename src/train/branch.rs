@@ -8,7 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::card::run_of;
-use super::run::claim;
+use super::life::claim;
 use super::written::RunInfo;
 use crate::checkpoint::{CHECKPOINTS, Checkpoints, Reached, State, folder_name, verify};
 use crate::config::Plan;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
-use super::run::finished;
+use super::life::finished;
 use super::seeds::read_checkpoint_scores;
 use crate::config::{LearnerPlan, Plan};
 use crate::error::Result;
@@ -28,12 +28,12 @@ pub fn model_card(folder: &ModelFolder) -> Result<String> {
          BERT for masked language modelling: {} layers, width {}, {} heads, {} tokens, rows of at most {}; {} parameters. \
          Written by upstill {}.\n",
         folder.name(),
-        shape.layers,
-        shape.hidden,
-        shape.heads,
-        shape.vocab_size,
-        shape.max_positions,
-        shape.parameters(),
+        shape.layers(),
+        shape.hidden(),
+        shape.heads(),
+        shape.vocab_size(),
+        shape.max_positions(),
+        shape.parameters().total,
         env!("CARGO_PKG_VERSION"),
     );
     let Some(run) = run_of(&folder.path) else {
@@ -123,7 +123,9 @@ fn teacher(plan: &Plan) -> String {
     match plan.teacher.as_ref().map(|teacher| &teacher.model) {
         None => "none".to_owned(),
         Some(None) => "the uniform distribution (a control)".to_owned(),
-        Some(Some(model)) => format!("{} layers, width {}, {} parameters", model.layers, model.hidden, model.parameters),
+        Some(Some(model)) => {
+            format!("{} layers, width {}, {} parameters", model.shape.layers(), model.shape.hidden(), model.parameters)
+        }
     }
 }
 

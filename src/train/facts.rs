@@ -7,7 +7,7 @@ use crate::batch::{BatchOptions, Batches, Masking, Split};
 use crate::config::{DataFacts, Facts, Plan, RunFile, TeacherFacts, Wanted};
 use crate::device::{auto_is, memory_of};
 use crate::error::{Error, Result};
-use crate::model::{BertShape, ModelFolder, Weights};
+use crate::model::{ModelFolder, Shape, Weights};
 use crate::tokens::{Shards, Tokenizer, pocket_shards};
 
 /// A run file's plan and the shards it trains on. Nothing is trained and nothing is written.
@@ -58,7 +58,13 @@ pub fn find_facts(wanted: &Wanted, shards: &Result<Shards>) -> Facts {
 
 fn data_facts(wanted: &Wanted, shards: &Shards) -> Result<DataFacts> {
     let masking = Masking { rate: wanted.mask_rate, whole_word: wanted.whole_word, rarity: wanted.rarity };
-    let options = BatchOptions { layout: wanted.rows, length: wanted.length, batch: wanted.batch, seed: wanted.seed, masking };
+    let options = BatchOptions {
+        layout: wanted.rows,
+        length: wanted.length,
+        batch: wanted.batch,
+        seed: wanted.seed,
+        objective: masking.into(),
+    };
     let train = Batches::new(shards, Split::Train, options)?;
     let sentences = shards.train();
     Ok(DataFacts {
@@ -89,17 +95,9 @@ fn teacher_facts(from: &Path, student: Option<&Tokenizer>) -> Result<TeacherFact
 
 /// A whole teacher's, with the data's own tokenizer. Rows of its word table beyond the vocabulary are left out when it
 /// teaches.
-fn facts_of(shape: &BertShape, weights: &Weights, tokenizer: &Tokenizer) -> TeacherFacts {
-    let shape = &BertShape { vocab_size: shape.vocab_size.min(tokenizer.vocab_size()), ..shape.clone() };
+fn facts_of(shape: &Shape, weights: &Weights, tokenizer: &Tokenizer) -> TeacherFacts {
     TeacherFacts {
-        layers: shape.layers,
-        hidden: shape.hidden,
-        heads: shape.heads,
-        intermediate: shape.intermediate,
-        max_positions: shape.max_positions,
-        token_types: shape.token_types,
-        vocab_size: shape.vocab_size,
-        parameters: shape.parameters() as u64,
+        shape: shape.clone().with_vocabulary(shape.vocab_size().min(tokenizer.vocab_size())),
         tokenizer_hash: tokenizer.hash().to_owned(),
         content_hash: weights.hash(),
         has_head: true,

@@ -11,7 +11,7 @@ use crate::device::{Device, wait};
 use crate::error::{Error, Result, note};
 use crate::log::Console;
 use crate::methods::{EncodedTask, Finetune};
-use crate::model::{BertClassifier, BertShape, ModelFolder, Weights};
+use crate::model::{BertClassifier, ModelFolder, Shape, Weights};
 use crate::tasks::{Outputs, Task};
 use crate::tokens::Tokenizer;
 
@@ -111,7 +111,7 @@ impl fmt::Display for FinetuneOptions {
 /// A pre-trained model on the host.
 pub struct Pretrained {
     /// Its sizes.
-    pub shape: BertShape,
+    pub shape: Shape,
     /// Its weights.
     pub weights: Weights,
     /// Its tokenizer.
@@ -193,7 +193,7 @@ impl<'a> Finetuning<'a> {
             return Err(Error::new(format!("the task {} has no examples to train on or to score", task.name)));
         }
         options.steps(task.train.len())?;
-        let options = FinetuneOptions { length: options.length.min(pretrained.shape.max_positions), ..options.clone() };
+        let options = FinetuneOptions { length: options.length.min(pretrained.shape.max_positions()), ..options.clone() };
         pretrained.shape.must_hold(&pretrained.tokenizer)?;
         let mut splits = task.dev.iter().chain(&task.test).map(|split| &split.examples).chain([&task.train]);
         let has_pairs = splits.any(|examples| examples.iter().any(|example| example.second.is_some()));

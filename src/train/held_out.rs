@@ -9,7 +9,7 @@ use crate::batch::{BatchOptions, Batches, Masking, Split};
 use crate::config::{Plan, Rows};
 use crate::error::{Error, Result};
 use crate::methods::{Evaluation, evaluate};
-use crate::model::BertForMaskedLm;
+use crate::model::LanguageModel;
 use crate::tokens::{Shards, Tokenizer};
 
 /// A named set of shards whose held-out split models are scored on.
@@ -46,7 +46,7 @@ impl HeldOutSet {
     ///
     /// # Errors
     /// As [`evaluate`].
-    pub fn score(&self, model: &BertForMaskedLm, options: BatchOptions, rows: usize, device: &Device) -> Result<Evaluation> {
+    pub fn score(&self, model: &impl LanguageModel, options: BatchOptions, rows: usize, device: &Device) -> Result<Evaluation> {
         let held_out = Batches::new(&self.shards, Split::HeldOut, options).map_err(|error| error.at(&self.name))?;
         evaluate(model, &held_out, rows, None, device).map_err(|error| error.at(&self.name))
     }
@@ -84,7 +84,7 @@ pub fn held_out_options(plan: Option<&Plan>, length: Option<usize>, most: usize)
         length: length.or(plan.map(|plan| plan.data.length)).unwrap_or(128).min(most),
         batch: 32,
         seed: 0,
-        masking,
+        objective: masking.into(),
     }
 }
 

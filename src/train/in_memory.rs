@@ -14,7 +14,7 @@ use crate::error::{Error, Result};
 use crate::files::Files;
 use crate::files::manifest::{SUMMARY, hash, hashes_of, to_json};
 use crate::log::{Resume, STEPS, StepRecord, Summary, steps_before};
-use crate::model::{BertForMaskedLm, ModelFolder, Weights};
+use crate::model::{AnyModel, LanguageModel, ModelFolder, Weights};
 use crate::tokens::Shards;
 
 /// A run in memory, step by step, by one worker whatever the plan says. Its [files](MemoryRun::files) are those of a run's folder: `upstill train --resume` goes on
@@ -24,7 +24,7 @@ pub struct MemoryRun {
     shards: Shards,
     device: Device,
     method: Box<MaskedMethod>,
-    learners: Vec<Learner<BertForMaskedLm>>,
+    learners: Vec<Learner<AnyModel>>,
     steps: Steps,
     done: u64,
     records: Vec<StepRecord>,
@@ -45,8 +45,8 @@ impl MemoryRun {
             plan,
             shards: shards.clone(),
             device: device.clone(),
+            steps: Steps::new(method.as_ref(), &learners, ahead),
             method,
-            steps: Steps::new(&learners, ahead),
             learners,
             done: 0,
             records: Vec::new(),
@@ -130,7 +130,7 @@ impl MemoryRun {
     }
 
     /// The model as it is, outside any autodiff graph.
-    pub fn model(&self) -> BertForMaskedLm {
+    pub fn model(&self) -> AnyModel {
         self.learners[0].model.valid()
     }
 
@@ -142,7 +142,7 @@ impl MemoryRun {
     /// The model as a teacher for another run.
     pub async fn as_teacher(&self) -> GivenTeacher {
         let model = &self.learners[0].model;
-        GivenTeacher { shape: model.shape().clone(), weights: Weights::read_back(model).await }
+        GivenTeacher { shape: model.shape(), weights: Weights::read_back(model).await }
     }
 
     /// The files of a run's folder: the plan, the records, a checkpoint of this very step, and, at the end, model and summary.
@@ -157,7 +157,7 @@ impl MemoryRun {
             refuse_broken_weights(&learner.model, &learner.name, &format!("step {}", self.done)).await?;
             let weights = Weights::read_back(&learner.model).await;
             let folder = model_folder(&learner.name);
-            for (name, bytes) in ModelFolder::files(learner.model.shape(), &weights, tokenizer)? {
+            for (name, bytes) in ModelFolder::files(&learner.model.shape(), &weights, tokenizer)? {
                 checkpoint.insert(format!("{}/{name}", folder.display()), bytes);
             }
             let state = learner.optimizer.read_state(&learner.model).await;

@@ -77,7 +77,7 @@ fn pretrained() -> Pretrained {
     let tokenizer = tokenizer();
     let shape = BertShape::new(tokenizer.vocab_size(), 16, 1, 2, 32);
     let weights = Weights::of(&shape.init(3, 0.1, &Device::cpu("test").handle));
-    Pretrained { shape, weights, tokenizer, initializer_range: 0.02 }
+    Pretrained { shape: shape.into(), weights, tokenizer, initializer_range: 0.02 }
 }
 
 #[test]

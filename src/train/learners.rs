@@ -5,18 +5,17 @@ use std::path::{Path, PathBuf};
 use burn::tensor::Device;
 
 use super::Learner;
-use crate::batch::{BatchOptions, Batches, MaskedBatch, Masking, Split};
+use crate::batch::{Batch, BatchOptions, Batches, Masking, Split};
 use crate::config::{LearnerPlan, MODEL, Method as MethodName, ModelPlan, Plan, Start};
-use crate::device::make_room;
+use crate::device::{Compute, make_room};
 use crate::error::{Result, note};
-use crate::kernels::{Compute, Form};
 use crate::methods::{Cotrain, Dwt, MaskedLm, Method, ModelTeacher, Teacher, UniformTeacher, standalone};
-use crate::model::{BertForMaskedLm, BertShape, ModelFolder, Weights, remap};
+use crate::model::{AnyModel, ModelFolder, Shape, Weights, remap};
 use crate::optim::Optimizer;
 use crate::tokens::Shards;
 
 /// Any method over masked language models.
-pub type MaskedMethod = dyn Method<Model = BertForMaskedLm, Batch = MaskedBatch>;
+pub type MaskedMethod = dyn Method<Model = AnyModel, Batch = Batch>;
 
 /// Where a model of this name lies, in its run's folder and in each checkpoint: `model`, or `model/NAME` of several.
 pub fn model_folder(name: &str) -> PathBuf {
@@ -39,7 +38,7 @@ pub(super) fn optimizer_file(name: &str) -> PathBuf {
 #[derive(Debug, Clone)]
 pub struct GivenTeacher {
     /// Its shape.
-    pub shape: BertShape,
+    pub shape: Shape,
     /// Its weights, head included.
     pub weights: Weights,
 }
@@ -54,13 +53,13 @@ pub fn set_out(
     shards: &Shards,
     given: Option<&GivenTeacher>,
     device: &Device,
-) -> Result<(Vec<Learner<BertForMaskedLm>>, Box<MaskedMethod>)> {
+) -> Result<(Vec<Learner<AnyModel>>, Box<MaskedMethod>)> {
     make_room(device, plan.largest_value_bytes());
     Ok((learners(plan, given, &device.clone().autodiff())?, method(plan, shards, given, device)?))
 }
 
 /// The plan's models before step 1, each with its own optimizer, rate, clipping and dropout.
-fn learners(plan: &Plan, given: Option<&GivenTeacher>, device: &Device) -> Result<Vec<Learner<BertForMaskedLm>>> {
+fn learners(plan: &Plan, given: Option<&GivenTeacher>, device: &Device) -> Result<Vec<Learner<AnyModel>>> {
     let learner = |own: LearnerPlan| {
         let train = own.train(&plan.train);
         Ok(Learner {
@@ -68,7 +67,7 @@ fn learners(plan: &Plan, given: Option<&GivenTeacher>, device: &Device) -> Resul
             optimizer: Optimizer::new(&train).for_precision(plan.runtime.precision),
             lr: own.lr,
             clip: own.clip,
-            dropout: own.shape.dropout,
+            dropout: own.model.dropout,
             seed: own.seed,
             name: own.name,
         })
@@ -78,10 +77,10 @@ fn learners(plan: &Plan, given: Option<&GivenTeacher>, device: &Device) -> Resul
 
 /// The same as a checkpoint has them; `read` gives the weights in one of its files.
 pub(super) fn restored(
-    learners: Vec<Learner<BertForMaskedLm>>,
+    learners: Vec<Learner<AnyModel>>,
     read: impl Fn(&Path) -> Result<Weights>,
-) -> Result<Vec<Learner<BertForMaskedLm>>> {
-    let restored = |mut learner: Learner<BertForMaskedLm>| {
+) -> Result<Vec<Learner<AnyModel>>> {
+    let restored = |mut learner: Learner<AnyModel>| {
         let weights = read(&model_folder(&learner.name).join("model.safetensors"))?;
         learner.model = weights.load_into(learner.model)?;
         let state = read(&optimizer_file(&learner.name))?;
@@ -104,78 +103,71 @@ impl GivenTeacher {
     /// The teacher for a vocabulary: where its word table is padded beyond it, the spare rows stand for nothing, and a
     /// softmax is over the vocabulary alone.
     fn for_vocabulary(self, tokens: usize) -> Self {
-        let (rows, vocab_size) = (self.shape.vocab_size, self.shape.vocab_size.min(tokens));
+        let rows = self.shape.vocab_size();
+        let vocab_size = rows.min(tokens);
         if vocab_size < rows {
             note(format!("the teacher's word table has {rows} rows for {tokens} tokens: the spare rows are left out"));
         }
-        Self { weights: self.weights.with_vocabulary(vocab_size), shape: BertShape { vocab_size, ..self.shape } }
+        Self { weights: self.weights.with_vocabulary(vocab_size), shape: self.shape.with_vocabulary(vocab_size) }
     }
 }
 
 /// A model before step 1: drawn from its seed, or the teacher's weights remapped.
-fn initial(plan: &Plan, own: &LearnerPlan, given: Option<&GivenTeacher>, device: &Device) -> Result<BertForMaskedLm> {
-    let shape = shape(&own.shape);
+fn initial(plan: &Plan, own: &LearnerPlan, given: Option<&GivenTeacher>, device: &Device) -> Result<AnyModel> {
+    let ModelPlan { shape, initializer_range, .. } = &own.model;
     match (&plan.teacher, plan.distill.start) {
         (Some(teacher), Start::Remap) => {
-            let teacher = given.cloned().map_or_else(|| GivenTeacher::read(&teacher.from), Ok)?.for_vocabulary(shape.vocab_size);
+            let teacher =
+                given.cloned().map_or_else(|| GivenTeacher::read(&teacher.from), Ok)?.for_vocabulary(shape.vocab_size());
             // With its weights the student takes the norms that they were trained with: else it would not be its
             // teacher.
-            let shape = BertShape { norm_epsilon: teacher.shape.norm_epsilon, ..shape };
-            remap(&teacher.weights, &teacher.shape, &shape)?.load_into(shape.init(own.seed, own.shape.initializer_range, device))
+            let shape = shape.with_norms_of(&teacher.shape);
+            remap(&teacher.weights, &teacher.shape, &shape)?.load_into(shape.init(own.seed, *initializer_range, device))
         }
-        _ => Ok(shape.init(own.seed, own.shape.initializer_range, device)),
-    }
-}
-
-fn shape(model: &ModelPlan) -> BertShape {
-    BertShape {
-        vocab_size: model.vocab_size,
-        hidden: model.hidden,
-        layers: model.layers,
-        heads: model.heads,
-        intermediate: model.intermediate,
-        max_positions: model.max_positions,
-        token_types: model.token_types,
-        norm_epsilon: 1e-12,
+        _ => Ok(shape.init(own.seed, *initializer_range, device)),
     }
 }
 
 fn method(plan: &Plan, shards: &Shards, given: Option<&GivenTeacher>, device: &Device) -> Result<Box<MaskedMethod>> {
-    let data = masked_lm(plan, shards, device)?;
     let (distill, steps) = (plan.distill.clone(), plan.train.steps);
-    let compute = Compute { form: Form::of_run(device, plan.runtime.kernels)?, precision: plan.runtime.precision };
-    Ok(match (plan.method, teacher(plan, given, compute, device)?) {
-        (MethodName::Cotrain, teacher) => {
-            Box::new(Cotrain::new(data, distill, plan.models.clone(), steps, teacher).with(compute))
-        }
-        (MethodName::Dwt, Some(teacher)) => Box::new(Dwt::new(data, distill, steps, teacher).with(compute)),
-        _ => Box::new(standalone(data, distill, steps).with(compute)),
+    let compute = Compute::of_run(device, plan.runtime.kernels, plan.runtime.precision)?;
+    let teacher = teacher(plan, given, &compute)?;
+    let data = masked_lm(plan, shards, compute)?;
+    Ok(match (plan.method, teacher) {
+        (MethodName::Cotrain, teacher) => Box::new(Cotrain::new(data, distill, plan.models.clone(), steps, teacher)),
+        (MethodName::Dwt, Some(teacher)) => Box::new(Dwt::new(data, distill, steps, teacher)),
+        _ => Box::new(standalone(data, distill, steps)),
     })
 }
 
-fn teacher(plan: &Plan, given: Option<&GivenTeacher>, compute: Compute, device: &Device) -> Result<Option<Box<dyn Teacher>>> {
+fn teacher(plan: &Plan, given: Option<&GivenTeacher>, compute: &Compute) -> Result<Option<Box<dyn Teacher>>> {
     let Some(teacher) = &plan.teacher else { return Ok(None) };
     if teacher.model.is_none() {
-        return Ok(Some(Box::new(UniformTeacher { vocab_size: plan.model.vocab_size })));
+        return Ok(Some(Box::new(UniformTeacher { vocab_size: plan.model.shape.vocab_size() })));
     }
     let whole = given.cloned().map_or_else(|| GivenTeacher::read(&teacher.from), Ok)?;
-    let GivenTeacher { weights, shape } = whole.for_vocabulary(plan.model.vocab_size);
+    let GivenTeacher { weights, shape } = whole.for_vocabulary(plan.model.shape.vocab_size());
     weights.must_be_finite(|_| true)?;
-    let model = weights.load_into(shape.init(0, 0.0, device))?;
+    let model = weights.load_into(shape.init(0, 0.0, &compute.device))?;
     Ok(Some(Box::new(ModelTeacher::new(model).for_products(compute))))
 }
 
 /// The batches of a plan.
-fn masked_lm(plan: &Plan, shards: &Shards, device: &Device) -> Result<MaskedLm> {
+fn masked_lm(plan: &Plan, shards: &Shards, compute: Compute) -> Result<MaskedLm> {
     let masking = Masking { rate: plan.data.mask_rate, whole_word: plan.data.whole_word, rarity: plan.data.rarity };
-    let options =
-        BatchOptions { layout: plan.data.rows, length: plan.data.length, batch: plan.train.batch, seed: plan.seed, masking };
+    let options = BatchOptions {
+        layout: plan.data.rows,
+        length: plan.data.length,
+        batch: plan.train.batch,
+        seed: plan.seed,
+        objective: masking.into(),
+    };
     // Held-out rows come in small batches that fit wherever training fits; how they are batched changes nothing.
     let held_out = BatchOptions { batch: plan.rows_at_once(), ..options };
     Ok(MaskedLm {
         train: Batches::new(shards, Split::Train, options)?,
         held_out: Batches::new(shards, Split::HeldOut, held_out)?.after(plan.train.evaluate_after)?,
         evaluate_rows: plan.train.evaluate_rows,
-        device: device.clone(),
+        compute,
     })
 }

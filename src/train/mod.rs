@@ -10,6 +10,7 @@ mod interrupt;
 #[cfg(test)]
 mod killed;
 mod learners;
+mod life;
 mod memory;
 mod numbers;
 mod reduce;
@@ -38,8 +39,8 @@ pub use step::Steps;
 pub use trial::trial_speed;
 pub use workers::{Worker, together};
 
-use crate::config::{MODEL, Precision, Schedule, TrainPlan};
-use crate::device::wait;
+use crate::config::{MODEL, Schedule, TrainPlan};
+use crate::device::{Precision, wait};
 use crate::error::Result;
 use crate::log::StepRecord;
 use crate::methods::Method;
@@ -137,7 +138,7 @@ pub fn fit_ahead<M: Method + ?Sized>(
     ahead: usize,
     mut observe: impl FnMut(&[StepRecord], &[Learner<M::Model>]) -> Result<Flow>,
 ) -> Result<Vec<Learner<M::Model>>> {
-    let mut steps = Steps::new(&learners, ahead);
+    let mut steps = Steps::new(method, &learners, ahead);
     for (step, batch) in (options.done..).zip(method.batches(options.done, options.train.steps)) {
         let records = wait(steps.take(method, &mut learners, options, step, &batch))?;
         if !records.is_empty() && observe(&records, &learners)? == Flow::Stop {

@@ -1,30 +1,26 @@
 //! A run in its directory: `plan.toml`, `run.json`, the logs, the checkpoints, `model/`, `summary.json`.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::Instant;
 
 use burn::module::Module;
-use serde::de::DeserializeOwned;
 
 use super::held_out::{HeldOutSet, held_out_options, open_held_out_sets};
 use super::learners::{model_folder, optimizer_file, restored, set_out};
+use super::life::{Home, Stretch, claim, finished};
 use super::memory::with_fewer_rows;
 use super::numbers::refuse_broken_weights;
 use super::workers::{Worker, together};
 use super::written::{RunInfo, scored};
 use super::{FitOptions, Flow, Learner, fit_ahead, interrupted};
 use crate::batch::BatchOptions;
-use crate::checkpoint::{Checkpoints, LastWhole, Reached, State};
+use crate::checkpoint::{Checkpoints, LastWhole, State};
 use crate::config::{MODEL, Plan};
-use crate::device::{Device, DeviceKind, wait};
-use crate::error::{Error, IoContext, Result};
-use crate::files::manifest::{Hashes, SUMMARY, check, differing, hashes_within, read_json, write_json};
-use crate::files::{Claim, Lock, make_folder, write_folder, write_text};
-use crate::kernels::Form;
-use crate::log::{Console, ModelSummary, Resume, RunLog, STEPS, StepRecord, Summary, read_steps};
-use crate::model::{BertForMaskedLm, ModelFolder, Weights};
+use crate::device::{Compute, Device, Traits, wait};
+use crate::error::{Error, Result};
+use crate::files::make_folder;
+use crate::log::{Console, ModelSummary, Resume, STEPS, StepRecord, Summary, read_steps};
+use crate::model::{AnyModel, ModelFolder, Weights};
 use crate::tokens::Shards;
 
 /// How a run is carried out; nothing of it changes results.
@@ -40,9 +36,6 @@ pub struct RunOptions<'a> {
     /// What it runs on.
     pub device: &'a Device,
 }
-
-/// Steps that a GPU is given before the host waits for their losses.
-const AHEAD: usize = 16;
 
 /// Trains a plan in its directory, or goes on with it. Several workers (`[runtime] workers`) share each batch on devices of this kind,
 /// from this one on, and the CPU's threads evenly.
@@ -69,7 +62,7 @@ fn train_here(plan: &Plan, shards: &Shards, options: &RunOptions) -> Result<Summ
     let dir = options.dir;
     // What the device lacks is told before the folder is taken.
     options.device.must_have(plan.runtime.precision)?;
-    Form::of_run(&options.device.handle, plan.runtime.kernels)?;
+    Compute::of_run(&options.device.handle, plan.runtime.kernels, plan.runtime.precision)?;
     let devices = options.device.several(plan.runtime.workers)?;
     let held_out = open_held_out_sets(&plan.held_out)?;
     held_out.iter().try_for_each(|set| set.must_fit(shards.tokenizer(), &plan.data.shards))?;
@@ -115,32 +108,13 @@ fn stretch(plan: &Plan, shards: &Shards, options: &RunOptions, devices: &[Device
         Ok((learners, method))
     };
     let (learners, method) = begin(options.device)?;
-    let mut info = read_info(dir, || RunInfo::new(plan))?;
     let workers = if devices.len() > 1 { format!("{} workers from ", devices.len()) } else { String::new() };
-    info.start(
-        std::env::args_os().map(|word| word.to_string_lossy().into_owned()).collect(),
-        format!("{workers}{}", options.device),
-        done,
-    );
-    write_info(dir, &info)?;
-
-    let mut keeper = Keeper {
-        dir,
-        info,
-        plan,
-        plan_hash,
-        checkpoints,
-        shards,
-        console: options.console,
-        log: RunLog::open(dir, resume, options.console.run(options.name, plan.train.steps, done))?,
-        started: Instant::now(),
-        session_tokens: 0.0,
-        last: last_record(&last, dir)?,
-        stopped: false,
-    };
+    let home = Home { dir, name: options.name, console: options.console };
+    let device = format!("{workers}{}", options.device);
+    let stretch = Stretch::begin(home, device, &plan_hash, || RunInfo::new(plan), (done, plan.train.steps), resume)?;
+    let mut keeper = Keeper { stretch, plan, shards, last: last_record(&last, dir)?, stopped: false };
     let fit_options = FitOptions { train: &plan.train, micro_batch: plan.runtime.micro_batch, done, worker: None };
-    // Reading a number from a CPU costs nothing; from a GPU it waits for all that was asked before.
-    let ahead = if options.device.kind == DeviceKind::Cpu { 1 } else { AHEAD };
+    let ahead = Traits::of(&options.device.handle).steps_ahead;
     let first = |worker: Option<&Worker>| {
         let options = FitOptions { worker, ..fit_options };
         fit_ahead(method.as_ref(), learners, &options, ahead, |records, learners| keeper.observe(records, learners))
@@ -154,28 +128,31 @@ fn stretch(plan: &Plan, shards: &Shards, options: &RunOptions, devices: &[Device
     let trained = together(devices, first, other);
 
     let reached = keeper.last.as_ref().map_or(done, |record| record.step + 1);
-    let written = keeper.reach(reached);
-    let Keeper { info, log, last, stopped, .. } = keeper;
+    let written = keeper.stretch.reach(reached);
+    let Keeper { mut stretch, last, stopped, .. } = keeper;
     let trained = match trained {
         Ok(trained) => trained,
         Err(error) => {
             // Why it ended is what counts, also where nothing can be written any more.
-            let _ = log.finish("stopped by an error");
+            let _ = stretch.end("stopped by an error");
             return Err(error.at(dir.display()));
         }
     };
     written?;
     if stopped {
-        log.finish(&format!("saved at step {reached}"))?;
+        stretch.end(&format!("saved at step {reached}"))?;
         return Err(Error::interrupted(format!("stopped at step {reached} of {}; everything is saved", plan.train.steps))
             .at(dir.display())
             .help("the same command with --resume goes on exactly"));
     }
-    let mut summary = info.summary(plan, last.as_ref(), &dir.display().to_string());
+    let mut summary = stretch.info().summary(plan, last.as_ref(), &dir.display().to_string());
     score_sets(&mut summary, plan, &trained, held_out, &options.device.handle)?;
-    finish(dir, shards, &trained, &mut summary, log.records())?;
+    for learner in &trained {
+        wait(refuse_broken_weights(&learner.model, &learner.name, "the last step"))?;
+    }
+    let summary = stretch.finish(|inside| write_models(inside, &trained, shards), |files| Summary { files, ..summary })?;
     let held_out = held_out_text(&summary);
-    log.finish(&format!("done: {held_out}{:.0} tokens/s", summary.tokens_per_s))?;
+    stretch.end(&format!("done: {held_out}{:.0} tokens/s", summary.tokens_per_s))?;
     Ok(summary)
 }
 
@@ -190,58 +167,6 @@ fn held_out_text(summary: &Summary) -> String {
     }
 }
 
-/// Takes the run's directory for this process, and begins it with its plan, or checks that the one there is this plan's.
-pub(super) fn claim(dir: &Path, plan: &Plan, resume: bool) -> Result<Lock> {
-    let known = |file: &Path| {
-        let there = Plan::load(file)?;
-        if there.hash() != plan.hash() {
-            return Err(of_another_plan(dir, &plan.differences(&there)));
-        }
-        match resume {
-            true => Ok(()),
-            false => Err(Error::new("this folder already holds this run; it was left as it is")
-                .at(dir.display())
-                .help("--resume goes on with it; another --out starts anew")),
-        }
-    };
-    Claim { folder: dir, marker: "plan.toml", what: "a run" }.take(known, |file| plan.save(file))
-}
-
-/// What a folder's run and this one do not have in common.
-pub(super) fn of_another_plan(dir: &Path, differences: &[String]) -> Error {
-    Error::new(format!("this folder holds a run of another plan; it was left as it is:\n  {}", differences.join("\n  ")))
-        .at(dir.display())
-        .help("choose another --out; or put these keys back, and --resume goes on with the run that is there")
-}
-
-/// What a run came to, when it is finished, and its models and records are as it left them.
-pub(super) fn finished<T: DeserializeOwned>(dir: &Path) -> Result<Option<T>> {
-    let path = dir.join(SUMMARY);
-    if !path.exists() {
-        return Ok(None);
-    }
-    let summary = read_json(&path, "a run's summary");
-    let summary = summary.map_err(|error| error.help("delete it, and the same command with --resume writes it again"))?;
-    check(dir)?;
-    Ok(Some(summary))
-}
-
-/// How the run in a folder came about, or `new` where it has just begun.
-pub(super) fn read_info(dir: &Path, new: impl FnOnce() -> RunInfo) -> Result<RunInfo> {
-    let path = dir.join("run.json");
-    if !path.exists() {
-        return Ok(new());
-    }
-    let text = String::from_utf8_lossy(&fs::read(&path).doing("read", &path)?).into_owned();
-    RunInfo::parse(&text).map_err(|error| {
-        error.at(path.display()).help("delete it, and the same command with --resume begins a new one: nothing else is lost")
-    })
-}
-
-pub(super) fn write_info(dir: &Path, info: &RunInfo) -> Result<()> {
-    write_text(&dir.join("run.json"), &info.to_json())
-}
-
 /// The record of the step before the one that comes next.
 fn last_record(last: &Option<(PathBuf, State)>, dir: &Path) -> Result<Option<StepRecord>> {
     let Some((_, state)) = last else { return Ok(None) };
@@ -249,35 +174,21 @@ fn last_record(last: &Option<(PathBuf, State)>, dir: &Path) -> Result<Option<Ste
     Ok(records.into_iter().rfind(|record| record.step < state.reached.step))
 }
 
-/// What happens after each step: logs, checkpoints, a stop on request.
+/// What happens after each step: records, checkpoints, a stop on request.
 struct Keeper<'a> {
-    dir: &'a Path,
-    info: RunInfo,
+    stretch: Stretch<'a>,
     plan: &'a Plan,
-    plan_hash: String,
-    checkpoints: Checkpoints,
     shards: &'a Shards,
-    console: &'a Console,
-    log: RunLog,
-    started: Instant,
-    session_tokens: f64,
     last: Option<StepRecord>,
     stopped: bool,
 }
 
 impl Keeper<'_> {
-    /// Says in `run.json` how far this stretch has come.
-    fn reach(&mut self, step: u64) -> Result<()> {
-        self.info.reach(step, self.started.elapsed().as_secs_f64(), Some(self.session_tokens));
-        write_info(self.dir, &self.info)
-    }
-
     /// Takes records of steps; the learners are as after the last.
-    fn observe(&mut self, records: &[StepRecord], learners: &[Learner<BertForMaskedLm>]) -> Result<Flow> {
+    fn observe(&mut self, records: &[StepRecord], learners: &[Learner<AnyModel>]) -> Result<Flow> {
         let train = &self.plan.train;
         for record in records {
-            self.log.record(record)?;
-            self.session_tokens += self.plan.data.tokens_per_row * train.batch as f64;
+            self.stretch.record(record, Some(self.plan.data.tokens_per_row * train.batch as f64))?;
         }
         let record = records.last().expect("a step at least");
         let done = record.step + 1;
@@ -287,22 +198,14 @@ impl Keeper<'_> {
             for learner in learners {
                 wait(refuse_broken_weights(&learner.model, &learner.name, &format!("step {done}")))?;
             }
-            self.log.flush()?;
-            let reached = Reached {
-                step: done,
-                plan_hash: self.plan_hash.clone(),
-                held_out_loss: scored(record),
-                records: Some(self.log.records()),
-            };
-            self.checkpoints.save(reached, |inside| write_checkpoint(inside, learners, self.shards))?;
-            self.reach(done)?;
-            self.checkpoints.prune(train.keep_checkpoints, &train.keep_at)?.iter().for_each(|line| self.console.note(line));
+            let (keep, shards) = ((train.keep_checkpoints, &train.keep_at[..]), self.shards);
+            self.stretch.save(done, scored(record), keep, |inside| write_checkpoint(inside, learners, shards))?;
         }
         Ok(if self.stopped { Flow::Stop } else { Flow::Continue })
     }
 }
 
-fn write_checkpoint(folder: &Path, learners: &[Learner<BertForMaskedLm>], shards: &Shards) -> Result<()> {
+fn write_checkpoint(folder: &Path, learners: &[Learner<AnyModel>], shards: &Shards) -> Result<()> {
     for learner in learners {
         write_model(&folder.join(model_folder(&learner.name)), learner, shards)?;
         learner.optimizer.state(&learner.model).write(&folder.join(optimizer_file(&learner.name)))?;
@@ -310,7 +213,7 @@ fn write_checkpoint(folder: &Path, learners: &[Learner<BertForMaskedLm>], shards
     Ok(())
 }
 
-fn write_model(path: &Path, learner: &Learner<BertForMaskedLm>, shards: &Shards) -> Result<()> {
+fn write_model(path: &Path, learner: &Learner<AnyModel>, shards: &Shards) -> Result<()> {
     make_folder(path)?;
     ModelFolder::write_into(path, &learner.model, shards.tokenizer())
 }
@@ -319,14 +222,15 @@ fn write_model(path: &Path, learner: &Learner<BertForMaskedLm>, shards: &Shards)
 fn score_sets(
     summary: &mut Summary,
     plan: &Plan,
-    trained: &[Learner<BertForMaskedLm>],
+    trained: &[Learner<AnyModel>],
     sets: &[HeldOutSet],
     device: &burn::tensor::Device,
 ) -> Result<()> {
     if sets.is_empty() {
         return Ok(());
     }
-    let options = BatchOptions { batch: plan.rows_at_once(), ..held_out_options(Some(plan), None, plan.model.max_positions) };
+    let options =
+        BatchOptions { batch: plan.rows_at_once(), ..held_out_options(Some(plan), None, plan.model.shape.max_positions()) };
     let mut all = Vec::new();
     for learner in trained {
         let model = learner.model.valid();
@@ -341,37 +245,10 @@ fn score_sets(
     Ok(())
 }
 
-/// Writes the trained models, all of them or none, and then what the run came to; `records` is the hash of all records.
-fn finish(
-    dir: &Path,
-    shards: &Shards,
-    trained: &[Learner<BertForMaskedLm>],
-    summary: &mut Summary,
-    records: String,
-) -> Result<()> {
-    for learner in trained {
-        wait(refuse_broken_weights(&learner.model, &learner.name, "the last step"))?;
-    }
-    write_folder(&dir.join(MODEL), |inside| {
-        trained.iter().try_for_each(|learner| match learner.name == MODEL {
-            true => write_model(inside, learner, shards),
-            false => write_model(&inside.join(&learner.name), learner, shards),
-        })
-    })?;
-    summary.files = left_behind(dir, records)?;
-    write_json(&dir.join(SUMMARY), summary)
-}
-
-/// The hashes of what a finished run leaves: its models and its records, whose hash is `records`.
-///
-/// # Errors
-/// When the records are not those that were written: a file that is open can be written to where its folder is gone.
-pub(super) fn left_behind(dir: &Path, records: String) -> Result<Hashes> {
-    let mut files = Hashes::from([(STEPS.to_owned(), records)]);
-    if let [wrong, ..] = &differing(dir, &files)?[..] {
-        let what = format!("the run's folder was changed while it trained: {wrong}");
-        return Err(Error::new(what).at(dir.display()).help("train again in a folder that nobody else writes to"));
-    }
-    files.extend(hashes_within(&dir.join(MODEL), dir)?);
-    Ok(files)
+/// Writes the trained models into a folder that is there.
+fn write_models(folder: &Path, trained: &[Learner<AnyModel>], shards: &Shards) -> Result<()> {
+    trained.iter().try_for_each(|learner| match learner.name == MODEL {
+        true => write_model(folder, learner, shards),
+        false => write_model(&folder.join(&learner.name), learner, shards),
+    })
 }

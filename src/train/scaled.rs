@@ -10,7 +10,7 @@ use super::Learner;
 use super::numbers::{Norms, Parts};
 use super::reduce::over_workers;
 use super::workers::Worker;
-use crate::device::is_cpu;
+use crate::device::Compute;
 use crate::error::Result;
 use crate::methods::{BatchSize, Method, Settings};
 use crate::model::Dropout;
@@ -58,7 +58,7 @@ pub(super) async fn gradients<M: Method + ?Sized>(
             (losses, gradients) = over_workers(worker, &models, losses, gradients).await?;
         }
         if factors.iter().all(Option::is_none) {
-            let norms = norms(&models, &gradients);
+            let norms = norms(method.compute(), &models, &gradients);
             return Ok((losses, gradients, norms));
         }
         let unscaled = |((model, gradients), factor): ((&&M::Model, GradientsParams), &Option<f64>)| match factor {
@@ -66,7 +66,7 @@ pub(super) async fn gradients<M: Method + ?Sized>(
             None => gradients,
         };
         let gradients: Vec<GradientsParams> = models.iter().zip(gradients).zip(&factors).map(unscaled).collect();
-        let norms = norms(&models, &gradients).read().await?;
+        let norms = norms(method.compute(), &models, &gradients).read().await?;
         let are_finite: Vec<bool> = norms.iter().map(|norm| norm.is_finite()).collect();
         let mut is_taken = are_finite.iter().all(|is_finite| *is_finite);
         // A step that is not taken counts for those alone whose gradients overflowed.
@@ -84,12 +84,13 @@ pub(super) async fn gradients<M: Method + ?Sized>(
 }
 
 /// Of all models' gradients: known at once on a CPU, on their way elsewhere.
-fn norms<M: Module>(models: &[&M], gradients: &[GradientsParams]) -> Norms {
-    let on_cpu = models.iter().flat_map(|model| model.devices()).all(|device| is_cpu(&device.inner()));
+fn norms<M: Module>(compute: &Compute, models: &[&M], gradients: &[GradientsParams]) -> Norms {
     let each = models.iter().zip(gradients);
-    match on_cpu {
+    match compute.traits.is_cpu {
         true => Norms::Host(each.map(|(model, gradients)| global_norm(*model, gradients)).collect()),
-        false => Norms::Squares(Tensor::cat(each.map(|(model, gradients)| squared_norm(*model, gradients)).collect(), 0)),
+        false => {
+            Norms::Squares(Tensor::cat(each.map(|(model, gradients)| squared_norm(*model, gradients, compute)).collect(), 0))
+        }
     }
 }
 

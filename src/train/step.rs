@@ -5,7 +5,6 @@
 
 use std::collections::BTreeMap;
 
-use burn::module::Module;
 use burn::tensor::Tensor;
 use web_time::Instant;
 
@@ -13,6 +12,7 @@ use super::numbers::{Norms, Parts, Unread, refuse_if_not_finite};
 use super::scaled::{self, Share, parts};
 use super::workers::Worker;
 use super::{FitOptions, Learner};
+use crate::device::Compute;
 use crate::error::Result;
 use crate::log::{ModelRecord, StepRecord};
 use crate::methods::{HeldOut, Method};
@@ -30,8 +30,8 @@ pub struct Steps {
 
 impl Steps {
     /// For learners that are about to begin, or to go on; the records of up to `ahead` steps are read at once.
-    pub fn new<M: Module>(learners: &[Learner<M>], ahead: usize) -> Self {
-        Self { guard: guard(learners), ahead, unread: Vec::new() }
+    pub fn new<M: Method + ?Sized>(method: &M, learners: &[Learner<M::Model>], ahead: usize) -> Self {
+        Self { guard: guard(method.compute(), learners), ahead, unread: Vec::new() }
     }
 
     /// Takes step number `step` (from 0) on its batch: losses and gradients of each micro-batch, summed; the norm over all of a
@@ -125,11 +125,10 @@ fn names<M>(learners: &[Learner<M>]) -> Vec<&str> {
 }
 
 /// A guard, where losses are worth not reading at every step.
-fn guard<M: Module>(learners: &[Learner<M>]) -> Option<Guard> {
-    let device = learners.first()?.model.devices().into_iter().next()?.inner();
+fn guard<M>(compute: &Compute, learners: &[Learner<M>]) -> Option<Guard> {
     let optimizers: Vec<_> = learners.iter().map(|learner| &learner.optimizer).collect();
     let clips: Vec<f64> = learners.iter().map(|learner| learner.clip).collect();
-    Guard::of(&device, &optimizers, &clips)
+    Guard::of(compute, &optimizers, &clips)
 }
 
 /// One model's record is the run's; of several, each has its own and the first's stand above.

@@ -6,7 +6,7 @@ use super::learners::set_out;
 use crate::config::{Plan, Speed};
 use crate::device::{Device, DeviceKind};
 use crate::error::Result;
-use crate::model::Dropout;
+use crate::model::{Dropout, LanguageModel};
 use crate::tokens::Shards;
 
 /// FLOPs that a trial may cost; on a slow CPU about a second.
@@ -35,7 +35,7 @@ pub fn trial_speed(plan: &Plan, shards: &Shards, device: &Device) -> Result<Spee
         for (model, loss) in models.iter().zip(method.losses(&models, &part, &at, size, &mut dropout)) {
             let gradients = loss.total.backward();
             // Reading one gradient back waits for all of the backward pass.
-            let words = model.bert.embeddings.word_embeddings.weight.val().grad(&gradients);
+            let words = model.words().grad(&gradients);
             let _ = words.map(|words| words.sum().into_scalar::<f32>());
         }
         tokens_per_s = (workers * size.tokens) as f64 / started.elapsed().as_secs_f64().max(1e-9);

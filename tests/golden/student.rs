@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use burn::module::Module;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use serde::Deserialize;
+use upstill::device::Compute;
 use upstill::kernels::{Direction, bilstm, lstm_composed};
 use upstill::loss::{Elements, JointWeights, hard_loss, log_odds, logit_loss, representation_loss};
 use upstill::model::{BiLstmShape, Dropout, EncoderShape, HostTensor, Pooling, Student, StudentShape, TextRow, Weights};
@@ -80,7 +81,7 @@ fn a_student_and_its_losses_are_pytorchs() {
     let b = rows.len();
     for case in &golden.cases {
         let student = case.student(golden.sizes, &tracked);
-        let represented_bd = student.represent(&texts, 0, &plain, &mut Dropout::off());
+        let represented_bd = student.represent(&texts, 0, &Compute::of(&plain), &mut Dropout::off());
         let (logits_bc, scores_bc) = (student.classify(represented_bd.clone()), student.regress(represented_bd.clone()));
         close(&host(represented_bd.clone().inner()), &case.represented, Kind::Logits);
         close(&host(logits_bc.clone().inner()), &case.logits, Kind::Logits);
@@ -110,7 +111,7 @@ fn a_student_and_its_losses_are_pytorchs() {
             close(&tensor.values, &case.gradients[name], Kind::GradientOfFactors);
         }
         // Without autodiff it is the same.
-        let again = student.valid().represent(&texts, 0, &plain, &mut Dropout::off());
+        let again = student.valid().represent(&texts, 0, &Compute::of(&plain), &mut Dropout::off());
         close(&host(again), &case.represented, Kind::Logits);
     }
 }
@@ -141,7 +142,7 @@ fn the_fused_lstm_is_the_composed_one_with_dropout_and_rows_of_any_length() {
                     keep_bh: (at == 0).then(|| keep_bh.clone()),
                 });
                 let states = match fused {
-                    true => bilstm(directions.clone(), &active),
+                    true => bilstm(directions.clone(), &active, &Compute::of(&Device::flex())),
                     false => Tensor::stack(directions.each_ref().map(|one| lstm_composed(one, &active)).to_vec(), 0),
                 };
                 let above = Tensor::<4>::from_data(TensorData::new(drawn([2 * t, b * h], 9), [2, t, b, h]), &Device::flex());

@@ -6,10 +6,10 @@ use burn::module::Module;
 use burn::optim::GradientsParams;
 use burn::tensor::Device;
 use serde::Deserialize;
-use upstill::batch::MaskedBatch;
+use upstill::batch::Batch;
 use upstill::config::{DistillPlan, LearnerPlan, ModelPlan, OptimizerKind, Positions, SourcePlan, TrainPlan};
 use upstill::methods::{Cotrain, Method, ModelTeacher, Teacher};
-use upstill::model::{BertForMaskedLm, BertShape, Dropout, Weights};
+use upstill::model::{AnyModel, BertShape, Dropout, Weights};
 use upstill::optim::Optimizer;
 use upstill::train::{FitOptions, Flow, Learner, fit};
 
@@ -65,17 +65,7 @@ fn learners(shapes: &BTreeMap<String, BertShape>, case: &Case) -> Vec<LearnerPla
             weight_decay: 0.0,
             clip: 0.0,
             from: from.iter().map(source).collect(),
-            shape: ModelPlan {
-                layers: shape.layers,
-                hidden: shape.hidden,
-                heads: shape.heads,
-                intermediate: shape.intermediate,
-                max_positions: shape.max_positions,
-                vocab_size: shape.vocab_size,
-                token_types: shape.token_types,
-                dropout: 0.0,
-                initializer_range: 0.02,
-            },
+            model: ModelPlan { shape: shape.clone().into(), dropout: 0.0, initializer_range: 0.02 },
         }
     };
     case.from.iter().map(learner).collect()
@@ -90,7 +80,7 @@ fn method(golden: &Together, case: &Case, steps: u64) -> Cotrain {
     Cotrain::new(data, plan, learners(&golden.shapes, case), steps, teacher)
 }
 
-fn trainable(golden: &Together, name: &str) -> BertForMaskedLm {
+fn trainable(golden: &Together, name: &str) -> AnyModel {
     model(&format!("together-{name}"), &golden.shapes[name], &Device::flex().autodiff())
 }
 
@@ -100,8 +90,8 @@ fn losses_by_direction_and_their_gradients_are_pytorchs() {
     let batch = found.batches.remove(0).batch();
     for case in &found.cases {
         let method = method(&found, case, 1);
-        let models: Vec<BertForMaskedLm> = case.from.keys().map(|name| trainable(&found, name)).collect();
-        let borrowed: Vec<&BertForMaskedLm> = models.iter().collect();
+        let models: Vec<AnyModel> = case.from.keys().map(|name| trainable(&found, name)).collect();
+        let borrowed: Vec<&AnyModel> = models.iter().collect();
         let mut dropout = vec![Dropout::off(); models.len()];
         let (at, size) = (method.settings(0), method.size(&batch));
         let losses = method.losses(&borrowed, &batch, &at, size, &mut dropout);
@@ -123,7 +113,7 @@ fn losses_by_direction_and_their_gradients_are_pytorchs() {
 #[test]
 fn twenty_steps_with_an_optimizer_each_are_pytorchs() {
     let mut found: Together = golden("cotrain.json");
-    let batches: Vec<MaskedBatch> = found.batches.drain(..).map(BatchCase::batch).collect();
+    let batches: Vec<Batch> = found.batches.drain(..).map(BatchCase::batch).collect();
     let case = found.cases.iter().find(|case| case.name == "mutual").unwrap();
     let train = TrainPlan {
         steps: 20,

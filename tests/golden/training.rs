@@ -6,16 +6,16 @@ use burn::module::{Module, ModuleMapper, Param};
 use burn::optim::GradientsParams;
 use burn::tensor::{Device, Tensor};
 use serde::Deserialize;
-use upstill::batch::{BatchOptions, Batches, MaskedBatch, Masking, Split};
+use upstill::batch::{Asked, Batch, BatchOptions, Batches, Masking, Split, TokenOrder};
 use upstill::config::{DistillPlan, OptimizerKind, Positions, Rows, Schedule, Start, TrainPlan};
+use upstill::device::Compute;
 use upstill::methods::{BatchSize, Dwt, HeldOut, MaskedLm, Method, ModelLoss, ModelTeacher, Pending, Settings};
-use upstill::model::{BertForMaskedLm, BertShape, Dropout, Weights};
+use upstill::model::{AnyModel, BertShape, Dropout, Weights};
 use upstill::tokens::{SPECIAL_TOKENS, Shards, Tokenizer};
 use upstill::train::{FitOptions, Flow, Learner, fit};
 
 use super::{golden, model, weights};
 use crate::close::{Kind, close, difference};
-use crate::common::software_gpu;
 
 #[derive(Deserialize)]
 struct Distillation {
@@ -40,19 +40,22 @@ pub(super) struct BatchCase {
 }
 
 impl BatchCase {
-    pub fn batch(self) -> MaskedBatch {
-        MaskedBatch {
+    pub fn batch(self) -> Batch {
+        Batch {
             rows: self.rows,
             length: self.length,
-            slots: self.slots,
+            order: TokenOrder::Bidirectional,
+            asked: Asked {
+                slots: self.slots,
+                count: self.weights.iter().filter(|&&weight| weight > 0.0).count(),
+                places_bm: self.masked,
+                labels_bm: self.labels,
+                weights_bm: self.weights,
+            },
             tokens: self.segments.iter().filter(|&&segment| segment > 0).count(),
-            masked: self.weights.iter().filter(|&&weight| weight > 0.0).count(),
             input_ids_bs: self.input_ids,
             segments_bs: self.segments,
             positions_bs: self.positions,
-            masked_bm: self.masked,
-            labels_bm: self.labels,
-            weights_bm: self.weights,
         }
     }
 }
@@ -94,9 +97,9 @@ pub(super) fn stand_in(vocab_size: usize, device: &Device) -> MaskedLm {
     let vocab = SPECIAL_TOKENS.iter().map(|&token| token.to_owned()).chain(words).collect();
     let shards = Shards::from_sentences(Tokenizer::from_vocab(vocab).unwrap(), vec![vec![5, 6, 7]], vec![vec![8, 9]]);
     let masking = Masking { rate: 0.15, whole_word: false, rarity: 0.0 };
-    let options = BatchOptions { layout: Rows::Sentence, length: 10, batch: 1, seed: 1, masking };
+    let options = BatchOptions { layout: Rows::Sentence, length: 10, batch: 1, seed: 1, objective: masking.into() };
     let batches = |split| Batches::new(&shards, split, options).unwrap();
-    MaskedLm { train: batches(Split::Train), held_out: batches(Split::HeldOut), evaluate_rows: 1, device: device.clone() }
+    MaskedLm { train: batches(Split::Train), held_out: batches(Split::HeldOut), evaluate_rows: 1, compute: Compute::of(device) }
 }
 
 /// Equation 3 with alpha_h = 1.
@@ -141,8 +144,9 @@ fn gradients_by_every_parameter_are_pytorchs() {
 }
 
 #[test]
+#[ignore = "needs a GPU: UPSTILL_TEST_GPU=software cargo test -- --ignored gpu"]
 fn a_software_gpus_gradients_are_pytorchs() {
-    let Some(gpu) = software_gpu() else { return };
+    let gpu = crate::common::gpu();
     gradients_on(&gpu.handle, Kind::LossGpu, Kind::ParametersGradientGpu);
 }
 
@@ -175,22 +179,26 @@ fn gradients_on(device: &Device, loss_kind: Kind, gradient_kind: Kind) {
 /// A method on batches that are given, over and over.
 pub(super) struct Fixed<M> {
     pub method: M,
-    pub batches: Vec<MaskedBatch>,
+    pub batches: Vec<Batch>,
 }
 
-impl<M: Method<Model = BertForMaskedLm, Batch = MaskedBatch>> Method for Fixed<M> {
-    type Model = BertForMaskedLm;
-    type Batch = MaskedBatch;
+impl<M: Method<Model = AnyModel, Batch = Batch>> Method for Fixed<M> {
+    type Model = AnyModel;
+    type Batch = Batch;
 
-    fn batches(&self, from: u64, to: u64) -> Box<dyn Iterator<Item = MaskedBatch> + '_> {
+    fn batches(&self, from: u64, to: u64) -> Box<dyn Iterator<Item = Batch> + '_> {
         Box::new((from..to).map(|step| self.batches[step as usize % self.batches.len()].clone()))
     }
 
-    fn part(&self, batch: &MaskedBatch, rows: Range<usize>) -> MaskedBatch {
+    fn part(&self, batch: &Batch, rows: Range<usize>) -> Batch {
         self.method.part(batch, rows)
     }
 
-    fn size(&self, batch: &MaskedBatch) -> BatchSize {
+    fn compute(&self) -> &Compute {
+        self.method.compute()
+    }
+
+    fn size(&self, batch: &Batch) -> BatchSize {
         self.method.size(batch)
     }
 
@@ -200,8 +208,8 @@ impl<M: Method<Model = BertForMaskedLm, Batch = MaskedBatch>> Method for Fixed<M
 
     fn losses(
         &self,
-        models: &[&BertForMaskedLm],
-        batch: &MaskedBatch,
+        models: &[&AnyModel],
+        batch: &Batch,
         at: &[Settings],
         whole: BatchSize,
         dropout: &mut [Dropout],
@@ -209,7 +217,7 @@ impl<M: Method<Model = BertForMaskedLm, Batch = MaskedBatch>> Method for Fixed<M
         self.method.losses(models, batch, at, whole, dropout)
     }
 
-    fn held_out<'a>(&'a self, models: &'a [&'a BertForMaskedLm]) -> Pending<'a, upstill::Result<HeldOut>> {
+    fn held_out<'a>(&'a self, models: &'a [&'a AnyModel]) -> Pending<'a, upstill::Result<HeldOut>> {
         Box::pin(std::future::ready(Ok(vec![0.0; models.len()].into())))
     }
 }
@@ -241,7 +249,7 @@ fn train_plan(run: &RunCase, batch: usize) -> TrainPlan {
 #[test]
 fn twenty_steps_of_each_optimizer_are_pytorchs() {
     let Distillation { student, teacher, batches, runs, .. } = golden("distillation.json");
-    let batches: Vec<MaskedBatch> = batches.into_iter().map(BatchCase::batch).collect();
+    let batches: Vec<Batch> = batches.into_iter().map(BatchCase::batch).collect();
     for run in runs {
         let train = train_plan(&run, batches[0].rows);
         // Whole, and in micro-batches of three rows and one.

@@ -68,7 +68,8 @@ fn twenty_steps_of_fine_tuning_are_those_of_transformers() {
         let batch = case.labels.len();
         let method = Finetune::new(&encoded, batch, 1, &device);
         let start = weights(&format!("finetune-{}-start", case.name));
-        let fresh = BertClassifier::start_from(&start, &shape, case.outputs, 0.02, 1, &device.clone().autodiff()).unwrap();
+        let fresh =
+            BertClassifier::start_from(&start, &shape.clone().into(), case.outputs, 0.02, 1, &device.clone().autodiff()).unwrap();
         let model = start.load_into(fresh).unwrap();
         eprintln!("{}: logits", case.name);
         close(&method.predict_dev(&model).concat().concat(), &case.logits, Kind::Logits);

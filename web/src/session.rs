@@ -6,7 +6,7 @@ use upstill::device::Device;
 use upstill::files::{Files, within};
 use upstill::log::StepRecord;
 use upstill::methods::{Candidate, fill_mask_async};
-use upstill::model::{BertShape, Weights};
+use upstill::model::{LanguageModel, Weights};
 use upstill::tokens::{Shards, pocket_shards};
 use upstill::train::{GivenTeacher, MemoryRun, plan_in_memory};
 use upstill::{Error, Result};
@@ -72,13 +72,7 @@ impl Session {
             |role: Role, given: Option<&GivenTeacher>| plan_in_memory(&run_file(&settings, role, is_own_text)?, &shards, given);
         let plans = [plan(Role::Teacher, None)?, plan(Role::Alone, None)?];
         // The teacher that the distilled student will have does not exist yet; one of its shape finds the mistakes now.
-        let shape = BertShape::new(
-            shards.tokenizer().vocab_size(),
-            plans[0].model.hidden,
-            plans[0].model.layers,
-            plans[0].model.heads,
-            plans[0].model.max_positions,
-        );
+        let shape = plans[0].model.shape.clone();
         let weights = Weights::of(&shape.init(0, 0.0, &Device::cpu("a stand-in").handle));
         plan(Role::Distilled, Some(&GivenTeacher { shape, weights }))?;
         let [teacher, _] = plans;
@@ -110,7 +104,7 @@ impl Session {
         if session.teacher.is_done()
             && let Some(weights) = files.get(&format!("{}/model/model.safetensors", Role::Teacher.folder()))
         {
-            let shape = session.teacher.model().shape().clone();
+            let shape = session.teacher.model().shape();
             let given = GivenTeacher { shape, weights: Weights::from_bytes(weights)? };
             let students = [open(&session, Role::Alone, None)?, open(&session, Role::Distilled, Some(&given))?];
             (session.students, session.given) = (Some(students), Some(given));
@@ -206,7 +200,7 @@ impl Session {
 
     /// What is trained: settings, data, device, parameters.
     pub fn about(&self) -> serde_json::Value {
-        let parameters: Vec<u64> = self.runs().map(|(_, run)| run.model().shape().parameters() as u64).collect();
+        let parameters: Vec<u64> = self.runs().map(|(_, run)| run.model().shape().parameters().total).collect();
         serde_json::json!({
             "settings": self.settings,
             "own_text": self.is_own_text,

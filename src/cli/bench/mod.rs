@@ -4,16 +4,17 @@ mod text;
 
 use std::path::PathBuf;
 
+use clap::builder::PossibleValuesParser;
+
 use super::{DeviceArg, print_json};
 use crate::bench::{
     LOSS_STEP_SIZES, LossSize, LstmSize, PAPER_SIZE, Row, STEP_SIZES, StepBenchOptions, StepRow, StepSize, StepSpent, agree,
     bench_growth, bench_loss, bench_lstm, bench_step, bench_step_forms, growth_page,
 };
-use crate::config::Precision;
-use crate::device::Device;
+use crate::device::{Device, Kernels, Precision, Traits};
 use crate::error::{Error, Result};
 use crate::files::{can_write, write_text};
-use crate::kernels::{Form, Spent};
+use crate::kernels::Spent;
 
 #[derive(clap::Subcommand)]
 pub enum BenchCommand {
@@ -124,7 +125,7 @@ pub struct Step {
     #[arg(long, value_parser = ["f32", "bf16", "f16"], default_value = "f32")]
     precision: String,
     /// One form alone: composed, fused or cubecl; all that the device has, unless given
-    #[arg(long, value_parser = Form::WORDS)]
+    #[arg(long, value_parser = PossibleValuesParser::new(Kernels::WORDS))]
     form: Option<String>,
     /// Turns of each form: a step, or on CUDA 8 in a row
     #[arg(long, default_value_t = 5)]
@@ -191,10 +192,10 @@ fn run_step(args: &Step) -> Result<()> {
 }
 
 /// The form of a word that the command line has checked, or all that the device has.
-fn forms(word: Option<&str>, device: &Device) -> Result<Vec<Form>> {
-    match word.and_then(Form::from_word) {
+fn forms(word: Option<&str>, device: &Device) -> Result<Vec<Kernels>> {
+    match word.and_then(Kernels::from_word) {
         Some(form) => form.must_be_on(&device.handle).map(|()| vec![form]),
-        None => Ok(Form::all_on(&device.handle).to_vec()),
+        None => Ok(Traits::of(&device.handle).kernels.to_vec()),
     }
 }
 
@@ -245,7 +246,7 @@ pub struct Agree {
     #[arg(long, value_parser = ["f32", "bf16", "f16"], default_value = "f32")]
     precision: String,
     /// One form alone: composed, fused or cubecl; all that the device has, unless given
-    #[arg(long, value_parser = Form::WORDS)]
+    #[arg(long, value_parser = PossibleValuesParser::new(Kernels::WORDS))]
     form: Option<String>,
     /// Workers that share each batch, a GPU each from the device on
     #[arg(long, default_value_t = 1)]

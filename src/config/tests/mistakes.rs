@@ -39,7 +39,7 @@ fn every_mistake_comes_in_one_message() {
         lr = "0 -> 5e-4 over 200 steps, then -> 0"
     "#;
     let other = TeacherFacts {
-        vocab_size: 28996,
+        shape: teacher().shape.with_vocabulary(28996),
         tokenizer_hash: "0the2".into(),
         first_differing_tokens: vec![(104, "[unused99]".into(), "!".into()), (105, "[unused100]".into(), "\"".into())],
         ..teacher()
@@ -325,14 +325,15 @@ fn methods_and_their_teachers() {
 #[test]
 fn teachers_that_do_not_fit() {
     let of = |teacher: TeacherFacts, sets: &[&str]| mistakes(sets, &Facts { teacher: Some(Ok(teacher)), ..facts() });
-    assert_snapshot!(of(TeacherFacts { has_head: false, max_positions: 64, ..teacher() }, &[]), @"
+    assert_snapshot!(of(TeacherFacts { has_head: false, shape: BertShape::new(30522, 768, 4, 12, 64).into(), ..teacher() }, &[]), @"
     the run file has 2 mistakes
      1. teacher.from: the teacher has no masked-language-model head
           name a model pre-trained by masked language modelling
      2. data.length: the teacher takes rows of at most 64 tokens, but data.length = 128
           write 64 or less
     ");
-    assert_snapshot!(of(TeacherFacts { hidden: 512, heads: 8, token_types: 0, ..teacher() }, &["distill.start=remap"]), @r#"
+    let narrow = BertShape { intermediate: 3072, token_types: 0, ..BertShape::new(30522, 512, 4, 8, 512) };
+    assert_snapshot!(of(TeacherFacts { shape: narrow.into(), ..teacher() }, &["distill.start=remap"]), @r#"
     the run file has 3 mistakes
      1. model.hidden: start = "remap" copies the teacher's layers, but hidden is 768 here and 512 in the teacher
           write hidden = 512, or start = "fresh"

@@ -23,15 +23,12 @@ fn data() -> DataFacts {
 }
 
 fn teacher() -> TeacherFacts {
+    teacher_of(4)
+}
+
+fn teacher_of(layers: usize) -> TeacherFacts {
     TeacherFacts {
-        layers: 4,
-        hidden: 768,
-        heads: 12,
-        intermediate: 3072,
-        max_positions: 512,
-        token_types: 2,
-        vocab_size: 30522,
-        parameters: 52_811_322,
+        shape: BertShape::new(30522, 768, layers, 12, 512).into(),
         tokenizer_hash: "70ken".into(),
         content_hash: "c0n7en7".into(),
         has_head: true,
@@ -225,7 +222,7 @@ fn a_plan_in_words() {
 
 #[test]
 fn a_remap_to_other_depths_and_a_larger_teacher_are_allowed() {
-    let facts = Facts { teacher: Some(Ok(TeacherFacts { layers: 12, parameters: 109_514_298, ..teacher() })), ..facts() };
+    let facts = Facts { teacher: Some(Ok(teacher_of(12))), ..facts() };
     let plan = with(&["distill.start=remap"]).resolve(&facts).unwrap();
     assert!(plan.notes().iter().any(|note| note.contains("conventional distillation")), "{:?}", plan.notes());
 }
@@ -501,7 +498,7 @@ fn the_reference_lists_every_key_and_is_itself_a_run_file() {
 /// tests/cuda/imitated.sh upstill train ...`), on packed rows of 128.
 #[test]
 fn memory_through_cuda_is_within_15_percent_of_what_was_measured() {
-    let six_layers = TeacherFacts { layers: 6, parameters: 66_985_530, ..teacher() };
+    let six_layers = teacher_of(6);
     let facts = Facts { teacher: Some(Ok(six_layers)), auto: Some("cuda"), ..facts() };
     let mib = |sets: &[&str]| {
         let plan = with(sets).resolve(&facts).unwrap();

@@ -41,8 +41,11 @@ fn models_take_what_they_do_not_say_from_the_shared_sections() {
     let plan = resolved(&[]);
     let [large, small] = &plan.models[..] else { panic!("two models") };
     assert_eq!((large.name.as_str(), small.name.as_str()), ("large", "small"), "the largest first");
-    assert_eq!(plan.model, large.shape);
-    assert_eq!((large.shape.layers, small.shape.layers, small.shape.hidden, small.shape.heads), (6, 4, 768, 12));
+    assert_eq!(plan.model, large.model);
+    assert_eq!(
+        [&large.model.shape, &small.model.shape].map(|shape| shape.words()),
+        ["6 layers, width 768, 12 heads, feed-forward 3072", "4 layers, width 768, 12 heads, feed-forward 3072"]
+    );
     assert_eq!((large.clip, small.clip, &large.lr), (5.0, 1.0, &plan.train.lr));
     assert_eq!(large.from[0].soft.to_string(), "4 -> 1 linear");
     assert_eq!((small.from[0].name.as_str(), small.from[0].soft.to_string().as_str()), ("large", "1"));
@@ -52,7 +55,7 @@ fn models_take_what_they_do_not_say_from_the_shared_sections() {
     assert!(one_way.models[1].from.is_empty(), "a direction of weight 0 is none");
     let narrow = resolved(&["models.small.hidden=128"]);
     assert_eq!(
-        (narrow.models[1].shape.heads, narrow.models[1].shape.intermediate),
+        (narrow.models[1].model.shape.heads(), narrow.models[1].model.shape.widest()),
         (2, 512),
         "rules follow the model's own width"
     );

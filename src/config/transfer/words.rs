@@ -1,8 +1,6 @@
 //! The words that a transfer run file chooses from.
 
-use serde::{Deserialize, Serialize};
-
-use crate::config::plan::words;
+use crate::words::words;
 
 words! {
     /// What a student reads texts with.

@@ -8,10 +8,6 @@ use cubecl::prelude::*;
 use super::super::spent::{self, Part};
 use super::super::update::{AdamNumbers, AdamStep};
 
-/// Parameters a launch where nothing limits buffers; elsewhere one, whose five buffers, the guard and CubeCL's own are not more than
-/// the eight that every WebGPU device grants.
-const TOGETHER: usize = 8;
-
 /// What a step reads and writes of a parameter, flat.
 #[derive(CubeType, CubeLaunch)]
 struct Moved {
@@ -102,7 +98,7 @@ impl GuardedAdam {
 
     fn launch_all(mut self) {
         let client = self.guard.client.clone();
-        let together = if client.name().starts_with("cuda") { TOGETHER } else { 1 };
+        let together = Traits::of_runtime(client.name()).adams_a_launch;
         // Like with like: a launch is as wide as its longest.
         self.waiting.sort_by_key(|of| std::cmp::Reverse(of.length()));
         while let Some(numbers) = self.waiting.first().map(|of| of.numbers) {

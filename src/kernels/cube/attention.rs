@@ -7,11 +7,11 @@ use burn_cubecl::tensor::CubeTensor;
 use cubecl::ir::ElemType;
 use cubecl::prelude::*;
 
-use super::super::attention::Segments;
+use super::super::attention::Sight;
 use super::super::dropout::Mask;
 use super::super::gpu_matmul::{product, transposed};
 use super::super::spent::{self, Part};
-use super::super::{Compute, Dense, Form};
+use super::super::{Compute, Dense, Kernels};
 use super::columns::columns;
 use super::dense::Factors;
 use super::link::{GpuBackward, PARENTS, with_gradient};
@@ -136,12 +136,12 @@ pub(in super::super) fn self_attention(
     x_nd: Tensor<2>,
     layers: &[Dense; 3],
     heads: usize,
-    segments: &Segments,
+    sight: &Sight,
     mask: Option<Mask>,
-    compute: Compute,
+    compute: &Compute,
 ) -> Tensor<2> {
     let of = super::on_gpu(&x_nd);
-    let (out, saved) = spent::on_gpu(Part::Attention, &of, || forward(&of, layers, heads, segments, mask, compute));
+    let (out, saved) = spent::on_gpu(Part::Attention, &of, || forward(&of, layers, heads, sight, mask, compute));
     let [query, key, value] = layers.clone();
     let [a, b, c] = [query.weight_df, key.weight_df, value.weight_df].map(Tensor::into_dispatch);
     let [e, f, g] = [query.bias_f, key.bias_f, value.bias_f].map(Tensor::into_dispatch);
@@ -152,21 +152,21 @@ fn forward(
     x_nd: &CubeTensor,
     layers: &[Dense; 3],
     heads: usize,
-    segments: &Segments,
+    sight: &Sight,
     mask: Option<Mask>,
-    compute: Compute,
+    compute: &Compute,
 ) -> (CubeTensor, Saved) {
-    let ([n, d], s) = ([x_nd.meta.shape()[0], x_nd.meta.shape()[1]], segments.length);
+    let ([n, d], s) = ([x_nd.meta.shape()[0], x_nd.meta.shape()[1]], sight.length);
     let sizes = Sizes { b: n / s.max(1), s, heads, width: d / heads };
-    let joined_weight = join(layers.each_ref().map(|layer| super::on_gpu(&layer.weight_df)), compute.numbers());
+    let joined_weight = join(layers.each_ref().map(|layer| super::on_gpu(&layer.weight_df)), compute.dtype());
     let factors = Factors::new(x_nd.clone(), joined_weight, compute).with_gradient_in(layers[0].weight_df.dtype());
     let [query, key, value] = sizes.split(&factors.product(), layers.each_ref().map(|layer| super::on_gpu(&layer.bias_f)));
-    let (numbers, form) = (query.dtype, compute.form);
-    let scores = product(&query, &transposed(&key), numbers, form);
-    let segments_bs = super::ints_on_gpu(&segments.on(&layers[0].bias_f.device().inner()));
+    let (numbers, kernels) = (query.dtype, compute.kernels);
+    let scores = product(&query, &transposed(&key), numbers, kernels);
+    let segments_bs = super::ints_on_gpu(&sight.on(&layers[0].bias_f.device().inner()));
     let shares = Shares::of(scores, segments_bs, 1.0 / (sizes.width as f32).sqrt(), mask);
-    let context = product(&shares.dropped_bhss, &value, numbers, form);
-    (sizes.heads_together(context), Saved { factors, query, key, value, shares, sizes, form })
+    let context = product(&shares.dropped_bhss, &value, numbers, kernels);
+    (sizes.heads_together(context), Saved { factors, query, key, value, shares, sizes, kernels })
 }
 
 /// Rows, positions of a row, heads, and the width of one.
@@ -286,7 +286,7 @@ struct Saved {
     value: CubeTensor,
     shares: Shares,
     sizes: Sizes,
-    form: Form,
+    kernels: Kernels,
 }
 
 impl GpuBackward for Saved {
@@ -295,12 +295,12 @@ impl GpuBackward for Saved {
     }
 
     fn backward(&self, above: CubeTensor, wanted: [bool; PARENTS]) -> Vec<Option<CubeTensor>> {
-        let (numbers, form) = (self.query.dtype, self.form);
+        let (numbers, kernels) = (self.query.dtype, self.kernels);
         let above = self.sizes.heads_apart(above);
-        let of_value = product(&transposed(&self.shares.dropped_bhss), &above, numbers, form);
-        let of_scores = self.shares.backward(product(&above, &transposed(&self.value), numbers, form));
-        let of_query = product(&of_scores, &self.key, numbers, form);
-        let of_key = product(&transposed(&of_scores), &self.query, numbers, form);
+        let of_value = product(&transposed(&self.shares.dropped_bhss), &above, numbers, kernels);
+        let of_scores = self.shares.backward(product(&above, &transposed(&self.value), numbers, kernels));
+        let of_query = product(&of_scores, &self.key, numbers, kernels);
+        let of_key = product(&transposed(&of_scores), &self.query, numbers, kernels);
         let joined = self.sizes.join([of_query, of_key, of_value]);
         let (is_weights, is_biases) = (wanted[1..4].contains(&true), wanted[4..].contains(&true));
         let [of_x, of_weights] = self.factors.backward(&joined, [wanted[0], is_weights]);

@@ -10,7 +10,7 @@ use cubecl::prelude::*;
 
 use super::super::gpu_matmul::{product, transposed};
 use super::super::spent::{self, Part};
-use super::super::{Compute, Dense, Form};
+use super::super::{Compute, Dense, Kernels};
 use super::columns::columns;
 use super::link::{GpuBackward, PARENTS, with_gradient};
 
@@ -103,14 +103,14 @@ pub(super) struct Factors {
     weight_df: CubeTensor,
     /// The numbers that they came in, which their gradients have.
     came_in: [DType; 2],
-    form: Form,
+    kernels: Kernels,
 }
 
 impl Factors {
-    pub fn new(x_nd: CubeTensor, weight_df: CubeTensor, compute: Compute) -> Self {
+    pub fn new(x_nd: CubeTensor, weight_df: CubeTensor, compute: &Compute) -> Self {
         let came_in = [x_nd.dtype, weight_df.dtype];
-        let [x_nd, weight_df] = [x_nd, weight_df].map(|x| cast(x, compute.numbers()));
-        Self { x_nd, weight_df, came_in, form: compute.form }
+        let [x_nd, weight_df] = [x_nd, weight_df].map(|x| cast(x, compute.dtype()));
+        Self { x_nd, weight_df, came_in, kernels: compute.kernels }
     }
 
     /// The same where the weight was something else before.
@@ -120,7 +120,7 @@ impl Factors {
 
     /// `x W`, `[n, f]`.
     pub fn product(&self) -> CubeTensor {
-        spent::on_gpu(Part::Dense, &self.x_nd, || product(&self.x_nd, &self.weight_df, self.x_nd.dtype, self.form))
+        spent::on_gpu(Part::Dense, &self.x_nd, || product(&self.x_nd, &self.weight_df, self.x_nd.dtype, self.kernels))
     }
 
     /// The gradients of `x` and `W`, those that are wanted; `above_nf` is that of their product.
@@ -128,8 +128,8 @@ impl Factors {
         let [of_x, of_weight] = self.came_in;
         let products = || {
             [
-                wanted[0].then(|| product(above_nf, &transposed(&self.weight_df), of_x, self.form)),
-                wanted[1].then(|| product(&transposed(&self.x_nd), above_nf, of_weight, self.form)),
+                wanted[0].then(|| product(above_nf, &transposed(&self.weight_df), of_x, self.kernels)),
+                wanted[1].then(|| product(&transposed(&self.x_nd), above_nf, of_weight, self.kernels)),
             ]
         };
         spent::on_gpu(Part::Dense, above_nf, products)
@@ -137,14 +137,14 @@ impl Factors {
 }
 
 /// `x W + b`, or its GELU; see `kernels::dense`.
-pub(in super::super) fn dense(x_nd: Tensor<2>, layer: &Dense, has_gelu: bool, compute: Compute) -> Tensor<2> {
+pub(in super::super) fn dense(x_nd: Tensor<2>, layer: &Dense, has_gelu: bool, compute: &Compute) -> Tensor<2> {
     let of = super::on_gpu(&x_nd);
     let (out, saved) = spent::on_gpu(Part::Dense, &of, || forward(&of, layer, has_gelu, compute));
     let Dense { weight_df, bias_f } = layer.clone();
     with_gradient(out, [x_nd.into_dispatch(), weight_df.into_dispatch(), bias_f.into_dispatch()], saved)
 }
 
-fn forward(x_nd: &CubeTensor, layer: &Dense, has_gelu: bool, compute: Compute) -> (CubeTensor, Saved) {
+fn forward(x_nd: &CubeTensor, layer: &Dense, has_gelu: bool, compute: &Compute) -> (CubeTensor, Saved) {
     let factors = Factors::new(x_nd.clone(), super::on_gpu(&layer.weight_df), compute);
     let (product, bias) = (factors.product(), super::on_gpu(&layer.bias_f));
     let (count, dim, size, [vectors, f]) = by_vectors(&product);

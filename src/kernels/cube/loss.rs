@@ -7,12 +7,6 @@ use cubecl::prelude::*;
 
 use super::reduce::{largest_within, within};
 
-/// Invocations a slot, a power of two: on CUDA as many as leave a multiprocessor one slot at a time, whose two rows of logits are then still
-/// in the cache when they are read again.
-pub(in super::super) fn units(client: &Client) -> u32 {
-    if client.name().starts_with("cuda") { 1024 } else { 256 }
-}
-
 /// e^x for x <= 0; what is too small for f32 is 1e-38, which no sum notices.
 #[cube]
 fn falling_exp<W: Size>(x: Vector<f32, W>) -> Vector<f32, W> {

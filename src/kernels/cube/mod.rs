@@ -26,7 +26,7 @@ pub(super) use columns::columns;
 pub(super) use dense::dense;
 pub(super) use dropout::{can_draw, factors};
 pub(super) use link::{GpuBackward, PARENTS, with_gradient};
-pub(super) use loss::{dwt_loss_kernel, units as loss_units};
+pub(super) use loss::dwt_loss_kernel;
 pub(super) use norm::{dense_norm, norm_of_sum};
 pub(super) use rows::rows;
 pub(crate) use squares::squares;

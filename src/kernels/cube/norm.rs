@@ -215,7 +215,7 @@ pub(in super::super) fn dense_norm(
     residual_nd: Tensor<2>,
     norm: &Norm,
     mask: Option<Mask>,
-    compute: Compute,
+    compute: &Compute,
 ) -> Tensor<2> {
     let factors = Factors::new(super::on_gpu(&x_nd), super::on_gpu(&layer.weight_df), compute);
     let bias = super::on_gpu(&layer.bias_f);

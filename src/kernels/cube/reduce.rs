@@ -3,6 +3,7 @@
 use cubecl::prelude::*;
 
 use super::{WIDE, arranged};
+use crate::device::Traits;
 
 /// Elements of a row that an invocation holds at most, in vectors.
 const MOST_VECTORS: usize = 16;
@@ -23,7 +24,7 @@ pub(super) struct Lanes {
 impl Lanes {
     /// For rows of so many vectors: cubes for `rows` of them, a cube's shape, and the lanes.
     pub fn of(rows: usize, vectors: usize, client: &Client) -> (CubeCount, CubeDim, Self) {
-        let is_plane = client.name().starts_with("cuda") && vectors <= MOST_VECTORS * PLANE as usize;
+        let is_plane = Traits::of_runtime(client.name()).has_warps && vectors <= MOST_VECTORS * PLANE as usize;
         let count = if is_plane { PLANE } else { (vectors.next_power_of_two() as u32).clamp(PLANE, WIDE) };
         let rows_of_a_cube = if is_plane { WIDE / PLANE } else { 1 };
         let cubes = rows.div_ceil(rows_of_a_cube as usize) as u32;

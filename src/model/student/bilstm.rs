@@ -2,13 +2,15 @@
 
 use burn::module::Module;
 use burn::nn::{Embedding, Linear};
-use burn::tensor::{Device, Int, Tensor, TensorData};
+use burn::tensor::{Int, Tensor, TensorData};
 use serde::{Deserialize, Serialize};
 
 use super::TextRow;
+use crate::device::Compute;
 use crate::kernels::{Direction, Dropout, bilstm};
-use crate::model::fit::{Shapes, linear};
+use crate::model::bert::linear;
 use crate::model::init::Init;
+use crate::model::weights::Shapes;
 
 /// Added to the states of padding before the largest is taken: far below any state, which lie between -1 and 1.
 const PADDING: f32 = -1e9;
@@ -99,7 +101,8 @@ impl BiLstm {
     ///
     /// # Panics
     /// When a row is longer than the one before it, or empty.
-    pub fn encode(&self, rows: &[&TextRow], pad: i32, device: &Device, dropout: &mut Dropout) -> Tensor<2> {
+    pub fn encode(&self, rows: &[&TextRow], pad: i32, compute: &Compute, dropout: &mut Dropout) -> Tensor<2> {
+        let device = &compute.device;
         let plan = Steps::new(rows);
         let (t, b, w) = (plan.active_t.len(), rows.len(), self.shape.words);
         let ids: Vec<i32> =
@@ -119,7 +122,7 @@ impl BiLstm {
             }
         };
         let directions = [direction(&self.forward, words_nw), direction(&self.backward, turned_nw)];
-        let states_2tbh = bilstm(directions, &plan.active_t);
+        let states_2tbh = bilstm(directions, &plan.active_t, compute);
         let pooled_2bh = match self.shape.pooling {
             Pooling::Max => {
                 let bias = plan.mask(b).map(|is_real| if is_real { 0.0 } else { PADDING }).collect::<Vec<f32>>();

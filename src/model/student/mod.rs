@@ -19,11 +19,12 @@ use serde::{Deserialize, Serialize};
 pub use bilstm::{BiLstm, BiLstmShape, Pooling};
 pub use glove::Glove;
 
-use super::bert::{Bert, BertShape};
-use super::fit::{Shapes, body, linear, must_be};
+use super::bert::{Bert, body, linear, must_be};
 use super::init::Init;
 use super::inputs::Inputs;
-use super::weights::{ModulePath, Weights};
+use super::weights::{ModulePath, Shapes, Weights};
+use crate::config::BertShape;
+use crate::device::Compute;
 use crate::error::Result;
 use crate::kernels::{Dropout, erf_gelu};
 
@@ -143,12 +144,12 @@ impl Student {
 
     /// Representations z~ of some texts, `[b, d]` (equation 6's left side; z itself without a projection). LSTMs want the
     /// longest first.
-    pub fn represent(&self, rows: &[&TextRow], pad: i32, device: &Device, dropout: &mut Dropout) -> Tensor<2> {
+    pub fn represent(&self, rows: &[&TextRow], pad: i32, compute: &Compute, dropout: &mut Dropout) -> Tensor<2> {
         let encoded_bl = match (&self.bilstm, &self.bert) {
-            (Some(bilstm), _) => bilstm.encode(rows, pad, device, dropout),
+            (Some(bilstm), _) => bilstm.encode(rows, pad, compute, dropout),
             (None, Some(bert)) => {
                 let padded: Vec<(&[i32], &[i32])> = rows.iter().map(|row| (&row.ids[..], &row.types[..])).collect();
-                let inputs = Inputs::padded(&padded, pad, device);
+                let inputs = Inputs::padded(&padded, pad, compute);
                 bert.hidden_at(&inputs, &inputs.first(), dropout)
             }
             (None, None) => unreachable!("a student is made with an encoder"),

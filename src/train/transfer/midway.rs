@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::phases::PhaseSummary;
 use super::stopping::EarlyStopping;
 use super::{TransferOptions, transfer_contents};
-use crate::checkpoint::{CHECKPOINTS, Checkpoints, Reached};
+use crate::checkpoint::{CHECKPOINTS, Checkpoints};
 use crate::config::{MODEL, TransferPlan};
 use crate::device::wait;
 use crate::error::{Error, Result};
@@ -19,6 +19,7 @@ use crate::log::Console;
 use crate::model::{Student, Weights};
 use crate::tasks::TransferTask;
 use crate::train::Learner;
+use crate::train::life::Stretch;
 use crate::train::numbers::refuse_broken_weights;
 
 /// What a crash can lose.
@@ -82,18 +83,15 @@ impl<'a> Keeper<'a> {
         self.saved.get().elapsed() >= EVERY
     }
 
-    /// `records` is the hash of the records so far, which are on disk already.
-    pub fn save(&self, learner: &Learner<Student>, best: &Student, state: &State, records: String) -> Result<()> {
+    pub fn save(&self, learner: &Learner<Student>, best: &Student, state: &State, stretch: &mut Stretch) -> Result<()> {
         let step = state.step + state.summaries.iter().map(|phase| phase.steps).sum::<u64>();
         wait(refuse_broken_weights(&learner.model, MODEL, &format!("step {step}")))?;
-        let reached = Reached { step, plan_hash: self.plan_hash.clone(), held_out_loss: None, records: Some(records) };
-        self.checkpoints.save(reached, |inside| {
+        stretch.save(step, None, (1, &[]), |inside| {
             Weights::of(&learner.model).write(&inside.join(STUDENT))?;
             Weights::of(best).write(&inside.join(BEST))?;
             learner.optimizer.state(&learner.model).write(&inside.join(OPTIMIZER))?;
             write_json(&inside.join(MIDWAY), state)
         })?;
-        self.checkpoints.prune(1, &[])?.iter().for_each(|line| self.console.note(line));
         self.saved.set(Instant::now());
         Ok(())
     }

@@ -25,9 +25,8 @@ pub use teacher::{CHUNK, Outputs, TransferTeacherModel, ready_teacher, teacher_o
 use crate::config::{LogitTargets, MODEL, Padding, Targets, TransferPlan};
 use crate::device::{Device, wait};
 use crate::error::{Error, Result};
-use crate::files::manifest::{Hashes, SUMMARY, hash, write_json};
-use crate::files::{Claim, Lock, write_folder};
-use crate::log::{Console, Resume, RunLog};
+use crate::files::manifest::{Hashes, hash};
+use crate::log::{Console, Resume};
 use crate::loss::{confidence, largest_variance, log_odds};
 use crate::methods::{Head, LabelledRow, TextTokens, TransferRow, TransferRows, predict};
 use crate::model::{Student, TextRow, Weights};
@@ -38,8 +37,8 @@ use phases::PhaseRun;
 use student::{Prepared, prepare, write_student};
 use teacher::texts_per_s;
 
+use super::life::{Home, Stretch, claim, finished};
 use super::numbers::refuse_broken_weights;
-use super::run::{finished, left_behind, of_another_plan, read_info, write_info};
 use super::written::RunInfo;
 
 /// How a transfer run is carried out; nothing of it changes results.
@@ -110,7 +109,7 @@ pub struct TransferSummary {
 /// When the transfer set is empty and the student learns from it, the folder holds another run, files can't be read or written, or
 /// a step isn't finite. After Ctrl-C an [interrupted](Error::is_interrupted) error, with all saved.
 pub fn train_transfer(plan: &TransferPlan, task: &TransferTask, options: &TransferOptions) -> Result<TransferSummary> {
-    let _lock = claim(options.dir, plan)?;
+    let _lock = claim(options.dir, plan, true)?;
     if let Some(summary) = finished(options.dir)? {
         return Ok(summary);
     }
@@ -127,8 +126,8 @@ pub fn train_transfer(plan: &TransferPlan, task: &TransferTask, options: &Transf
     let device = &options.device.handle;
     let run =
         PhaseRun { plan, train: &train, validation: &validation, pad: tokens.pad(), device, keeper: &keeper, stop: options.stop };
-    let mut info = read_info(options.dir, || RunInfo::of(&vocabulary_hash(&tokens), keeper.plan_hash().to_owned()))?;
-    let Learnt { student, phases, mut log } = learn(&run, &steps, student, options, &mut info)?;
+    let new = || RunInfo::of(&vocabulary_hash(&tokens), keeper.plan_hash().to_owned());
+    let Learnt { student, phases, mut stretch } = learn(&run, &steps, student, options, new)?;
 
     let mut summary = TransferSummary {
         task: task.name.clone(),
@@ -155,45 +154,47 @@ pub fn train_transfer(plan: &TransferPlan, task: &TransferTask, options: &Transf
     test(&mut summary, plan, task, (&student, &tokens, answering(&steps)), teacher.as_ref(), options)?;
     wait(refuse_broken_weights(&student, MODEL, "the last phase"))?;
     summary.seconds = started.elapsed().as_secs_f64();
-    log.flush()?;
-    write_folder(&options.dir.join(MODEL), |inside| {
-        write_student(inside, &student, plan, &tokens, &task.classes, answering(&steps))
-    })?;
-    summary.files = left_behind(options.dir, log.records())?;
-    write_json(&options.dir.join(SUMMARY), &summary)?;
+    let summary = stretch.finish(
+        |inside| write_student(inside, &student, plan, &tokens, &task.classes, answering(&steps)),
+        |files| TransferSummary { files, ..summary },
+    )?;
     keeper.clear()?;
-    log.finish(&format!("done: accuracy {:.4}", summary.accuracy))?;
+    stretch.end(&format!("done: accuracy {:.4}", summary.accuracy))?;
     Ok(summary)
 }
 
 /// What the phases come to.
-struct Learnt {
+struct Learnt<'a> {
     student: Student,
     phases: Vec<PhaseSummary>,
-    log: RunLog,
+    stretch: Stretch<'a>,
 }
 
 /// Takes a student through all phases, or those that a run which was cut off has left.
-fn learn(run: &PhaseRun, steps: &[Phase], mut student: Student, options: &TransferOptions, info: &mut RunInfo) -> Result<Learnt> {
+fn learn<'a>(
+    run: &PhaseRun,
+    steps: &[Phase],
+    mut student: Student,
+    options: &TransferOptions<'a>,
+    new: impl FnOnce() -> RunInfo,
+) -> Result<Learnt<'a>> {
     let plan = run.plan;
     let mut midway = run.keeper.found(&student)?;
     let mut summaries = midway.as_ref().map_or_else(Vec::new, |midway| midway.state.summaries.clone());
     let done: u64 = summaries.iter().map(|phase| phase.steps).sum();
     let most = steps.iter().map(|phase| run.round(phase) * plan.train.rounds).sum();
     let at = done + midway.as_ref().map_or(0, |midway| midway.state.step);
-    info.start(std::env::args().collect(), options.device.to_string(), at);
-    write_info(options.dir, info)?;
     let records = midway.as_ref().and_then(|midway| midway.records.clone());
     let resume = Resume { step: at, records: records.as_deref() };
-    let mut log = RunLog::open(options.dir, Some(resume), options.console.run(options.name, most, at))?;
-    let started = Instant::now();
+    let home = Home { dir: options.dir, name: options.name, console: options.console };
+    let (device, hash) = (options.device.to_string(), run.keeper.plan_hash());
+    let mut stretch = Stretch::begin(home, device, hash, new, (at, most), Some(resume))?;
     for (number, phase) in (0..).zip(steps).skip(summaries.len()) {
         if phase.new_heads && midway.is_none() {
             student = student.with_new_heads(plan.seed.wrapping_add(number), run.device)?;
         }
-        let ended = run.run(phase, student, &summaries, midway.take(), &mut log);
-        info.reach(log.next_step(), started.elapsed().as_secs_f64(), None);
-        write_info(options.dir, info)?;
+        let ended = run.run(phase, student, &summaries, midway.take(), &mut stretch);
+        stretch.reach(stretch.next_step())?;
         let (best, summary) = ended?;
         student = best;
         options.console.note(&format!(
@@ -202,7 +203,7 @@ fn learn(run: &PhaseRun, steps: &[Phase], mut student: Student, options: &Transf
         ));
         summaries.push(summary);
     }
-    Ok(Learnt { student, phases: summaries, log })
+    Ok(Learnt { student, phases: summaries, stretch })
 }
 
 /// Scores a student, and its teacher, on the test set, which nothing before has read.
@@ -241,15 +242,6 @@ fn vocabulary_hash(tokens: &TextTokens) -> String {
         TextTokens::Pieces(tokenizer) => tokenizer.hash().to_owned(),
         TextTokens::Words(words) => hash(words.vocab().join("\n").as_bytes()),
     }
-}
-
-/// Takes the run's folder for this process, and begins it with its plan, or checks that the one there is this plan's.
-fn claim(dir: &Path, plan: &TransferPlan) -> Result<Lock> {
-    let known = |file: &Path| {
-        let differences = plan.differences(&TransferPlan::load(file)?);
-        if differences.is_empty() { Ok(()) } else { Err(of_another_plan(dir, &differences)) }
-    };
-    Claim { folder: dir, marker: "plan.toml", what: "a run" }.take(known, |file| plan.save(file))
 }
 
 /// Rows to learn from and rows to stop by, with the teacher's targets, and the variance of its predictions.

@@ -7,12 +7,12 @@ use serde::{Deserialize, Serialize};
 use super::midway::{Keeper, Midway, State};
 use super::stopping::{EarlyStopping, Verdict};
 use crate::config::{ElementKind, Schedule, Targets, TrainPlan, TransferDistill, TransferPlan, TransferSchedule};
-use crate::device::wait;
+use crate::device::{Compute, wait};
 use crate::error::{Error, Result};
-use crate::log::RunLog;
 use crate::loss::{Elements, JointWeights};
 use crate::methods::{Head, Method, PhaseLoss, Transfer, TransferRows};
 use crate::model::Student;
+use crate::train::life::Stretch;
 use crate::train::{FitOptions, Flow, Learner, fit};
 
 /// One phase: what is minimised, and which layers move.
@@ -104,7 +104,7 @@ impl PhaseRun<'_> {
             batch: self.plan.train.batch,
             seed,
             pad: self.pad,
-            device: self.device.clone(),
+            compute: Compute::of(self.device),
         }
     }
 
@@ -121,7 +121,7 @@ impl PhaseRun<'_> {
         student: Student,
         before: &[PhaseSummary],
         midway: Option<Midway>,
-        log: &mut RunLog,
+        stretch: &mut Stretch,
     ) -> Result<(Student, PhaseSummary)> {
         let started = Instant::now();
         let settings = &self.plan.train;
@@ -151,7 +151,7 @@ impl PhaseRun<'_> {
             state.seconds = seconds_before + started.elapsed().as_secs_f64();
             let mut record = record.clone();
             record.step += done;
-            log.record(&record)?;
+            stretch.record(&record, None)?;
             let verdict = record.held_out_loss.map(|loss| state.stopping.see(loss));
             if verdict == Some(Verdict::Better) {
                 best = learners[0].model.clone();
@@ -159,8 +159,7 @@ impl PhaseRun<'_> {
             let over = verdict == Some(Verdict::Stop) || state.step == train.steps;
             stopped = !over && (self.stop)();
             if stopped || !over && self.keeper.is_due() {
-                log.flush()?;
-                self.keeper.save(&learners[0], &best, &state, log.records())?;
+                self.keeper.save(&learners[0], &best, &state, stretch)?;
             }
             Ok(if over || stopped { Flow::Stop } else { Flow::Continue })
         })?;

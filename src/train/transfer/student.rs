@@ -12,7 +12,7 @@ use crate::error::{Error, IoContext, Result};
 use crate::files::manifest::check;
 use crate::files::write_text;
 use crate::methods::{Head, TextTokens};
-use crate::model::{BertShape, BiLstmShape, EncoderShape, Glove, ModelFolder, Pooling, Student, StudentShape, Weights};
+use crate::model::{BertShape, BiLstmShape, EncoderShape, Glove, ModelFolder, Pooling, Shape, Student, StudentShape, Weights};
 use crate::tasks::TransferTask;
 use crate::tokens::{Tokenizer, Words};
 
@@ -31,12 +31,12 @@ pub(super) fn prepare(plan: &TransferPlan, task: &TransferTask, options: &Transf
     let (teacher, pieces, width) = match &plan.teacher {
         Some(settings) if distils => {
             let teacher = ready_teacher(plan, settings, task, options.shared, options.device, options.console)?;
-            let (tokenizer, width) = (teacher.tokenizer.clone(), teacher.shape.hidden);
+            let (tokenizer, width) = (teacher.tokenizer.clone(), teacher.shape.hidden());
             (Some(teacher), Some(tokenizer), width)
         }
         Some(settings) => {
             let folder = ModelFolder::open(Path::new(&settings.from))?;
-            (None, Some(folder.tokenizer()?), folder.shape.hidden)
+            (None, Some(folder.tokenizer()?), folder.shape.hidden())
         }
         None => (None, None, 0),
     };
@@ -83,7 +83,7 @@ fn encoder(plan: &TransferPlan, tokens: &TextTokens) -> Result<EncoderShape> {
             let folder = ModelFolder::open(Path::new(from))?;
             // Before anything of the sizes that it claims is made.
             folder.check()?;
-            let shape = folder.shape;
+            let Shape::Bert(shape) = folder.shape;
             if shape.max_positions < plan.data.length || shape.vocab_size < tokens.vocab().len() {
                 return Err(Error::new(format!(
                     "the student has {} positions and {} tokens; rows have up to {}, and the teacher {} tokens",

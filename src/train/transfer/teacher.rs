@@ -16,7 +16,7 @@ use crate::files::manifest::{check, write_checksums};
 use crate::files::{Lock, make_folder, write_folder, write_whole};
 use crate::log::Console;
 use crate::methods::{Classified, Representation, TextTokens, classify};
-use crate::model::{BertClassifier, BertShape, HostTensor, ModelFolder, TextRow, Weights};
+use crate::model::{BertClassifier, HostTensor, ModelFolder, Shape, TextRow, Weights};
 use crate::tasks::{Example, TransferTask};
 use crate::tokens::Tokenizer;
 use crate::train::{FinetuneOptions, Finetuning, Pretrained, waiting};
@@ -29,7 +29,7 @@ pub struct TransferTeacherModel {
     /// On a device without autodiff.
     pub model: BertClassifier,
     /// Its shape.
-    pub shape: BertShape,
+    pub shape: Shape,
     /// Its tokenizer.
     pub tokenizer: Tokenizer,
     /// Hash of its weights.
@@ -115,7 +115,7 @@ fn load(folder: &ModelFolder, task: &TransferTask, device: &Device) -> Result<Tr
             .help("fine-tune the teacher on this task's files"));
         }
     }
-    folder.shape.must_read(folder.shape.max_positions, task.pair).map_err(|error| error.at(folder.path.display()))?;
+    folder.shape.must_read(folder.shape.max_positions(), task.pair).map_err(|error| error.at(folder.path.display()))?;
     let hash = Weights::of(&model).hash();
     Ok(TransferTeacherModel { model, shape: folder.shape.clone(), tokenizer: folder.tokenizer()?, hash })
 }
@@ -156,7 +156,7 @@ pub fn teacher_outputs(
     device: &Device,
     stop: &dyn Fn() -> bool,
 ) -> Result<Outputs> {
-    let length = length.min(teacher.shape.max_positions);
+    let length = length.min(teacher.shape.max_positions());
     let mut hasher = blake3::Hasher::new();
     for text in texts {
         hasher.update(format!("{:?} {:?}\n", text.first, text.second).as_bytes());
@@ -221,7 +221,7 @@ fn refuse_broken_outputs(part: &Classified, from: usize) -> Result<()> {
 /// Texts that a teacher answers a second, tokens not counted, on the first of some texts.
 pub(super) fn texts_per_s(teacher: &TransferTeacherModel, texts: &[Example], length: usize, device: &Device) -> Result<f64> {
     let tokens = TextTokens::Pieces(teacher.tokenizer.clone());
-    let rows = tokens.rows(&texts[..texts.len().min(2 * CHUNK)], length.min(teacher.shape.max_positions))?;
+    let rows = tokens.rows(&texts[..texts.len().min(2 * CHUNK)], length.min(teacher.shape.max_positions()))?;
     let rows: Vec<&TextRow> = rows.iter().collect();
     let clock = Instant::now();
     classify(&teacher.model, &rows, Representation::Pooled, tokens.pad(), 64, &device.handle);

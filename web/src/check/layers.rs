@@ -3,8 +3,9 @@
 use burn::optim::GradientsParams;
 use burn::tensor::{Device, Tensor, TensorData};
 use upstill::config::{RunFile, TrainPlan};
+use upstill::device::{Compute, Kernels, Traits};
 use upstill::kernels::dwt_loss::spread;
-use upstill::kernels::{Dense, Dropout, Form, Norm, Places, Segments, dense_gelu, dense_norm, look_up, self_attention};
+use upstill::kernels::{Dense, Dropout, Norm, Places, Sight, dense_gelu, dense_norm, look_up, self_attention};
 use upstill::model::BertShape;
 use upstill::optim::{Guard, Optimizer, global_norm, scale, squared_norm};
 use upstill::tokens::pocket_shards;
@@ -22,9 +23,9 @@ pub(super) async fn check_layers(device: &Device) -> Result<Vec<Check>> {
     let cpu = Device::flex();
     let mut out = Vec::new();
     for (name, run) in OPERATIONS {
-        let wanted = read_all(run(Form::Composed, &cpu)).await?;
-        for &form in Form::all_on(device) {
-            let found = read_all(run(form, device)).await?;
+        let wanted = read_all(run(&Compute::of(&cpu).by(Kernels::Composed))).await?;
+        for &form in Traits::of(device).kernels {
+            let found = read_all(run(&Compute::of(device).by(form))).await?;
             out.push(Check {
                 name: format!("{name}, {}", form.word()),
                 cases: 1,
@@ -52,27 +53,30 @@ fn excess(found: &[f32], wanted: &[f32]) -> f64 {
 }
 
 type Outcome = Vec<Tensor<1>>;
-type Run = fn(Form, &Device) -> Outcome;
+type Run = fn(&Compute) -> Outcome;
 
 const OPERATIONS: [(&str, Run); 4] = [
-    ("dense layer and GELU", |form, device| {
+    ("dense layer and GELU", |compute| {
+        let device = &compute.device;
         let bias_f = leaf::<1>([33], 3, device);
         let inputs = [leaf([70, 48], 1, device), leaf([48, 33], 2, device)];
         outcome(&inputs, std::slice::from_ref(&bias_f), 4, |[x, weight_df]| {
-            dense_gelu(x, &Dense { weight_df, bias_f: bias_f.clone() }, form)
+            dense_gelu(x, &Dense { weight_df, bias_f: bias_f.clone() }, compute)
         })
     }),
-    ("dense layer and norm of a sum", |form, device| {
+    ("dense layer and norm of a sum", |compute| {
+        let device = &compute.device;
         let [bias_f, gamma_d, beta_d] = [3, 4, 6].map(|seed| leaf::<1>([49], seed, device));
         let vectors = [bias_f.clone(), gamma_d.clone(), beta_d.clone()];
         let norm = Norm { gamma_d, beta_d, epsilon: 1e-12 };
         let inputs = [leaf([70, 33], 1, device), leaf([70, 49], 2, device), leaf([33, 49], 7, device)];
         outcome(&inputs, &vectors, 5, |[x, r, weight_df]| {
-            dense_norm(x, &Dense { weight_df, bias_f: bias_f.clone() }, r, &norm, &mut Dropout::new(0.3, 9), form)
+            dense_norm(x, &Dense { weight_df, bias_f: bias_f.clone() }, r, &norm, &mut Dropout::new(0.3, 9), compute)
         })
     }),
-    ("attention", |form, device| {
-        let segments = Segments::new(&[[1, 2, 2, 2, 2, 2, 3, 3, 3, 3, 3, 3], [1; 12]].concat(), 12);
+    ("attention", |compute| {
+        let device = &compute.device;
+        let sight = Sight::new(&[[1, 2, 2, 2, 2, 2, 3, 3, 3, 3, 3, 3], [1; 12]].concat(), 12);
         // One leaf of three: the key's bias has no gradient but rounding.
         let biases = leaf::<1>([48], 4, device);
         let inputs = [leaf([24, 16], 1, device), leaf([16, 16], 2, device), leaf([16, 16], 3, device), leaf([16, 16], 8, device)];
@@ -80,13 +84,14 @@ const OPERATIONS: [(&str, Run); 4] = [
             let [a, b, c] = [0, 16, 32].map(|from| biases.clone().narrow(0, from, 16));
             let layers =
                 [(query, a), (key, b), (value, c)].map(|(weight_df, bias_f)| Dense { weight_df: weight_df / 16.0, bias_f });
-            self_attention(x, &layers, 2, &segments, &mut Dropout::new(0.2, 5), form)
+            self_attention(x, &layers, 2, &sight, &mut Dropout::new(0.2, 5), compute)
         })
     }),
-    ("rows of a table", |form, device| {
+    ("rows of a table", |compute| {
+        let device = &compute.device;
         let rows: Vec<i32> = (0..70).map(|i| if i % 3 == 0 { 4 } else { i % 4 }).collect();
         let places = Places::new(&rows, device);
-        outcome(&[leaf([6, 64], 1, device)], &[], 2, |[table]| look_up(table, &places, form))
+        outcome(&[leaf([6, 64], 1, device)], &[], 2, |[table]| look_up(table, &places, compute))
     }),
 ];
 
@@ -134,7 +139,7 @@ async fn check_update(device: &Device) -> Result<Check> {
             GradientsParams::from_grads(loss.backward(), model)
         };
         let (of_here, of_there) = (gradients(&here), gradients(&there));
-        guard = guard.after(&Tensor::ones([1], device), &squared_norm(&here, &of_here));
+        guard = guard.after(&Tensor::ones([1], device), &squared_norm(&here, &of_here, &Compute::of(device)));
         here = rule_here.step(1e-2, here, of_here, Some(guard.model(0)));
         let norm = global_norm(&there, &of_there);
         let of_there = scale(&there, of_there, 0.5 / norm.max(0.5));

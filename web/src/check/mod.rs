@@ -4,8 +4,9 @@ mod layers;
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use serde::Serialize;
+use upstill::device::{Compute, Kernels, Traits};
 use upstill::kernels::dwt_loss::{Case, cases};
-use upstill::kernels::{Form, Logits, Targets};
+use upstill::kernels::{Logits, Targets};
 use upstill::loss::dwt_loss;
 use upstill::{Error, Result};
 
@@ -30,7 +31,7 @@ pub async fn check_kernels(device: &Device) -> Result<Vec<Check>> {
     let mut out = Vec::new();
     // Large cases take a software GPU minutes, and find nothing that the small ones don't; without slots nothing is launched.
     let cases: Vec<Case> = cases().into_iter().filter(|case| case.m > 0 && case.m * case.v <= 4096).collect();
-    for &form in Form::all_on(device) {
+    for &form in Traits::of(device).kernels {
         let mut check =
             Check { name: format!("distillation loss, {}", form.word()), cases: cases.len(), excess: 0.0, worst: String::new() };
         for case in &cases {
@@ -45,7 +46,7 @@ pub async fn check_kernels(device: &Device) -> Result<Vec<Check>> {
     Ok(out)
 }
 
-async fn excess_of(case: &Case, form: Form, device: &Device) -> Result<f64> {
+async fn excess_of(case: &Case, form: Kernels, device: &Device) -> Result<f64> {
     let wanted = case.reference();
     let shape = [case.m, case.v];
     let upload = |values: &[f32], device: &Device| Tensor::<2>::from_data(TensorData::new(values.to_vec(), shape), device);
@@ -56,7 +57,7 @@ async fn excess_of(case: &Case, form: Form, device: &Device) -> Result<f64> {
         weights_m: Tensor::from_data(TensorData::new(case.weights_m.clone(), [case.m]), device),
         count: 1,
     };
-    let loss = dwt_loss(Logits::Whole(student_mv.clone()), teacher, &targets, &case.loss, form);
+    let loss = dwt_loss(Logits::Whole(student_mv.clone()), teacher, &targets, &case.loss, &Compute::of(device).by(form));
     let gradient_mv = student_mv.grad(&loss.total.clone().backward()).ok_or_else(|| Error::new("the loss has no gradient"))?;
     let total = read(loss.total.inner()).await?;
     let found = read(gradient_mv).await?;

@@ -1,9 +1,9 @@
 //! Parameter remapping: a student starts from its teacher's weights (Lee et al. 2023, appendix A.3).
 
-use super::bert::BertShape;
 use super::fit::LAYER;
-use super::weights::Weights;
+use crate::config::BertShape;
 use crate::error::{Error, Result};
+use crate::model::Weights;
 
 /// A student's starting weights: the teacher's embeddings, head and layers, its layers expanded to the student's depth.
 ///
@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 ///
 /// # Errors
 /// When the two differ in anything but depth; the message names both sizes.
-pub fn remap(teacher: &Weights, from: &BertShape, to: &BertShape) -> Result<Weights> {
+pub(in super::super) fn remap(teacher: &Weights, from: &BertShape, to: &BertShape) -> Result<Weights> {
     if *from != (BertShape { layers: from.layers, ..to.clone() }) || from.layers == 0 {
         return Err(Error::new(format!(
             "remapping copies weights as they are, and the teacher's sizes differ from the student's: width {} and {}, \

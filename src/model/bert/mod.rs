@@ -1,47 +1,36 @@
-//! BERT for masked language modelling (Devlin et al. 2019): post-layer-norm, erf GELU, tied decoder with a bias.
+//! The family of BERT (Devlin et al. 2019) for masked language modelling: post-layer-norm, erf GELU, tied decoder with a bias.
 //!
 //! Field names are Hugging Face's parameter names, `self_` standing for `self`.
 
 #![allow(non_snake_case, reason = "Hugging Face's parameter names")]
 
+mod classifier;
+mod config_json;
+mod fit;
+mod names;
+mod remap;
+
 use burn::module::{Module, Param};
 use burn::nn::{Embedding, Linear};
 use burn::tensor::{Device, Tensor};
-use serde::{Deserialize, Serialize};
 
+use super::family::LanguageModel;
 use super::init::Init;
 use super::inputs::Inputs;
-use crate::kernels::{
-    Compute, Dense, Dropout, Logits, Norm, Places, dense_gelu, dense_norm, look_up, norm_of_sum, self_attention,
-};
+use super::weights::{HostTensor, Weights};
+use crate::config::{BertShape, Shape};
+use crate::device::Compute;
+use crate::error::{Error, Result};
+use crate::kernels::{Dense, Dropout, Logits, Norm, Places, dense_gelu, dense_norm, look_up, norm_of_sum, self_attention};
+use crate::tokens::Tokenizer;
 
-/// The shape of a BERT, in Hugging Face's `config.json` terms.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct BertShape {
-    /// Tokens in the vocabulary.
-    pub vocab_size: usize,
-    /// Width `d` of the hidden states.
-    pub hidden: usize,
-    /// Encoder layers.
-    pub layers: usize,
-    /// Attention heads; they divide `hidden`.
-    pub heads: usize,
-    /// Width of the feed-forward layer.
-    pub intermediate: usize,
-    /// Longest row.
-    pub max_positions: usize,
-    /// Token types; 0 leaves the table out.
-    pub token_types: usize,
-    /// Epsilon of the layer norms; BERT's is 1e-12.
-    pub norm_epsilon: f64,
-}
+pub use classifier::BertClassifier;
+pub(super) use config_json::{parse, write as config};
+pub(super) use fit::{body, head, is_body, is_head, linear, must_be, must_have_body, must_predict};
+pub(super) use names::{DECODER, canonical, rename, wrappings};
+pub(super) use remap::remap;
 
 impl BertShape {
-    /// A BERT with the usual choices: a feed-forward layer four times the width, two token types.
-    pub fn new(vocab_size: usize, hidden: usize, layers: usize, heads: usize, max_positions: usize) -> Self {
-        Self { vocab_size, hidden, layers, heads, intermediate: 4 * hidden, max_positions, token_types: 2, norm_epsilon: 1e-12 }
-    }
-
     /// Draws a model: N(0, `range`) weights, zero biases, from `seed` and each parameter's name alone.
     pub fn init(&self, seed: u64, range: f64, device: &Device) -> BertForMaskedLm {
         let init = Init::new(seed, range, device);
@@ -90,18 +79,51 @@ impl BertShape {
             shape: self.clone(),
         }
     }
+}
 
-    /// Parameters of the model, the head's own included; the decoder is tied and counts once.
-    pub fn parameters(&self) -> usize {
-        self.parameters_without_head() + self.hidden * self.hidden + 3 * self.hidden + self.vocab_size
+impl BertShape {
+    /// Refuses a tokenizer that has ids without a row in the word table. A table may have more rows: those stand for
+    /// nothing.
+    ///
+    /// # Errors
+    /// One that says how many there are of both.
+    pub(super) fn must_hold(&self, tokenizer: &Tokenizer) -> Result<()> {
+        let (tokens, rows) = (tokenizer.vocab_size(), self.vocab_size);
+        match tokens > rows {
+            true => Err(Error::new(format!("the tokenizer has {tokens} tokens, and the model's word table {rows} rows"))
+                .help("tokens were added without rows for them: save the model after `resize_token_embeddings`, or take the tokenizer that it was trained with")),
+            false => Ok(()),
+        }
     }
 
-    /// Parameters of the encoder and the embeddings, as the paper counts them.
-    pub fn parameters_without_head(&self) -> usize {
-        let (d, f) = (self.hidden, self.intermediate);
-        let layer = 4 * (d * d + d) + (d * f + f) + (f * d + d) + 4 * d;
-        (self.vocab_size + self.max_positions + self.token_types) * d + 2 * d + self.layers * layer
+    /// Refuses rows that have no room for a text, and pairs of texts where the model can't tell the second from the
+    /// first.
+    ///
+    /// # Errors
+    /// One that says what the model has.
+    pub(super) fn must_read(&self, length: usize, pairs: bool) -> Result<()> {
+        if length < 3 {
+            return Err(Error::new(format!("rows of {length} tokens have no room for a text between [CLS] and [SEP]"))
+                .help("take longer rows, or a model with more positions"));
+        }
+        match pairs && self.token_types == 1 {
+            true => Err(Error::new("the model knows one type of token (type_vocab_size 1), and pairs of texts have two")
+                .help("take a model with 2 token types, or with none, as DistilBERT")),
+            false => Ok(()),
+        }
     }
+}
+
+/// The shape and the weights as `transformers` wants them: its `BertForMaskedLM` always adds a row of token types, so a model without
+/// any gets rows of zeros.
+pub(super) fn for_transformers(shape: &BertShape, mut weights: Weights) -> (BertShape, Weights) {
+    const TYPES: usize = 2;
+    if shape.token_types > 0 {
+        return (shape.clone(), weights);
+    }
+    let zeros = HostTensor { shape: vec![TYPES, shape.hidden], values: vec![0.0; TYPES * shape.hidden] };
+    weights.insert("bert.embeddings.token_type_embeddings.weight", zeros);
+    (BertShape { token_types: TYPES, ..shape.clone() }, weights)
 }
 
 /// BERT with its language-model head.
@@ -115,28 +137,36 @@ pub struct BertForMaskedLm {
     shape: BertShape,
 }
 
-impl BertForMaskedLm {
-    /// Logits `[m, v]` at `m` of the flattened `[b * s]` positions of `inputs`. The head, and the last layer after its attention,
-    /// run on these alone.
-    pub fn logits(&self, inputs: &Inputs, at: &Places, dropout: &mut Dropout) -> Tensor<2> {
-        self.head(self.bert.hidden_at(inputs, at, dropout), inputs.compute).whole(inputs.compute.form)
+impl LanguageModel for BertForMaskedLm {
+    /// The head, and the last layer after its attention, run on what is asked for alone.
+    fn hidden(&self, inputs: &Inputs, at: Option<&Places>, dropout: &mut Dropout) -> Tensor<2> {
+        match at {
+            Some(at) => self.bert.hidden_at(inputs, at, dropout),
+            None => self.bert.hidden(inputs, dropout),
+        }
     }
 
-    /// The head on hidden states `[n, d]`: logits `[n, v]`, not multiplied out yet.
-    pub fn head(&self, hidden_nd: Tensor<2>, compute: Compute) -> Logits {
+    fn head(&self, hidden_md: Tensor<2>, compute: &Compute) -> Logits {
         let predictions = &self.cls.predictions;
-        let wide_nd = dense_gelu(hidden_nd, &parameters(&predictions.transform.dense), compute);
-        let hidden_md = predictions.transform.LayerNorm.forward(wide_nd, compute);
+        let wide_md = dense_gelu(hidden_md, &parameters(&predictions.transform.dense), compute);
+        let hidden_md = predictions.transform.LayerNorm.forward(wide_md, compute);
         Logits::Factors {
             hidden_md: compute.factor(hidden_md),
-            words_vd: compute.factor(self.bert.embeddings.word_embeddings.weight.val()),
+            words_vd: compute.factor(self.words()),
             bias_v: predictions.bias.val(),
         }
     }
 
-    /// The shape it was made with.
-    pub fn shape(&self) -> &BertShape {
-        &self.shape
+    fn words(&self) -> Tensor<2> {
+        self.bert.embeddings.word_embeddings.weight.val()
+    }
+
+    fn shape(&self) -> Shape {
+        self.shape.clone().into()
+    }
+
+    fn is_table(name: &str) -> bool {
+        name.contains("embeddings")
     }
 }
 
@@ -164,8 +194,8 @@ impl Bert {
     }
 
     fn forward(&self, inputs: &Inputs, at: Option<&Places>, dropout: &mut Dropout) -> Tensor<2> {
-        let mut x_nd = self.embeddings.forward(inputs, dropout, inputs.compute);
-        let Some((last, others)) = self.encoder.layer.split_last() else { return only(x_nd, at, inputs.compute) };
+        let mut x_nd = self.embeddings.forward(inputs, dropout, &inputs.compute);
+        let Some((last, others)) = self.encoder.layer.split_last() else { return only(x_nd, at, &inputs.compute) };
         for layer in others {
             x_nd = layer.forward(x_nd, inputs, None, dropout);
         }
@@ -187,7 +217,7 @@ pub struct Embeddings {
 }
 
 impl Embeddings {
-    fn forward(&self, inputs: &Inputs, dropout: &mut Dropout, compute: Compute) -> Tensor<2> {
+    fn forward(&self, inputs: &Inputs, dropout: &mut Dropout, compute: &Compute) -> Tensor<2> {
         let rows = |table: &Embedding, places: &Places| look_up(table.weight.val(), places, compute);
         let mut x_nd = rows(&self.word_embeddings, &inputs.ids) + rows(&self.position_embeddings, &inputs.positions);
         if let Some(table) = &self.token_type_embeddings {
@@ -221,7 +251,7 @@ pub struct Layer {
 impl Layer {
     /// `[n, d]` to `[n, d]`, or to `[m, d]` at some places.
     fn forward(&self, x_nd: Tensor<2>, inputs: &Inputs, at: Option<&Places>, dropout: &mut Dropout) -> Tensor<2> {
-        let compute = inputs.compute;
+        let compute = &inputs.compute;
         let context_nd = self.attention.self_.forward(x_nd.clone(), inputs, dropout, compute);
         let (context_md, x_md) = (only(context_nd, at, compute), only(x_nd, at, compute));
         let x_md = self.attention.output.forward(context_md, x_md, dropout, compute);
@@ -231,7 +261,7 @@ impl Layer {
 }
 
 /// What is wanted of `[n, d]`: everything, or `m` places.
-fn only(x_nd: Tensor<2>, at: Option<&Places>, compute: Compute) -> Tensor<2> {
+fn only(x_nd: Tensor<2>, at: Option<&Places>, compute: &Compute) -> Tensor<2> {
     match at {
         Some(at) => look_up(x_nd, at, compute),
         None => x_nd,
@@ -261,9 +291,9 @@ pub struct SelfAttention {
 }
 
 impl SelfAttention {
-    fn forward(&self, x_nd: Tensor<2>, inputs: &Inputs, dropout: &mut Dropout, compute: Compute) -> Tensor<2> {
+    fn forward(&self, x_nd: Tensor<2>, inputs: &Inputs, dropout: &mut Dropout, compute: &Compute) -> Tensor<2> {
         let layers = [&self.query, &self.key, &self.value].map(parameters);
-        self_attention(x_nd, &layers, self.heads, &inputs.segments, dropout, compute)
+        self_attention(x_nd, &layers, self.heads, &inputs.sight, dropout, compute)
     }
 }
 
@@ -284,7 +314,7 @@ pub struct Output {
 }
 
 impl Output {
-    fn forward(&self, x: Tensor<2>, residual_nd: Tensor<2>, dropout: &mut Dropout, compute: Compute) -> Tensor<2> {
+    fn forward(&self, x: Tensor<2>, residual_nd: Tensor<2>, dropout: &mut Dropout, compute: &Compute) -> Tensor<2> {
         dense_norm(x, &parameters(&self.dense), residual_nd, &self.LayerNorm.parameters(), dropout, compute)
     }
 }
@@ -333,7 +363,7 @@ pub struct LayerNorm {
 }
 
 impl LayerNorm {
-    fn forward(&self, x_nd: Tensor<2>, compute: Compute) -> Tensor<2> {
+    fn forward(&self, x_nd: Tensor<2>, compute: &Compute) -> Tensor<2> {
         norm_of_sum(x_nd, None, &self.parameters(), &mut Dropout::off(), compute)
     }
 

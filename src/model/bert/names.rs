@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use super::weights::Weights;
 use crate::error::{Error, Result};
+use crate::model::Weights;
 
 const WORDS: &str = "bert.embeddings.word_embeddings.weight";
 const BIAS: &str = "cls.predictions.bias";
 /// A decoder of its own, where it is not the word table.
-pub(super) const DECODER: &str = "cls.predictions.decoder.";
+pub(in super::super) const DECODER: &str = "cls.predictions.decoder.";
 
 /// Parts of a name that wrappers of a module put in, wherever they stand: data parallelism, `torch.compile`, sharding,
 /// DeepSpeed, recomputed activations.
@@ -86,7 +86,7 @@ fn unwrapped(name: &str) -> (String, String) {
 }
 
 /// What was put before or into the names of tensors and is taken off, a line each.
-pub(super) fn wrappings<'a>(names: impl Iterator<Item = &'a str>) -> Vec<String> {
+pub(in super::super) fn wrappings<'a>(names: impl Iterator<Item = &'a str>) -> Vec<String> {
     let mut found: BTreeMap<String, usize> = BTreeMap::new();
     names.map(|name| unwrapped(name).1).filter(|taken| !taken.is_empty()).for_each(|taken| *found.entry(taken).or_default() += 1);
     found.into_iter().map(|(taken, count)| format!("the names of {count} tensors are wrapped: `{taken}` is taken off")).collect()
@@ -98,7 +98,7 @@ pub(super) fn wrappings<'a>(names: impl Iterator<Item = &'a str>) -> Vec<String>
 ///
 /// # Errors
 /// When two different tensors come to the same name.
-pub(super) fn rename(found: Weights) -> Result<Weights> {
+pub(in super::super) fn rename(found: Weights) -> Result<Weights> {
     let mut out = Weights::default();
     let mut theirs: BTreeMap<String, String> = BTreeMap::new();
     for (name, tensor) in found.into_iter() {
@@ -145,7 +145,7 @@ impl Weights {
 }
 
 /// The present name of a tensor; a name that this family doesn't know stays as it is.
-pub(super) fn canonical(name: &str) -> String {
+pub(in super::super) fn canonical(name: &str) -> String {
     let (name, _) = unwrapped(name);
     let name = name.as_str();
     let name = match name.strip_prefix("distilbert.").or(name.strip_prefix("transformer.layer.").map(|_| name)) {

@@ -9,16 +9,14 @@ use burn::tensor::activation::tanh;
 use burn::tensor::{Device, Tensor};
 use serde_json::{Map, Value, json};
 
-use super::bert::{Bert, BertShape, Pooler};
-use super::config_json;
 use super::fit::must_have_body;
-use super::huggingface::ModelFolder;
-use super::init::Init;
-use super::inputs::Inputs;
-use super::weights::Weights;
+use super::{Bert, Pooler, config_json};
+use crate::config::Shape;
 use crate::error::{Error, Result};
 use crate::files::write_text;
 use crate::kernels::Dropout;
+use crate::model::init::Init;
+use crate::model::{Inputs, ModelFolder, Weights};
 use crate::tokens::Tokenizer;
 
 const OTHERWISE: &str = "fine-tune it first (`upstill finetune`), or take a BertForSequenceClassification";
@@ -40,12 +38,13 @@ impl BertClassifier {
     /// When the weights are not the whole body of the shape: nothing of it is ever drawn anew.
     pub fn start_from(
         pretrained: &Weights,
-        shape: &BertShape,
+        shape: &Shape,
         outputs: usize,
         range: f64,
         seed: u64,
         device: &Device,
     ) -> Result<Self> {
+        let Shape::Bert(shape) = shape;
         must_have_body(shape, &pretrained.shapes())?;
         let init = Init::new(seed, range, device);
         let mut bert = shape.init(seed, 0.0, device).bert;
@@ -76,7 +75,7 @@ impl BertClassifier {
         if tensors.get("bert.pooler.dense.weight").is_none() {
             return refused("the model's classifier stands on no pooler, so it answers for tokens, not for texts".to_owned());
         }
-        let shape = &folder.shape;
+        let Shape::Bert(shape) = &folder.shape;
         let outputs = match classifier.shape[..] {
             [outputs, width] if outputs > 0 && width == shape.hidden => outputs,
             _ => return refused(format!("the classifier is {:?}, and the model {} wide", classifier.shape, shape.hidden)),
@@ -117,19 +116,19 @@ impl BertClassifier {
     ///
     /// # Errors
     /// When it can't be written.
-    pub fn write_into(&self, folder: &Path, shape: &BertShape, labels: &[String], tokenizer: &Tokenizer) -> Result<()> {
+    pub fn write_into(&self, folder: &Path, shape: &Shape, labels: &[String], tokenizer: &Tokenizer) -> Result<()> {
         let pretty = |value: Value| serde_json::to_string_pretty(&value).expect("a JSON value in memory can be written") + "\n";
         write_text(&folder.join("config.json"), &pretty(config(shape, labels, tokenizer)))?;
         tokenizer.save(folder)?;
         // Over the tokenizer's own, which does not know the model's longest row.
         let mut settings = tokenizer.settings();
-        settings["model_max_length"] = json!(shape.max_positions);
+        settings["model_max_length"] = json!(shape.max_positions());
         write_text(&folder.join("tokenizer_config.json"), &pretty(settings))?;
         Weights::of(self).write(&folder.join("model.safetensors"))
     }
 }
 
-fn config(shape: &BertShape, labels: &[String], tokenizer: &Tokenizer) -> Value {
+fn config(Shape::Bert(shape): &Shape, labels: &[String], tokenizer: &Tokenizer) -> Value {
     let names: Vec<String> = if labels.is_empty() { vec!["score".to_owned()] } else { labels.to_vec() };
     let by_id: Map<String, Value> = names.iter().enumerate().map(|(id, name)| (id.to_string(), json!(name))).collect();
     let by_name: Map<String, Value> = names.iter().enumerate().map(|(id, name)| (name.clone(), json!(id))).collect();

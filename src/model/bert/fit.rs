@@ -3,19 +3,19 @@
 
 use std::collections::BTreeMap;
 
-use super::bert::BertShape;
+use super::names::DECODER;
+use crate::config::BertShape;
 use crate::error::{Error, Result};
-
-/// Names of tensors, and their shapes.
-pub(super) type Shapes = BTreeMap<String, Vec<usize>>;
+use crate::model::Weights;
+use crate::model::weights::Shapes;
 
 /// Whether a tensor belongs to the masked-language-model head.
-pub(super) fn is_head(name: &str) -> bool {
+pub(in super::super) fn is_head(name: &str) -> bool {
     name.starts_with("cls.predictions.")
 }
 
 /// Whether a tensor belongs to the embeddings or the encoder; the pooler is a head.
-pub(super) fn is_body(name: &str) -> bool {
+pub(in super::super) fn is_body(name: &str) -> bool {
     name.starts_with("bert.") && !is_pooler(name)
 }
 
@@ -24,7 +24,7 @@ fn is_pooler(name: &str) -> bool {
 }
 
 /// What a linear layer from `from` to `to` has.
-pub(super) fn linear(out: &mut Shapes, name: &str, from: usize, to: usize) {
+pub(in super::super) fn linear(out: &mut Shapes, name: &str, from: usize, to: usize) {
     out.insert(format!("{name}.weight"), vec![to, from]);
     out.insert(format!("{name}.bias"), vec![to]);
 }
@@ -35,7 +35,7 @@ fn norm(out: &mut Shapes, name: &str, width: usize) {
 }
 
 /// The embeddings and the encoder of a shape.
-pub(super) fn body(shape: &BertShape) -> Shapes {
+pub(in super::super) fn body(shape: &BertShape) -> Shapes {
     let (d, f) = (shape.hidden, shape.intermediate);
     let mut out = Shapes::new();
     let mut table = |name: &str, rows: usize| out.insert(format!("bert.embeddings.{name}.weight"), vec![rows, d]);
@@ -59,7 +59,7 @@ pub(super) fn body(shape: &BertShape) -> Shapes {
 }
 
 /// The masked-language-model head of a shape.
-pub(super) fn head(shape: &BertShape) -> Shapes {
+pub(in super::super) fn head(shape: &BertShape) -> Shapes {
     let mut out = Shapes::from([("cls.predictions.bias".to_owned(), vec![shape.vocab_size])]);
     linear(&mut out, "cls.predictions.transform.dense", shape.hidden, shape.hidden);
     norm(&mut out, "cls.predictions.transform.LayerNorm", shape.hidden);
@@ -71,7 +71,7 @@ pub(super) fn head(shape: &BertShape) -> Shapes {
 ///
 /// # Errors
 /// One that lists all of it.
-pub(super) fn must_have_body(shape: &BertShape, found: &Shapes) -> Result<()> {
+pub(in super::super) fn must_have_body(shape: &BertShape, found: &Shapes) -> Result<()> {
     let mut wanted = body(shape);
     if found.keys().any(|name| is_pooler(name)) {
         linear(&mut wanted, "bert.pooler.dense", shape.hidden, shape.hidden);
@@ -92,15 +92,45 @@ pub(super) fn must_have_body(shape: &BertShape, found: &Shapes) -> Result<()> {
 ///
 /// # Errors
 /// One that lists all of it.
-pub(super) fn must_have_head(shape: &BertShape, found: &Shapes) -> Result<()> {
+fn must_have_head(shape: &BertShape, found: &Shapes) -> Result<()> {
     refuse("the masked-language-model head", shape, &faults(&head(shape), found, is_head))
+}
+
+/// Refuses weights that do not predict words: without a whole head that is tied to the word table.
+///
+/// # Errors
+/// One that says what keeps the model from it.
+pub(in super::super) fn must_predict(
+    shape: &BertShape,
+    weights: &Weights,
+    is_tied: bool,
+    has_own_decoder: impl FnOnce() -> Result<bool>,
+) -> Result<()> {
+    const OTHERWISE: &str =
+        "it can be fine-tuned (`upstill finetune`); to predict, teach or be scored, take a model for masked language modelling";
+    let names = || weights.iter().map(|(name, _)| name);
+    if !names().any(is_head) {
+        return Err(Error::new("the model has no masked-language-model head, so it predicts no words").help(OTHERWISE));
+    }
+    if let Some(own) = names().find(|name| name.starts_with(DECODER)) {
+        let tied = if own.ends_with("bias") { "cls.predictions.bias" } else { "bert.embeddings.word_embeddings.weight" };
+        return Err(Error::new(format!(
+            "the model's decoder is not tied: {own} differs from {tied}, and upstill's decoder is the word table"
+        ))
+        .help(format!("{OTHERWISE} whose decoder is tied (tie_word_embeddings)")));
+    }
+    if !is_tied && !has_own_decoder()? {
+        return Err(Error::new("config.json says that the decoder is not tied (tie_word_embeddings is false), and cls.predictions.decoder.weight is missing")
+            .help("save the model again with its decoder; or, if the decoder is the word table, write tie_word_embeddings = true"));
+    }
+    must_have_head(shape, &weights.shapes())
 }
 
 /// Refuses anything that is not exactly what is wanted.
 ///
 /// # Errors
 /// One that lists all of it.
-pub(super) fn must_be(wanted: &Shapes, found: &Shapes) -> Result<()> {
+pub(in super::super) fn must_be(wanted: &Shapes, found: &Shapes) -> Result<()> {
     let faults = faults(wanted, found, |_| true);
     if faults.is_empty() { Ok(()) } else { Err(misfit("the model", &faults)) }
 }

@@ -2,8 +2,9 @@
 
 use serde_json::{Map, Value, json};
 
-use super::bert::BertShape;
+use crate::config::{BertShape, NORM_EPSILON as EPSILON};
 use crate::error::{Error, Result};
+use crate::model::family::Config;
 
 /// Where an architecture of the family keeps a BERT's sizes.
 struct Dialect {
@@ -46,9 +47,6 @@ const DIALECTS: [Dialect; 2] = [
     },
 ];
 
-/// The epsilon of BERT's layer norms, where nothing says otherwise.
-const EPSILON: f64 = 1e-12;
-
 /// The standard deviation of BERT's initial weights, where nothing says otherwise.
 pub(super) const RANGE: f64 = 0.02;
 
@@ -71,28 +69,11 @@ const FOREIGN: [&str; 8] = [
 ];
 
 /// What a `config.json` says.
-#[derive(Debug, Clone, PartialEq)]
-pub(super) struct Config {
-    /// "bert" or "distilbert".
-    pub architecture: &'static str,
-    /// In BERT's terms.
-    pub shape: BertShape,
-    /// Whether the decoder is the word table.
-    pub tied: bool,
-    /// Dropout of hidden states, of attention and before a classifier.
-    pub dropout: [f64; 3],
-    /// Standard deviation of new heads' weights.
-    pub initializer_range: f64,
-    /// What was taken for granted, a line each.
-    pub notes: Vec<String>,
-}
-
-/// What a `config.json` says.
 ///
 /// # Errors
 /// When it is of another architecture (named), asks for something that upstill has not, or its sizes are missing, out
 /// of all bounds or don't fit together.
-pub(super) fn parse(config: &Value) -> Result<Config> {
+pub(in super::super) fn parse(config: &Value) -> Result<Config> {
     let mut notes = Vec::new();
     let dialect = dialect(config, &mut notes)?;
     refuse_other_kinds(config, dialect)?;
@@ -124,7 +105,7 @@ pub(super) fn parse(config: &Value) -> Result<Config> {
     }
     let tied = flag(config, "tie_word_embeddings")?.unwrap_or(true);
     let (dropout, initializer_range) = (dropout(config, dialect)?, share(config, "initializer_range", RANGE)?);
-    Ok(Config { architecture: dialect.model_type, shape, tied, dropout, initializer_range, notes })
+    Ok(Config { architecture: dialect.model_type, shape: shape.into(), tied, dropout, initializer_range, notes })
 }
 
 /// A key that is there and not null.
@@ -217,7 +198,7 @@ fn dropout(config: &Value, dialect: &Dialect) -> Result<[f64; 3]> {
 }
 
 /// The `config.json` of a model, for `BertForMaskedLM`.
-pub(super) fn write(shape: &BertShape, pad: u32) -> Value {
+pub(in super::super) fn write(shape: &BertShape, pad: u32) -> Value {
     json!({
         "architectures": ["BertForMaskedLM"],
         "model_type": "bert",
@@ -248,7 +229,14 @@ mod tests {
         let found = parse(&write(&shape, 0)).unwrap();
         assert_eq!(
             found,
-            Config { architecture: "bert", shape, tied: true, dropout: [0.1; 3], initializer_range: RANGE, notes: Vec::new() }
+            Config {
+                architecture: "bert",
+                shape: shape.into(),
+                tied: true,
+                dropout: [0.1; 3],
+                initializer_range: RANGE,
+                notes: Vec::new()
+            }
         );
     }
 
@@ -257,7 +245,7 @@ mod tests {
         let mut config = write(&BertShape::new(11, 8, 3, 2, 6), 0);
         config.as_object_mut().unwrap().remove("model_type");
         let found = parse(&config).unwrap();
-        assert_eq!((found.architecture, found.shape), ("bert", BertShape::new(11, 8, 3, 2, 6)));
+        assert_eq!((found.architecture, found.shape), ("bert", BertShape::new(11, 8, 3, 2, 6).into()));
         insta::assert_snapshot!(found.notes.join("\n"), @r#"config.json has no model_type; its keys are those of "bert", and it is read as such"#);
         for (key, value) in
             [("architectures", json!(["RobertaForMaskedLM"])), ("embedding_size", json!(8)), ("hidden_size", json!(null))]
@@ -284,7 +272,7 @@ mod tests {
                        "max_position_embeddings": 16, "activation": "gelu", "sinusoidal_pos_embds": false}"#;
         let found = parse(&serde_json::from_str(text).unwrap()).unwrap();
         assert_eq!(found.dropout, [0.1, 0.1, 0.1]);
-        assert_eq!(found.shape, BertShape { token_types: 0, ..BertShape::new(9, 8, 6, 2, 16) });
+        assert_eq!(found.shape, BertShape { token_types: 0, ..BertShape::new(9, 8, 6, 2, 16) }.into());
     }
 
     #[test]

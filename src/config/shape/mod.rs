@@ -1,0 +1,137 @@
+//! A model's sizes, a type a family: the one noun for them that plans, facts, estimates, checks, `config.json`, remapping and the
+//! models themselves share. Numbers alone; `src/model/` has a family's layers.
+
+mod bert;
+mod written;
+
+use std::ops::Deref;
+
+use serde::{Deserialize, Serialize};
+
+use crate::device::Kernels;
+
+pub use bert::BertShape;
+pub(crate) use bert::NORM_EPSILON;
+pub(super) use written::{WrittenModel, WrittenTeacher};
+
+/// The sizes of a model of some family; it has the methods of [`Sizes`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Shape {
+    /// BERT's (Devlin et al. 2019), and what has its layers: DistilBERT, MiniLM.
+    Bert(BertShape),
+}
+
+/// What the sizes of every family come to.
+pub trait Sizes {
+    /// Rows of the word table, and outputs of the head.
+    fn vocab_size(&self) -> usize;
+
+    /// Encoder layers.
+    fn layers(&self) -> usize;
+
+    /// Width `d` of the residual stream.
+    fn hidden(&self) -> usize;
+
+    /// Attention heads.
+    fn heads(&self) -> usize;
+
+    /// Longest row in tokens.
+    fn max_positions(&self) -> usize;
+
+    /// Numbers of a position's widest value.
+    fn widest(&self) -> usize;
+
+    /// The sizes by the names that run files have for them, depth first; the vocabulary is the data's.
+    fn keys(&self) -> Vec<Size>;
+
+    /// Numbers of parameters, a tied decoder counted once.
+    fn parameters(&self) -> Parameters;
+
+    /// Multiplications and additions of the matrix products of a forward pass.
+    fn forward_flops(&self, pass: &Pass) -> f64;
+
+    /// Bytes that a training step keeps for its backward pass.
+    fn kept_bytes(&self, pass: &Pass, kept: &Kept) -> f64;
+
+    /// Bytes that exist for a moment in it besides, a position.
+    fn passing_bytes(&self, kept: &Kept) -> f64;
+
+    /// The sizes in words: `6 layers, width 768, 12 heads, feed-forward 3072`.
+    fn words(&self) -> String;
+}
+
+/// A size by its name in run files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Size {
+    /// `hidden`, of `[model]` or `[models.NAME]`.
+    pub key: &'static str,
+    /// How large.
+    pub value: usize,
+    /// The smallest that it may be.
+    pub least: usize,
+}
+
+/// Numbers of parameters.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Parameters {
+    /// All, the tied decoder counted once.
+    pub total: u64,
+    /// Without the masked-language-model head, as the paper counts.
+    pub without_head: u64,
+}
+
+/// How much a forward pass works out.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Pass {
+    /// Positions of all rows.
+    pub positions: f64,
+    /// Positions that each of them attends to.
+    pub attended: f64,
+    /// Rows that the head, and the last layer after its attention, run on.
+    pub head_rows: f64,
+}
+
+/// What decides how much a position leaves for the backward pass.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Kept {
+    /// The kernels on a GPU; `None` on a CPU.
+    pub gpu: Option<Kernels>,
+    /// Bytes of a number of products.
+    pub value_bytes: f64,
+    /// Positions of a row.
+    pub length: f64,
+    /// Whether dropout is on.
+    pub has_dropout: bool,
+}
+
+impl Deref for Shape {
+    type Target = dyn Sizes;
+
+    fn deref(&self) -> &Self::Target {
+        match self {
+            Shape::Bert(shape) => shape,
+        }
+    }
+}
+
+impl From<BertShape> for Shape {
+    fn from(shape: BertShape) -> Self {
+        Shape::Bert(shape)
+    }
+}
+
+impl Shape {
+    /// Sizes as a run file writes them; `size` gives those that are written or have a default, by their names.
+    pub(super) fn of_keys(size: impl Fn(&str) -> Option<usize>, vocab_size: usize) -> Self {
+        Shape::Bert(BertShape::of_keys(size, vocab_size))
+    }
+
+    /// The shape over a vocabulary of another size.
+    #[must_use]
+    pub fn with_vocabulary(self, vocab_size: usize) -> Self {
+        match self {
+            Shape::Bert(shape) => Shape::Bert(BertShape { vocab_size, ..shape }),
+        }
+    }
+}

@@ -1,0 +1,262 @@
+//! What is asked of a family of language models, and the enum of those that there are: all that training, methods, studies, the
+//! command and the page know of them. A family is a folder here, whole: its layers and initial weights, the names that files have for
+//! them, its `config.json`, how depths map when one model starts from another. Its sizes are [`Shape`]'s.
+
+use burn::module::Module;
+use burn::tensor::{Device, Tensor};
+use serde_json::Value;
+
+use super::bert::{self, BertForMaskedLm};
+use super::inputs::Inputs;
+use super::weights::{Shapes, Weights};
+use crate::config::{BertShape, Shape};
+use crate::device::Compute;
+use crate::error::Result;
+use crate::kernels::{Dropout, Logits, Places};
+use crate::tokens::Tokenizer;
+
+/// A model that predicts tokens: its body, and a head on top.
+pub trait LanguageModel: Module {
+    /// The last layer's hidden states of the flattened positions: `[n, d]` of all of them; or `[m, d]` at some, as many of each row,
+    /// without working out what is not asked for.
+    fn hidden(&self, inputs: &Inputs, at: Option<&Places>, dropout: &mut Dropout) -> Tensor<2>;
+
+    /// The head on hidden states `[m, d]`: logits `[m, v]`, not multiplied out yet.
+    fn head(&self, hidden_md: Tensor<2>, compute: &Compute) -> Logits;
+
+    /// The word table, `[v, d]`.
+    fn words(&self) -> Tensor<2>;
+
+    /// Its sizes.
+    fn shape(&self) -> Shape;
+
+    /// Whether rows of the parameter of this name are looked up; other matrices are factors of products alone.
+    fn is_table(name: &str) -> bool;
+
+    /// Logits `[m, v]` at `m` of the flattened `[b * s]` positions of `inputs`, multiplied out.
+    fn logits(&self, inputs: &Inputs, at: &Places, dropout: &mut Dropout) -> Tensor<2> {
+        self.head(self.hidden(inputs, Some(at), dropout), &inputs.compute).whole(&inputs.compute)
+    }
+}
+
+/// A model of any family.
+#[derive(Module, Debug)]
+#[expect(clippy::large_enum_variant, reason = "one or two a run")]
+pub enum AnyModel {
+    /// BERT, and what has its layers.
+    Bert(BertForMaskedLm),
+}
+
+impl From<BertForMaskedLm> for AnyModel {
+    fn from(model: BertForMaskedLm) -> Self {
+        AnyModel::Bert(model)
+    }
+}
+
+impl LanguageModel for AnyModel {
+    fn hidden(&self, inputs: &Inputs, at: Option<&Places>, dropout: &mut Dropout) -> Tensor<2> {
+        match self {
+            AnyModel::Bert(model) => model.hidden(inputs, at, dropout),
+        }
+    }
+
+    fn head(&self, hidden_md: Tensor<2>, compute: &Compute) -> Logits {
+        match self {
+            AnyModel::Bert(model) => model.head(hidden_md, compute),
+        }
+    }
+
+    fn words(&self) -> Tensor<2> {
+        match self {
+            AnyModel::Bert(model) => model.words(),
+        }
+    }
+
+    fn shape(&self) -> Shape {
+        match self {
+            AnyModel::Bert(model) => model.shape(),
+        }
+    }
+
+    fn is_table(name: &str) -> bool {
+        BertForMaskedLm::is_table(name)
+    }
+}
+
+/// What a `config.json` says.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Config {
+    /// "bert" or "distilbert".
+    pub architecture: &'static str,
+    /// In its family's terms.
+    pub shape: Shape,
+    /// Whether the decoder is the word table.
+    pub tied: bool,
+    /// Dropout of hidden states, of attention and before a classifier.
+    pub dropout: [f64; 3],
+    /// Standard deviation of new heads' weights.
+    pub initializer_range: f64,
+    /// What was taken for granted, a line each.
+    pub notes: Vec<String>,
+}
+
+impl Config {
+    /// What a `config.json` says.
+    ///
+    /// # Errors
+    /// When it is of no family (its architecture is named), asks for something that upstill has not, or its sizes are missing, out of
+    /// all bounds or don't fit together.
+    pub fn parse(config: &Value) -> Result<Self> {
+        bert::parse(config)
+    }
+}
+
+impl Shape {
+    /// Draws a model: N(0, `range`) weights, zero biases, from `seed` and each parameter's name alone.
+    pub fn init(&self, seed: u64, range: f64, device: &Device) -> AnyModel {
+        match self {
+            Shape::Bert(shape) => shape.init(seed, range, device).into(),
+        }
+    }
+
+    /// The `config.json` of a masked language model; `pad` is the id of `[PAD]`.
+    pub(super) fn config(&self, pad: u32) -> Value {
+        match self {
+            Shape::Bert(shape) => bert::config(shape, pad),
+        }
+    }
+
+    /// Names and sizes of the tensors of its embeddings and layers.
+    pub(super) fn body(&self) -> Shapes {
+        match self {
+            Shape::Bert(shape) => bert::body(shape),
+        }
+    }
+
+    /// Names and sizes of the tensors of its language-model head.
+    pub(super) fn head(&self) -> Shapes {
+        match self {
+            Shape::Bert(shape) => bert::head(shape),
+        }
+    }
+
+    /// Whether a tensor belongs to the embeddings or the layers.
+    pub(super) fn is_body(&self, name: &str) -> bool {
+        match self {
+            Shape::Bert(_) => bert::is_body(name),
+        }
+    }
+
+    /// Whether a tensor belongs to the language-model head.
+    pub(super) fn is_head(&self, name: &str) -> bool {
+        match self {
+            Shape::Bert(_) => bert::is_head(name),
+        }
+    }
+
+    /// A tensor's name in files, as upstill has it.
+    pub(super) fn canonical(&self, name: &str) -> String {
+        match self {
+            Shape::Bert(_) => bert::canonical(name),
+        }
+    }
+
+    /// Tensors by the names that upstill has for them.
+    ///
+    /// # Errors
+    /// When two different tensors come to the same name.
+    pub(super) fn rename(&self, found: Weights) -> Result<Weights> {
+        match self {
+            Shape::Bert(_) => bert::rename(found),
+        }
+    }
+
+    /// What was put before or into the names of tensors and is taken off, a line each.
+    pub(super) fn wrappings<'a>(&self, names: impl Iterator<Item = &'a str>) -> Vec<String> {
+        match self {
+            Shape::Bert(_) => bert::wrappings(names),
+        }
+    }
+
+    /// Refuses tensors that lack some of the body, have it in other sizes, or hold more of it.
+    ///
+    /// # Errors
+    /// One that lists all of it.
+    pub(super) fn must_have_body(&self, found: &Shapes) -> Result<()> {
+        match self {
+            Shape::Bert(shape) => bert::must_have_body(shape, found),
+        }
+    }
+
+    /// Refuses weights that do not predict words: without a whole head that is tied to the word table. `has_own_decoder` tells
+    /// whether the files hold a decoder's weights, by whatever name.
+    ///
+    /// # Errors
+    /// One that says what keeps the model from it.
+    pub(super) fn must_predict(
+        &self,
+        weights: &Weights,
+        is_tied: bool,
+        has_own_decoder: impl FnOnce() -> Result<bool>,
+    ) -> Result<()> {
+        match self {
+            Shape::Bert(shape) => bert::must_predict(shape, weights, is_tied, has_own_decoder),
+        }
+    }
+
+    /// Whether a left-over tensor is a decoder of the head's own, which upstill has not.
+    pub(super) fn is_own_decoder(&self, name: &str) -> bool {
+        match self {
+            Shape::Bert(_) => name.starts_with(bert::DECODER),
+        }
+    }
+
+    /// The shape and the weights as `transformers` wants them.
+    pub(super) fn for_transformers(&self, weights: Weights) -> (Self, Weights) {
+        match self {
+            Shape::Bert(shape) => {
+                let (shape, weights) = bert::for_transformers(shape, weights);
+                (shape.into(), weights)
+            }
+        }
+    }
+
+    /// The shape with its norms as another of the family has them: weights are trained with their norms' epsilon.
+    #[must_use]
+    pub fn with_norms_of(&self, other: &Self) -> Self {
+        match (self, other) {
+            (Shape::Bert(own), Shape::Bert(other)) => BertShape { norm_epsilon: other.norm_epsilon, ..own.clone() }.into(),
+        }
+    }
+
+    /// Refuses a tokenizer that has ids without a row in the word table. A table may have more rows: those stand for nothing.
+    ///
+    /// # Errors
+    /// One that says how many there are of both.
+    pub fn must_hold(&self, tokenizer: &Tokenizer) -> Result<()> {
+        match self {
+            Shape::Bert(shape) => shape.must_hold(tokenizer),
+        }
+    }
+
+    /// Refuses rows that have no room for a text, and pairs of texts where the model can't tell the second from the first.
+    ///
+    /// # Errors
+    /// One that says what the model has.
+    pub fn must_read(&self, length: usize, pairs: bool) -> Result<()> {
+        match self {
+            Shape::Bert(shape) => shape.must_read(length, pairs),
+        }
+    }
+}
+
+/// A student's starting weights from a teacher of the same family: its embeddings, its head, and its layers, spread over the student's
+/// depth (Lee et al. 2023, appendix A.3).
+///
+/// # Errors
+/// When the two differ in anything but depth; the message names both sizes.
+pub fn remap(teacher: &Weights, from: &Shape, to: &Shape) -> Result<Weights> {
+    match (from, to) {
+        (Shape::Bert(from), Shape::Bert(to)) => bert::remap(teacher, from, to),
+    }
+}
