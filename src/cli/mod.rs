@@ -11,6 +11,7 @@ mod import;
 mod logits;
 mod plan;
 mod report;
+mod shell;
 mod study;
 mod study_transfer;
 mod tokenizer;
@@ -77,6 +78,12 @@ enum Command {
     Bench(bench::BenchCommand),
     /// Say what this machine has, and test it
     Doctor(doctor::Args),
+    /// Print completions for a shell
+    #[command(hide = true)]
+    Completions(shell::CompletionsArgs),
+    /// Write man pages
+    #[command(hide = true)]
+    Man(shell::ManArgs),
 }
 
 impl Command {
@@ -119,6 +126,8 @@ fn run(command: Command) -> Result<()> {
         Command::Report(args) => report::run(args),
         Command::Bench(command) => bench::run(&command),
         Command::Doctor(args) => doctor::run(args),
+        Command::Completions(args) => Ok(shell::completions(&args)),
+        Command::Man(args) => shell::man(&args),
     }
 }
 

@@ -1,27 +1,24 @@
-//! `cargo xtask web`: builds the page into a folder that any web server can give out, and serves it. `cargo xtask torture`: what survives
-//! kills, broken disks, flipped bits, races and damaged input.
+//! `cargo xtask web`: builds the page into a folder that any web server can give out, and serves it. `cargo xtask dist`: wheels, archives,
+//! the page, completions and man pages. `cargo xtask torture`: what survives kills, broken disks, flipped bits, races and damaged input.
 
+mod dist;
 mod serve;
 mod torture;
+mod web;
 
 use std::env;
 use std::error::Error;
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
 const HELP: &str = "\
-Builds the browser page, and serves it.
+  cargo xtask web       builds the browser page, and serves it
+  cargo xtask dist      builds what is given out: wheels, archives with checksums, the page, completions, man pages
+  cargo xtask torture   kills, broken disks, flipped bits, races and damaged input: what survives them
 
-  cargo xtask web [--out DIR] [--serve [PORT]]
-
-  --out DIR       where it goes; target/web-page unless given
-  --serve [PORT]  serves it on localhost afterwards, on port 8000 unless given
-  --no-build      takes the WebAssembly that was compiled last
-
-  cargo xtask torture   kills, broken disks, flipped bits, races and damaged input: what survives them";
+Each says more with --help.";
 
 fn main() {
     if let Err(error) = run() {
@@ -31,37 +28,12 @@ fn main() {
 }
 
 fn run() -> Result<()> {
-    let mut args = env::args().skip(1).peekable();
+    let mut args = env::args().skip(1);
     match args.next().as_deref() {
-        Some("web") => {}
-        Some("torture") => return torture::torture(args),
-        _ => return Err(HELP.into()),
-    }
-    let (mut out, mut port, mut build) = (target_folder().join("web-page"), None, true);
-    while let Some(arg) = args.next() {
-        match arg.as_str() {
-            "--out" => out = args.next().ok_or("--out needs a folder")?.into(),
-            "--no-build" => build = false,
-            "--serve" => {
-                port = Some(8000);
-                if let Some(given) = args.peek().and_then(|next| next.parse().ok()) {
-                    port = Some(given);
-                    args.next();
-                }
-            }
-            _ => return Err(format!("unknown argument {arg}\n\n{HELP}").into()),
-        }
-    }
-    fs::create_dir_all(&out)?;
-    if build {
-        compile()?;
-    }
-    bind(&out.join("pkg"))?;
-    copy_page(&out)?;
-    pack(&out)?;
-    match port {
-        Some(port) => serve::serve(&out, port),
-        None => Ok(()),
+        Some("web") => web::web(args),
+        Some("dist") => dist::dist(args),
+        Some("torture") => torture::torture(args),
+        _ => Err(HELP.into()),
     }
 }
 
@@ -75,65 +47,11 @@ fn target_folder() -> PathBuf {
     env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from)
 }
 
-const TARGET: &str = "wasm32-unknown-unknown";
-
-/// The Rust part, as WebAssembly.
-fn compile() -> Result<()> {
-    // Without rustup the target must be there already; cargo says so if it isn't.
-    let _ = Command::new("rustup").args(["target", "add", TARGET]).status();
-    let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let done = Command::new(cargo)
-        .current_dir(root())
-        .args(["build", "-p", "upstill-web", "--lib", "--profile", "web", "--target", TARGET])
-        .status()?;
-    if !done.success() {
-        return Err("the page did not compile; what cargo said is above".into());
+/// Runs a command to its end; what it says is seen.
+fn done(command: &mut Command) -> Result<()> {
+    match command.status() {
+        Ok(status) if status.success() => Ok(()),
+        Ok(status) => Err(format!("{} ended with {status}; what it said is above", command.get_program().display()).into()),
+        Err(error) => Err(format!("could not run {}: {error}", command.get_program().display()).into()),
     }
-    Ok(())
-}
-
-/// The WebAssembly and the JavaScript that loads it.
-fn bind(pkg: &Path) -> Result<()> {
-    let wasm = target_folder().join(TARGET).join("web").join("upstill_web.wasm");
-    let mut bindings = wasm_bindgen_cli_support::Bindgen::new();
-    bindings.input_path(&wasm).web(true)?.typescript(false).remove_name_section(true).remove_producers_section(true);
-    bindings.generate(pkg)?;
-    Ok(())
-}
-
-/// The page's own files, and the style of the reports' figures.
-fn copy_page(out: &Path) -> Result<()> {
-    for entry in fs::read_dir(root().join("web/page"))? {
-        let path = entry?.path();
-        fs::copy(&path, out.join(path.file_name().expect("an entry has a name")))?;
-    }
-    fs::copy(root().join("src/study/figure/figure.css"), out.join("figure.css"))?;
-    Ok(())
-}
-
-/// Writes each file's Brotli form beside it, for the server to send, and says what there is.
-fn pack(out: &Path) -> Result<()> {
-    let (mut raw, mut packed) = (0, 0);
-    for folder in [out.to_owned(), out.join("pkg")] {
-        for entry in fs::read_dir(&folder)? {
-            let path = entry?.path();
-            if !path.is_file() || path.extension().is_some_and(|ending| ending == "br") {
-                continue;
-            }
-            let bytes = fs::read(&path)?;
-            let mut small = Vec::new();
-            // The second best quality: the best takes a minute for a tenth less.
-            let settings = brotli::enc::BrotliEncoderParams { quality: 9, ..Default::default() };
-            brotli::BrotliCompress(&mut bytes.as_slice(), &mut small, &settings)?;
-            if path.extension().is_some_and(|ending| ending == "wasm") {
-                println!("{}: {} bytes, {} compressed", path.display(), bytes.len(), small.len());
-            }
-            (raw, packed) = (raw + bytes.len(), packed + small.len());
-            let mut name = path.into_os_string();
-            name.push(".br");
-            fs::write(name, small)?;
-        }
-    }
-    println!("{}: {:.2} MB in all, {:.2} MB compressed (Brotli)", out.display(), raw as f64 / 1e6, packed as f64 / 1e6);
-    Ok(())
 }
