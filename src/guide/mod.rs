@@ -2,6 +2,7 @@
 //!
 //! | chapter | what it answers |
 //! |---|---|
+//! | [`installing`] | What do I install where, and what differs by system? |
 //! | [`getting_started`] | What do I run first, and what does it say? |
 //! | [`your_own_text`] | How does text become shards, and which tokenizer? |
 //! | [`distilling`] | How does a student learn from a weak teacher, and what can be scheduled? |
@@ -9,9 +10,13 @@
 //! | [`studies`] | Does a difference hold over seeds, and how is that shown? |
 //! | [`gpus`] | What runs on which GPU, and how do several share a batch? |
 //! | [`browser`] | How does the page train? |
+//! | [`python`] | How do I run it from Python, and read what it wrote? |
 //! | [`papers`] | Which command repeats which claim? |
 //!
 //! `upstill COMMAND --help` has every option, `upstill plan --keys` every key of a run file.
+
+#[doc = include_str!("installing.md")]
+pub mod installing {}
 
 #[doc = include_str!("getting_started.md")]
 pub mod getting_started {}
@@ -33,6 +38,9 @@ pub mod gpus {}
 
 #[doc = include_str!("browser.md")]
 pub mod browser {}
+
+#[doc = include_str!("python.md")]
+pub mod python {}
 
 #[doc = include_str!("papers.md")]
 pub mod papers {}
