@@ -166,10 +166,39 @@ fn cuda(options: &Options) -> Result<Option<PathBuf>> {
         println!("SKIPPED: the wheel with CUDA, as there is no LLVM to build it with (tests/cuda/llvm.sh lays one out)");
         return Ok(None);
     }
-    let tools = Tools::install(false)?;
-    let mut maturin = tools.command("maturin");
-    maturin.current_dir(root().join("python/cuda")).args(["build", "--release"]);
+    let mut maturin = Tools::install(false)?.command("maturin");
+    maturin.current_dir(cuda_project()?).args(["build", "--release"]);
     wheel_of(&mut maturin, &options.out).map(Some)
+}
+
+/// The wheel's project under the other name: a package has one name, and the two wheels have all else in common.
+fn cuda_project() -> Result<PathBuf> {
+    let folder = target_folder().join("dist-cuda");
+    let module = folder.join("python/upstill");
+    let _ = fs::remove_dir_all(&folder);
+    fs::create_dir_all(&module)?;
+    for file in fs::read_dir(root().join("python/upstill"))? {
+        let file = file?;
+        if file.file_type()?.is_file() {
+            fs::copy(file.path(), module.join(file.file_name()))?;
+        }
+    }
+    for name in ["README.md", "LICENSE-MIT", "LICENSE-APACHE"] {
+        fs::copy(root().join(name), folder.join(name))?;
+    }
+    let project = fs::read_to_string(root().join("pyproject.toml"))?;
+    fs::write(folder.join("pyproject.toml"), with_cuda(&project, &root().join("Cargo.toml"))?)?;
+    Ok(folder)
+}
+
+/// `pyproject.toml` as that of `upstill-cuda`.
+fn with_cuda(project: &str, manifest: &Path) -> Result<String> {
+    let (name, table) = ("\nname = \"upstill\"\n", "\n[tool.maturin]\n");
+    if !project.contains(name) || !project.contains(table) {
+        return Err("pyproject.toml has no name or no [tool.maturin]".into());
+    }
+    let built = format!("{table}manifest-path = '{}'\nmodule-name = \"upstill\"\nfeatures = [\"cuda\"]\n", manifest.display());
+    Ok(project.replace(name, "\nname = \"upstill-cuda\"\n").replace(table, &built))
 }
 
 /// Completions and man pages, as the first of the binaries that runs here writes them: they are the same on every system.
@@ -228,4 +257,29 @@ fn host() -> Result<String> {
     let output = Command::new("rustc").arg("--version").arg("--verbose").output()?;
     let words = String::from_utf8(output.stdout)?;
     Ok(words.lines().find_map(|line| line.strip_prefix("host: ")).ok_or("rustc does not say what its host is")?.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_wheel_with_cuda_is_the_other_ones_project_by_another_name() {
+        let project = fs::read_to_string(root().join("pyproject.toml")).unwrap();
+        let cuda = with_cuda(&project, Path::new("/x/Cargo.toml")).unwrap();
+        assert!(cuda.contains("name = \"upstill-cuda\"\n") && cuda.contains("manifest-path = '/x/Cargo.toml'\n"), "{cuda}");
+        assert_eq!(cuda.lines().count(), project.lines().count() + 3);
+        with_cuda("[project]\nname = \"other\"\n", Path::new("x")).unwrap_err();
+    }
+
+    #[test]
+    fn what_is_asked_for_has_to_be_there() {
+        let parse = |line: &str| Options::parse(line.split_whitespace().map(str::to_owned)).map(|options| options.parts);
+        assert_eq!(parse("--parts wheel,page").unwrap(), ["wheel", "page"]);
+        assert_eq!(parse("").unwrap(), PARTS);
+        let said = |line: &str| parse(line).unwrap_err().to_string();
+        assert!(said("--parts wheels").contains("there is no part wheels; there are wheel, archive"));
+        assert!(said("--native --targets x86_64-pc-windows-gnu").contains("leave --targets out"));
+        assert!(said("--out").contains("--out needs a value"));
+    }
 }
