@@ -7,6 +7,7 @@ use cubecl::prelude::*;
 
 use super::super::spent::{self, Part};
 use super::super::update::{AdamNumbers, AdamStep};
+use crate::device::Traits;
 
 /// What a step reads and writes of a parameter, flat.
 #[derive(CubeType, CubeLaunch)]
