@@ -57,12 +57,14 @@ fn help_fits_a_screen() {
     insta::assert_snapshot!(help, @"
     Distil upwards: train a larger language model with the help of a smaller, weaker one.
 
-    Usage: upstill <COMMAND>
+    Usage: upstill [COMMAND]
 
     Commands:
       study      Compare a stand-alone student with students of weak teachers: a grid of runs, a table, a report
+      init       Write a commented run file, or a study's, for text or token shards of your own
       train      Train what a run file says
       plan       Say what a run file comes to: parameters, memory, FLOPs, expected time. Trains nothing
+      snapshot   Hold the first steps of a run against a committed file: losses, gradient norms, weights
       eval       Score a model on held-out text
       fill       Show the likeliest words for [MASK], of several models side by side
       finetune   Fine-tune a model on a labelled task and score it
@@ -80,20 +82,69 @@ fn help_fits_a_screen() {
       -h, --help     Print help
       -V, --version  Print version
 
-    Start here:
-      upstill study                      see what a weak teacher does, in a few minutes, nothing to download
-      upstill plan RUN.toml              what a run file comes to, before anything is trained
-      upstill train RUN.toml --out runs/mine
+    Start from nothing:
+      upstill study --size tiny          a weak teacher, students, a report: seconds, nothing to download
+      upstill study                      with seeds enough for a first answer: minutes
+
+    From text of your own, a folder with .txt, .jsonl, .csv or .parquet files:
+      upstill init dwt articles/         reads it into token shards, and writes teacher.toml and student.toml
+      upstill train teacher.toml
+      upstill train student.toml
+
+    From a model that is there, a Hugging Face folder of the BERT family:
+      upstill fill bert-base-uncased/ 'Paris is the [MASK] of France.'
+      upstill eval bert-base-uncased/ --pairs blimp/
+      upstill finetune bert-base-uncased/ --task cola --data glue/
 
     Exit codes: 0 done, 1 a check failed, 2 could not run, 130 interrupted (after saving).
     ");
 }
 
 #[test]
+fn alone_it_shows_three_ways_in_and_colours_only_where_they_are_wanted() {
+    let dir = tempdir().unwrap();
+    let alone = run(dir.path(), &[]);
+    let said = String::from_utf8(alone.stdout).unwrap();
+    assert!(alone.status.success() && alone.stderr.is_empty());
+    for way in ["Start from nothing:", "From text of your own", "From a model that is there", "upstill --help"] {
+        assert!(said.contains(way), "{said}");
+    }
+    // Help has colours; a pipe has none unless they are forced, and NO_COLOR goes before.
+    let help = |set: &[(&str, &str)]| {
+        let mut command = upstill(dir.path(), &["--help"]);
+        ["NO_COLOR", "CLICOLOR", "CLICOLOR_FORCE"].iter().for_each(|name| drop(command.env_remove(name)));
+        let output = command.envs(set.iter().copied()).output().unwrap();
+        output.stdout.contains(&0x1b)
+    };
+    assert!(!help(&[]) && help(&[("CLICOLOR_FORCE", "1")]));
+    assert!(!help(&[("CLICOLOR", "0")]) && !help(&[("NO_COLOR", "1")]));
+}
+
+#[test]
+fn without_a_home_everything_on_the_cpu_works() {
+    let dir = tempdir().unwrap();
+    let mut command = upstill(dir.path(), &["doctor"]);
+    let output = command.env_remove("HOME").env_remove("XDG_CACHE_HOME").output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let said = String::from_utf8(output.stdout).unwrap();
+    for part in
+        ["upstill   ", "commit ", "system    ", "cpu       ", "threads, memory", "set       UPSTILL_DEVICE=cpu", "self-test"]
+    {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+}
+
+#[test]
 fn every_subcommands_help_reads_as_it_did() {
     let dir = tempdir().unwrap();
-    let commands: [&[&str]; 15] = [
+    let commands: [&[&str]; 21] = [
         &["study"],
+        &["study", "dwt"],
+        &["study", "cotrain"],
+        &["study", "transfer"],
+        &["study", "run"],
+        &["init"],
+        &["snapshot"],
         &["train"],
         &["plan"],
         &["eval"],

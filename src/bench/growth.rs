@@ -6,7 +6,7 @@ use super::median;
 use super::step::{StepBench, StepSize};
 use crate::device::{Compute, Device, Precision};
 use crate::error::Result;
-use crate::study::figure::{Axis, Chart, Series, line_chart};
+use crate::study::figure::{Axis, Chart, Series};
 use crate::study::report::{Figure, figure_page};
 
 /// Step time over one dimension.
@@ -129,7 +129,7 @@ fn figure(growth: &Growth) -> Figure {
         growth.line[1],
         100.0 * growth.off
     );
-    Figure { heading: chart.title.clone(), caption, svg: line_chart(&chart) }
+    Figure::of_chart(&chart, caption)
 }
 
 #[cfg(test)]

@@ -1,14 +1,13 @@
 //! `upstill data`: text to shards, and what shards hold.
 
-use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
-
-use indicatif::{ProgressBar, ProgressStyle};
+use std::time::Instant;
 
 use super::print_json;
 use crate::batch::{BatchOptions, Batches, Masking, Split};
 use crate::config::Rows;
 use crate::error::Result;
+use crate::log::Reading;
 use crate::text::{LONGEST_LINE, ReadOptions};
 use crate::tokens::{BuildOptions, HeldOutBy, Manifest, Progress, Tokenizer, Watch, build, percent};
 use crate::train::{interrupted, open_shards};
@@ -148,20 +147,32 @@ fn run_build(args: &Build) -> Result<()> {
         read: args.read.options(),
         ..BuildOptions::default()
     };
-    let bar = bytes_bar(args.json);
-    let progress = |progress: Progress| {
-        bar.set_length(progress.total_bytes);
-        bar.set_position(progress.bytes);
-        let per_second = progress.sentences as f64 / bar.elapsed().as_secs_f64().max(1e-3);
-        bar.set_message(format!("{per_second:.0} sentences/s"));
-    };
-    let watch = Watch { threads: args.threads, stop: &interrupted, progress: &progress };
-    let built = build(&args.read.inputs, &args.out, args.force, &tokenizer, &options, &watch);
-    bar.finish_and_clear();
-    let manifest = built?;
-    say_what_to_know(&manifest);
+    let manifest = build_shown(&args.read.inputs, &args.out, args.force, &tokenizer, &options, args.threads, args.json)?;
     print(&manifest, args.json);
     Ok(())
+}
+
+/// [`build`] with a bar of how far it is, unless `quiet`, and what to know about its outcome.
+pub(super) fn build_shown(
+    inputs: &[String],
+    out: &Path,
+    force: bool,
+    tokenizer: &Tokenizer,
+    options: &BuildOptions,
+    threads: usize,
+    quiet: bool,
+) -> Result<Manifest> {
+    let (reading, started) = (Reading::new(quiet), Instant::now());
+    let progress = |progress: Progress| {
+        let per_second = progress.sentences as f64 / started.elapsed().as_secs_f64().max(1e-3);
+        reading.show(progress.bytes, progress.total_bytes, &format!("{per_second:.0} sentences/s"));
+    };
+    let watch = Watch { threads, stop: &interrupted, progress: &progress };
+    let built = build(inputs, out, force, tokenizer, options, &watch);
+    reading.finish();
+    let manifest = built?;
+    say_what_to_know(&manifest);
+    Ok(manifest)
 }
 
 /// More `[UNK]` than this, and a vocabulary does not fit its text.
@@ -216,13 +227,4 @@ fn print(manifest: &Manifest, json: bool) {
     } else {
         println!("{manifest}");
     }
-}
-
-/// A bar of bytes read, with rate and time left; silent with `json` or when standard error is no terminal.
-pub(super) fn bytes_bar(json: bool) -> ProgressBar {
-    if json || !std::io::stderr().is_terminal() {
-        return ProgressBar::hidden();
-    }
-    let template = "{bar:30} {bytes} of {total_bytes}, {bytes_per_sec}, {msg}, {eta} left";
-    ProgressBar::new(0).with_style(ProgressStyle::with_template(template).expect("the template is well formed"))
 }

@@ -4,11 +4,15 @@ use burn::tensor::{Int, Tensor, TensorData};
 use serde::Serialize;
 
 use super::{DeviceArg, print_json};
-use crate::device::{Adapter, Device, adapters, cuda_devices, memory_bytes};
+use crate::device::{Adapter, Device, adapters, cuda_devices, memory_bytes, processor};
 use crate::error::{Error, Result};
 use crate::loss::{hard_loss, soft_loss};
 
 #[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  upstill doctor                           made to be pasted into a report of a fault
+  upstill doctor --device wgpu --json")]
 pub struct Args {
     #[command(flatten)]
     device: DeviceArg,
@@ -20,11 +24,18 @@ pub struct Args {
 #[derive(Serialize)]
 struct Report {
     upstill: &'static str,
+    commit: &'static str,
+    features: Vec<&'static str>,
+    system: String,
+    processor: String,
+    instructions: Vec<&'static str>,
     threads: usize,
     memory_bytes: Option<u64>,
     cuda: Vec<String>,
     gpus: Vec<Gpu>,
     chosen: String,
+    /// What of upstill's and the drivers' environment is set.
+    environment: Vec<String>,
     self_test: Vec<Check>,
 }
 
@@ -57,11 +68,17 @@ pub fn run(args: Args) -> Result<()> {
     let device = args.device.choose("auto")?;
     let report = Report {
         upstill: env!("CARGO_PKG_VERSION"),
+        commit: env!("UPSTILL_COMMIT"),
+        features: features(),
+        system: system(),
+        processor: processor(),
+        instructions: instructions(),
         threads: std::thread::available_parallelism().map_or(1, usize::from),
         memory_bytes: memory_bytes(),
         cuda: cuda_devices().iter().map(|device| device.name()).collect(),
         gpus: adapters().into_iter().map(gpu).collect(),
         chosen: device.to_string(),
+        environment: environment(),
         self_test: self_test(&device),
     };
     match args.json {
@@ -95,7 +112,13 @@ fn words(report: &Report) -> String {
     const MIB: u64 = 1 << 20;
     let memory =
         report.memory_bytes.map_or("unknown".to_owned(), |bytes| format!("{:.1} GiB", bytes as f64 / (1u64 << 30) as f64));
-    let mut out = format!("upstill   {}\ncpu       {} threads, memory {memory}\n", report.upstill, report.threads);
+    let Report { upstill, commit, system, processor, threads, .. } = report;
+    let features = if report.features.is_empty() { "no features".to_owned() } else { report.features.join(", ") };
+    let mut out = format!("upstill   {upstill}, commit {commit}, built with {features}\nsystem    {system}\n");
+    out += &format!("cpu       {processor}\n          {threads} threads, memory {memory}\n");
+    if !report.instructions.is_empty() {
+        out += &format!("          {}\n", report.instructions.join(" "));
+    }
     match (cfg!(feature = "cuda"), report.cuda.is_empty()) {
         (false, _) => out += "cuda      not in this build (feature cuda)\n",
         (true, true) => out += "cuda      no NVIDIA driver, or it lists no GPU\n",
@@ -109,7 +132,7 @@ fn words(report: &Report) -> String {
             "wgpu:{index}    {}, {}{}\n          binding {} MiB, buffer {} MiB, workgroup memory {} KiB, invocations {}\n",
             gpu.name,
             gpu.api,
-            if gpu.software { ", imitated by the CPU (taken only when asked for)" } else { "" },
+            if gpu.software { ", emulated by the CPU (taken only when asked for)" } else { "" },
             gpu.binding_bytes_max / MIB,
             gpu.buffer_bytes_max / MIB,
             gpu.workgroup_bytes_max / 1024,
@@ -117,11 +140,77 @@ fn words(report: &Report) -> String {
         );
     }
     out += &format!("chosen    {}\n", report.chosen);
+    report.environment.iter().for_each(|setting| out += &format!("set       {setting}\n"));
     for check in &report.self_test {
         let verdict = if check.passes() { "ok" } else { "FAILED" };
         out += &format!("self-test {:<28} {verdict}: off by {:.1e} ({:.0e} allowed)\n", check.name, check.error, check.allowed);
     }
     out
+}
+
+/// What this build has of what a build may have.
+fn features() -> Vec<&'static str> {
+    let all = [("wgpu", cfg!(feature = "wgpu")), ("cuda", cfg!(feature = "cuda")), ("cuda-nvrtc", cfg!(feature = "cuda-nvrtc"))];
+    all.into_iter().filter(|(_, is_there)| *is_there).map(|(name, _)| name).collect()
+}
+
+/// `Debian GNU/Linux 12 (bookworm), Linux 6.1.0, x86_64, glibc 2.36`.
+fn system() -> String {
+    let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
+    let release = read("/etc/os-release");
+    let pretty = release.lines().find_map(|line| line.strip_prefix("PRETTY_NAME=")).map(|name| name.trim_matches('"').to_owned());
+    let kernel = read("/proc/sys/kernel/osrelease");
+    let kernel = Some(format!("Linux {}", kernel.trim())).filter(|_| !kernel.is_empty());
+    let parts =
+        [pretty.or_else(|| Some(std::env::consts::OS.to_owned())), kernel, Some(std::env::consts::ARCH.to_owned()), c_library()];
+    parts.into_iter().flatten().collect::<Vec<_>>().join(", ")
+}
+
+/// Which C library the process runs with, where it can be asked.
+fn c_library() -> Option<String> {
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    {
+        // SAFETY: glibc gives a string that lives as long as the process.
+        let version = unsafe { std::ffi::CStr::from_ptr(libc::gnu_get_libc_version()) };
+        Some(format!("glibc {}", version.to_string_lossy()))
+    }
+    #[cfg(not(all(target_os = "linux", target_env = "gnu")))]
+    None
+}
+
+/// The instruction sets that decide how fast products are, and how they are rounded.
+fn instructions() -> Vec<&'static str> {
+    #[cfg(target_arch = "x86_64")]
+    {
+        macro_rules! known {
+            ($($name:tt),+) => { [$(($name, std::arch::is_x86_feature_detected!($name))),+] };
+        }
+        let all = known!("sse4.2", "avx", "avx2", "fma", "f16c", "avx512f", "avx512bw", "avx512vl", "avx512vnni", "avx512bf16");
+        all.into_iter().filter(|(_, is_there)| *is_there).map(|(name, _)| name).collect()
+    }
+    #[cfg(target_arch = "aarch64")]
+    {
+        macro_rules! known {
+            ($($name:tt),+) => { [$(($name, std::arch::is_aarch64_feature_detected!($name))),+] };
+        }
+        let all = known!("neon", "fp16", "dotprod", "bf16", "i8mm", "sve", "sve2");
+        all.into_iter().filter(|(_, is_there)| *is_there).map(|(name, _)| name).collect()
+    }
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+    Vec::new()
+}
+
+/// Variables that change what a run does.
+fn environment() -> Vec<String> {
+    let is_ours = |name: &str| name.starts_with("UPSTILL_") || name.starts_with("CUBECL_");
+    let known = ["RAYON_NUM_THREADS", "CUDA_VISIBLE_DEVICES", "CUDA_PATH", "VK_ICD_FILENAMES", "VK_DRIVER_FILES"];
+    let mut set: Vec<String> = std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value)))
+        .filter(|(name, _)| is_ours(name) || known.contains(&name.as_str()))
+        .map(|(name, value)| format!("{name}={}", value.to_string_lossy()))
+        .collect();
+    set.sort();
+    set
 }
 
 /// The losses and a gradient on this device, against the same sums in f64 on the host.

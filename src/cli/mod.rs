@@ -4,14 +4,18 @@ mod bench;
 mod data;
 mod doctor;
 mod eval;
+#[cfg(test)]
+mod examples;
 mod export;
 mod fill;
 mod finetune;
 mod import;
+mod init;
 mod logits;
 mod plan;
 mod report;
 mod shell;
+mod snapshot;
 mod study;
 mod study_transfer;
 mod tokenizer;
@@ -20,7 +24,7 @@ mod train;
 use std::path::Path;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 use serde::Serialize;
 
 use crate::config::RunFile;
@@ -34,25 +38,50 @@ use crate::train::{catch_interrupts, saving};
 #[command(name = "upstill", version, about, after_help = AFTER, max_term_width = 100)]
 struct Cli {
     #[command(subcommand)]
-    command: Command,
+    command: Option<Command>,
 }
 
-const AFTER: &str = "\
-Start here:
-  upstill study                      see what a weak teacher does, in a few minutes, nothing to download
-  upstill plan RUN.toml              what a run file comes to, before anything is trained
-  upstill train RUN.toml --out runs/mine
+/// The three ways in, as lines of an overview.
+macro_rules! ways_in {
+    () => {
+        "\
+Start from nothing:
+  upstill study --size tiny          a weak teacher, students, a report: seconds, nothing to download
+  upstill study                      with seeds enough for a first answer: minutes
 
-Exit codes: 0 done, 1 a check failed, 2 could not run, 130 interrupted (after saving).";
+From text of your own, a folder with .txt, .jsonl, .csv or .parquet files:
+  upstill init dwt articles/         reads it into token shards, and writes teacher.toml and student.toml
+  upstill train teacher.toml
+  upstill train student.toml
+
+From a model that is there, a Hugging Face folder of the BERT family:
+  upstill fill bert-base-uncased/ 'Paris is the [MASK] of France.'
+  upstill eval bert-base-uncased/ --pairs blimp/
+  upstill finetune bert-base-uncased/ --task cola --data glue/"
+    };
+}
+
+const WAYS_IN: &str = concat!(
+    "upstill trains a larger language model with the help of a smaller, weaker one.\n\n",
+    ways_in!(),
+    "\n\n`upstill --help` lists every command, `upstill COMMAND --help` its options, with examples."
+);
+
+const AFTER: &str =
+    concat!(ways_in!(), "\n\nExit codes: 0 done, 1 a check failed, 2 could not run, 130 interrupted (after saving).");
 
 #[derive(Subcommand)]
 enum Command {
     /// Compare a stand-alone student with students of weak teachers: a grid of runs, a table, a report
     Study(study::Args),
+    /// Write a commented run file, or a study's, for text or token shards of your own
+    Init(init::Args),
     /// Train what a run file says
     Train(train::Args),
     /// Say what a run file comes to: parameters, memory, FLOPs, expected time. Trains nothing
     Plan(plan::Args),
+    /// Hold the first steps of a run against a committed file: losses, gradient norms, weights
+    Snapshot(snapshot::Args),
     /// Score a model on held-out text
     Eval(eval::Args),
     /// Show the likeliest words for [MASK], of several models side by side
@@ -66,15 +95,33 @@ enum Command {
     /// Write a model's logits for sentences, for anyone to compare with
     Logits(logits::Args),
     /// Build or show token shards
-    #[command(subcommand)]
+    #[command(
+        subcommand,
+        after_help = "\
+Examples:
+  upstill data build 'text/*.txt.zst' --tokenizer bert-base-uncased/ --out data/text
+  upstill data show data/text"
+    )]
     Data(data::DataCommand),
     /// Train or show a WordPiece vocabulary
-    #[command(subcommand)]
+    #[command(
+        subcommand,
+        after_help = "\
+Examples:
+  upstill tokenizer train text/ --vocab 8192 --out data/vocabulary
+  upstill tokenizer show data/vocabulary 'Paris is the [MASK] of France.'"
+    )]
     Tokenizer(tokenizer::TokenizerCommand),
     /// Draw runs and studies in one HTML file
     Report(report::Args),
     /// Measure the parts, in each form, beside PyTorch
-    #[command(subcommand)]
+    #[command(
+        subcommand,
+        after_help = "\
+Examples:
+  upstill bench step
+  upstill bench agree --device wgpu"
+    )]
     Bench(bench::BenchCommand),
     /// Say what this machine has, and test it
     Doctor(doctor::Args),
@@ -89,15 +136,23 @@ enum Command {
 impl Command {
     fn has_something_to_save(&self) -> bool {
         let builds = matches!(self, Command::Data(data::DataCommand::Build(_)));
-        builds || matches!(self, Command::Study(_) | Command::Train(_) | Command::Finetune(_))
+        builds || matches!(self, Command::Study(_) | Command::Init(_) | Command::Train(_) | Command::Finetune(_))
     }
+}
+
+/// The command line's definition, for completions, man pages and tests.
+pub fn command() -> clap::Command {
+    Cli::command()
 }
 
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let Some(command) = Cli::parse().command else {
+        println!("{WAYS_IN}");
+        return ExitCode::SUCCESS;
+    };
     catch_interrupts();
-    match run(cli.command) {
+    match run(command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             let word = if error.is_interrupted() { "stopped" } else { "error" };
@@ -113,8 +168,10 @@ fn run(command: Command) -> Result<()> {
     let _saving = command.has_something_to_save().then(saving);
     match command {
         Command::Study(args) => study::run(args),
+        Command::Init(args) => init::run(args),
         Command::Train(args) => train::run(args),
         Command::Plan(args) => plan::run(args),
+        Command::Snapshot(args) => snapshot::run(args),
         Command::Eval(args) => eval::run(args),
         Command::Fill(args) => fill::run(args),
         Command::Finetune(args) => finetune::run(args),
@@ -161,6 +218,12 @@ impl DeviceArg {
             eprintln!(
                 "note: the first steps compile and tune this GPU's kernels, for some minutes; they are kept in {}",
                 folder.display()
+            );
+        }
+        let is_set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+        if device.kind == DeviceKind::Cuda && !["HOME", "XDG_CACHE_HOME", "UPSTILL_KERNEL_CACHE"].into_iter().any(is_set) {
+            eprintln!(
+                "note: there is no HOME, so what is compiled and tuned for this GPU is not kept; UPSTILL_KERNEL_CACHE=DIR keeps it"
             );
         }
         Ok(device)

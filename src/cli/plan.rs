@@ -1,17 +1,24 @@
 //! `upstill plan`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
 use super::{DeviceArg, print_json};
-use crate::config::{KEYS, RunFile, TRANSFER_KEYS, reference};
+use crate::config::{KEYS, Plan, RunFile, TRANSFER_KEYS, reference};
 use crate::error::{Error, Result};
-use crate::train::{plan_run, trial_speed};
+use crate::study::{StudySpec, plan_study};
+use crate::train::{open_shards, plan_run, trial_speed};
 
 #[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  upstill plan run.toml
+  upstill plan run.toml --no-time --set model.layers=12
+  upstill plan study.toml                  what each run of a study comes to
+  upstill plan --keys                      every key of a run file: its type, default and meaning")]
 pub struct Args {
-    /// The run file
+    /// The run file, or a study's
     #[arg(required_unless_present = "keys")]
     run_file: Option<PathBuf>,
     /// Override a key of the run file; may be repeated
@@ -37,6 +44,9 @@ pub fn run(args: Args) -> Result<()> {
         return Ok(());
     }
     let path = args.run_file.ok_or_else(|| Error::new("no run file is named"))?;
+    if is_study(&path) {
+        return study(&path, args.json);
+    }
     let mut file = RunFile::load(&path)?;
     args.set.iter().for_each(|assignment| file.set(assignment));
     args.device.write_over(&mut file);
@@ -59,5 +69,33 @@ pub fn run(args: Args) -> Result<()> {
         return Ok(());
     }
     println!("{}", plan.describe(speed));
+    Ok(())
+}
+
+/// Whether a file is a study's: it has a base run file and arms.
+fn is_study(path: &Path) -> bool {
+    let table = std::fs::read_to_string(path).ok().and_then(|text| text.parse::<toml::Table>().ok());
+    table.is_some_and(|table| table.contains_key("base") && table.contains_key("arms"))
+}
+
+/// What each run of a study comes to.
+fn study(path: &Path, as_json: bool) -> Result<()> {
+    let spec = StudySpec::load(path)?;
+    let base = RunFile::parse(&spec.base, "the study's base")?.wanted();
+    let shards = open_shards(&base.shards.unwrap_or_default())?;
+    let runs = plan_study(&spec, &shards, Path::new("runs"))?;
+    if as_json {
+        let one = |(name, plan): &(String, Plan)| json!({"run": name, "hash": plan.hash(), "plan": plan});
+        print_json(&runs.iter().map(one).collect::<Vec<_>>());
+        return Ok(());
+    }
+    let widest = runs.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0);
+    for (name, plan) in &runs {
+        let estimate = plan.estimate();
+        let (steps, flops) = (plan.train.steps, estimate.computed.total() * plan.train.steps as f64);
+        let parameters = estimate.student.total as f64 / 1e6;
+        println!("{name:<widest$}  {steps:>8} steps  {parameters:>8.2} M parameters  {flops:>8.1e} FLOPs");
+    }
+    println!("{} runs; `upstill study {}` trains them, and repeats none that is done", runs.len(), path.display());
     Ok(())
 }

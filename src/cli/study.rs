@@ -18,7 +18,9 @@ use crate::text::pocket::{Channel, source_loss};
 use crate::train::open_shards;
 
 #[derive(clap::Args)]
-#[command(after_help = "\
+#[command(
+    args_conflicts_with_subcommands = true,
+    after_help = "\
 Examples:
   upstill study                          the paper's question in miniature, in minutes
   upstill study --size full              the paper's whole grid, in hours
@@ -28,49 +30,80 @@ Examples:
   upstill study transfer --data imdb/ --teacher runs/teacher
   upstill study my-study.toml --emit jobs | parallel -j 8     or a line a task of a Slurm array
   upstill study my-study.toml --cells theirs.jsonl            takes what others ran, and runs the rest
-  upstill study my-study.toml --cells theirs.jsonl --verify 3 repeats three of their runs: do they agree?
+  upstill study my-study.toml --cells theirs.jsonl --verify 3   repeats three of their runs
   upstill study my-study.toml --summary results/mine          what can be committed: study file, cells, figure, report
 
-The same command again finds what is done and goes on with the rest.")]
+The same command again finds what is done and goes on with the rest."
+)]
 pub struct Args {
-    /// A study file; or `dwt`, `cotrain` or `transfer`, the studies on the pocket language, of which the first is run unless given
+    #[command(subcommand)]
+    which: Option<Which>,
+    /// A study file; without one, `upstill study dwt` is run
     study_file: Option<PathBuf>,
-    /// How much of a study on the pocket language; small unless given
+    /// How much of the study on the pocket language; small unless given
     #[arg(long, value_enum)]
     size: Option<Size>,
+    #[command(flatten)]
+    grid: Grid,
+}
+
+/// The studies on the pocket language, and any other.
+#[derive(clap::Subcommand)]
+enum Which {
+    /// Students of weak teachers and a student alone, on the pocket language (Lee et al. 2023)
+    #[command(after_help = "\
+Examples:
+  upstill study dwt
+  upstill study dwt --size full                          the paper's whole grid, in hours")]
+    Dwt(Pocket),
+    /// Models that teach each other and each alone, on the pocket language (Lee et al. 2023b)
+    #[command(after_help = "\
+Examples:
+  upstill study cotrain
+  upstill study cotrain --size tiny --out runs/tiny")]
+    Cotrain(Pocket),
+    /// A fine-tuned BERT into a BiLSTM over unlabelled text (Mukherjee and Awadallah 2019)
+    #[command(after_help = "\
+Examples:
+  upstill study transfer
+  upstill study transfer --data imdb/ --teacher runs/teacher")]
+    Transfer(study_transfer::Args),
+    /// The study that a file describes
+    #[command(after_help = "\
+Examples:
+  upstill study run my-study.toml --out runs/mine
+  upstill study run my-study.toml --emit jobs | parallel -j 8     or a line a task of a Slurm array")]
+    Run(OfFile),
+}
+
+/// A study on the pocket language.
+#[derive(clap::Args)]
+struct Pocket {
+    /// How much of it; small unless given
+    #[arg(long, value_enum)]
+    size: Option<Size>,
+    #[command(flatten)]
+    grid: Grid,
+}
+
+/// A study of one's own.
+#[derive(clap::Args)]
+struct OfFile {
+    /// The study file
+    study_file: PathBuf,
+    #[command(flatten)]
+    grid: Grid,
+}
+
+/// What any study is told.
+#[derive(clap::Args)]
+pub(super) struct Common {
     /// The study's folder; runs/study-SIZE or runs/NAME unless given
     #[arg(long)]
     pub(super) out: Option<PathBuf>,
     /// Runs at the same time; the number of cores on a CPU, 1 on a GPU, unless given
     #[arg(long)]
     pub(super) jobs: Option<usize>,
-    /// With `transfer`: a folder with train.tsv, test.tsv and unsup.txt or the like, in place of the pocket language
-    #[arg(long, value_name = "DIR")]
-    pub(super) data: Option<PathBuf>,
-    /// With `transfer --data`: the teacher, a pre-trained or fine-tuned model's folder; given again: a larger one beside it
-    #[arg(long, value_name = "MODEL", requires = "data")]
-    pub(super) teacher: Vec<PathBuf>,
-    /// With `transfer`: seeds of every arm; 5 unless given
-    #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
-    pub(super) seeds: Option<u64>,
-    /// With `transfer`: override a key of the run file, as in model.hidden=150; may be repeated
-    #[arg(long, value_name = "KEY=VALUE")]
-    pub(super) set: Vec<String>,
-    /// Run nothing: print one command a run, teachers first, for any scheduler over a shared folder
-    #[arg(long, value_parser = ["jobs"], conflicts_with = "cell")]
-    pub(super) emit: Option<String>,
-    /// Also write what is small enough to be committed into this folder: study file, cells, figure as SVG, report as Markdown
-    #[arg(long, value_name = "DIR", conflicts_with_all = ["emit", "cell", "verify"])]
-    pub(super) summary: Option<PathBuf>,
-    /// One run alone, by its arm and seed, with the teachers that it needs; what --emit jobs prints
-    #[arg(long, value_name = "ARM#SEED")]
-    pub(super) cell: Option<String>,
-    /// Runs that are done, elsewhere perhaps: a study's cells.jsonl; may be repeated
-    #[arg(long, value_name = "JSONL")]
-    pub(super) cells: Vec<PathBuf>,
-    /// Repeat so many finished runs, chosen by chance, and say whether they agree; exit code 1 if not
-    #[arg(long, value_name = "N", conflicts_with_all = ["emit", "cell"], value_parser = clap::value_parser!(u64).range(1..))]
-    pub(super) verify: Option<u64>,
     #[command(flatten)]
     pub(super) device: DeviceArg,
     /// Print the results on standard output for machines
@@ -78,33 +111,47 @@ pub struct Args {
     pub(super) json: bool,
 }
 
-impl Args {
-    pub(super) fn size(&self) -> Size {
-        self.size.unwrap_or(Size::Small)
-    }
+/// What a grid of runs is told.
+#[derive(clap::Args)]
+struct Grid {
+    #[command(flatten)]
+    common: Common,
+    /// Run nothing: print one command a run, teachers first, for any scheduler over a shared folder
+    #[arg(long, value_parser = ["jobs"], conflicts_with = "cell")]
+    emit: Option<String>,
+    /// Also write what is small enough to be committed into this folder: study file, cells, figure as SVG, report as Markdown
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["emit", "cell", "verify"])]
+    summary: Option<PathBuf>,
+    /// One run alone, by its arm and seed, with the teachers that it needs; what --emit jobs prints
+    #[arg(long, value_name = "ARM#SEED")]
+    cell: Option<String>,
+    /// Runs that are done, elsewhere perhaps: a study's cells.jsonl; may be repeated
+    #[arg(long, value_name = "JSONL")]
+    cells: Vec<PathBuf>,
+    /// Repeat so many finished runs, chosen by chance, and say whether they agree; exit code 1 if not
+    #[arg(long, value_name = "N", conflicts_with_all = ["emit", "cell"], value_parser = clap::value_parser!(u64).range(1..))]
+    verify: Option<u64>,
 }
 
 pub fn run(args: Args) -> Result<()> {
-    let is_transfer = args.study_file.as_ref().is_some_and(|name| name.as_os_str() == study_transfer::NAME);
-    if is_transfer {
-        if args.emit.is_some() || args.cell.is_some() || args.summary.is_some() || !args.cells.is_empty() || args.verify.is_some()
-        {
-            return Err(Error::new("--emit, --cell, --cells, --verify and --summary are not for `upstill study transfer`")
-                .help("its command can be given on several machines for several --out folders"));
-        }
-        return study_transfer::run(args);
+    match args.which {
+        None => grid(args.grid, wanted(args.study_file.as_deref(), args.size)?),
+        Some(Which::Dwt(args)) => grid(args.grid, built_in("dwt", args.size)),
+        Some(Which::Cotrain(args)) => grid(args.grid, built_in("cotrain", args.size)),
+        Some(Which::Transfer(args)) => study_transfer::run(args),
+        Some(Which::Run(args)) => grid(args.grid, of_file(&args.study_file)?),
     }
-    if args.data.is_some() || !args.teacher.is_empty() || args.seeds.is_some() || !args.set.is_empty() {
-        return Err(Error::new("--data, --teacher, --seeds and --set are for `upstill study transfer`")
-            .help("of another study they are part of its file"));
-    }
+}
+
+/// Runs a grid, or does with it what else is asked.
+fn grid(args: Grid, wanted: Wanted) -> Result<()> {
     let started = Instant::now();
-    let Wanted { spec, text, name } = wanted(args.study_file.as_deref(), args.size)?;
-    let dir = folder(&args, &name)?;
+    let Wanted { spec, text, name, typed } = wanted;
+    let dir = folder(&args.common, &name)?;
     if args.emit.is_some() {
-        return emit(&args, &spec, &text, &dir);
+        return emit(&args, &spec, &text, &dir, typed);
     }
-    let device = args.device.choose("auto")?;
+    let device = args.common.device.choose("auto")?;
     let tasks = spec.tasks.iter().map(|name| find_task(name)).collect::<Result<Vec<_>>>()?;
     let base = RunFile::parse(&spec.base, "the study's base")?.wanted();
     let shards_name = base.shards.clone().unwrap_or_default();
@@ -115,7 +162,7 @@ pub fn run(args: Args) -> Result<()> {
     let registration = Registration::of(&registered(&dir, &spec, &text)?, spec.test.as_ref());
     // How many there are is told when they are planned.
     let console = Console::study(0);
-    let jobs = args.jobs.unwrap_or_else(|| default_jobs(&device));
+    let jobs = args.common.jobs.unwrap_or_else(|| default_jobs(&device));
     let options = StudyOptions {
         dir: &dir,
         jobs,
@@ -135,7 +182,7 @@ pub fn run(args: Args) -> Result<()> {
     if let Some(count) = args.verify {
         let found = verify(&spec, &shards, &options, count as usize)?;
         console.finish();
-        return say_verified(&found, args.json);
+        return say_verified(&found, args.common.json);
     }
     eprintln!("into {}", dir.display());
     let found = run_cells(&spec, &shards, &tasks, &options)?;
@@ -160,7 +207,7 @@ pub fn run(args: Args) -> Result<()> {
     if let Some(summary) = &args.summary {
         write_summary(&study, &dir, summary)?;
     }
-    if args.json {
+    if args.common.json {
         print_json(&study);
         return Ok(());
     }
@@ -211,7 +258,7 @@ fn say_verified(found: &[Verified], as_json: bool) -> Result<()> {
 }
 
 /// The study's folder: plans and commands name it, so its name is text.
-pub(super) fn folder(args: &Args, name: &str) -> Result<PathBuf> {
+pub(super) fn folder(args: &Common, name: &str) -> Result<PathBuf> {
     let dir = args.out.clone().unwrap_or_else(|| Path::new("runs").join(name));
     match dir.to_str() {
         Some(_) => Ok(dir),
@@ -220,13 +267,12 @@ pub(super) fn folder(args: &Args, name: &str) -> Result<PathBuf> {
 }
 
 /// Prints the commands, and makes the folder that they share.
-fn emit(args: &Args, spec: &StudySpec, text: &str, dir: &Path) -> Result<()> {
+fn emit(args: &Grid, spec: &StudySpec, text: &str, dir: &Path, typed: Vec<String>) -> Result<()> {
     registered(dir, spec, text)?;
     let mut words = vec!["upstill".to_owned(), "study".to_owned()];
-    words.extend(args.study_file.iter().map(|file| file.display().to_string()));
-    words.extend(args.size.into_iter().flat_map(|size| ["--size".to_owned(), format!("{size:?}").to_lowercase()]));
+    words.extend(typed);
     words.extend(["--out".to_owned(), dir.display().to_string()]);
-    words.extend(args.device.device.iter().flat_map(|device| ["--device".to_owned(), device.clone()]));
+    words.extend(args.common.device.device.iter().flat_map(|device| ["--device".to_owned(), device.clone()]));
     words.extend(args.cells.iter().flat_map(|file| ["--cells".to_owned(), file.display().to_string()]));
     let lines = jobs(spec, &words);
     lines.iter().for_each(|line| println!("{line}"));
@@ -247,28 +293,40 @@ struct Wanted {
     text: String,
     /// What its folder is called unless `--out` says.
     name: String,
+    /// The words after `upstill study` that ask for it.
+    typed: Vec<String>,
 }
 
+/// The study of a file, or the first one on the pocket language.
 fn wanted(file: Option<&Path>, size: Option<Size>) -> Result<Wanted> {
-    let pocket = size.unwrap_or(Size::Small);
-    let built_in = |spec: StudySpec, name: String| {
-        let text = toml::to_string(&spec).expect("a study in memory can be written");
-        Ok(Wanted { spec, text, name: name.to_lowercase() })
-    };
-    match file.map(|path| (path, path.to_str())) {
-        None | Some((_, Some("dwt"))) => built_in(StudySpec::pocket(pocket), format!("study-{pocket:?}")),
-        Some((_, Some("cotrain"))) => built_in(StudySpec::cotrain(pocket), format!("study-cotrain-{pocket:?}")),
-        Some((path, _)) if size.is_some() => {
+    match file {
+        None => Ok(built_in("dwt", size)),
+        Some(path) if size.is_some() => {
             Err(Error::new("--size is for the studies on the pocket language, dwt, cotrain and transfer")
                 .at(path.display())
                 .help("a study file says its own sizes"))
         }
-        Some((path, _)) => {
-            let spec = StudySpec::load(path)?;
-            let text = std::fs::read_to_string(path).doing("read", path)?;
-            Ok(Wanted { spec, text, name: path.file_stem().unwrap_or_default().to_string_lossy().into_owned() })
-        }
+        Some(path) => of_file(path),
     }
+}
+
+/// A study on the pocket language, by its word.
+fn built_in(word: &str, size: Option<Size>) -> Wanted {
+    let pocket = size.unwrap_or(Size::Small);
+    let named = format!("{pocket:?}").to_lowercase();
+    let (spec, name) = match word {
+        "cotrain" => (StudySpec::cotrain(pocket), format!("study-cotrain-{named}")),
+        _ => (StudySpec::pocket(pocket), format!("study-{named}")),
+    };
+    let text = toml::to_string(&spec).expect("a study in memory can be written");
+    Wanted { spec, text, name, typed: vec![word.to_owned(), "--size".to_owned(), named] }
+}
+
+fn of_file(path: &Path) -> Result<Wanted> {
+    let spec = StudySpec::load(path)?;
+    let text = std::fs::read_to_string(path).doing("read", path)?;
+    let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+    Ok(Wanted { spec, text, name, typed: vec![path.display().to_string()] })
 }
 
 fn find_task(name: &str) -> Result<Task> {

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::print_json;
-use super::study::{Args, default_jobs, folder};
+use super::study::{Common, default_jobs, folder};
 use crate::config::RunFile;
 use crate::error::{Error, Result};
 use crate::files::{Lock, write_text};
@@ -12,13 +12,37 @@ use crate::study::registration::Registration;
 use crate::study::{Size, StudyOptions, TransferStudySpec, register, run_transfer_study, transfer_tables};
 use crate::train::{RunOptions, plan_run, train_run, waiting};
 
-/// The word in a study file's place that asks for this study.
-pub(super) const NAME: &str = "transfer";
+#[derive(clap::Args)]
+pub struct Args {
+    /// How much of it; small unless given
+    #[arg(long, value_enum)]
+    size: Option<Size>,
+    /// A folder with train.tsv, test.tsv and unsup.txt or the like, in place of the pocket language
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// With --data: the teacher, a pre-trained or fine-tuned model's folder; given again: a larger one beside it
+    #[arg(long, value_name = "MODEL", requires = "data")]
+    teacher: Vec<PathBuf>,
+    /// Seeds of every arm; 5 unless given
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
+    seeds: Option<u64>,
+    /// Override a key of the run file, as in model.hidden=150; may be repeated
+    #[arg(long, value_name = "KEY=VALUE")]
+    set: Vec<String>,
+    #[command(flatten)]
+    common: Common,
+}
+
+impl Args {
+    fn size(&self) -> Size {
+        self.size.unwrap_or(Size::Small)
+    }
+}
 
 pub(super) fn run(args: Args) -> Result<()> {
-    let device = args.device.choose("auto")?;
+    let device = args.common.device.choose("auto")?;
     let size = format!("{:?}", args.size()).to_lowercase();
-    let dir = folder(&args, &format!("study-transfer-{size}"))?;
+    let dir = folder(&args.common, &format!("study-transfer-{size}"))?;
     let (spec, teachers) = match &args.data {
         Some(data) => (of_files(&args, data)?, Vec::new()),
         None => of_pocket(&args, &dir)?,
@@ -34,14 +58,14 @@ pub(super) fn run(args: Args) -> Result<()> {
         train_run(&plan, &shards, &RunOptions { dir: folder, resume: true, name, console: &console, device: &device })?;
     }
     let console = Console::study(spec.cell_count());
-    let jobs = args.jobs.unwrap_or_else(|| default_jobs(&device));
+    let jobs = args.common.jobs.unwrap_or_else(|| default_jobs(&device));
     let options = StudyOptions { dir: &dir, jobs, device: &device, console: &console, cells: &[], registered: &registered };
     let study = run_transfer_study(&spec, &options)?;
     console.finish();
     let text = serde_json::to_string_pretty(&study).expect("results in memory can be written") + "\n";
     write_text(&dir.join("study.json"), &text)?;
     study.notes.iter().for_each(|note| eprintln!("note: {note}"));
-    match args.json {
+    match args.common.json {
         true => print_json(&study),
         false => println!("{}", transfer_tables(&study)),
     }
@@ -118,7 +142,7 @@ fn of_files(args: &Args, data: &Path) -> Result<TransferStudySpec> {
 }
 
 /// The first file whose name begins so, tables before text.
-fn find(folder: &Path, beginnings: &[&str]) -> Result<Option<PathBuf>> {
+pub(super) fn find(folder: &Path, beginnings: &[&str]) -> Result<Option<PathBuf>> {
     let entries = std::fs::read_dir(folder).map_err(|error| Error::io("read", folder, &error))?;
     let mut names: Vec<String> =
         entries.filter_map(|entry| Some(entry.ok()?.file_name().to_string_lossy().into_owned())).collect();

@@ -5,9 +5,10 @@ use std::sync::atomic::Ordering;
 
 use serde_json::json;
 
-use super::data::{ReadArgs, bytes_bar};
+use super::data::ReadArgs;
 use super::{new_folder, print_json};
 use crate::error::Result;
+use crate::log::Reading;
 use crate::text::{Reader, find};
 use crate::tokens::{Coverage, Normalization, SPECIAL_TOKENS, Tokenizer, TrainOptions, percent, without_output};
 
@@ -75,17 +76,8 @@ pub struct Show {
 }
 
 fn run_train(args: &Train) -> Result<()> {
-    let mut reader = Reader::new(without_output(find(&args.read.inputs)?, &args.out)?, args.read.options());
+    let reader = Reader::new(without_output(find(&args.read.inputs)?, &args.out)?, args.read.options());
     let target = new_folder(&args.out)?;
-    let (bar, bytes) = (bytes_bar(args.json), reader.bytes_read());
-    bar.set_length(reader.total_bytes());
-    bar.set_message("counting words");
-    let mut failure = None;
-    let texts = std::iter::from_fn(|| {
-        bar.set_position(bytes.load(Ordering::Relaxed));
-        let document = reader.next()?.map_err(|error| failure = Some(error)).ok()?;
-        Some(document.text)
-    });
     let options = TrainOptions {
         vocab_size: args.vocab,
         min_frequency: args.min_frequency,
@@ -96,12 +88,7 @@ fn run_train(args: &Train) -> Result<()> {
             ..Normalization::default()
         },
     };
-    let trained = Tokenizer::train_with(texts, &options);
-    bar.finish_and_clear();
-    if let Some(error) = failure {
-        return Err(error);
-    }
-    let (tokenizer, coverage) = trained?;
+    let (tokenizer, coverage) = train_shown(reader, &options, args.json)?;
     target.write(|folder| tokenizer.save(folder))?;
     warn(&coverage, args.alphabet);
     if args.json {
@@ -120,11 +107,28 @@ fn run_train(args: &Train) -> Result<()> {
     Ok(())
 }
 
+/// Makes a vocabulary, with a bar of how far it is, unless `quiet`.
+pub(super) fn train_shown(mut reader: Reader, options: &TrainOptions, quiet: bool) -> Result<(Tokenizer, Coverage)> {
+    let (reading, bytes, total_bytes) = (Reading::new(quiet), reader.bytes_read(), reader.total_bytes());
+    let mut failure = None;
+    let texts = std::iter::from_fn(|| {
+        reading.show(bytes.load(Ordering::Relaxed), total_bytes, "counting words");
+        let document = reader.next()?.map_err(|error| failure = Some(error)).ok()?;
+        Some(document.text)
+    });
+    let trained = Tokenizer::train_with(texts, options);
+    reading.finish();
+    match failure {
+        Some(error) => Err(error),
+        None => trained,
+    }
+}
+
 /// Above these shares a text loses what its words are told apart by.
 const MOST_LOST: f64 = 0.01;
 
 /// Says what a vocabulary loses of its text, and the option that keeps it.
-fn warn(coverage: &Coverage, alphabet: usize) {
+pub(super) fn warn(coverage: &Coverage, alphabet: usize) {
     if 1.0 - coverage.covered_share() > MOST_LOST {
         eprintln!(
             "warning: the alphabet of {alphabet} letters covers {} of the text's letters: every word with another letter is [UNK]. \

@@ -1,11 +1,12 @@
 //! `upstill train`.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use super::{DeviceArg, print_json};
-use crate::config::RunFile;
+use crate::config::{Plan, RunFile};
 use crate::error::{Error, Result};
-use crate::log::Console;
+use crate::log::{Console, Summary, clock};
 use crate::train::transfer::{TransferOptions, train_transfer, transfer_task};
 use crate::train::{RunOptions, begin_at, interrupted, plan_run, train_run};
 
@@ -59,10 +60,49 @@ pub fn run(args: Args) -> Result<()> {
         &shards,
         &RunOptions { dir: &dir, resume: args.resume || args.from.is_some(), name: &name, console: &console, device: &device },
     )?;
-    if args.json {
-        print_json(&summary);
+    match args.json {
+        true => print_json(&summary),
+        false => print!("{}", came_to(&summary, &plan, &dir)),
     }
     Ok(())
+}
+
+/// What a run came to, and what can be done with it.
+fn came_to(summary: &Summary, plan: &Plan, dir: &Path) -> String {
+    let loss = |loss: f64| format!("held-out loss {loss:.4} (perplexity {:.4})", loss.exp());
+    let folder = dir.display().to_string();
+    let mut out = format!(
+        "{folder}: {} steps in {}, {:.0} tokens/s\n",
+        summary.steps,
+        clock(Duration::try_from_secs_f64(summary.seconds).unwrap_or_default()),
+        summary.tokens_per_s
+    );
+    let mut models = Vec::new();
+    for own in &summary.models {
+        let model = format!("{folder}/model/{}", own.name);
+        out += &format!("  {model}: {}\n", own.held_out_loss.map_or_else(String::new, loss));
+        models.push(model);
+    }
+    if models.is_empty() {
+        out += &summary.held_out_loss.map_or_else(String::new, |of| format!("  {}\n", loss(of)));
+        models.push(folder.clone());
+    }
+    out += &summary.held_out.iter().map(|(name, of)| format!("  on {name}: {}\n", loss(*of))).collect::<String>();
+    let teacher = plan.teacher.as_ref().filter(|teacher| teacher.model.is_some()).map(|teacher| teacher.from.as_str());
+    let sentence = if plan.data.shards == "pocket" { "the cat [MASK] the small dog ." } else { "a sentence with a [MASK]." };
+    let beside = teacher.map_or_else(String::new, |teacher| format!(" --teacher {teacher}"));
+    let compare = teacher.map_or_else(String::new, |teacher| format!(" --compare {teacher}"));
+    let before = teacher.map_or_else(String::new, |teacher| format!("{teacher} "));
+    out += "next:\n";
+    out += &models.iter().map(|model| format!("  upstill eval {model}{beside}\n")).collect::<String>();
+    out += &format!("  upstill fill {} '{sentence}'{compare}\n", models[0]);
+    out += &format!("  upstill report {before}{folder}                      # the curves, one HTML file\n");
+    out + &format!("  upstill export {} models/{}     # a folder that `transformers` loads\n", models[0], last(dir))
+}
+
+/// The last part of a path.
+fn last(dir: &Path) -> String {
+    dir.file_name().unwrap_or(dir.as_os_str()).to_string_lossy().into_owned()
 }
 
 /// A run file with `method = "transfer"`.

@@ -1,6 +1,8 @@
-//! What a person sees on standard error while runs go on: bars on a terminal, a line every few seconds elsewhere, or nothing.
+//! What a person sees on standard error while runs go on: bars on a terminal, as wide as it is; a line every few seconds in a pipe, a
+//! notebook or a terminal that can't move its cursor; or nothing. None of it has a colour.
 
 use std::collections::BTreeMap;
+use std::env::var;
 use std::fmt::Write as _;
 use std::io::{IsTerminal, Write as _};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -64,8 +66,8 @@ impl Console {
     /// Starts showing a run of `steps` steps, of which `done` were done before (0 unless it is resumed).
     pub fn run(&self, name: &str, steps: u64, done: u64) -> Progress {
         let bar = match (self.0.mode, &self.0.study) {
-            (Mode::Bars, Some((below, _))) => Some(self.0.bars.insert_before(below, bar(steps, RUN_BAR))),
-            (Mode::Bars, None) => Some(self.0.bars.add(bar(steps, RUN_BAR))),
+            (Mode::Bars, Some((below, _))) => Some(self.0.bars.insert_before(below, bar(steps, Room::here().of_run()))),
+            (Mode::Bars, None) => Some(self.0.bars.add(bar(steps, Room::here().of_run()))),
             _ => None,
         };
         if let Some(bar) = &bar {
@@ -112,14 +114,73 @@ impl Console {
 
     fn show_study(&self) {
         if let (Mode::Bars, Some((bar, cells))) = (self.0.mode, &self.0.study) {
-            bar.set_message(lock(cells).line(Instant::now()));
+            let (cells, now) = (lock(cells), Instant::now());
+            bar.set_message(if Room::here() == Room::Little { cells.short(now) } else { cells.line(now) });
         }
     }
 }
 
 impl Mode {
     fn detect() -> Self {
-        if std::io::stderr().is_terminal() { Mode::Bars } else { Mode::Lines }
+        let told = |name: &str| var(name).unwrap_or_default();
+        match std::io::stderr().is_terminal() && can_move_its_cursor(&told("TERM")) && !is_notebook(told) {
+            true => Mode::Bars,
+            false => Mode::Lines,
+        }
+    }
+}
+
+/// Whether a terminal of this name can draw over what it has shown. indicatif draws nothing at all on others.
+fn can_move_its_cursor(name: &str) -> bool {
+    cfg!(windows) || !matches!(name, "" | "dumb")
+}
+
+/// Whether a notebook shows what is written: it looks like a terminal, and keeps every line that was ever drawn. Jupyter sets the first
+/// of these, every IPython kernel the second.
+fn is_notebook(told: impl Fn(&str) -> String) -> bool {
+    !told("JPY_PARENT_PID").is_empty() || told("MPLBACKEND").contains("inline")
+}
+
+/// How much fits on a line.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Room {
+    /// Fewer than 40 columns: the step, the loss, the time left.
+    Little,
+    /// Fewer than 72: no bar.
+    Some,
+    /// A bar and all numbers.
+    Enough,
+}
+
+impl Room {
+    fn here() -> Self {
+        Self::of(console::Term::stderr().size_checked().map(|(_, columns)| columns))
+    }
+
+    fn of(columns: Option<u16>) -> Self {
+        match columns {
+            Some(..40) => Room::Little,
+            Some(..72) => Room::Some,
+            _ => Room::Enough,
+        }
+    }
+
+    /// The template of a run's bar; what does not fit of `wide_msg` is cut.
+    fn of_run(self) -> &'static str {
+        match self {
+            Room::Little => "{pos}/{len} {wide_msg}",
+            Room::Some => "{prefix} {pos}/{len} {wide_msg}",
+            Room::Enough => "{prefix} {bar:16} {pos}/{len} {wide_msg}",
+        }
+    }
+
+    /// The template of a bar of bytes.
+    fn of_bytes(self) -> &'static str {
+        match self {
+            Room::Little => "{percent}% {eta} left",
+            Room::Some => "{bytes} of {total_bytes}, {eta} left",
+            Room::Enough => "{bar:16} {bytes} of {total_bytes}, {bytes_per_sec}, {eta} left {wide_msg}",
+        }
     }
 }
 
@@ -140,7 +201,11 @@ impl Progress {
             self.held_out = Some(record.clone());
         }
         if self.counts(record.step + 1) {
-            self.print(&status(record, self.held_out.as_ref(), self.pace.left()));
+            let left = self.pace.left();
+            match self.bar.is_some() && Room::here() == Room::Little {
+                true => self.print(&short(record, left)),
+                false => self.print(&status(record, self.held_out.as_ref(), left)),
+            }
         }
     }
 
@@ -170,6 +235,8 @@ impl Progress {
         let done = self.pace.last.0;
         match &self.bar {
             Some(bar) => {
+                // The terminal may be another width than it was.
+                bar.set_style(style(Room::here().of_run()));
                 bar.set_position(done);
                 bar.set_message(status.to_owned());
                 self.console.show_study();
@@ -269,6 +336,11 @@ impl Cells {
         }
     }
 
+    /// What of [`line`](Self::line) fits on 20 columns.
+    fn short(&self, now: Instant) -> String {
+        format!("{}/{} runs {}", self.trained + self.found, self.total, clock(now - self.started))
+    }
+
     fn line(&self, now: Instant) -> String {
         let done = self.trained + self.found;
         let mut line = format!("{done} of {} runs done", self.total);
@@ -287,6 +359,12 @@ impl Cells {
         }
         line
     }
+}
+
+/// What fits beside the step on 20 columns: `4.50 1:23`.
+fn short(record: &StepRecord, left: Option<Duration>) -> String {
+    let left = left.map_or(String::new(), |left| format!(" {}", clock(left)));
+    format!("{:.2}{left}", record.loss)
 }
 
 /// `held_out` is the last step that was scored.
@@ -336,11 +414,51 @@ pub fn clock(time: Duration) -> String {
     if hours > 0 { format!("{hours}:{minutes:02}:{seconds:02}") } else { format!("{minutes}:{seconds:02}") }
 }
 
-const RUN_BAR: &str = "{prefix} {bar:16} {pos}/{len} {wide_msg}";
-
 fn bar(length: u64, template: &str) -> ProgressBar {
-    let style = ProgressStyle::with_template(template).expect("the templates are constants, and tested");
-    ProgressBar::new(length).with_style(style.progress_chars("━━╌"))
+    ProgressBar::new(length).with_style(style(template))
+}
+
+fn style(template: &str) -> ProgressStyle {
+    ProgressStyle::with_template(template).expect("the templates are constants, and tested").progress_chars("━━╌")
+}
+
+/// How much of some files is read: a bar on a terminal, elsewhere a line every few seconds.
+pub struct Reading {
+    bar: Option<ProgressBar>,
+    printed: Mutex<Instant>,
+    mode: Mode,
+}
+
+impl Reading {
+    /// On standard error, or nowhere where it is `quiet`.
+    pub fn new(quiet: bool) -> Self {
+        let mode = if quiet { Mode::Silent } else { Mode::detect() };
+        let bar = (mode == Mode::Bars).then(|| bar(0, Room::here().of_bytes()));
+        Self { bar, printed: Mutex::new(Instant::now()), mode }
+    }
+
+    /// Shows that so many bytes of so many are read, and what came of them.
+    pub fn show(&self, bytes: u64, total_bytes: u64, what: &str) {
+        if let Some(bar) = &self.bar {
+            bar.set_length(total_bytes);
+            bar.set_position(bytes);
+            bar.set_message(what.to_owned());
+        }
+        let mut printed = lock(&self.printed);
+        if self.mode == Mode::Lines && printed.elapsed() >= LINE_EVERY {
+            *printed = Instant::now();
+            say(format!("{} of {} read  {what}", megabytes(bytes), megabytes(total_bytes)).trim_end());
+        }
+    }
+
+    /// Takes it off the screen.
+    pub fn finish(&self) {
+        self.bar.iter().for_each(ProgressBar::finish_and_clear);
+    }
+}
+
+fn megabytes(bytes: u64) -> String {
+    format!("{:.1} MB", bytes as f64 / 1e6)
 }
 
 /// A closed standard error ends no run.
@@ -398,6 +516,30 @@ mod tests {
         cells.end("teacher", false);
         cells.under_way("a", 0.25);
         insta::assert_snapshot!(cells.line(now), @"2 of 4 runs done (1 found) · 1:00 elapsed · about 3:30 left");
+    }
+
+    #[test]
+    fn a_narrow_terminal_is_shown_what_fits() {
+        let of = |columns| Room::of(Some(columns));
+        assert_eq!([of(20), of(39), of(40), of(71), of(72)], [Room::Little, Room::Little, Room::Some, Room::Some, Room::Enough]);
+        assert_eq!(Room::of(None), Room::Enough);
+        for room in [Room::Little, Room::Some, Room::Enough] {
+            drop([style(room.of_run()), style(room.of_bytes())]);
+        }
+        let line = format!("526/600 {}", short(&record(525), Some(Duration::from_secs(83))));
+        assert_eq!((line.as_str(), line.len() <= 20), ("526/600 4.50 1:23", true));
+        let cells = Cells::new(10);
+        assert_eq!(cells.short(cells.started + Duration::from_secs(90)), "0/10 runs 1:30");
+    }
+
+    #[test]
+    fn a_notebook_and_a_dumb_terminal_are_given_lines() {
+        assert!(cfg!(windows) || !can_move_its_cursor("dumb") && !can_move_its_cursor(""));
+        assert!(can_move_its_cursor("xterm-256color"));
+        let only = |name: &'static str, value: &'static str| move |asked: &str| if asked == name { value } else { "" }.to_owned();
+        assert!(is_notebook(only("JPY_PARENT_PID", "7")));
+        assert!(is_notebook(only("MPLBACKEND", "module://matplotlib_inline.backend_inline")));
+        assert!(!is_notebook(only("MPLBACKEND", "agg")) && !is_notebook(only("TERM", "xterm")));
     }
 
     #[test]

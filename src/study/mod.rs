@@ -26,6 +26,7 @@ mod verify;
 
 pub use cells::{CellLine, ModelLine, NUMERICS};
 pub use jobs::{cell_name, jobs, parse_cell};
+pub use planner::plan_study;
 pub use register::register;
 pub use runner::{StudyOptions, run_cell_of, run_cells};
 pub use spec::{ArmSpec, Size, StudySpec, TeacherSeeds, TeacherWord};

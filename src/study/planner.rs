@@ -135,6 +135,17 @@ pub(super) fn flops(plan: &Plan) -> f64 {
     plan.estimate().computed.total() * plan.train.steps as f64
 }
 
+/// The plans of all runs of a study that are results, by their names: teachers first. Of arms that are tuned, with the first value.
+///
+/// # Errors
+/// The first mistake in a plan. Nothing is trained.
+pub fn plan_study(spec: &StudySpec, shards: &Shards, dir: &Path) -> Result<Vec<(String, Plan)>> {
+    let planner = Planner::new(spec, shards, dir);
+    let (teachers, students) = planner.results()?;
+    let branches = planner.branches(&students)?;
+    Ok(teachers.into_iter().chain(students).chain(branches).map(|cell| (cell.name, cell.plan)).collect())
+}
+
 /// What a cell is for.
 #[derive(Clone, Copy, PartialEq)]
 enum Use {

@@ -17,6 +17,7 @@ mod reduce;
 mod run;
 mod scaled;
 mod seeds;
+mod snapshot;
 mod step;
 pub mod transfer;
 mod trial;
@@ -35,6 +36,7 @@ pub use run::{RunOptions, train_run};
 pub use seeds::{
     SeedScores, Settings as FinetuneSettings, check_scores_folder, checkpoint_scores_folder, read_checkpoint_scores,
 };
+pub use snapshot::{Held, Off, Origin, SNAPSHOT_STEPS, Snapshot, SnapshotRun};
 pub use step::Steps;
 pub use trial::trial_speed;
 pub use workers::{Worker, together};

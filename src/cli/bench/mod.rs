@@ -141,6 +141,10 @@ pub struct Step {
 }
 
 #[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  upstill bench lstm
+  upstill bench lstm --rounds 5 --json")]
 pub struct Lstm {
     /// Rows at once
     #[arg(long, default_value_t = 64)]
@@ -205,6 +209,9 @@ fn precision(word: &str) -> Precision {
 }
 
 #[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  upstill bench growth --out growth.html")]
 pub struct Growth {
     /// Times that each size runs
     #[arg(long, default_value_t = 5)]
@@ -238,6 +245,10 @@ fn run_growth(args: &Growth) -> Result<()> {
 }
 
 #[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  upstill bench agree --device wgpu
+  upstill bench agree --device cuda --precision bf16 --workers 2")]
 pub struct Agree {
     /// Steps of the run
     #[arg(long, default_value_t = 30)]

@@ -53,6 +53,9 @@ fn scratch() -> PathBuf {
 }
 
 #[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  upstill bench start data/wiki")]
 pub struct Start {
     /// A folder that `upstill data build` wrote
     #[arg(value_name = "DIR")]

@@ -57,4 +57,44 @@
     svg.addEventListener("pointerdown", show);
     svg.addEventListener("pointerleave", hide);
   });
+
+  // Each figure as an SVG file of its own, and its numbers, or a table's, as CSV. A page that is opened from a disk may save too.
+  const save = (name, ending, type, text) => {
+    const link = document.createElement("a");
+    link.download = `${name}.${ending}`;
+    link.href = URL.createObjectURL(new Blob([text], { type }));
+    link.click();
+    setTimeout(() => URL.revokeObjectURL(link.href), 10000);
+  };
+  const alone = (svg) => {
+    const copy = svg.cloneNode(true);
+    copy.querySelector(".cursor")?.remove();
+    const [, , width, height] = svg.getAttribute("viewBox").split(" ").map(Number);
+    copy.setAttribute("width", width * 1.5);
+    copy.setAttribute("height", height * 1.5);
+    const [style, ground] = ["style", "rect"].map((name) => document.createElementNS(svg.namespaceURI, name));
+    style.textContent = document.getElementById("figure-style").textContent;
+    for (const [key, value] of [["width", "100%"], ["height", "100%"], ["fill", "var(--page)"]]) ground.setAttribute(key, value);
+    copy.prepend(style, ground);
+    return new XMLSerializer().serializeToString(copy);
+  };
+  const field = (text) => (/[",\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text);
+  const cells = (row) => [...row.cells].map((cell) => field(cell.innerText.trim().replace(/\s*\n\s*/g, "; "))).join(",");
+  document.querySelectorAll("figure").forEach((figure, index) => {
+    const [svg, csv, table] = ["svg", "template.csv", "table"].map((what) => figure.querySelector(what));
+    const about = figure.querySelector("h3") ?? figure.previousElementSibling;
+    const name = (about?.textContent || `table ${index + 1}`).trim().toLowerCase().replace(/[^a-z0-9]+/g, "-").slice(0, 60);
+    const row = document.createElement("div");
+    row.className = "save";
+    const button = (label, what, act) => {
+      const made = document.createElement("button");
+      [made.type, made.textContent, made.title] = ["button", label, `Save ${what}`];
+      made.addEventListener("click", act);
+      row.append(made);
+    };
+    if (svg) button("SVG", "this figure", () => save(name, "svg", "image/svg+xml", alone(svg)));
+    if (csv) button("CSV", "its numbers", () => save(name, "csv", "text/csv", csv.content.textContent));
+    if (table) button("CSV", "this table", () => save(name, "csv", "text/csv", [...table.rows].map(cells).join("\n") + "\n"));
+    if (row.children.length) figure.append(row);
+  });
 })();

@@ -3,16 +3,13 @@
 use std::fmt::Write as _;
 
 use super::scale::{Scale, labels, number};
-use super::{Band, COLOURS, Point, downsample, escape, px, text_width};
+use super::{Band, COLOURS, POINTS, Point, downsample, escape, px, text_width};
 
 const WIDTH: f64 = 460.0;
 const PLOT_TOP: f64 = 26.0;
 const PLOT_HEIGHT: f64 = 206.0;
 const TEXT: f64 = 12.5;
 const LINE_HEIGHT: f64 = 17.0;
-/// What a curve is thinned to: more than the pixels it gets would not show.
-const POINTS: usize = 400;
-
 /// Lines over a common x.
 #[derive(Clone, Debug, Default)]
 pub struct Chart {
@@ -101,14 +98,35 @@ pub fn line_chart(chart: &Chart) -> String {
         body.push_str(&legend);
         height += rows as f64 * LINE_HEIGHT + 6.0;
     }
+    let words = in_words(chart);
     let (low, high, log) = (x_ends(&thin).0, x_ends(&thin).1, u8::from(chart.x.log));
     format!(
-        r#"<svg class="chart" viewBox="0 0 {WIDTH} {height}" role="img" aria-label="{title}" data-x="{low} {high} {l} {r} {log}" data-y="{PLOT_TOP} {bottom}"><title>{title}</title>{body}</svg>"#,
+        r#"<svg class="chart" viewBox="0 0 {WIDTH} {height}" role="img" aria-label="{words}" data-x="{low} {high} {l} {r} {log}" data-y="{PLOT_TOP} {bottom}"><title>{title}</title>{body}</svg>"#,
         title = escape(&chart.title),
+        words = escape(&words),
         l = px(left),
         r = px(WIDTH - right),
         bottom = PLOT_TOP + PLOT_HEIGHT,
     )
+}
+
+/// What the chart shows, for those who can't see it: where each line begins and ends.
+fn in_words(chart: &Chart) -> String {
+    let ends = chart.series.iter().filter_map(|series| {
+        let mut finite = series.curve.iter().filter(|point| point.1.is_finite());
+        let first = finite.next()?;
+        let last = finite.next_back().unwrap_or(first);
+        let name = if series.name.is_empty() { "the line" } else { &series.name };
+        Some(match first == last {
+            true => format!("{name}: {} at {}", number(first.1), number(first.0)),
+            false => {
+                format!("{name}: from {} at {} to {} at {}", number(first.1), number(first.0), number(last.1), number(last.0))
+            }
+        })
+    });
+    let references = chart.references.iter().map(|reference| format!("{}: {}", reference.name, number(reference.y)));
+    let parts: Vec<String> = ends.chain(references).collect();
+    format!("{}. Line chart of {} over {}. {}.", chart.title, chart.y.label, chart.x.label, parts.join("; "))
 }
 
 fn thinned(series: &Series) -> Series {

@@ -1,13 +1,16 @@
 //! Figures for a page: pure functions from numbers to SVG text, with no script and no file needed to read them.
 //!
-//! Colours and type come from [`STYLE`], which the page holds once; [`SCRIPT`] adds the values under the pointer.
+//! Colours and type come from [`STYLE`], which the page holds once; [`SCRIPT`] adds the values under the pointer, and
+//! buttons that save a figure and its numbers.
 
+mod csv;
 mod curve;
 mod dots;
 mod line;
 mod scale;
 mod standalone;
 
+pub use csv::{chart_csv, dots_csv};
 pub use curve::{Band, Point, band_over, downsample, ema, mean_over};
 pub use dots::{DotPlot, DotRow, dot_plot};
 pub use line::{Axis, Chart, Reference, Series, line_chart};
@@ -17,11 +20,14 @@ pub use standalone::standalone;
 /// The figures' colours (Okabe and Ito's, which colour-blind readers tell apart) and type, for light and dark pages.
 pub const STYLE: &str = include_str!("figure.css");
 
-/// Shows the values under the pointer.
+/// Shows the values under the pointer, and saves figures as SVG and their numbers as CSV.
 pub const SCRIPT: &str = include_str!("figure.js");
 
 /// Colours in [`STYLE`]: 0 is the ink of the page, for what the others are compared with.
 pub const COLOURS: usize = 7;
+
+/// What a curve is thinned to: more than the pixels it gets would not show.
+const POINTS: usize = 400;
 
 /// Text made safe inside HTML and SVG, attributes included.
 pub fn escape(text: &str) -> String {

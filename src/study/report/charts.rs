@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::page::Figure;
 use super::read::{Material, Run};
 use crate::log::{ModelRecord, StepRecord};
-use crate::study::figure::{Axis, COLOURS, Chart, Point, Reference, Series, band_over, ema, line_chart, mean_over, number};
+use crate::study::figure::{Axis, COLOURS, Chart, Point, Reference, Series, band_over, ema, mean_over, number};
 use crate::study::results::{Arm, SeedResult, Study};
 
 /// What a vertical axis shows, and how.
@@ -306,6 +306,6 @@ fn figure(
     series.sort_by_key(|s| s.colour == 0);
     let x = Axis { label: "step".into(), ..Axis::default() };
     let axis = Axis { label: y.label.into(), log: y.log, from_zero: y.from_zero, ..Axis::default() };
-    let chart = Chart { title: heading.clone(), x, y: axis, series, references, settle: y.settle };
-    (!chart.series.is_empty()).then(|| Figure { svg: line_chart(&chart), heading, caption })
+    let chart = Chart { title: heading, x, y: axis, series, references, settle: y.settle };
+    (!chart.series.is_empty()).then(|| Figure::of_chart(&chart, caption))
 }

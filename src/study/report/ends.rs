@@ -3,7 +3,7 @@
 use super::charts::{LOSS, colour};
 use super::page::Figure;
 use crate::study::comparison::{Comparison, EndPoint};
-use crate::study::figure::{Axis, Chart, DotPlot, DotRow, Reference, Series, dot_plot, line_chart, mean_over};
+use crate::study::figure::{Axis, Chart, DotPlot, DotRow, Reference, Series, mean_over};
 use crate::study::results::{Arm, Study};
 use crate::study::statistics::{interval_95, paired_differences};
 
@@ -51,8 +51,8 @@ fn values(study: &Study, end_point: &EndPoint) -> Option<Figure> {
     let heading = if end_point.is_loss() { heading } else { capital(&end_point.title()) };
     let better = if end_point.is_loss() { "Lower is better." } else { "Higher is better." };
     let caption = format!("{}{better}", marks(&rows));
-    let plot = DotPlot { title: heading.clone(), label: label(end_point).into(), rows, reference, band: None };
-    (plot.rows.len() > 1).then(|| Figure { svg: dot_plot(&plot), heading, caption })
+    let plot = DotPlot { title: heading, label: label(end_point).into(), rows, reference, band: None };
+    (plot.rows.len() > 1).then(|| Figure::of_dots(&plot, caption))
 }
 
 fn marks(rows: &[DotRow]) -> &'static str {
@@ -87,13 +87,13 @@ fn differences(study: &Study, end_point: &EndPoint) -> Option<Figure> {
     let caption =
         format!("{}To the {side} of 0 is better.{band}", marks(&rows).replace("Every seed", "Every pair of runs with one seed"));
     let plot = DotPlot {
-        title: heading.clone(),
+        title: heading,
         label: label(end_point).into(),
         rows,
         reference: Some(Reference { name: String::new(), y: 0.0 }),
         band: margin.map(|margin| (-margin, margin)),
     };
-    Some(Figure { svg: dot_plot(&plot), heading, caption })
+    Some(Figure::of_dots(&plot, caption))
 }
 
 /// Ends of training over their budgets: the horizontal distance is what is saved.
@@ -117,13 +117,13 @@ fn budgets(study: &Study) -> Option<Figure> {
     ticks.sort_by(f64::total_cmp);
     ticks.dedup();
     let chart = Chart {
-        title: heading.clone(),
+        title: heading,
         x: Axis { label: "steps, log scale".into(), log: true, ticks, ..Axis::default() },
         y: Axis { label: LOSS.into(), ..Axis::default() },
         series: all,
         ..Chart::default()
     };
-    (!chart.series.is_empty()).then(|| Figure { svg: line_chart(&chart), heading, caption })
+    (!chart.series.is_empty()).then(|| Figure::of_chart(&chart, caption))
 }
 
 /// A caption's first words for tests of few seeds: what a sign-flip test can say at most.

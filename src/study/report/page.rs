@@ -1,10 +1,13 @@
 //! The page: one HTML file that needs no other.
 
+use std::collections::BTreeSet;
+use std::path::Path;
+
 use super::read::{Material, Run};
 use super::words::{heading, lowest, registered, what_was_run};
 use super::{charts, ends, table};
 use crate::study::claims::Claim;
-use crate::study::figure::{SCRIPT, STYLE, escape};
+use crate::study::figure::{Chart, DotPlot, SCRIPT, STYLE, chart_csv, dot_plot, dots_csv, escape, line_chart};
 use crate::study::results::{Arm, Study};
 
 /// A figure and its words.
@@ -16,6 +19,20 @@ pub struct Figure {
     pub caption: String,
     /// The drawing.
     pub svg: String,
+    /// Its numbers, as CSV.
+    pub csv: String,
+}
+
+impl Figure {
+    /// A line chart, under its own title.
+    pub fn of_chart(chart: &Chart, caption: String) -> Self {
+        Self { heading: chart.title.clone(), caption, svg: line_chart(chart), csv: chart_csv(chart) }
+    }
+
+    /// A dot plot, under its own title.
+    pub fn of_dots(plot: &DotPlot, caption: String) -> Self {
+        Self { heading: plot.title.clone(), caption, svg: dot_plot(plot), csv: dots_csv(plot) }
+    }
 }
 
 const PAGE_STYLE: &str = include_str!("report.css");
@@ -23,7 +40,7 @@ const PAGE_STYLE: &str = include_str!("report.css");
 /// The report as one HTML file with no outside resources.
 pub fn page(materials: &[Material]) -> String {
     let title = materials.first().map(|material| heading(&material.study)).unwrap_or_default();
-    document(&title, &materials.iter().map(section).collect::<String>())
+    document(&title, &materials.iter().map(section).collect::<String>(), &provenance(materials))
 }
 
 /// Figures about something else than runs, as a page of the same kind.
@@ -32,18 +49,78 @@ pub fn figure_page(title: &str, lead: &str, of: &[Figure]) -> String {
     document(
         title,
         &format!("<article>\n<h1>{}</h1>\n<p class=\"lead\">{}</p>\n{drawn}</article>\n", escape(title), escape(lead)),
+        "",
     )
 }
 
-fn document(title: &str, body: &str) -> String {
+fn document(title: &str, body: &str, provenance: &str) -> String {
     format!(
         "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n<title>{title}</title>\n\
-         <style>\n{STYLE}{PAGE_STYLE}</style>\n</head>\n<body>\n{body}\
-         <footer>Written by upstill {version}. Losses are in nats a masked token.</footer>\n<script>\n{SCRIPT}</script>\n</body>\n</html>\n",
+         <style id=\"figure-style\">\n{STYLE}</style>\n<style>\n{PAGE_STYLE}</style>\n</head>\n<body>\n{body}\
+         <footer>\n{provenance}<p>Drawn by upstill {version} ({commit}). Losses are in nats a masked token.</p>\n</footer>\n\
+         <script>\n{SCRIPT}</script>\n</body>\n</html>\n",
         title = escape(title),
         version = env!("CARGO_PKG_VERSION"),
+        commit = env!("UPSTILL_COMMIT"),
     )
+}
+
+/// More commands than this are not listed one by one.
+const MOST_COMMANDS: usize = 12;
+
+/// By which commands the runs came about, with which versions, on what.
+fn provenance(materials: &[Material]) -> String {
+    let runs = materials.iter().flat_map(|material| &material.runs).flatten();
+    let infos: Vec<serde_json::Value> = runs.filter_map(|run| serde_json::from_str(&run.info).ok()).filter(is_of_a_run).collect();
+    let text = |info: &serde_json::Value, key: &str| info[key].as_str().unwrap_or_default().to_owned();
+    let versions: BTreeSet<String> = infos
+        .iter()
+        .map(|info| format!("upstill {} ({}), burn {}", text(info, "upstill"), text(info, "commit"), text(info, "burn")))
+        .collect();
+    let sessions: Vec<&serde_json::Value> = infos.iter().filter_map(|info| info["sessions"].as_array()).flatten().collect();
+    let devices: BTreeSet<String> = sessions.iter().map(|session| text(session, "device")).collect();
+    let mut commands: Vec<String> = Vec::new();
+    for session in &sessions {
+        let words: Vec<String> = session["command"].as_array().into_iter().flatten().filter_map(word).collect();
+        let command = command_line(&words);
+        if !command.is_empty() && !commands.contains(&command) {
+            commands.push(command);
+        }
+    }
+    if versions.is_empty() {
+        return String::new();
+    }
+    let joined = |all: &BTreeSet<String>| escape(&all.iter().map(String::as_str).collect::<Vec<_>>().join("; "));
+    let more = commands.len().saturating_sub(MOST_COMMANDS);
+    let list: String = commands.iter().take(MOST_COMMANDS).map(|command| format!("{}\n", escape(command))).collect();
+    let more = if more > 0 { format!("and {more} more; run.json in each run's folder has its own\n") } else { String::new() };
+    format!(
+        "<h2>How the runs came about</h2>\n<pre>{list}{more}</pre>\n<p>Trained with {}. Device: {}.</p>\n",
+        joined(&versions),
+        joined(&devices)
+    )
+}
+
+/// Whether a file says which upstill trained a run.
+fn is_of_a_run(info: &serde_json::Value) -> bool {
+    info["upstill"].is_string()
+}
+
+fn word(value: &serde_json::Value) -> Option<String> {
+    value.as_str().map(str::to_owned)
+}
+
+/// A command as a shell takes it; the program by its name, wherever it lay.
+fn command_line(words: &[String]) -> String {
+    let is_plain = |c: char| c.is_alphanumeric() || "-_./=:,+@%".contains(c);
+    let quoted = |word: &String| match !word.is_empty() && word.chars().all(is_plain) {
+        true => word.clone(),
+        false => format!("'{}'", word.replace('\'', "'\\''")),
+    };
+    let Some((program, rest)) = words.split_first() else { return String::new() };
+    let program = Path::new(program).file_name().map_or(program.clone(), |name| name.to_string_lossy().into_owned());
+    std::iter::once(&program).chain(rest).map(quoted).collect::<Vec<_>>().join(" ")
 }
 
 fn section(material: &Material) -> String {
@@ -143,10 +220,13 @@ fn unfinished(arm: &Arm, runs: &[Run]) -> String {
 
 fn figures(figures: &[Figure], number: &mut usize) -> String {
     let mut out = String::from("<div class=\"figures\">\n");
-    for Figure { heading, caption, svg } in figures {
+    for Figure { heading, caption, svg, csv } in figures {
         *number += 1;
-        let (heading, caption) = (escape(heading), escape(caption));
-        out += &format!("<figure><h3><span>{number}</span> {heading}</h3>\n{svg}\n<figcaption>{caption}</figcaption></figure>\n");
+        let (heading, caption, csv) = (escape(heading), escape(caption), escape(csv));
+        out += &format!(
+            "<figure><h3><span>{number}</span> {heading}</h3>\n{svg}\n<figcaption>{caption}</figcaption>\n\
+             <template class=\"csv\">{csv}</template></figure>\n"
+        );
     }
     out + "</div>\n"
 }
