@@ -39,7 +39,12 @@ fn a_folder_of_text_becomes_a_teacher_and_a_student() {
     let dir = tempdir().unwrap();
     articles(dir.path());
     let next = does(dir.path(), &["init", "dwt", "articles"]);
-    insta::assert_snapshot!(next, @"");
+    insta::assert_snapshot!(next, @"
+    next:
+      upstill plan teacher.toml          # what it comes to, and how long it will take
+      upstill train teacher.toml
+      upstill train student.toml
+    ");
     let plan = does(dir.path(), &["plan", "teacher.toml", "--no-time"]);
     assert!(plan.contains("data/articles"), "{plan}");
     // As written, but for its length.

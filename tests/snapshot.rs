@@ -97,7 +97,12 @@ fn what_has_moved_is_named() {
     assert_eq!(run(&["--update", "--steps", "4"]).0, 0);
     let (code, _, error) = run(&["--set", "train.lr=1e-3"]);
     assert_eq!(code, 1);
-    insta::assert_snapshot!(error, @"");
+    insta::assert_snapshot!(error, @r#"
+    error: the run is not the snapshot's any more; its plan differs:
+      train.lr: "0 -> 0.005 linear over 10%, then -> 0 linear" there, 0.001 now
+      in: run.snapshot.json
+    help: if it was meant to change, --update writes the snapshot anew
+    "#);
     // A plan that is the same, and a curve that is not: as after a change of upstill's own code.
     let path = dir.path().join("run.snapshot.json");
     let text = fs::read_to_string(&path).unwrap();
