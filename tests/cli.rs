@@ -112,7 +112,9 @@ fn alone_it_shows_three_ways_in_and_colours_only_where_they_are_wanted() {
     // Help has colours; a pipe has none unless they are forced, and NO_COLOR goes before.
     let help = |set: &[(&str, &str)]| {
         let mut command = upstill(dir.path(), &["--help"]);
-        ["NO_COLOR", "CLICOLOR", "CLICOLOR_FORCE"].iter().for_each(|name| drop(command.env_remove(name)));
+        for name in ["NO_COLOR", "CLICOLOR", "CLICOLOR_FORCE"] {
+            command.env_remove(name);
+        }
         let output = command.envs(set.iter().copied()).output().unwrap();
         output.stdout.contains(&0x1b)
     };
