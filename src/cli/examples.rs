@@ -65,12 +65,16 @@ fn command_in(line: &str) -> Option<Vec<String>> {
     }
 }
 
-/// What is wrong with a command line; nothing where it parses, or asks for help.
-fn mistake(words: &[String]) -> Option<String> {
+/// What is wrong with a command line; nothing where it parses, or asks for help. Prose names commands without what they need.
+fn mistake(words: &[String], is_prose: bool) -> Option<String> {
     let line = std::iter::once("upstill").chain(words.iter().map(String::as_str));
     let error = Cli::try_parse_from(line).err()?;
-    let is_help = matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
-    (!is_help).then(|| error.to_string())
+    let is_fine = match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => true,
+        ErrorKind::MissingRequiredArgument => is_prose,
+        _ => false,
+    };
+    (!is_fine).then(|| error.to_string())
 }
 
 /// Every command and its subcommands, by what is typed, with the help that follows its options.
@@ -86,7 +90,7 @@ fn words_are_a_shells() {
     assert_eq!(shell_words(r#"  upstill fill m "a [MASK] ." 'b c'  # why"#), ["upstill", "fill", "m", "a [MASK] .", "b c"]);
     assert_eq!(shell_words("upstill plan  x.toml   what it comes to"), ["upstill", "plan", "x.toml"]);
     assert_eq!(shell_words("upstill logits m < in > out"), ["upstill", "logits", "m"]);
-    assert!(mistake(&["plan".to_owned(), "--no-such".to_owned()]).is_some(), "the test can fail");
+    assert!(mistake(&["plan".to_owned(), "--no-such".to_owned()], true).is_some(), "the test can fail");
 }
 
 #[test]
@@ -97,7 +101,7 @@ fn every_help_has_examples_and_each_parses() {
         if !examples.iter().any(|words| format!("upstill {}", words.join(" ")).starts_with(&typed)) {
             wrong.push(format!("`{typed} --help` has no example of itself"));
         }
-        wrong.extend(examples.iter().filter_map(|words| Some(format!("{words:?}: {}", mistake(words)?))));
+        wrong.extend(examples.iter().filter_map(|words| Some(format!("{words:?}: {}", mistake(words, false)?))));
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
@@ -129,7 +133,7 @@ fn every_command_in_the_documents_parses() {
                     continue;
                 }
                 seen += 1;
-                wrong.extend(mistake(&words).map(|why| format!("{document}: {line}\n{why}")));
+                wrong.extend(mistake(&words, fence.is_none()).map(|why| format!("{document}: {line}\n{why}")));
             }
         }
         assert!(fence.is_none(), "{document}: a block of code is not closed");

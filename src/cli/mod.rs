@@ -24,7 +24,7 @@ mod train;
 use std::path::Path;
 use std::process::ExitCode;
 
-use clap::{CommandFactory, Parser, Subcommand};
+use clap::{Parser, Subcommand};
 use serde::Serialize;
 
 use crate::config::RunFile;
@@ -138,11 +138,6 @@ impl Command {
         let builds = matches!(self, Command::Data(data::DataCommand::Build(_)));
         builds || matches!(self, Command::Study(_) | Command::Init(_) | Command::Train(_) | Command::Finetune(_))
     }
-}
-
-/// The command line's definition, for completions, man pages and tests.
-pub fn command() -> clap::Command {
-    Cli::command()
 }
 
 /// Runs the command line of this process.

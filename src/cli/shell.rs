@@ -11,12 +11,18 @@ use crate::files::make_folder;
 use crate::terminal::print_text;
 
 #[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  upstill completions bash > ~/.local/share/bash-completion/completions/upstill")]
 pub struct CompletionsArgs {
     /// Whose: `upstill completions bash > ~/.local/share/bash-completion/completions/upstill`
     shell: Shell,
 }
 
 #[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  upstill man ~/.local/share/man/man1")]
 pub struct ManArgs {
     /// Where upstill.1, upstill-train.1 and so on go
     folder: PathBuf,
