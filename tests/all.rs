@@ -21,6 +21,7 @@ mod layers;
 mod memory;
 mod models;
 mod page;
+mod readers;
 mod record;
 mod report;
 mod rows;

@@ -491,6 +491,25 @@ fn every_checkpoint_is_scored_for_the_report() {
     let card = fs::read_to_string(dir.path().join("out/README.md")).unwrap();
     assert!(card.contains("| rte | accuracy | ") && card.matches("| rte |").count() == 1, "{card}");
     assert!(card.contains("Held-out loss ") && card.contains("| method | standalone |"), "{card}");
+    // A damaged checkpoint is passed over, said, and seen in the exit code; the others are scored.
+    let damage = |step: &str| {
+        let weights = dir.path().join("m/checkpoints").join(step).join("model/model.safetensors");
+        let mut bytes = fs::read(&weights).unwrap();
+        let last = bytes.len() - 1;
+        bytes[last] ^= 1;
+        fs::write(&weights, bytes).unwrap();
+    };
+    damage("step-0000001");
+    let output = run(dir.path(), &command);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("note: the checkpoint of step 1 is left out: "), "{said}");
+    assert!(said.contains("error: checkpoints that can't be read were left out: those of steps 1\n"), "{said}");
+    let json: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((json["checkpoints"].as_array().unwrap().len(), &json["checkpoints"][0]["step"]), (1, &2.into()));
+    damage("step-0000002");
+    let all = fails(dir.path(), &command);
+    assert!(all.starts_with("exit 2\n") && all.contains("none of the checkpoints can be read: those of steps 1, 2"), "{all}");
 }
 
 #[test]

@@ -153,7 +153,7 @@ fn inputs_that_are_not_there() {
     insta::assert_snapshot!(dir.error(&at("*.txt")), @r"
     the glob matches nothing to read
       in: DIR/*.txt
-    help: what is read: .txt .jsonl .json .tsv .csv, each also with .gz, .bz2 or .zst, and .parquet
+    help: what is read: .txt .jsonl .json .tsv .csv, each also with .gz, .bz2, .xz or .zst, and .parquet
     ");
     insta::assert_snapshot!(dir.error(&at("[.txt")), @r"
     the glob is not well formed: invalid range pattern
@@ -162,11 +162,11 @@ fn inputs_that_are_not_there() {
     insta::assert_snapshot!(dir.error(&at("")), @r"
     the folder holds nothing to read
       in: DIR/
-    help: what is read: .txt .jsonl .json .tsv .csv, each also with .gz, .bz2 or .zst, and .parquet
+    help: what is read: .txt .jsonl .json .tsv .csv, each also with .gz, .bz2, .xz or .zst, and .parquet
     ");
     insta::assert_snapshot!(dir.error(&at("a.pdf")), @r"
     the name says nothing known about how to read it: DIR/a.pdf
-    help: what is read: .txt .jsonl .json .tsv .csv, each also with .gz, .bz2 or .zst, and .parquet; rename it or convert it
+    help: what is read: .txt .jsonl .json .tsv .csv, each also with .gz, .bz2, .xz or .zst, and .parquet; rename it or convert it
     ");
 }
 
@@ -372,6 +372,67 @@ fn every_packing_of_parquet_and_bzip2_are_read() {
     let twice = [bzip2(b"One.\n\n"), bzip2(b"Two.\n")].concat();
     assert_eq!(texts(&dir.file("a.txt.bz2", twice)), ["One.", "Two."]);
     assert!(dir.error(&dir.file("b.txt.bz2", "no bzip2")).contains("a broken bzip2 file"));
+}
+
+#[test]
+fn xz_of_any_number_of_streams_is_read() {
+    // What xz makes of "One.\n\n" and of "Two.\n".
+    let one = [
+        0xfd, 0x37, 0x7a, 0x58, 0x5a, 0x00, 0x00, 0x04, 0xe6, 0xd6, 0xb4, 0x46, 0x02, 0x00, 0x21, 0x01, 0x16, 0x00, 0x00, 0x00,
+        0x74, 0x2f, 0xe5, 0xa3, 0x01, 0x00, 0x05, 0x4f, 0x6e, 0x65, 0x2e, 0x0a, 0x0a, 0x00, 0x00, 0x00, 0x57, 0x10, 0xa9, 0x0e,
+        0xe1, 0x35, 0x9d, 0xeb, 0x00, 0x01, 0x1e, 0x06, 0xc1, 0x2f, 0xa4, 0x1d, 0x1f, 0xb6, 0xf3, 0x7d, 0x01, 0x00, 0x00, 0x00,
+        0x00, 0x04, 0x59, 0x5a,
+    ];
+    let two = [
+        0xfd, 0x37, 0x7a, 0x58, 0x5a, 0x00, 0x00, 0x04, 0xe6, 0xd6, 0xb4, 0x46, 0x02, 0x00, 0x21, 0x01, 0x16, 0x00, 0x00, 0x00,
+        0x74, 0x2f, 0xe5, 0xa3, 0x01, 0x00, 0x04, 0x54, 0x77, 0x6f, 0x2e, 0x0a, 0x00, 0x00, 0x00, 0x00, 0x59, 0x51, 0x92, 0xd3,
+        0x69, 0x37, 0xe9, 0x00, 0x00, 0x01, 0x1d, 0x05, 0xb8, 0x2d, 0x80, 0xaf, 0x1f, 0xb6, 0xf3, 0x7d, 0x01, 0x00, 0x00, 0x00,
+        0x00, 0x04, 0x59, 0x5a,
+    ];
+    let dir = Scratch::new();
+    assert_eq!(texts(&dir.file("a.txt.xz", one)), ["One."]);
+    assert_eq!(texts(&dir.file("b.txt.xz", [&one[..], &[0; 8], &two].concat())), ["One.", "Two."], "with padding between");
+    for broken in [&one[..40], b"no xz", &[&one[..], b"garbage"].concat()] {
+        let error = dir.error(&dir.file("c.txt.xz", broken));
+        assert!(error.contains("a broken xz file"), "{error}");
+    }
+    // A dictionary of 4 GiB: the block's header says so, and a checksum of it stands behind.
+    let mut large = one;
+    let at = large.windows(2).position(|window| window == [0x21, 0x01]).unwrap() + 2;
+    large[at] = 40;
+    let header = 12..at + 1 + (4 - (at + 1) % 4) % 4;
+    let sum = crc32(&large[header.clone()]).to_le_bytes();
+    large[header.end..header.end + 4].copy_from_slice(&sum);
+    let error = dir.error(&dir.file("d.txt.xz", large));
+    assert!(error.contains("not enough memory to unpack the xz file"), "{error}");
+}
+
+/// CRC-32, bit by bit.
+fn crc32(bytes: &[u8]) -> u32 {
+    let step = |crc: u32, _| if crc & 1 == 1 { crc >> 1 ^ 0xedb8_8320 } else { crc >> 1 };
+    !bytes.iter().fold(!0, |crc, &byte| (0..8).fold(crc ^ u32::from(byte), step))
+}
+
+#[test]
+fn a_page_that_holds_more_than_it_says_is_refused() {
+    use parquet::basic::Compression as C;
+    let dir = Scratch::new();
+    let long = "x".repeat(3 << 20);
+    for packing in
+        [C::GZIP(Default::default()), C::BROTLI(Default::default()), C::SNAPPY, C::ZSTD(Default::default()), C::LZ4_RAW]
+    {
+        let mut bytes = parquet_packed(&[&[Some("a"), Some(&long)]], packing);
+        // A dictionary's header: its kind, then its length, four bytes of seven bits, of which the upper ones go.
+        let is_header = |bytes: &[u8]| bytes.starts_with(&[0x15, 0x04, 0x15]) && bytes[3..6].iter().all(|byte| byte & 0x80 != 0);
+        let at = bytes.windows(7).position(is_header).unwrap();
+        assert_eq!(bytes[at + 6] & 0x80, 0, "{packing:?}: four bytes");
+        bytes[at + 5] = 0x80;
+        bytes[at + 6] = 0;
+        let options = ReadOptions { longest_line: 512 << 10, ..ReadOptions::default() };
+        let error = read_with(options, &[&dir.file("a.parquet", bytes)]).unwrap_err().to_string();
+        let is_bounded = error.contains("and holds more") || !matches!(packing, C::GZIP(_) | C::BROTLI(_));
+        assert!(is_bounded && (error.contains("a page that says") || error.contains("broken parquet")), "{packing:?}: {error}");
+    }
 }
 
 #[test]

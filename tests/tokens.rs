@@ -280,9 +280,15 @@ fn held_out_documents_stay_held_out_when_files_are_added() {
 #[test]
 fn sentences_are_held_out_where_documents_are_few() {
     let scratch = Scratch::new();
-    // A file of lines without an empty one is one document.
+    // A file without an empty line is one document, unless each line is one.
     fs::write(&scratch.input, (0..400).map(|i| sentence(i) + "\n").collect::<String>()).unwrap();
-    let all = BuildOptions { keep_one_of: 1, lines: true, ..options() };
+    let lines = scratch.build("lines", &BuildOptions { keep_one_of: 1, lines: true, ..options() }).unwrap();
+    assert_eq!((lines.counts.documents, lines.held_out_by, lines.inputs[0].documents), (400, HeldOutBy::Document, 400));
+    assert_eq!(
+        (lines.counts.documents_held_out, lines.train.sentences),
+        (lines.held_out.sentences, 400 - lines.held_out.sentences)
+    );
+    let all = BuildOptions { keep_one_of: 1, ..options() };
     let manifest = scratch.build("data", &all).unwrap();
     assert_eq!((manifest.counts.documents, manifest.held_out_by), (1, HeldOutBy::Sentence));
     let (train, held_out) = (manifest.train.sentences, manifest.held_out.sentences);
@@ -503,7 +509,7 @@ fn damaged_data_folders_are_refused_by_name() {
     insta::assert_snapshot!(open(), @r"
     there is no such data folder
       in: DIR/data
-    help: build it again: `upstill data build INPUT... --tokenizer DIR --out DIR/data --force`
+    help: check the path, or build it: `upstill data build INPUT... --tokenizer DIR --out DIR/data`
     ");
 }
 

@@ -30,7 +30,7 @@ pub fn run(command: &DataCommand) -> Result<()> {
 /// Where the text is: the same for `upstill tokenizer train`.
 #[derive(clap::Args)]
 pub struct ReadArgs {
-    /// Files, folders or globs: .txt .jsonl .json .tsv .csv (also .gz, .bz2, .zst) and .parquet
+    /// Files, folders or globs: .txt .jsonl .json .tsv .csv (also .gz, .bz2, .xz, .zst) and .parquet
     #[arg(required = true, value_name = "INPUT")]
     pub inputs: Vec<String>,
     /// The field of .jsonl objects that holds the text
@@ -53,6 +53,7 @@ impl ReadArgs {
             field: self.field.clone(),
             column: self.column.clone(),
             lossy: self.lossy,
+            each_line: false,
             longest_line: longest_line(self.longest_line),
         }
     }

@@ -148,7 +148,7 @@ pub fn run(args: Args) -> Result<()> {
         return Err(Error::new("--seeds is 0: fine-tune once or more"));
     }
     options(&args, "").check()?;
-    let models = models(&args)?;
+    let Models { whole: models, mut damaged } = models(&args)?;
     let wanted = wanted(&args)?;
     for task in &wanted.tasks {
         options(&args, &task.name).steps(task.train.len())?;
@@ -167,13 +167,44 @@ pub fn run(args: Args) -> Result<()> {
         if args.every_checkpoint {
             console.note(&format!("checkpoint of step {step}"));
         }
-        let pretrained = Pretrained::read(model)?;
+        let pretrained = match Pretrained::read(model) {
+            Err(error) if args.every_checkpoint => {
+                leave_out(*step, &error, &mut damaged);
+                continue;
+            }
+            read => read?,
+        };
         let scores = score(&args, &wanted, &pretrained, dropout(model), out.as_deref(), &device, &console)?;
         scored.push(AtStep { step: *step, scores });
     }
     console.finish();
+    let steps = |steps: &[u64]| steps.iter().map(u64::to_string).collect::<Vec<_>>().join(", ");
+    if scored.is_empty() {
+        return Err(Error::new(format!("none of the checkpoints can be read: those of steps {}", steps(&damaged)))
+            .at(args.model.display())
+            .help("the notes above say why; train again, or take a copy of the run"));
+    }
     print(&args, scored);
-    Ok(())
+    match damaged[..] {
+        [] => Ok(()),
+        _ => Err(Error::check(format!("checkpoints that can't be read were left out: those of steps {}", steps(&damaged)))
+            .at(args.model.display())
+            .help("the notes above say why; the scores of the others stand")),
+    }
+}
+
+/// Says that a checkpoint is passed over, and why.
+fn leave_out(step: u64, error: &Error, damaged: &mut Vec<u64>) {
+    note(format!("the checkpoint of step {step} is left out: {}", error.to_string().replace('\n', "\n  ")));
+    damaged.push(step);
+}
+
+/// The models to fine-tune.
+struct Models {
+    /// The steps of their checkpoints, and where their scores are kept.
+    whole: Vec<(u64, ModelFolder, Option<PathBuf>)>,
+    /// The steps of checkpoints that can't be read.
+    damaged: Vec<u64>,
 }
 
 /// The dropout of a model's config.json; fine-tuning has one for all of a model.
@@ -185,10 +216,12 @@ fn dropout(model: &ModelFolder) -> f64 {
     })
 }
 
-/// The models to fine-tune: the steps of their checkpoints, and where their scores are kept.
-fn models(args: &Args) -> Result<Vec<(u64, ModelFolder, Option<PathBuf>)>> {
+/// The model, or with `--every-checkpoint` those of a run's checkpoints that can be read.
+fn models(args: &Args) -> Result<Models> {
+    let mut models = Models { whole: Vec::new(), damaged: Vec::new() };
     if !args.every_checkpoint {
-        return Ok(vec![(0, ModelFolder::open(&args.model)?, args.out.clone())]);
+        models.whole.push((0, ModelFolder::open(&args.model)?, args.out.clone()));
+        return Ok(models);
     }
     let (run, name) = model_of_run(&args.model).map_or((args.model.clone(), None), |(run, name)| (run, Some(name)));
     let out = args.out.clone().unwrap_or_else(|| checkpoint_scores_folder(&run, name.as_deref()));
@@ -198,11 +231,15 @@ fn models(args: &Args) -> Result<Vec<(u64, ModelFolder, Option<PathBuf>)>> {
             .at(args.model.display())
             .help("--every-checkpoint takes a run directory; `train.keep_checkpoints` says how many a run keeps"));
     }
-    let model = |path: &PathBuf| {
+    for path in checkpoints {
+        let step = step_of(&path).unwrap_or(0);
         let model = name.as_deref().map_or(path.clone(), |name| path.join(model_folder(name)));
-        Ok((step_of(path).unwrap_or(0), ModelFolder::open(&model)?, Some(out.join(path.file_name().unwrap_or_default()))))
-    };
-    checkpoints.iter().map(model).collect()
+        match ModelFolder::open(&model).and_then(|model| model.check().map(|()| model)) {
+            Ok(model) => models.whole.push((step, model, Some(out.join(path.file_name().unwrap_or_default())))),
+            Err(error) => leave_out(step, &error, &mut models.damaged),
+        }
+    }
+    Ok(models)
 }
 
 fn wanted(args: &Args) -> Result<Wanted> {

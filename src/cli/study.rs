@@ -7,7 +7,7 @@ use super::{DeviceArg, print_json, study_transfer};
 use crate::config::RunFile;
 use crate::device::{Device, DeviceKind};
 use crate::error::{Error, IoContext, Result};
-use crate::files::{is_free, write_text};
+use crate::files::{Claim, InUse, write_text};
 use crate::log::Console;
 use crate::study::registration::Registration;
 use crate::study::report::{terminal_table, write_report, write_summary};
@@ -159,7 +159,8 @@ fn grid(args: Grid, wanted: Wanted) -> Result<()> {
     if let Some(summary) = &args.summary {
         claim_summary(summary, &spec, &text)?;
     }
-    let registration = Registration::of(&registered(&dir, &spec, &text)?, spec.test.as_ref());
+    let (text, _in_use) = registered(&dir, &spec, &text)?;
+    let registration = Registration::of(&text, spec.test.as_ref());
     // How many there are is told when they are planned.
     let console = Console::study(0);
     let jobs = args.common.jobs.unwrap_or_else(|| default_jobs(&device));
@@ -216,27 +217,24 @@ fn grid(args: Grid, wanted: Wanted) -> Result<()> {
     Ok(())
 }
 
-/// The study's file in its folder, before the first cell; gives its text as it stands there.
-fn registered(dir: &Path, spec: &StudySpec, text: &str) -> Result<String> {
+/// The study's file in its folder, before the first cell; gives its text as it stands there, and what keeps it so.
+fn registered(dir: &Path, spec: &StudySpec, text: &str) -> Result<(String, InUse)> {
     register(dir, text, |there| StudySpec::parse(there).is_ok_and(|there| there == *spec))
 }
 
 /// A summary's folder with the study's file, which may be there already: nothing else is written over.
 fn claim_summary(folder: &Path, spec: &StudySpec, text: &str) -> Result<()> {
-    let file = folder.join("study.toml");
-    let refused = |what: &str| Err(Error::new(what).at(folder.display()).help("choose another --summary"));
-    if file.exists() {
-        let there = std::fs::read_to_string(&file).doing("read", &file)?;
-        return match StudySpec::parse(&there).is_ok_and(|there| there == *spec) {
+    let known = |file: &Path| {
+        let there = std::fs::read_to_string(file).doing("read", file)?;
+        match StudySpec::parse(&there).is_ok_and(|there| there == *spec) {
             true => Ok(()),
-            false => refused("this folder holds the summary of another study; it was left as it is"),
-        };
-    }
-    if !is_free(folder)? {
-        return refused("this folder holds something that is not a study's summary; it was left as it is");
-    }
-    std::fs::create_dir_all(folder).doing("create", folder)?;
-    write_text(&file, text)
+            false => Err(Error::new("this folder holds the summary of another study; it was left as it is")
+                .at(folder.display())
+                .help("choose another --summary")),
+        }
+    };
+    let claim = Claim { folder, marker: "study.toml", what: "a study's summary" };
+    claim.take(known, |file| write_text(file, text)).map(drop).map_err(|error| error.help("choose another --summary"))
 }
 
 /// Prints what came of repeated cells.

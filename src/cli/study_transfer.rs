@@ -49,7 +49,8 @@ pub(super) fn run(args: Args) -> Result<()> {
     };
     // Before anything is trained in a folder that may be another study's.
     let text = toml::to_string(&spec).expect("a study in memory can be written");
-    let registered = Registration::of(&register(&dir, &text, |_| false)?, None).study_file;
+    let (text, _in_use) = register(&dir, &text, |_| false)?;
+    let registered = Registration::of(&text, None).study_file;
     for (folder, text) in &teachers {
         let (plan, shards) = plan_run(&RunFile::parse(text, "the pocket teacher")?)?;
         let (console, name) = (Console::stderr(), "pre-training the teacher");

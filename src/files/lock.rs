@@ -1,5 +1,5 @@
 //! One process at a time in a folder: an operating system's lock on a file in it, which ends with the process however
-//! it ends.
+//! it ends. Where the file system has no locks, a file that one process alone can make says whose the folder is.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, ErrorKind, Read, Write};
@@ -8,7 +8,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::is_free;
-use crate::error::{Error, IoContext, Result};
+use super::owner::{Owner, Taken};
+use crate::error::{Error, IoContext, Result, note};
 
 /// The file in a folder that a process locks; there for as long as it works in it.
 const LOCK: &str = ".upstill-lock";
@@ -23,7 +24,7 @@ const TURNS: usize = 1000;
 /// ([`still_there`]). A lock that ends leaves no file behind, and no folder that it made and that is empty.
 pub struct Lock {
     file: PathBuf,
-    /// Locked while it is open. None where the file system has no locks; then the user's care is what there is.
+    /// Locked while it is open. None where the file system has no locks.
     _open: Option<File>,
 }
 
@@ -33,6 +34,8 @@ pub struct Busy {
     /// The number of the process, where its lock says it.
     pub process: Option<u32>,
     folder: PathBuf,
+    /// Where the file system has no locks, the file that says so; a process of another machine that was killed leaves it behind.
+    said_by: Option<PathBuf>,
 }
 
 impl Busy {
@@ -43,9 +46,11 @@ impl Busy {
 
     /// As an error.
     pub fn into_error(self) -> Error {
-        Error::new(format!("{} is working in this folder", self.whose()))
-            .at(self.folder.display())
-            .help("wait for it to end, or choose another folder")
+        let help = match &self.said_by {
+            Some(file) => format!("wait for it to end, or choose another folder; if it is no more, delete {}", file.display()),
+            None => "wait for it to end, or choose another folder".to_owned(),
+        };
+        Error::new(format!("{} is working in this folder", self.whose())).at(self.folder.display()).help(help)
     }
 }
 
@@ -91,14 +96,13 @@ impl Lock {
         while vanished < TURNS {
             made.0.extend(make_folders(folder).doing("create", folder)?);
             match attempt(file) {
-                Ok(Ok(open)) => {
-                    let file = absolute(Path::new(".").join(file)).doing("find", file)?;
-                    let identity = open.as_ref().and_then(|open| Some(identity_of(&open.metadata().ok()?)));
-                    held().push(Held { file: file.clone(), identity, made: std::mem::take(&mut made.0) });
-                    return Ok(Self { file, _open: open });
+                Ok(Attempt::Locked(open)) => {
+                    let identity = open.metadata().ok().map(|found| Mark::Lock(identity_of(&found)));
+                    return Self::hold(file, Some(open), identity, &mut made);
                 }
-                Ok(Err(process)) => {
-                    each(Busy { process, folder: folder.to_owned() })?;
+                Ok(Attempt::Named(owner)) => return Self::hold(file, None, Some(Mark::Name(owner)), &mut made),
+                Ok(Attempt::Busy { process, said_by }) => {
+                    each(Busy { process, folder: folder.to_owned(), said_by })?;
                     std::thread::sleep(POLL);
                 }
                 // Another process has just removed the folder that it made for nothing.
@@ -107,6 +111,35 @@ impl Lock {
             }
         }
         Err(Error::new("the folder comes and goes").at(folder.display()).help("choose another"))
+    }
+
+    fn hold(file: &Path, open: Option<File>, mark: Option<Mark>, made: &mut Made) -> Result<Self> {
+        let file = absolute(Path::new(".").join(file)).doing("find", file)?;
+        held().push(Held { file: file.clone(), mark, made: std::mem::take(&mut made.0) });
+        Ok(Self { file, _open: open })
+    }
+}
+
+/// A file that any number of processes use as it stands, so that none replaces it meanwhile.
+pub struct InUse {
+    /// Locked for sharing while it is open; none where the file system has no locks.
+    _open: Option<File>,
+}
+
+impl InUse {
+    /// Uses a file.
+    ///
+    /// # Errors
+    /// When it can't be opened.
+    pub fn take(file: &Path) -> Result<Self> {
+        let open = File::open(file).doing("open", file)?;
+        // Who looks whether it is in use has it for a moment.
+        Ok(Self { _open: open.lock_shared().is_ok().then_some(open) })
+    }
+
+    /// Whether a process uses a file.
+    pub fn is(file: &Path) -> bool {
+        File::open(file).is_ok_and(|open| matches!(open.try_lock(), Err(TryLockError::WouldBlock)))
     }
 }
 
@@ -145,18 +178,37 @@ fn make_folders(folder: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(std::mem::take(&mut made.0))
 }
 
-/// The locked file, if there are locks, or the number of the process that has it.
-fn attempt(path: &Path) -> io::Result<std::result::Result<Option<File>, Option<u32>>> {
+/// What came of asking for a lock.
+enum Attempt {
+    Locked(File),
+    /// There are no locks, and the file beside says that it is this process's.
+    Named(Taken),
+    Busy {
+        process: Option<u32>,
+        said_by: Option<PathBuf>,
+    },
+}
+
+/// Who looks whether a lock was left behind has it for less than this.
+const MOMENT: Duration = Duration::from_millis(10);
+
+fn attempt(path: &Path) -> io::Result<Attempt> {
+    let mut blocked = 0;
     for _ in 0..TURNS {
         let mut open = open(path)?;
-        match open.try_lock() {
+        match try_lock(&open) {
             Ok(()) => {}
+            Err(TryLockError::WouldBlock) if blocked < 3 => {
+                blocked += 1;
+                std::thread::sleep(MOMENT);
+                continue;
+            }
             Err(TryLockError::WouldBlock) => {
                 let mut text = String::new();
                 let _ = open.read_to_string(&mut text);
-                return Ok(Err(text.trim().parse().ok()));
+                return Ok(Attempt::Busy { process: text.trim().parse().ok(), said_by: None });
             }
-            Err(TryLockError::Error(_)) => return Ok(Ok(None)),
+            Err(TryLockError::Error(_)) => return by_name(path),
         }
         let own = open.metadata().ok().map(|found| identity_of(&found));
         if own.is_none() || own != identity(path) {
@@ -164,9 +216,41 @@ fn attempt(path: &Path) -> io::Result<std::result::Result<Option<File>, Option<u
         }
         // For people and for messages: what counts is the lock.
         let _ = open.set_len(0).and_then(|()| writeln!(open, "{}", std::process::id()));
-        return Ok(Ok(Some(open)));
+        return Ok(Attempt::Locked(open));
     }
     Err(ErrorKind::ResourceBusy.into())
+}
+
+fn try_lock(open: &File) -> Result<(), TryLockError> {
+    #[cfg(test)]
+    if super::fault::is_without_locks() {
+        return Err(TryLockError::Error(ErrorKind::Unsupported.into()));
+    }
+    open.try_lock()
+}
+
+/// A lock where the file system has none.
+fn by_name(path: &Path) -> io::Result<Attempt> {
+    let folder = path.parent().unwrap_or(Path::new("."));
+    note(format!(
+        "the file system of {} has no locks: a file in it says which process works there, and on some network file \
+         systems that is not safe either; give no two commands the same folder at once",
+        folder.display()
+    ));
+    Ok(match Owner::this().take(path)? {
+        Ok(taken) => Attempt::Named(taken),
+        Err(other) => Attempt::Busy { process: other.process, said_by: Some(other.file) },
+    })
+}
+
+/// Removes a lock file that a killed process has left in a folder.
+pub(super) fn clear_stale(folder: &Path) {
+    let path = folder.join(LOCK);
+    let Ok(open) = File::open(&path) else { return };
+    let is_left = cfg!(unix) && try_lock(&open).is_ok();
+    if is_left && open.metadata().is_ok_and(|found| identity(&path) == Some(identity_of(&found))) {
+        let _ = fs::remove_file(&path);
+    }
 }
 
 fn open(path: &Path) -> io::Result<File> {
@@ -200,10 +284,17 @@ fn identity(path: &Path) -> Option<Identity> {
 /// A lock file that this process holds.
 struct Held {
     file: PathBuf,
-    /// None where the file system has no locks.
-    identity: Option<Identity>,
+    /// None where nothing more is known of it.
+    mark: Option<Mark>,
     /// Folders that were made for it, the outermost first.
     made: Vec<PathBuf>,
+}
+
+/// What tells a lock of this process from another's.
+enum Mark {
+    Lock(Identity),
+    /// On a file system without locks.
+    Name(Taken),
 }
 
 static HELD: Mutex<Vec<Held>> = Mutex::new(Vec::new());
@@ -214,13 +305,20 @@ fn held() -> MutexGuard<'static, Vec<Held>> {
 
 impl Held {
     fn is_the_same(&self) -> bool {
-        self.identity.is_none() || self.identity == identity(&self.file)
+        match &self.mark {
+            None => true,
+            Some(Mark::Lock(own)) => Some(*own) == identity(&self.file),
+            Some(Mark::Name(taken)) => taken.is_there(),
+        }
     }
 
     /// Whoever waits for the lock looks whether what was locked is what lies there.
     fn clean_up(self) {
-        if cfg!(unix) && self.identity.is_some() && self.is_the_same() {
+        if cfg!(unix) && self.mark.is_some() && self.is_the_same() {
             let _ = fs::remove_file(&self.file);
+            if let Some(Mark::Name(taken)) = &self.mark {
+                taken.leave();
+            }
         }
         drop(Made(self.made));
     }
@@ -335,6 +433,49 @@ mod tests {
         assert_eq!(fs::read_to_string(dir.path().join(LOCK)).unwrap(), format!("{}\n", std::process::id()));
         drop(lock);
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn without_locks_a_file_says_whose_a_folder_is() {
+        let dir = tempfile::tempdir().unwrap();
+        super::super::fault::without_locks(|| {
+            let lock = Lock::take(dir.path()).unwrap();
+            let said = Lock::take(dir.path()).err().unwrap().to_string();
+            assert!(said.contains(&format!("another process ({})", std::process::id())), "{said}");
+            assert!(said.contains("if it is no more, delete "), "{said}");
+            assert!(is_free(dir.path()).unwrap(), "a lock is no content");
+            still_there(&dir.path().join("x")).unwrap();
+            drop(lock);
+            assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+            let lock = Lock::take(dir.path()).unwrap();
+            fs::read_dir(dir.path()).unwrap().for_each(|entry| fs::remove_file(entry.unwrap().path()).unwrap());
+            assert!(still_there(dir.path()).is_err());
+            drop(lock);
+        });
+    }
+
+    #[test]
+    fn a_lock_that_was_left_behind_is_swept_and_one_in_use_is_not() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join(LOCK), "4194999\n").unwrap();
+        clear_stale(dir.path());
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+        let lock = Lock::take(dir.path()).unwrap();
+        clear_stale(dir.path());
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+        drop(lock);
+    }
+
+    #[test]
+    fn a_file_in_use_is_known_to_be() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        assert!(!InUse::is(file.path()));
+        let (one, two) = (InUse::take(file.path()).unwrap(), InUse::take(file.path()).unwrap());
+        assert!(InUse::is(file.path()));
+        drop(one);
+        assert!(InUse::is(file.path()));
+        drop(two);
+        assert!(!InUse::is(file.path()));
     }
 
     #[test]

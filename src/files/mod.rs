@@ -4,6 +4,7 @@
 mod fault;
 mod lock;
 pub mod manifest;
+mod owner;
 mod publish;
 mod target;
 mod temporary;
@@ -17,7 +18,7 @@ use std::path::Path;
 
 #[cfg(test)]
 pub use fault::failing_after;
-pub use lock::{Busy, Claim, Lock, still_there};
+pub use lock::{Busy, Claim, InUse, Lock, still_there};
 pub use publish::{can_write, make_folder, remove_folder, write_folder, write_text, write_whole};
 pub use target::Target;
 pub use temporary::{is_by_the_way, remove_half_made};

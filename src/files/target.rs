@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::lock::Lock;
+use super::lock::{Lock, clear_stale};
 use super::publish::{Place, is_unfinished, parent};
 use super::temporary::sweep;
 use crate::error::Result;
@@ -24,6 +24,7 @@ impl<'a> Target<'a> {
     /// As `accept` says, when another process has the folder, or it can't be written; then nothing was touched.
     pub fn take(path: &Path, accept: &'a dyn Fn(&Path) -> Result<()>) -> Result<Self> {
         sweep(parent(path));
+        clear_stale(path);
         if !is_unfinished(path) {
             accept(path)?; // somebody's own folder is not even locked
         }

@@ -191,8 +191,9 @@ fn is_abandoned(path: &Path, pid: u32) -> bool {
 }
 
 /// Removes what processes that are no more have left half-made in a folder, and puts back what one of them had set
-/// aside.
+/// aside; and the lock of one that is no more.
 pub(super) fn sweep(folder: &Path) {
+    super::lock::clear_stale(folder);
     for (path, stage) in leftovers(folder) {
         match stage {
             Stage::Part => remove(&path),

@@ -39,7 +39,7 @@ pub struct Together {
 /// Scores `model`, on a device without autodiff, on the first `rows` rows.
 ///
 /// # Errors
-/// When nothing is masked there.
+/// When nothing is masked there, or the loss is no number.
 pub fn evaluate(
     model: &impl LanguageModel,
     held_out: &Batches,
@@ -47,7 +47,20 @@ pub fn evaluate(
     teacher: Option<&dyn Teacher>,
     device: &Device,
 ) -> Result<Evaluation> {
-    Ok(wait(evaluate_together(&[model], held_out, rows, teacher, &Compute::of(device)))?.scores.swap_remove(0))
+    let found = wait(evaluate_together(&[model], held_out, rows, teacher, &Compute::of(device)))?.scores.swap_remove(0);
+    must_be_numbers([found.held_out_loss].into_iter(), "the held-out loss")?;
+    Ok(found)
+}
+
+/// Refuses what a model says where its weights are numbers, and what they come to is not: `what` names it.
+pub(super) fn must_be_numbers(mut values: impl Iterator<Item = f64>, what: &str) -> Result<()> {
+    match values.find(|value| !value.is_finite()) {
+        None => Ok(()),
+        Some(value) => {
+            Err(Error::not_finite(format!("{what} is {value}: the model's weights are numbers, and what they come to is not"))
+                .help("take an earlier checkpoint; train it anew with a lower learning rate, or clip harder"))
+        }
+    }
 }
 
 /// Logits in bytes that are multiplied out at once; what [`evaluate_together`] needs beyond a batch's hidden states.

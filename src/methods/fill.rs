@@ -4,6 +4,7 @@ use burn::tensor::Device;
 use burn::tensor::activation::softmax;
 use serde::Serialize;
 
+use super::evaluate::must_be_numbers;
 use crate::device::{Compute, wait};
 use crate::error::{Error, Result};
 use crate::kernels::Places;
@@ -23,7 +24,7 @@ pub struct Candidate {
 ///
 /// # Errors
 /// When the sentence has no `[MASK]`, or is longer than the model reads; when the model has no rows for some of the
-/// tokens.
+/// tokens, or what it says is no number.
 pub fn fill_mask(
     model: &impl LanguageModel,
     tokenizer: &Tokenizer,
@@ -67,6 +68,7 @@ pub async fn fill_mask_async(
     let data = probabilities_nv.into_data_async().await;
     let data = data.map_err(|error| Error::new(format!("the device could not be read: {error:?}")))?;
     let flat: Vec<f32> = data.try_to_vec().expect("probabilities are f32");
+    must_be_numbers(flat.iter().map(|&value| f64::from(value)), "the probability of a word")?;
     // A model may have more rows in its table than the tokenizer has tokens; those stand for nothing.
     Ok(flat
         .chunks(model.shape().vocab_size())

@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use rayon::prelude::*;
 
+use super::evaluate::must_be_numbers;
 use crate::device::{Compute, failed, wait};
 use crate::error::{Error, Result};
 use crate::kernels::Places;
@@ -100,7 +101,7 @@ struct Query {
 /// once; those of one length go together, so that next to no padding is read, and only what is masked goes through the head.
 ///
 /// # Errors
-/// When `tick` fails, or the device.
+/// When `tick` fails, or the device; when what the model says is no number.
 ///
 /// # Panics
 /// When a sentence is longer than the model reads.
@@ -141,6 +142,7 @@ pub fn pseudo_log_likelihoods(
         done += chunk.len();
         tick(done, queries.len())?;
     }
+    must_be_numbers(sums.iter().copied(), "the pseudo-log-likelihood of a sentence")?;
     Ok(place.into_iter().map(|at| sums[at]).collect())
 }
 

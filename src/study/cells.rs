@@ -108,7 +108,11 @@ fn must_be_as_written(line: &str) -> Result<()> {
 }
 
 impl CellLine {
-    fn parse(text: &str) -> Result<Self> {
+    /// Reads a line of `cells.jsonl`.
+    ///
+    /// # Errors
+    /// When it is no such line, was altered, or is of another version of the numerics.
+    pub fn parse(text: &str) -> Result<Self> {
         let line: Self = serde_json::from_str(text).map_err(|error| {
             Error::new(format!("not the line of a cell: {error}")).help("cells.jsonl is written by `upstill study`")
         })?;

@@ -3,23 +3,24 @@
 use std::path::Path;
 
 use crate::error::{Error, IoContext, Result};
-use crate::files::{Claim, is_free, write_text};
+use crate::files::{Claim, InUse, is_free, write_text};
 use crate::log::Console;
 use crate::train::waiting;
 
-/// Makes the study's folder with its file, or checks that the one there is this study's. Until the first cell the file may change.
-/// Gives the file's text as it stands there.
+/// Makes the study's folder with its file, or checks that the one there is this study's. Until the first cell the file may change,
+/// where no process works with it: for that long, the second value has to live. The first is the file's text as it stands there.
 ///
 /// # Errors
-/// When the folder holds something else, or the study was changed after its first cell: says in which line.
-pub fn register(dir: &Path, text: &str, is_same: impl Fn(&str) -> bool) -> Result<String> {
+/// When the folder holds something else, or the study was changed after its first cell or while a process works on it: says in which
+/// line.
+pub fn register(dir: &Path, text: &str, is_same: impl Fn(&str) -> bool) -> Result<(String, InUse)> {
     let mut stands = text.to_owned();
     let known = |file: &Path| {
         let there = std::fs::read_to_string(file).doing("read", file)?;
         if there == text {
             return Ok(());
         }
-        if !dir.join("cells.jsonl").exists() && is_free(&dir.join("cells"))? {
+        if !dir.join("cells.jsonl").exists() && is_free(&dir.join("cells"))? && !InUse::is(file) {
             return write_text(file, text);
         }
         // Comments and spaces are no part of what is asked.
@@ -28,7 +29,7 @@ pub fn register(dir: &Path, text: &str, is_same: impl Fn(&str) -> bool) -> Resul
             return Ok(());
         }
         Err(Error::new(format!(
-            "this folder holds another study, or this one was changed after its first cell:\n{}",
+            "this folder holds another study, or this one was changed after it was begun:\n{}",
             first_difference(&there, text)
         ))
         .at(file.display())
@@ -38,8 +39,10 @@ pub fn register(dir: &Path, text: &str, is_same: impl Fn(&str) -> bool) -> Resul
     };
     let claim = Claim { folder: dir, marker: "study.toml", what: "a study" };
     // Held for a moment: any number of processes may share the folder.
-    claim.wait(&mut waiting(&Console::silent(), "the study's folder"), known, |file| write_text(file, text))?;
-    Ok(stands)
+    let lock = claim.wait(&mut waiting(&Console::silent(), "the study's folder"), known, |file| write_text(file, text))?;
+    let in_use = InUse::take(&dir.join("study.toml"))?;
+    drop(lock);
+    Ok((stands, in_use))
 }
 
 /// The first line in which two texts differ.
@@ -67,10 +70,13 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let folder = dir.path().join("study");
         let never = |_: &str| false;
-        let first = register(&folder, "title = 'a'\nseeds = [1]\n", never).unwrap();
-        assert_ne!(register(&folder, "title = 'a'\nseeds = [1, 2]\n", never).unwrap(), first, "no cell is there yet");
+        let (first, in_use) = register(&folder, "title = 'a'\nseeds = [1]\n", never).unwrap();
+        let error = register(&folder, "title = 'b'\nseeds = [1]\n", never).err().unwrap().to_string();
+        assert!(error.contains("  line 1 there: title = 'a'"), "another process works on it: {error}");
+        drop(in_use);
+        assert_ne!(register(&folder, "title = 'a'\nseeds = [1, 2]\n", never).unwrap().0, first, "no cell is there yet");
         std::fs::create_dir_all(folder.join("cells/0123")).unwrap();
-        let error = register(&folder, "title = 'a'\nseeds = [3]\n", never).unwrap_err().to_string();
+        let error = register(&folder, "title = 'a'\nseeds = [3]\n", never).err().unwrap().to_string();
         assert!(error.contains("  line 2 there: seeds = [1, 2]\n  line 2 now:   seeds = [3]"), "{error}");
         assert!(register(&folder, "# a word\ntitle = 'a'\nseeds = [1, 2]\n", |_| true).is_ok());
     }

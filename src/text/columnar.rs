@@ -1,25 +1,28 @@
 //! Parquet: one string column, some hundred rows at a time.
 
-use std::fs::File;
-use std::io::{self, BufReader, Read};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
-use parquet::basic::Type as Physical;
+use parquet::basic::{Compression, Type as Physical};
 use parquet::column::reader::{ColumnReader, ColumnReaderImpl};
 use parquet::data_type::{ByteArray, ByteArrayType};
 use parquet::errors::ParquetError;
-use parquet::file::reader::{ChunkReader, FileReader, Length, SerializedFileReader};
+use parquet::file::reader::{FileReader, RowGroupReader, SerializedFileReader};
 use parquet::record::Field;
-use parquet::schema::types::Type;
+use parquet::record::reader::TreeBuilder;
+use parquet::schema::types::{SchemaDescriptor, Type};
 
-use super::options::{ReadOptions, mebibytes};
+use super::options::ReadOptions;
+use super::pages::{Group, Pages};
+use super::rows::Gathered;
 use super::source::Source;
 use super::stream::{Meter, utf8};
 use super::{Document, Documents, Row, Wanted, table};
-use crate::error::{Error, IoContext, Result, quietly};
+use crate::error::{Error, Result, quietly};
 
 /// Rows decoded at a time; the page they come from is held anyway.
 const ROWS: usize = 256;
+/// Of values that are written as what differs from the one before, each may be as long as the page, whatever it holds.
+const PREFIXED_ROWS: usize = 1;
 
 /// One document a row: the text in `options.column`; a null is passed over.
 pub(super) fn documents(source: &Source, options: &ReadOptions, meter: &Arc<Meter>) -> Result<Documents> {
@@ -32,7 +35,9 @@ pub(super) fn documents(source: &Source, options: &ReadOptions, meter: &Arc<Mete
         source: source.clone(),
         lossy: options.lossy,
         meter: meter.clone(),
+        longest: options.longest_page(),
         group: 0,
+        at_once: ROWS,
         pages: None,
         row: 0,
         batch: Vec::new().into_iter(),
@@ -41,9 +46,16 @@ pub(super) fn documents(source: &Source, options: &ReadOptions, meter: &Arc<Mete
 }
 
 fn open(source: &Source, options: &ReadOptions) -> Result<SerializedFileReader<Pages>> {
-    let file = File::open(&source.path).doing("open", &source.path)?;
-    let pages = Pages { file, path: source.path.display().to_string(), longest: options.longest_page(), header: Arc::default() };
-    guarded(source, || SerializedFileReader::new(pages))
+    let (pages, packings) = Pages::open(&source.path, options.longest_page())?;
+    let reader = guarded(source, || SerializedFileReader::new(pages))?;
+    let mut named: Vec<Compression> = Vec::new();
+    for column in reader.metadata().row_groups().iter().flat_map(|group| group.columns()) {
+        if !named.contains(&column.compression()) {
+            named.push(column.compression());
+        }
+    }
+    let _ = packings.set(named);
+    Ok(reader)
 }
 
 fn find_column(reader: &SerializedFileReader<Pages>, source: &Source, name: &String) -> Result<usize> {
@@ -64,8 +76,11 @@ struct Rows {
     source: Source,
     lossy: bool,
     meter: Arc<Meter>,
+    longest: usize,
     /// The row group to open next.
     group: usize,
+    /// Rows of it that are decoded at a time.
+    at_once: usize,
     pages: Option<ColumnReaderImpl<ByteArrayType>>,
     /// How many non-null values were returned.
     row: u64,
@@ -93,7 +108,7 @@ impl Rows {
     fn read_batch(&mut self) -> Result<bool> {
         let Some(pages) = &mut self.pages else { return Ok(false) };
         let (mut values, mut levels) = (Vec::new(), Vec::new());
-        let (rows, ..) = guarded(&self.source, || pages.read_records(ROWS, Some(&mut levels), None, &mut values))?;
+        let (rows, ..) = guarded(&self.source, || pages.read_records(self.at_once, Some(&mut levels), None, &mut values))?;
         self.batch = values.into_iter();
         if rows == 0 {
             self.pages = None;
@@ -105,12 +120,14 @@ impl Rows {
         if self.group == self.reader.num_row_groups() {
             return Ok(false);
         }
-        let opened = guarded(&self.source, || {
-            let group = self.reader.get_row_group(self.group)?;
-            Ok((group.get_column_reader(self.column)?, group.metadata().compressed_size()))
+        let (column, bytes, at_once) = guarded(&self.source, || {
+            let group = Group::new(self.reader.get_row_group(self.group)?, self.longest);
+            let at_once = if group.has_prefixes(self.column) { PREFIXED_ROWS } else { ROWS };
+            Ok((group.get_column_reader(self.column)?, group.metadata().compressed_size(), at_once))
         })?;
-        self.meter.count(u64::try_from(opened.1).unwrap_or(0));
-        let ColumnReader::ByteArrayColumnReader(pages) = opened.0 else {
+        self.meter.count(u64::try_from(bytes).unwrap_or(0));
+        self.at_once = at_once;
+        let ColumnReader::ByteArrayColumnReader(pages) = column else {
             return Err(damaged(&self.source, "its row groups disagree with its schema"));
         };
         self.pages = Some(pages);
@@ -144,7 +161,7 @@ fn damaged(source: &Source, reason: &str) -> Error {
 }
 
 /// The wanted columns of every row: see [`read_rows`](super::read_rows). No other column is decoded.
-pub(super) fn rows(source: &Source, wanted: &Wanted, options: &ReadOptions) -> Result<Vec<Row>> {
+pub(super) fn rows(source: &Source, wanted: &Wanted, options: &ReadOptions, rows: &mut Gathered) -> Result<()> {
     let reader = open(source, options)?;
     let schema = reader.metadata().file_metadata().schema();
     let there: Vec<&str> = schema.get_fields().iter().map(|field| field.name()).collect();
@@ -153,24 +170,27 @@ pub(super) fn rows(source: &Source, wanted: &Wanted, options: &ReadOptions) -> R
     in_file.sort_unstable();
     in_file.dedup();
     let place: Vec<usize> = chosen.iter().map(|at| in_file.partition_point(|other| other < at)).collect();
-    let read = guarded(source, || {
+    guarded(source, || {
         let fields = in_file.iter().map(|&at| schema.get_fields()[at].clone()).collect();
-        let projection = Type::group_type_builder(schema.name()).with_fields(fields).build()?;
-        let mut rows = Vec::new();
-        for (line, row) in (1..).zip(reader.get_row_iter(Some(projection))?) {
-            let row = row?;
-            let values: Vec<&Field> = row.get_column_iter().map(|(_, value)| value).collect();
-            let fields: Vec<Result<Option<String>>> = place.iter().map(|&at| plain(values[at], options.lossy)).collect();
-            rows.push((line, fields));
+        let projection = SchemaDescriptor::new(Arc::new(Type::group_type_builder(schema.name()).with_fields(fields).build()?));
+        let projection = Arc::new(projection);
+        let mut line = 0;
+        for group in 0..reader.num_row_groups() {
+            let group = Group::new(reader.get_row_group(group)?, options.longest_page());
+            let is_prefixed = (0..group.num_columns()).any(|column| group.has_prefixes(column));
+            let at_once = if is_prefixed { PREFIXED_ROWS } else { ROWS };
+            for row in TreeBuilder::new().with_batch_size(at_once).as_iter(projection.clone(), &group)? {
+                line += 1;
+                let row = row?;
+                let values: Vec<&Field> = row.get_column_iter().map(|(_, value)| value).collect();
+                let fields: Result<_> = place.iter().map(|&at| plain(values[at], options.lossy)).collect();
+                let gathered = fields.and_then(|fields| rows.push(Row { line, fields }));
+                let at_row = |error: Error| error.at(format!("{}, row {line}", source.path.display()));
+                gathered.map_err(|error| ParquetError::External(Box::new(at_row(error))))?;
+            }
         }
-        Ok(rows)
-    })?;
-    let row = |(line, fields): (u64, Vec<Result<Option<String>>>)| {
-        let fields: Result<_> = fields.into_iter().collect();
-        let fields = fields.map_err(|error| error.at(format!("{}, row {line}", source.path.display())))?;
-        Ok(Row { line, fields })
-    };
-    read.into_iter().map(row).collect()
+        Ok(())
+    })
 }
 
 /// A value as text, numbers as Python writes them; what is no number is missing. The error has no place yet.
@@ -190,93 +210,4 @@ fn plain(value: &Field, is_lossy: bool) -> Result<Option<String>> {
         }
         other => Some(other.to_string()),
     })
-}
-
-/// A file whose pages are refused before they are unpacked where they say that they are too long. The decoder takes a
-/// page's header from a stream, then its bytes; what it took from the stream says how long the page becomes.
-struct Pages {
-    file: File,
-    path: String,
-    longest: usize,
-    header: Arc<Mutex<Vec<u8>>>,
-}
-
-/// A stream that keeps its first bytes: a page's header.
-struct Header {
-    stream: BufReader<File>,
-    kept: Arc<Mutex<Vec<u8>>>,
-    is_new: bool,
-}
-
-/// More than three numbers take.
-const HEADER: usize = 32;
-
-impl Length for Pages {
-    fn len(&self) -> u64 {
-        Length::len(&self.file)
-    }
-}
-
-impl ChunkReader for Pages {
-    type T = Header;
-
-    fn get_read(&self, start: u64) -> Result<Header, ParquetError> {
-        Ok(Header { stream: self.file.get_read(start)?, kept: self.header.clone(), is_new: true })
-    }
-
-    fn get_bytes(&self, start: u64, length: usize) -> Result<bytes::Bytes, ParquetError> {
-        let header = page_sizes(&self.header.lock().unwrap_or_else(PoisonError::into_inner));
-        if let Some((unpacked, packed)) = header
-            && packed == length as u64
-            && unpacked > self.longest as u64
-        {
-            let what = format!("a page of {}, and at most {} are read", bytes_of(unpacked), mebibytes(self.longest));
-            return Err(ParquetError::External(Box::new(
-                Error::new(what)
-                    .at(&self.path)
-                    .help("if the file is right, read longer ones with --longest-line MB, a quarter of a page"),
-            )));
-        }
-        self.file.get_bytes(start, length)
-    }
-}
-
-impl Read for Header {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let read = self.stream.read(buffer)?;
-        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        if std::mem::take(&mut self.is_new) {
-            kept.clear();
-        }
-        let room = HEADER.saturating_sub(kept.len());
-        kept.extend_from_slice(&buffer[..read.min(room)]);
-        Ok(read)
-    }
-}
-
-fn bytes_of(bytes: u64) -> String {
-    mebibytes(usize::try_from(bytes).unwrap_or(usize::MAX))
-}
-
-/// The first numbers of a page's header (Thrift's compact protocol): its kind, its unpacked and its packed size.
-fn page_sizes(header: &[u8]) -> Option<(u64, u64)> {
-    let mut bytes = header.iter();
-    let mut numbers = [0u64; 3];
-    for number in &mut numbers {
-        // The next field, an i32.
-        (*bytes.next()? == 0x15).then_some(())?;
-        let mut shift = 0;
-        loop {
-            let byte = *bytes.next()?;
-            *number |= u64::from(byte & 0x7f) << shift;
-            shift += 7;
-            if byte & 0x80 == 0 {
-                break;
-            }
-            (shift < 63).then_some(())?;
-        }
-        // Zigzag; sizes are not negative.
-        *number >>= 1;
-    }
-    Some((numbers[1], numbers[2]))
 }

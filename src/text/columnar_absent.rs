@@ -4,15 +4,16 @@ use std::sync::Arc;
 
 use super::options::ReadOptions;
 use super::packed::absent;
+use super::rows::Gathered;
 use super::source::Source;
 use super::stream::Meter;
-use super::{Documents, Row, Wanted};
+use super::{Documents, Wanted};
 use crate::error::Result;
 
 pub(super) fn documents(source: &Source, _: &ReadOptions, _: &Arc<Meter>) -> Result<Documents> {
     Err(absent(&source.path))
 }
 
-pub(super) fn rows(source: &Source, _: &Wanted, _: &ReadOptions) -> Result<Vec<Row>> {
+pub(super) fn rows(source: &Source, _: &Wanted, _: &ReadOptions, _: &mut Gathered) -> Result<()> {
     Err(absent(&source.path))
 }

@@ -9,6 +9,7 @@ use serde_json::Number;
 
 use super::lines::Lines;
 use super::options::{LISTED, ReadOptions, listed};
+use super::rows::Gathered;
 use super::source::{Format, Source};
 use super::stream::{broken, utf8};
 use super::{Document, Documents, Row, Wanted};
@@ -41,9 +42,14 @@ fn document(objects: &mut Objects, field: &[String]) -> Result<Option<Document>>
 }
 
 /// The wanted fields of every object. A field that some object has and another lacks is none there.
-pub(super) fn rows(stream: Box<dyn BufRead + Send>, source: &Source, wanted: &Wanted, options: &ReadOptions) -> Result<Vec<Row>> {
+pub(super) fn rows(
+    stream: Box<dyn BufRead + Send>,
+    source: &Source,
+    wanted: &Wanted,
+    options: &ReadOptions,
+    rows: &mut Gathered,
+) -> Result<()> {
     let mut objects = Objects::new(stream, source, options);
-    let mut rows = Vec::new();
     let mut seen = vec![false; wanted.columns.len()];
     let mut first = None;
     while let Some(object) = objects.next(wanted.columns)? {
@@ -58,12 +64,12 @@ pub(super) fn rows(stream: Box<dyn BufRead + Send>, source: &Source, wanted: &Wa
                 }
             });
         }
-        rows.push(Row { line: objects.line(), fields });
+        rows.push(Row { line: objects.line(), fields }).map_err(|error| error.at(objects.place()))?;
         first.get_or_insert_with(|| (objects.place(), object.keys, object.more));
     }
     let missing: Vec<&String> = wanted.columns.iter().zip(seen).filter(|(_, seen)| !seen).map(|(name, _)| name).collect();
     if missing.is_empty() {
-        return Ok(rows);
+        return Ok(());
     }
     let (place, keys, more) = first.unwrap_or_else(|| (source.path.display().to_string(), Vec::new(), 0));
     Err(wanted.absent(&missing, &keys, more).at(place))

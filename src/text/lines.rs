@@ -92,28 +92,62 @@ fn cut(bytes: &[u8]) -> usize {
     space.or(character).unwrap_or(bytes.len())
 }
 
-/// Documents of plain text: an empty line ends one.
+/// Documents of plain text: an empty line ends one. With [`ReadOptions::each_line`], in a file without empty lines between
+/// others each line is one.
 pub(super) fn documents(stream: Box<dyn BufRead + Send>, source: &Source, options: &ReadOptions) -> Documents {
-    let mut lines = Lines::new(stream, source, options, PARAGRAPH_BYTES);
-    Box::new(std::iter::from_fn(move || text_document(&mut lines).transpose()))
+    let lines = Lines::new(stream, source, options, PARAGRAPH_BYTES);
+    let mut texts = Texts { lines, each_line: options.each_line, next: None, single: Vec::new().into_iter() };
+    Box::new(std::iter::from_fn(move || texts.document().transpose()))
 }
 
-fn text_document(lines: &mut Lines) -> Result<Option<Document>> {
-    let mut text = String::new();
-    while let Some(line) = lines.next()? {
-        let blank = line.text.trim().is_empty();
-        if blank && !line.goes_on && !text.is_empty() {
-            break;
+struct Texts {
+    lines: Lines,
+    /// Whether a line is a document: until an empty line comes.
+    each_line: bool,
+    /// The line after the empty ones.
+    next: Option<Line>,
+    /// Lines that are documents.
+    single: std::vec::IntoIter<String>,
+}
+
+impl Texts {
+    fn document(&mut self) -> Result<Option<Document>> {
+        if let Some(text) = self.single.next() {
+            return Ok(Some(Document { text }));
         }
-        if !blank {
-            text.push_str(&line.text);
-            text.push('\n');
+        let (mut text, mut is_parted) = (String::new(), false);
+        while let Some(line) = self.next.take().map_or_else(|| self.lines.next(), |line| Ok(Some(line)))? {
+            let blank = line.text.trim().is_empty();
+            match (blank, text.is_empty()) {
+                (true, false) if !line.goes_on => {
+                    is_parted = true;
+                    break;
+                }
+                (true, _) => {}
+                (false, _) => {
+                    text.push_str(&line.text);
+                    text.push('\n');
+                }
+            }
+            if text.len() >= DOCUMENT_BYTES {
+                break;
+            }
         }
-        if text.len() >= DOCUMENT_BYTES {
-            break;
+        // Empty lines at the end part nothing.
+        while self.each_line && is_parted && self.next.is_none() {
+            let Some(line) = self.lines.next()? else { break };
+            self.next = Some(line).filter(|line| !line.text.trim().is_empty());
         }
+        self.each_line &= self.next.is_none();
+        if text.is_empty() {
+            return Ok(None);
+        }
+        if !self.each_line {
+            return Ok(Some(Document { text }));
+        }
+        self.single = text.split_inclusive('\n').map(str::to_owned).collect::<Vec<_>>().into_iter();
+        self.document()
     }
-    Ok((!text.is_empty()).then_some(Document { text }))
 }
 
 #[cfg(test)]
@@ -136,6 +170,26 @@ mod tests {
         assert_eq!(parts(b"one two three\r\nx", 7), expected);
         let accents: String = parts("ééééééé".as_bytes(), 5).into_iter().map(|(text, _)| text).collect();
         assert_eq!(accents, "ééééééé");
+    }
+
+    #[test]
+    fn each_line_is_a_document_where_no_empty_line_parts_them() {
+        let read = |text: &str| -> Vec<String> {
+            let dir = tempfile::tempdir().unwrap();
+            let path = dir.path().join("a.txt");
+            std::fs::write(&path, text).unwrap();
+            let source = super::super::find(&[path.to_str().unwrap().to_owned()]).unwrap().remove(0);
+            let options = ReadOptions { each_line: true, ..ReadOptions::default() };
+            let stream = Box::new(std::io::Cursor::new(text.as_bytes().to_vec()));
+            documents(stream, &source, &options).map(|document| document.unwrap().text).collect()
+        };
+        assert_eq!(read("a\nb\nc"), ["a\n", "b\n", "c\n"]);
+        assert_eq!(read("\n\na\nb\n\n \n"), ["a\n", "b\n"], "empty lines around them part nothing");
+        assert_eq!(read("a\nb\n\nc\nd\n"), ["a\nb\n", "c\nd\n"]);
+        assert_eq!(read("a\n\n\nb\n\nc\nd"), ["a\n", "b\n", "c\nd\n"]);
+        assert!(read("\n \n").is_empty());
+        let long = "word\n".repeat(DOCUMENT_BYTES / 5 + 10);
+        assert_eq!(read(&long).len(), DOCUMENT_BYTES / 5 + 10);
     }
 
     #[test]

@@ -21,6 +21,8 @@ mod packed;
 #[cfg(target_family = "wasm")]
 #[path = "packed_absent.rs"]
 mod packed;
+#[cfg(not(target_family = "wasm"))]
+mod pages;
 mod peek;
 mod reader;
 mod row;

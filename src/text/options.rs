@@ -20,6 +20,9 @@ pub struct ReadOptions {
     pub column: String,
     /// Reads on where bytes are not UTF-8, with the replacement character in their place.
     pub lossy: bool,
+    /// In plain text each line is a document, unless empty lines part documents. What builds data by lines says so itself.
+    #[serde(skip)]
+    pub each_line: bool,
     /// A longer line of JSON, row of a table or (four times this) page of Parquet is refused, in bytes: a small packed
     /// file can hold one that no memory is enough for. Plain text has no such bound. Not kept in a manifest: it changes
     /// no text.
@@ -29,7 +32,7 @@ pub struct ReadOptions {
 
 impl Default for ReadOptions {
     fn default() -> Self {
-        ReadOptions { field: "text".into(), column: "text".into(), lossy: false, longest_line: LONGEST_LINE }
+        ReadOptions { field: "text".into(), column: "text".into(), lossy: false, each_line: false, longest_line: LONGEST_LINE }
     }
 }
 
@@ -56,6 +59,14 @@ pub(super) fn mebibytes(bytes: usize) -> String {
     match bytes >> 20 {
         0 => format!("{bytes} bytes"),
         whole => format!("{whole} MiB"),
+    }
+}
+
+/// A number of bytes as people write a memory: "5.9 GiB".
+pub(super) fn gibibytes(bytes: u64) -> String {
+    match bytes >> 30 {
+        0 => mebibytes(bytes as usize),
+        _ => format!("{:.1} GiB", bytes as f64 / (1u64 << 30) as f64),
     }
 }
 

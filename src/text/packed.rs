@@ -1,4 +1,4 @@
-//! Packings that a browser leaves out: Zstandard, and bzip2.
+//! Packings that a browser leaves out: Zstandard, bzip2 and xz.
 
 use std::io::{self, BufRead, BufReader};
 use std::path::Path;
@@ -29,6 +29,14 @@ fn window(header: &[u8]) -> Option<u64> {
     let is_single_segment = descriptor & 0x20 != 0;
     let base = 1u64 << (10 + (window >> 3));
     (!is_single_segment).then(|| base + base / 8 * u64::from(window & 7))
+}
+
+/// The most memory that unpacking an xz file may take, in KiB: dictionaries of up to 2^31 bytes, beyond any that xz makes.
+const XZ_MEMORY_KIB: u32 = (1 << 21) + (1 << 10);
+
+/// The stream within an xz file of any number of streams.
+pub(super) fn xz(packed: impl BufRead + Send + 'static, _: &Path) -> io::Result<Box<dyn BufRead + Send>> {
+    Ok(Box::new(BufReader::with_capacity(BUFFER, lzma_rust2::XzReader::new_mem_limit(packed, true, XZ_MEMORY_KIB))))
 }
 
 /// The stream within a bzip2 file of any number of streams.

@@ -3,10 +3,11 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use super::options::ReadOptions;
+use super::options::{ReadOptions, gibibytes};
 use super::source::{Format, named};
 use super::stream::{self, Meter};
 use super::{Row, Wanted, columnar, json, table};
+use crate::device::memory_bytes;
 use crate::error::{Error, Result};
 
 /// The rows of a `.tsv`, `.csv`, `.jsonl`, `.json` (each also packed) or `.parquet` file, of each the wanted columns. A
@@ -14,19 +15,84 @@ use crate::error::{Error, Result};
 /// truth values become text, as Python writes them: `0.0`, `true`. Tabs separate without quoting; commas with.
 ///
 /// # Errors
-/// When the file is missing, of another kind or broken, or a column is missing.
+/// When the file is missing, of another kind or broken, a column is missing, or the rows take more than a quarter of the memory
+/// that there is.
 pub fn read_rows(path: &Path, has_header: bool, wanted: &Wanted, options: &ReadOptions) -> Result<Vec<Row>> {
+    read_up_to(path, has_header, wanted, options, memory_bytes().map_or(u64::MAX, |bytes| bytes / SHARE))
+}
+
+/// [`read_rows`], up to so many bytes of them.
+fn read_up_to(path: &Path, has_header: bool, wanted: &Wanted, options: &ReadOptions, most: u64) -> Result<Vec<Row>> {
     let source = named(path)?;
+    let mut rows = Gathered { rows: Vec::new(), bytes: 0, most };
     if source.format == Format::Parquet {
-        return columnar::rows(&source, wanted, options);
+        columnar::rows(&source, wanted, options, &mut rows)?;
+        return Ok(rows.rows);
     }
     let stream = stream::open(&source, options, &Arc::new(Meter::default()))?;
     match source.format {
-        Format::Tsv => table::rows(stream, &source, wanted, options, b'\t', has_header),
-        Format::Csv => table::rows(stream, &source, wanted, options, b',', has_header),
-        Format::JsonLines | Format::Json => json::rows(stream, &source, wanted, options),
+        Format::Tsv => table::rows(stream, &source, wanted, options, b'\t', has_header, &mut rows)?,
+        Format::Csv => table::rows(stream, &source, wanted, options, b',', has_header, &mut rows)?,
+        Format::JsonLines | Format::Json => json::rows(stream, &source, wanted, options, &mut rows)?,
         Format::Text | Format::Parquet => {
-            Err(Error::new("a text file has no columns").at(path.display()).help("give a .tsv, .csv, .jsonl or .parquet file"))
+            return Err(Error::new("a text file has no columns")
+                .at(path.display())
+                .help("give a .tsv, .csv, .jsonl or .parquet file"));
+        }
+    }
+    Ok(rows.rows)
+}
+
+/// Rows may take this share of the memory: what is made of them, examples and their tokens, takes as much again.
+const SHARE: u64 = 4;
+
+/// Rows that are gathered in memory, up to a bound: a small packed file can hold more of them than any memory does.
+pub(super) struct Gathered {
+    rows: Vec<Row>,
+    bytes: u64,
+    most: u64,
+}
+
+impl Gathered {
+    /// One more row. The error has no place yet.
+    pub(super) fn push(&mut self, row: Row) -> Result<()> {
+        // A piece of memory has some bytes of its own.
+        let of_field =
+            |field: &Option<String>| size_of::<Option<String>>() + field.as_ref().map_or(0, |text| text.capacity() + 16);
+        self.bytes += (size_of::<Row>() + 16 + row.fields.iter().map(of_field).sum::<usize>()) as u64;
+        if self.bytes > self.most {
+            return Err(Error::new(format!(
+                "the rows up to this one take more than {}, a quarter of the memory that there is",
+                gibibytes(self.most)
+            ))
+            .help("take a part of the file, or a machine with more memory"));
+        }
+        self.rows.push(row);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_without_end_are_refused_by_the_memory_that_they_take() {
+        let dir = tempfile::tempdir().unwrap();
+        let columns = ["a".to_owned()];
+        let wanted = Wanted { columns: &columns, help: "" };
+        for (name, text) in [
+            ("a.csv", format!("a\n{}", "x\n".repeat(1000))),
+            ("a.tsv", format!("a\n{}", "x\n".repeat(1000))),
+            ("a.jsonl", "{\"a\": \"x\"}\n".repeat(1000)),
+            ("a.json", "{\"a\": \"x\"}\n".repeat(1000)),
+        ] {
+            let path = dir.path().join(name);
+            std::fs::write(&path, text).unwrap();
+            let read = |most| read_up_to(&path, true, &wanted, &ReadOptions::default(), most);
+            assert_eq!(read(1 << 20).unwrap().len(), 1000);
+            let said = read(1 << 14).unwrap_err().to_string();
+            assert!(said.contains("a quarter of the memory") && said.contains(&format!("{name}:")), "{said}");
         }
     }
 }

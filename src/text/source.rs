@@ -8,7 +8,7 @@ use std::path::{Component, Path, PathBuf};
 use crate::error::{Error, IoContext, Result, note};
 
 /// The names that are read, for messages.
-const KNOWN: &str = ".txt .jsonl .json .tsv .csv, each also with .gz, .bz2 or .zst, and .parquet";
+const KNOWN: &str = ".txt .jsonl .json .tsv .csv, each also with .gz, .bz2, .xz or .zst, and .parquet";
 
 /// How a file's content is laid out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,6 +34,7 @@ pub(super) enum Packing {
     Gzip,
     Zstd,
     Bzip2,
+    Xz,
 }
 
 impl Packing {
@@ -43,6 +44,7 @@ impl Packing {
             Packing::Gzip => "gzip",
             Packing::Zstd => "zstd",
             Packing::Bzip2 => "bzip2",
+            Packing::Xz => "xz",
         }
     }
 }
@@ -104,7 +106,7 @@ pub(super) fn named(path: &Path) -> Result<Source> {
 
 // Why a file is left out, after "N files: ".
 const UNKNOWN: &str = "the name says nothing known about how to read it";
-const NO_PACKING: &str = "packed in a way that is not read; pack it with gzip or zstd";
+const NO_PACKING: &str = "packed in a way that is not read; unpack it, or pack it with gzip, xz or zstd";
 const JSON: &str = "a .json file in a folder may be anything: name it to have it read";
 const FOLDER_LINK: &str = "a link to a folder";
 const DEAD_LINK: &str = "a link to nothing";
@@ -296,7 +298,8 @@ fn kind(path: &Path) -> Result<(Format, Packing), &'static str> {
         Some((stem, "gz")) => (stem, Packing::Gzip),
         Some((stem, "zst")) => (stem, Packing::Zstd),
         Some((stem, "bz2")) => (stem, Packing::Bzip2),
-        Some((_, "xz" | "7z" | "zip" | "lz4" | "lzma" | "z" | "br" | "rar" | "tar" | "tgz")) => return Err(NO_PACKING),
+        Some((stem, "xz")) => (stem, Packing::Xz),
+        Some((_, "7z" | "zip" | "lz4" | "lzma" | "z" | "br" | "rar" | "tar" | "tgz")) => return Err(NO_PACKING),
         _ => (name.as_str(), Packing::Plain),
     };
     let format = match stem.rsplit_once('.').ok_or(UNKNOWN)?.1 {
@@ -323,7 +326,8 @@ mod tests {
         assert_eq!(kind(Path::new("b.csv.zst")), Ok((Format::Csv, Packing::Zstd)));
         assert_eq!(kind(Path::new("b.parquet")), Ok((Format::Parquet, Packing::Plain)));
         assert_eq!(kind(Path::new("b.json.bz2")), Ok((Format::Json, Packing::Bzip2)));
-        assert_eq!(kind(Path::new("b.txt.xz")), Err(NO_PACKING));
+        assert_eq!(kind(Path::new("b.txt.xz")), Ok((Format::Text, Packing::Xz)));
+        assert_eq!(kind(Path::new("b.txt.7z")), Err(NO_PACKING));
         for unknown in ["b.parquet.gz", "b.gz", "txt", "b.pdf", ".."] {
             assert_eq!(kind(Path::new(unknown)), Err(UNKNOWN), "{unknown}");
         }
@@ -352,7 +356,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let at = |name: &str| dir.path().join(name);
         fs::create_dir(at("inner")).unwrap();
-        for name in ["a.txt", "c.json", "d.xz", "e.md", "inner/f.txt"] {
+        for name in ["a.txt", "c.json", "d.7z", "e.md", "inner/f.txt"] {
             fs::write(at(name), "x").unwrap();
         }
         fs::write(dir.path().join(OsStr::from_bytes(b"b\xff.txt")), "x").unwrap();
@@ -368,7 +372,7 @@ mod tests {
             (DEAD_LINK, "h.txt"),
             (FOLDER_LINK, "i"),
             (SPECIAL, "j.txt"),
-            (NO_PACKING, "d.xz"),
+            (NO_PACKING, "d.7z"),
             (UNKNOWN, "e.md"),
         ]
         .map(|(why, name)| (why, name.to_owned()));

@@ -27,6 +27,7 @@ pub(super) fn open(source: &Source, options: &ReadOptions, meter: &Arc<Meter>) -
         Packing::Gzip => Ok(Box::new(BufReader::with_capacity(BUFFER, Members::new(metered, source.path.clone())))),
         Packing::Zstd => packed::zstd(metered, &source.path),
         Packing::Bzip2 => packed::bzip2(metered, &source.path),
+        Packing::Xz => packed::xz(metered, &source.path),
     };
     unpacked.and_then(|stream| utf16::as_utf8(stream, source, options)).map_err(|error| broken(source, &error))
 }
@@ -43,7 +44,7 @@ pub(super) fn broken(source: &Source, error: &io::Error) -> Error {
     if said.contains("memory") {
         return Error::new(format!("there is not enough memory to unpack the {name} file ({said})"))
             .at(source.path.display())
-            .help("pack it anew with a smaller window (without --long), or unpack it first");
+            .help("pack it anew with a smaller window or dictionary (zstd without --long, xz -9), or unpack it first");
     }
     let cut = if error.kind() == io::ErrorKind::UnexpectedEof { "it ends too early" } else { "its content is damaged" };
     Error::new(format!("a broken {name} file: {cut} ({said})")).at(source.path.display()).help("fetch or pack the file again")

@@ -5,6 +5,7 @@ use std::io::{self, BufRead, Read};
 use csv::ByteRecord;
 
 use super::options::ReadOptions;
+use super::rows::Gathered;
 use super::source::Source;
 use super::stream::{broken, utf8};
 use super::{Document, Documents, Row, Wanted};
@@ -64,20 +65,21 @@ pub(super) fn rows(
     options: &ReadOptions,
     delimiter: u8,
     has_header: bool,
-) -> Result<Vec<Row>> {
+    rows: &mut Gathered,
+) -> Result<()> {
     let mut table = open(stream, source, options, delimiter, has_header);
     let mut columns = names(&mut table, source)?;
     if !has_header {
         columns = (0..columns.len()).map(|at| at.to_string()).collect();
     }
     let chosen = wanted.find(&columns).map_err(|error| error.at(source.path.display()))?;
-    let (mut rows, mut record) = (Vec::new(), ByteRecord::new());
+    let mut record = ByteRecord::new();
     while table.read_byte_record(&mut record).map_err(|error| unreadable(source, error))? {
         let text = |field: &[u8]| utf8(field, options.lossy).map_err(|error| error.at(place(source, &record)));
         let fields = chosen.iter().map(|&at| record.get(at).map(text).transpose()).collect::<Result<_>>()?;
-        rows.push(Row { line: line(&record), fields });
+        rows.push(Row { line: line(&record), fields }).map_err(|error| error.at(place(source, &record)))?;
     }
-    Ok(rows)
+    Ok(())
 }
 
 fn open(stream: Box<dyn BufRead + Send>, source: &Source, options: &ReadOptions, delimiter: u8, has_header: bool) -> Table {

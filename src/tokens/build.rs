@@ -35,7 +35,7 @@ pub struct BuildOptions {
     pub max_tokens: usize,
     /// The share of documents that is held out, 0 to 1; at 1 nothing is trained on, and all is scored.
     pub held_out: f64,
-    /// Take each line as one sentence.
+    /// Take each line as one sentence, and as one document where no empty line parts documents.
     pub lines: bool,
     /// Decides which sentences are kept.
     pub seed: u64,
@@ -100,7 +100,7 @@ pub struct Watch<'a> {
 /// one is whole; anything else there is refused. Files of the input that lie in `out` are left out.
 ///
 /// Documents are held out by their content. Where they are so few that none is held out, or all are, sentences are, by
-/// theirs: a text without empty lines is one document, a file of lines often is.
+/// theirs: a text without empty lines is one document, unless each line is one ([`BuildOptions::lines`]).
 ///
 /// # Errors
 /// For options or input that can't be used, a full disk, or a stop; then `out` is as it was.
@@ -120,7 +120,8 @@ pub fn build(
     let pool = pool.map_err(|error| Error::new(format!("could not start {} threads: {error}", watch.threads)))?;
     let mut manifest = Manifest::new(tokenizer, options.clone());
     target.write(|folder| {
-        let make = |by| run(folder, Reader::new(sources.clone(), options.read.clone()), tokenizer, options, by, watch, &pool);
+        let read = ReadOptions { each_line: options.lines, ..options.read.clone() };
+        let make = |by| run(folder, Reader::new(sources.clone(), read.clone()), tokenizer, options, by, watch, &pool);
         let (mut written, mut inputs) = make(HeldOutBy::Document)?;
         let (train, held_out) = (&written.train.record, &written.held_out.record);
         let few = 0.0 < options.held_out && options.held_out < 1.0 && (train.sentences == 0) != (held_out.sentences == 0);
@@ -164,7 +165,7 @@ fn check_out(out: &Path, force: bool) -> Result<()> {
 
 /// Whether all that `folder` holds is what a build writes, and one file at least can be nothing but data: whole or
 /// damaged, it can be replaced, and nobody's own file goes with it.
-fn holds_data_only(folder: &Path) -> bool {
+pub(super) fn holds_data_only(folder: &Path) -> bool {
     let is_ours = |name: &str| is_shard(name) || [manifest::NAME, COUNTS].contains(&name) || TOKENIZER_FILES.contains(&name);
     let Ok(entries) = std::fs::read_dir(folder).and_then(Iterator::collect::<std::io::Result<Vec<_>>>) else { return false };
     let mut held = entries.iter().filter(|entry| !is_by_the_way(&entry.file_name()));

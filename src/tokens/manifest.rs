@@ -5,10 +5,10 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::build::BuildOptions;
+use super::build::{BuildOptions, holds_data_only};
 use crate::error::{Error, Result};
 use crate::files::manifest::{Json, to_json};
-use crate::files::write_text;
+use crate::files::{is_free, write_text};
 use crate::text::Input;
 
 /// The manifest's name within a data folder.
@@ -190,9 +190,15 @@ impl SplitRecord {
     }
 }
 
-/// What to do about a folder that can't be used.
+/// What to do about a folder that can't be used: `--force` is for what a build made.
 pub(super) fn rebuild(folder: &Path) -> String {
-    format!("build it again: `upstill data build INPUT... --tokenizer DIR --out {} --force`", folder.display())
+    let build = |rest: &str| format!("`upstill data build INPUT... --tokenizer DIR --out {rest}`");
+    let here = folder.display().to_string();
+    match (is_free(folder).unwrap_or(false), holds_data_only(folder)) {
+        (true, _) => format!("check the path, or build it: {}", build(&here)),
+        (false, true) => format!("build it again: {}", build(&format!("{here} --force"))),
+        (false, false) => format!("name a data folder, or build one elsewhere: {}", build("DIR")),
+    }
 }
 
 impl fmt::Display for Manifest {

@@ -217,6 +217,16 @@ pub(super) fn refuse_if_not_finite(
     Ok(())
 }
 
+/// Refuses held-out losses that are no numbers after step `done`, though the weights may be: where a record said nothing, nobody would know.
+pub(super) fn refuse_lost(names: &[&str], losses: &[f64], done: u64) -> Result<()> {
+    let Some((name, loss)) = names.iter().zip(losses).find(|(_, loss)| !loss.is_finite()) else { return Ok(()) };
+    let of = if names.len() > 1 { format!(" of {name}") } else { String::new() };
+    Err(Error::not_finite(format!(
+        "after step {done} the held-out loss{of} is {loss}: the model's numbers on held-out text are not finite; nothing was saved at this step"
+    ))
+    .help(CALM))
+}
+
 /// Refuses a model that has weights which are no numbers, so that it is neither saved nor called done. `after` says when: "step 20".
 pub(super) async fn refuse_broken_weights<M: Module>(model: &M, name: &str, after: &str) -> Result<()> {
     let broken = not_finite(model).await?;
@@ -224,4 +234,22 @@ pub(super) async fn refuse_broken_weights<M: Module>(model: &M, name: &str, afte
     let more = if broken.len() > 1 { format!(" and {} tensors more", broken.len() - 1) } else { String::new() };
     let of = if name == MODEL { String::new() } else { format!(" of {name}") };
     Err(Error::not_finite(format!("after {after} the weights{of} are not finite: {first}{more}; they were not saved")).help(CALM))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_held_out_loss_that_is_no_number_is_refused_with_its_step_and_model() {
+        refuse_lost(&["model"], &[2.5], 10).unwrap();
+        refuse_lost(&["model"], &[], 10).unwrap();
+        let one = refuse_lost(&["model"], &[f64::NAN], 10).unwrap_err();
+        assert!(one.is_not_finite() && one.to_string().contains("after step 10 the held-out loss is NaN"), "{one}");
+        let of_two = refuse_lost(&["small", "large"], &[2.5, f64::INFINITY], 10).unwrap_err().to_string();
+        assert!(
+            of_two.contains("the held-out loss of large is inf") && of_two.contains("help: lower the learning rate"),
+            "{of_two}"
+        );
+    }
 }

@@ -4,7 +4,9 @@
 //! processes killed at random moments and at every call that changes a file; such calls that fail as a full or broken disk makes them; bits
 //! flipped in every kind of folder that is read again; several processes at once; readers given damaged input under a memory limit.
 
+mod damage;
 mod random;
+mod readers;
 mod scene;
 mod trials;
 
@@ -24,8 +26,9 @@ Kills, broken disks, flipped bits, races and damaged input: what survives them.
 
   --minutes N     how long in all; 3 unless given
   --seed N        decides every trial; 1 unless given
-  --only KIND     kills, calls, disk, bits, races or input
-  --command FILE  the upstill to try; target/release/upstill unless given";
+  --only KIND     kills, calls, disk, bits, races, input or readers
+  --command FILE  the upstill to try; target/release/upstill unless given
+  --tests FILE    the compiled tests/all.rs to give readers damaged files with; cargo is asked for it unless given";
 
 /// A kind of trial: its name, and one of it.
 type Kind = (&'static str, fn(&Scene, &mut Random) -> Result<Outcome>);
@@ -48,10 +51,31 @@ struct Count {
     stuck: u32,
 }
 
+impl Count {
+    /// Counts how a trial ended; gives what to say of one that did not end well.
+    fn add(&mut self, outcome: Outcome) -> Option<String> {
+        self.tried += 1;
+        let (sum, said) = match outcome {
+            Outcome::Survived => (&mut self.survived, None),
+            Outcome::Wrong(what) => (&mut self.wrong, Some(format!("wrong in silence: {what}"))),
+            Outcome::Panic(what) => (&mut self.panics, Some(format!("panic: {what}"))),
+            Outcome::Stuck(what) => (&mut self.stuck, Some(format!("stuck: {what}"))),
+        };
+        *sum += 1;
+        said
+    }
+
+    fn print(&self, name: &str) {
+        let Count { tried, survived, wrong, panics, stuck } = self;
+        println!("{name:<8}{tried:>8}{survived:>10}{wrong:>18}{panics:>8}{stuck:>8}");
+    }
+}
+
 /// Runs the campaign; an error when anything was wrong in silence, panicked or could not go on.
 pub fn torture(args: impl Iterator<Item = String>) -> Result<()> {
     let mut args = args;
     let (mut minutes, mut seed, mut only, mut command) = (3.0, 1u64, None, crate::target_folder().join("release/upstill"));
+    let mut tests = None;
     while let Some(arg) = args.next() {
         let mut value = || args.next().ok_or_else(|| format!("{arg} needs a value\n\n{HELP}"));
         match arg.as_str() {
@@ -59,19 +83,22 @@ pub fn torture(args: impl Iterator<Item = String>) -> Result<()> {
             "--seed" => seed = value()?.parse()?,
             "--only" => only = Some(value()?),
             "--command" => command = PathBuf::from(value()?),
+            "--tests" => tests = Some(PathBuf::from(value()?)),
             _ => return Err(format!("unknown argument {arg}\n\n{HELP}").into()),
         }
     }
     let kinds: Vec<&Kind> = KINDS.iter().filter(|(name, _)| only.as_deref().is_none_or(|only| only == *name)).collect();
-    if kinds.is_empty() {
+    let reads = only.as_deref().is_none_or(|only| only == readers::NAME);
+    if kinds.is_empty() && !reads {
         return Err(format!("no such kind of trial\n\n{HELP}").into());
     }
     let scene = Scene::prepare(&command)?;
+    trials::must_read_whole(&scene)?;
     if !scene.has_shim() {
         println!("SKIPPED: calls and disk, as there is no C compiler to make what is preloaded");
     }
     println!("{:<8}{:>8}{:>10}{:>18}{:>8}{:>8}", "kind", "tried", "survived", "wrong in silence", "panics", "stuck");
-    let share = Duration::from_secs_f64(minutes * 60.0 / kinds.len() as f64);
+    let share = Duration::from_secs_f64(minutes * 60.0 / (kinds.len() + usize::from(reads)) as f64);
     let mut bad = 0;
     for (name, trial) in kinds {
         if !scene.has_shim() && ["calls", "disk"].contains(name) {
@@ -79,21 +106,18 @@ pub fn torture(args: impl Iterator<Item = String>) -> Result<()> {
         }
         let (started, mut random, mut count) = (Instant::now(), Random::new(seed), Count::default());
         while count.tried == 0 || started.elapsed() < share {
-            count.tried += 1;
-            let (sum, outcome) = match trial(&scene, &mut random)? {
-                Outcome::Survived => (&mut count.survived, None),
-                Outcome::Wrong(what) => (&mut count.wrong, Some(("wrong in silence", what))),
-                Outcome::Panic(what) => (&mut count.panics, Some(("panic", what))),
-                Outcome::Stuck(what) => (&mut count.stuck, Some(("stuck", what))),
-            };
-            *sum += 1;
-            if let Some((kind, what)) = outcome {
+            let outcome = trial(&scene, &mut random)?;
+            if let Some(what) = count.add(outcome) {
                 bad += 1;
-                println!("  {name}, trial {} of seed {seed}: {kind}: {what}", count.tried);
+                println!("  {name}, trial {} of seed {seed}: {what}", count.tried);
             }
         }
-        let Count { tried, survived, wrong, panics, stuck } = count;
-        println!("{name:<8}{tried:>8}{survived:>10}{wrong:>18}{panics:>8}{stuck:>8}");
+        count.print(name);
+    }
+    if reads {
+        let count = readers::read_damaged(tests.as_deref(), share, seed)?;
+        bad += count.wrong + count.panics + count.stuck;
+        count.print(readers::NAME);
     }
     scene.remove();
     if bad == 0 { Ok(()) } else { Err(format!("{bad} trials did not end well").into()) }

@@ -19,10 +19,16 @@ heads = 2\nmax_positions = 32\n[data]\nshards = \"data\"\nlength = 32\n[train]\n
 [[teachers]]\nname = \"teacher\"\nset = [\"preset=standalone\"]\n[[arms]]\nname = \"alone\"\nset = [\"preset=standalone\"]\n\
 [[arms]]\nname = \"soft\"\nteacher = \"teacher\"\nset = [\"preset=dwt-normal\"]\n";
 
-/// A command that writes `out`.
+const TRANSFER: &str = "method = \"transfer\"\n[model]\nhidden = 8\nwords = 8\ntokens = \"pieces\"\n[teacher]\nfrom = \"run\"\n\
+epochs = 1.0\n[data]\ntask = \"mine\"\ntrain = \"labelled.csv\"\ntest = \"labelled.jsonl\"\nper_class = 10\nvalidation = 0.2\nlength = 16\n\
+[distill]\nschedule = \"joint\"\n[train]\nbatch = 8\nrounds = 2\nround_steps = 5\n";
+
+/// A command that writes `out`, or something in it.
 pub struct Writer {
     pub name: &'static str,
     pub args: &'static [&'static str],
+    /// The last argument: what it writes.
+    pub out: &'static str,
     /// What is added when it is given again.
     pub again: &'static [&'static str],
     /// The files that hold its result: their names end so.
@@ -36,15 +42,57 @@ const TEXT: [&str; 6] = ["tokenizer", "train", "text.txt", "--vocab", "300", "--
 const DATA: [&str; 10] =
     ["data", "build", "text.txt", "--tokenizer", "words", "--keep-one-of", "1", "--held-out", "0.1", "--out"];
 
+const FINETUNE: [&str; 16] = [
+    "finetune",
+    "run",
+    "--train",
+    "labelled.csv",
+    "--dev",
+    "labelled.jsonl",
+    "--text",
+    "text",
+    "--label",
+    "label",
+    "--epochs",
+    "1",
+    "--seeds",
+    "2",
+    "--length=16",
+    "--out",
+];
+/// What it says again of a folder, for machines; the folder is the last but one.
+pub const FINETUNE_JSON: [&str; 18] = {
+    let mut all = [""; 18];
+    let mut at = 0;
+    while at < FINETUNE.len() {
+        all[at] = FINETUNE[at];
+        at += 1;
+    }
+    all[16] = "out";
+    all[17] = "--json";
+    all
+};
+
 fn writers() -> Vec<Writer> {
-    let writer =
-        |name, args, again, result| Writer { name, args, again, result, expected: BTreeMap::new(), time: Duration::ZERO };
+    let of = |name, args, out, again, result| Writer {
+        name,
+        args,
+        out,
+        again,
+        result,
+        expected: BTreeMap::new(),
+        time: Duration::ZERO,
+    };
+    let writer = |name, args, again, result| of(name, args, "out", again, result);
     vec![
         writer("tokenizer train", &TEXT, &[], &["vocab.txt", "tokenizer.json"]),
         writer("data build", &DATA, &["--force"], &[".tok", "token-counts.bin"]),
         writer("train", &["train", "run.toml", "--device", "cpu", "--out"], &["--resume"], &["model/model.safetensors"]),
         writer("export", &["export", "run"], &[], &["model.safetensors", "vocab.txt", "config.json"]),
         writer("study", &["study", "study.toml", "--device", "cpu", "--out"], &[], &["/model/model.safetensors"]),
+        writer("finetune", &FINETUNE, &[], &["model/model.safetensors", "finetune.json"]),
+        // Its teacher and what that one says lie beside it.
+        of("transfer", &["train", "transfer.toml", "--device", "cpu", "--out"], "out/run", &[], &["run/model/model.safetensors"]),
     ]
 }
 
@@ -85,6 +133,19 @@ impl Scene {
         fs::write(folder.join("text.txt"), (0..600).map(|i| sentence(i) + "\n").collect::<String>())?;
         fs::write(folder.join("run.toml"), RUN)?;
         fs::write(folder.join("study.toml"), STUDY)?;
+        fs::write(folder.join("transfer.toml"), TRANSFER)?;
+        for (place, (name, before, row)) in (1..).zip([
+            ("labelled.csv", "text,label\n", r#""SENTENCE",LABEL"#),
+            ("labelled.tsv", "text\tlabel\n", "SENTENCE\tLABEL"),
+            ("labelled.jsonl", "", r#"{"text": "SENTENCE", "label": LABEL}"#),
+            ("labelled.json", "", r#"{"text": "SENTENCE", "label": LABEL}"#),
+        ]) {
+            // No text is in two of them: what is tested on is not learnt from.
+            let row = |i: usize| {
+                row.replace("SENTENCE", sentence(1000 * place + i).trim()).replace("LABEL", &(i % 2).to_string()) + "\n"
+            };
+            fs::write(folder.join(name), before.to_owned() + &(0..48).map(row).collect::<String>())?;
+        }
         let mut scene = Self { shim: shim(&folder), folder, command, writers: writers() };
         scene.must(&[&TEXT[..], &["words"]].concat())?;
         scene.must(&[&DATA[..], &["data"]].concat())?;
@@ -98,13 +159,15 @@ impl Scene {
         let mut writers = std::mem::take(&mut scene.writers);
         for writer in &mut writers {
             let started = Instant::now();
-            scene.must(&[writer.args, &["out"]].concat())?;
+            scene.must(&[writer.args, &[writer.out]].concat())?;
             writer.time = started.elapsed();
             writer.expected = writer.result_of(&scene.folder.join("out"));
             // What was written stays, for bits to be flipped in.
             fs::rename(scene.folder.join("out"), scene.folder.join(format!("done-{}", writer.name.replace(' ', "-"))))?;
         }
         scene.writers = writers;
+        copy(&scene.folder.join("done-transfer"), &scene.folder.join("cut-transfer"))?;
+        fs::remove_dir_all(scene.folder.join("cut-transfer/run"))?;
         Ok(scene)
     }
 
@@ -112,14 +175,15 @@ impl Scene {
         self.shim.is_some()
     }
 
-    fn must(&self, args: &[&str]) -> Result<()> {
+    /// Runs a command that has to end well.
+    pub fn must(&self, args: &[&str]) -> Result<()> {
         let ended = self.run(args, &[])?;
         if ended.code == Some(0) { Ok(()) } else { Err(format!("{args:?} fails undisturbed: {}", ended.said).into()) }
     }
 
     pub fn started(&self, args: &[&str], env: &[(&str, &str)]) -> Command {
         let mut command = Command::new(&self.command);
-        command.args(args).current_dir(&self.folder).envs(env.iter().copied()).stdin(Stdio::null());
+        command.args(args).current_dir(&self.folder).env("UPSTILL_DEVICE", "cpu").envs(env.iter().copied()).stdin(Stdio::null());
         if let (Some(shim), false) = (&self.shim, env.is_empty()) {
             command.env("LD_PRELOAD", shim);
         }

@@ -1,6 +1,7 @@
 // A library to preload: the N-th call that changes a file ends the process, or fails, as a full or broken disk would have it.
 //   TORTURE_AT=N       which call, from 1; 0 only counts
 //   TORTURE_DOES=kill|ENOSPC|EIO
+//   TORTURE_LOCKS=none a file system without locks
 //   TORTURE_COUNT=FILE where the number of calls is written when the process ends
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -12,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/types.h>
 #include <unistd.h>
@@ -49,6 +51,12 @@ int fdatasync(int fd) { return fails() ? -1 : REAL(fdatasync)(fd); }
 int unlink(const char *path) { return fails() ? -1 : REAL(unlink)(path); }
 int rmdir(const char *path) { return fails() ? -1 : REAL(rmdir)(path); }
 int ftruncate64(int fd, off64_t length) { return fails() ? -1 : REAL(ftruncate64)(fd, length); }
+int flock(int fd, int operation) {
+    const char *locks = getenv("TORTURE_LOCKS");
+    if (!locks) return REAL(flock)(fd, operation);
+    errno = EOPNOTSUPP;
+    return -1;
+}
 int open64(const char *path, int flags, ...) {
     va_list rest;
     va_start(rest, flags);

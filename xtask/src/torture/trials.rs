@@ -4,6 +4,7 @@ use std::fs;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use super::damage::damage;
 use super::random::Random;
 use super::scene::{Ended, Scene, Writer, copy, files};
 use crate::Result;
@@ -41,7 +42,7 @@ fn after(scene: &Scene, writer: &Writer, first: Option<&Ended>, how: &str) -> Re
         }
     }
     // A folder that the first left whole may be refused, as an export's is, where nothing is to be replaced.
-    let again = scene.run(&[writer.args, &["out"], writer.again].concat(), &[])?;
+    let again = scene.run(&[writer.args, &[writer.out], writer.again].concat(), &[])?;
     if again.panicked() || again.code.is_none() {
         return Ok(Panic(format!("{name}, again after {how}: {}", last(&again))));
     }
@@ -58,7 +59,7 @@ pub fn kill(scene: &Scene, random: &mut Random) -> Result<Outcome> {
     let writer = random.of(&scene.writers);
     scene.clear("out");
     let after_ms = random.below(writer.time.as_millis() as usize + 1);
-    let mut command = scene.started(&[writer.args, &["out"]].concat(), &[]);
+    let mut command = scene.started(&[writer.args, &[writer.out]].concat(), &[]);
     let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
     std::thread::sleep(Duration::from_millis(after_ms as u64));
     child.kill()?;
@@ -71,7 +72,7 @@ fn calls(scene: &Scene, writer: &Writer) -> Result<usize> {
     scene.clear("out");
     let count = scene.folder.join("count");
     let path = count.display().to_string();
-    scene.run(&[writer.args, &["out"]].concat(), &[("TORTURE_AT", "0"), ("TORTURE_COUNT", &path)])?;
+    scene.run(&[writer.args, &[writer.out]].concat(), &[("TORTURE_AT", "0"), ("TORTURE_COUNT", &path)])?;
     scene.clear("out");
     Ok(fs::read_to_string(&count)?.parse()?)
 }
@@ -80,7 +81,7 @@ fn calls(scene: &Scene, writer: &Writer) -> Result<usize> {
 pub fn kill_at_call(scene: &Scene, random: &mut Random) -> Result<Outcome> {
     let writer = random.of(&scene.writers);
     let at = (1 + random.below(calls(scene, writer)?)).to_string();
-    scene.run(&[writer.args, &["out"]].concat(), &[("TORTURE_AT", &at), ("TORTURE_DOES", "kill")])?;
+    scene.run(&[writer.args, &[writer.out]].concat(), &[("TORTURE_AT", &at), ("TORTURE_DOES", "kill")])?;
     after(scene, writer, None, &format!("a kill at call {at}"))
 }
 
@@ -89,17 +90,18 @@ pub fn fail_at_call(scene: &Scene, random: &mut Random) -> Result<Outcome> {
     let writer = random.of(&scene.writers);
     let at = (1 + random.below(calls(scene, writer)?)).to_string();
     let fault = *random.of(&["ENOSPC", "EIO"]);
-    let first = scene.run(&[writer.args, &["out"]].concat(), &[("TORTURE_AT", &at), ("TORTURE_DOES", fault)])?;
+    let first = scene.run(&[writer.args, &[writer.out]].concat(), &[("TORTURE_AT", &at), ("TORTURE_DOES", fault)])?;
     after(scene, writer, Some(&first), &format!("{fault} at call {at}"))
 }
 
-/// Several processes are given the same command at once.
+/// Several processes are given the same command at once; now and then on a file system without locks.
 pub fn race(scene: &Scene, random: &mut Random) -> Result<Outcome> {
     let writer = random.of(&scene.writers);
     scene.clear("out");
-    let (count, args) = (2 + random.below(5), [writer.args, &["out"]].concat());
+    let env: &[(&str, &str)] = if scene.has_shim() && random.below(4) == 0 { &[("TORTURE_LOCKS", "none")] } else { &[] };
+    let (count, args) = (2 + random.below(5), [writer.args, &[writer.out]].concat());
     let ended: Vec<Result<Ended>> = std::thread::scope(|scope| {
-        let begin = || scope.spawn(|| scene.run(&args, &[]).map_err(|error| error.to_string()));
+        let begin = || scope.spawn(|| scene.run(&args, env).map_err(|error| error.to_string()));
         let threads: Vec<_> = (0..count).map(|_| begin()).collect();
         threads.into_iter().map(|thread| Ok(thread.join().map_err(|_| "a thread ended early")??)).collect()
     });
@@ -116,13 +118,33 @@ pub fn race(scene: &Scene, random: &mut Random) -> Result<Outcome> {
 }
 
 /// A folder that is read again, the command that reads it, and what that command's result is.
-const READERS: [(&str, &[&str]); 5] = [
+const READERS: [(&str, &[&str]); 7] = [
     ("cut", &["train", "run.toml", "--device", "cpu", "--resume", "--out", "flipped"]),
     ("data", &["train", "run.toml", "--device", "cpu", "--out", "out"]),
     ("run", &["eval", "flipped", "--device", "cpu", "--json"]),
-    ("done-export", &["eval", "flipped", "--shards", "data", "--device", "cpu", "--json"]),
+    ("done-export", &["eval", "flipped", "--data", "data", "--device", "cpu", "--json"]),
     ("done-study", &["study", "study.toml", "--device", "cpu", "--out", "flipped", "--json"]),
+    ("done-finetune", &FINETUNE_AGAIN),
+    // The teacher and what it said are there, and the student is not.
+    ("cut-transfer", &["train", "transfer.toml", "--device", "cpu", "--out", "flipped/run"]),
 ];
+
+const FINETUNE_AGAIN: [&str; 18] = {
+    let mut args = super::scene::FINETUNE_JSON;
+    args[args.len() - 2] = "flipped";
+    args
+};
+
+/// Whether each of these commands reads its folder while nothing is wrong with it: one that fails anyway would survive everything.
+pub fn must_read_whole(scene: &Scene) -> Result<()> {
+    for (kind, args) in READERS.iter().filter(|(kind, _)| *kind != "data") {
+        scene.clear("flipped");
+        copy(&scene.folder.join(kind), &scene.folder.join("flipped"))?;
+        scene.must(args)?;
+    }
+    ["flipped", "out"].iter().for_each(|name| scene.clear(name));
+    Ok(())
+}
 
 /// A bit is flipped in a file of a folder that is read again.
 pub fn flip(scene: &Scene, random: &mut Random) -> Result<Outcome> {
@@ -152,10 +174,14 @@ pub fn flip(scene: &Scene, random: &mut Random) -> Result<Outcome> {
     if ended.code != Some(0) {
         return Ok(Survived);
     }
-    let train = scene.writers.iter().find(|writer| writer.name == "train").ok_or("there is no train")?;
+    let result_is = |name: &str, folder: &str| {
+        let writer = scene.writers.iter().find(|writer| writer.name == name).ok_or("there is no such writer")?;
+        Ok::<_, Box<dyn std::error::Error>>(writer.result_of(&scene.folder.join(folder)) == writer.expected)
+    };
     let is_right = match kind {
-        "data" => train.result_of(&scene.folder.join("out")) == train.expected,
-        "cut" => train.result_of(&flipped) == train.expected,
+        "data" => result_is("train", "out")?,
+        "cut" => result_is("train", "flipped")?,
+        "cut-transfer" => result_is("transfer", "flipped")?,
         _ => {
             scene.clear("flipped");
             copy(&from, &flipped)?;
@@ -175,15 +201,71 @@ fn same_numbers(a: &[u8], b: &[u8]) -> bool {
 }
 
 /// A file that people give the command, and what reads it.
-const INPUTS: [(&str, &[&str]); 8] = [
+const INPUTS: [(&str, &[&str]); 17] = [
     ("run.toml", &["plan", "input", "--no-time"]),
+    ("transfer.toml", &["plan", "input", "--no-time"]),
     ("study.toml", &["study", "input", "--emit", "jobs", "--out", "out"]),
+    ("study.toml", &["study", "input", "--cell", "no such arm#1", "--device", "cpu", "--out", "out"]),
     ("words/vocab.txt", &["tokenizer", "show", "input", "the dog"]),
     ("words/tokenizer.json", &["tokenizer", "show", "input", "the dog"]),
     ("data/manifest.json", &["data", "show", "damaged"]),
     ("run/model/config.json", &["import", "damaged"]),
     ("run/model/model.safetensors", &["import", "damaged"]),
     ("text.txt", &["data", "build", "input", "--tokenizer", "words", "--out", "out"]),
+    ("labelled.csv", &["data", "build", "input", "--tokenizer", "words", "--out", "out"]),
+    (
+        "labelled.csv",
+        &[
+            "finetune",
+            "run",
+            "--train",
+            "input",
+            "--dev",
+            "labelled.csv",
+            "--text",
+            "text",
+            "--label",
+            "label",
+            "--epochs",
+            "0.5",
+            "--seeds",
+            "1",
+            "--length",
+            "16",
+            "--device",
+            "cpu",
+        ],
+    ),
+    ("labelled.tsv", &["data", "build", "input", "--tokenizer", "words", "--out", "out"]),
+    ("labelled.jsonl", &["data", "build", "input", "--tokenizer", "words", "--out", "out"]),
+    (
+        "labelled.jsonl",
+        &[
+            "finetune",
+            "run",
+            "--train",
+            "labelled.csv",
+            "--dev",
+            "input",
+            "--text",
+            "text",
+            "--label",
+            "label",
+            "--epochs",
+            "0.5",
+            "--seeds",
+            "1",
+            "--length",
+            "16",
+            "--device",
+            "cpu",
+        ],
+    ),
+    ("labelled.json", &["data", "build", "input", "--tokenizer", "words", "--out", "out"]),
+    (
+        "done-study/cells.jsonl",
+        &["study", "study.toml", "--cells", "input", "--cell", "no such arm#1", "--device", "cpu", "--out", "out"],
+    ),
 ];
 
 /// An input file is damaged: bytes changed, cut, repeated, numbers made huge. The command has 4 GiB.
@@ -219,29 +301,4 @@ pub fn damage_input(scene: &Scene, random: &mut Random) -> Result<Outcome> {
     let kept = std::env::temp_dir().join(format!("upstill-torture-kept-{}.{ending}", random.next()));
     fs::write(&kept, &bytes)?;
     Ok(Panic(format!("{file}, kept as {}: {:?}: {}", kept.display(), ended.code, last(&ended))))
-}
-
-fn damage(bytes: &mut Vec<u8>, random: &mut Random) {
-    let at = random.below(bytes.len());
-    let end = (at + 1 + random.below(64)).min(bytes.len());
-    match random.below(6) {
-        0 if !bytes.is_empty() => bytes[at] = random.next() as u8,
-        1 => bytes.truncate(at),
-        2 => drop(bytes.drain(at..end)),
-        3 => {
-            let piece = bytes[at.min(end)..end].repeat(1 + random.below(200));
-            bytes.splice(at..at, piece);
-        }
-        4 => {
-            let piece = *random.of(&[&b"99999999999999999999"[..], b"-1", b"\xff\xfe", b"\0", b"1e308", b"[[[[[["]);
-            bytes.splice(at..at, piece.iter().copied());
-        }
-        _ => {
-            // A number becomes another.
-            if let Some(digit) = bytes.iter().skip(at).position(u8::is_ascii_digit) {
-                let piece = *random.of(&[&b"999999999"[..], b"-", b"0.", b"1e"]);
-                bytes.splice(at + digit..at + digit, piece.iter().copied());
-            }
-        }
-    }
 }
