@@ -204,9 +204,17 @@ impl Scene {
             "xz" => vec![include_bytes!("seeds/a.txt.xz").to_vec()],
             "pickle" => vec![include_bytes!("seeds/pytorch_model.bin").to_vec()],
             "safetensors_index" => vec![index().into_bytes()],
-            "cells" => vec![
-                serde_json::to_vec(&CellLine { numerics: upstill::study::NUMERICS, ..CellLine::default() }).unwrap_or_default(),
-            ],
+            "cells" => {
+                let file = RunFile::parse(RUN, "the scene").expect("a run file");
+                let plan = plan_in_memory(&file, &self.shards, None).expect("a plan");
+                let line = CellLine {
+                    numerics: upstill::study::NUMERICS,
+                    cell: plan.hash(),
+                    plan: plan.to_file(),
+                    ..CellLine::default()
+                };
+                vec![serde_json::to_vec(&line).expect("a line in memory can be written")]
+            }
             "transfer_cache" => {
                 let rows = |shape: [usize; 2]| HostTensor { shape: shape.to_vec(), values: vec![0.5; shape[0] * shape[1]] };
                 let mut weights = Weights::default();
