@@ -636,6 +636,43 @@ fn a_studys_jobs_run_in_any_order_and_come_to_the_study() {
     assert!(String::from_utf8_lossy(&wrong.stderr).contains("no run \"nobody\" with seed 1"));
 }
 
+/// The tasks of an array job and the pods of an indexed Job run the same commands, by their numbers.
+#[test]
+fn a_studys_runs_are_written_down_for_slurm_and_for_kubernetes() {
+    let dir = tempdir().unwrap();
+    let emitted = |form: &str| {
+        let output = run(dir.path(), &["study", "--size", "tiny", "--out", "it's", "--device", "cpu", "--emit", form]);
+        assert!(output.status.success());
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let script = emitted("slurm");
+    assert!(script.starts_with("#!/bin/sh\n") && script.contains("\n#SBATCH --array=1-6\n"), "{script}");
+    let job = emitted("kubernetes");
+    insta::assert_snapshot!(job.replace(env!("CARGO_PKG_VERSION"), "VERSION"), @"");
+    let (_, inside) = job.split_once("        - |\n").unwrap();
+    let inside: String =
+        inside.lines().map_while(|line| line.strip_prefix("          ")).map(|line| format!("{line}\n")).collect();
+
+    let program = Path::new(env!("CARGO_BIN_EXE_upstill"));
+    let task = |script: &str, variable: &str, number: &str| {
+        let script = script.replace("exec upstill", &format!("exec '{}'", program.display()));
+        let shell = std::process::Command::new("sh").args(["-c", &script]).env(variable, number).current_dir(dir.path()).output();
+        let output = shell.unwrap();
+        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    let cells = || {
+        let cells = fs::read_to_string(dir.path().join("it's/cells.jsonl")).unwrap_or_default();
+        cells.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap()).collect::<Vec<_>>()
+    };
+    assert_eq!(task(&script, "SLURM_ARRAY_TASK_ID", "3").0, Some(0));
+    let is = |found: &[serde_json::Value], at: usize, arm: &str, seed: u64| found[at]["arm"] == arm && found[at]["seed"] == seed;
+    assert!(cells().len() == 1 && is(&cells(), 0, "stand-alone", 1), "the third run");
+    assert_eq!(task(&inside, "JOB_COMPLETION_INDEX", "4").0, Some(0));
+    assert!(cells().len() == 2 && is(&cells(), 1, "stand-alone", 2), "the fifth run");
+    let (code, said) = task(&script, "SLURM_ARRAY_TASK_ID", "7");
+    assert!(code == Some(2) && said.contains("there is no such run"), "{said}");
+}
+
 #[test]
 fn a_transfer_study_prints_its_tables_and_repeats_nothing() {
     let dir = tempdir().unwrap();

@@ -344,3 +344,35 @@ fn what_a_study_cant_measure_is_told_before_anything_is_trained() {
         assert!(said.contains(says) && said.contains("help: "), "{to}: {said}");
     }
 }
+
+#[test]
+fn arms_are_scored_on_tasks_of_their_own_glues_too() {
+    let dir = tempdir().unwrap();
+    let dir = dir.path();
+    fs::create_dir_all(dir.join("glue/RTE")).unwrap();
+    let rows: String = (0..8)
+        .map(|row| format!("{row}\tthe cat sat .\tthe dog ran .\t{}\n", ["entailment", "not_entailment"][row % 2]))
+        .collect();
+    for file in ["train.tsv", "dev.tsv"] {
+        fs::write(dir.join("glue/RTE").join(file), format!("index\tsentence1\tsentence2\tlabel\n{rows}")).unwrap();
+    }
+    let top = "task_seeds = [2]\nglue = \"glue\"\nfinetune_epochs = 1.0\nbase";
+    let text = STUDY.replacen("base", top, 1).replace("[tune]\nname = \"lr\"\nvalues = [0.01, 0.1]\nseeds = [9]\ngrow = 9\n", "");
+    let text = text.replace("0 -> {lr} over 15%, then -> 0 linear", "0.01");
+    let scored = text.replace("name = \"taught\"\n", "name = \"taught\"\ntasks = [\"rte\"]\n");
+    fs::write(dir.join("s.toml"), &scored).unwrap();
+    study(dir, &["s.toml", "--out", "a", "--jobs", "2"]);
+    let lines = fs::read_to_string(dir.join("a/cells.jsonl")).unwrap();
+    for line in lines.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()) {
+        let is_scored = line["arm"] == "taught" && line["seed"] == 2;
+        assert_eq!(line["models"]["model"]["scores"]["rte"].is_number(), is_scored, "{line}");
+    }
+
+    fs::write(dir.join("nowhere.toml"), scored.replace("glue = \"glue\"\n", "")).unwrap();
+    let error = refused(dir, &["nowhere.toml", "--out", "b"]);
+    assert!(error.contains("does not say where GLUE is") && error.contains("write `glue = "), "{error}");
+    fs::write(dir.join("unknown.toml"), scored.replace("\"rte\"", "\"RTE\"")).unwrap();
+    let error = refused(dir, &["unknown.toml", "--out", "b"]);
+    assert!(error.contains("unknown task \"RTE\"") && error.contains("rte"), "{error}");
+    assert!(!dir.join("b").exists(), "refused before anything is made");
+}

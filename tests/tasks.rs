@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use tempfile::{TempDir, tempdir};
-use upstill::tasks::{Files, Kind, Label, Metric, TableSpec, Task, glue_folder, glue_task, table_task};
+use upstill::tasks::{GlueFiles, Kind, Label, Metric, TableSpec, Task, glue_folder, glue_task, table_task};
 use upstill::text::ReadOptions;
 
 use crate::text::{parquet, zstd};
@@ -20,7 +20,7 @@ fn folder(files: &[(&str, &str)]) -> TempDir {
 }
 
 fn glue(dir: &TempDir, name: &str) -> Task {
-    glue_task(name, dir.path(), &Files::default()).unwrap()
+    glue_task(name, dir.path(), &GlueFiles::default()).unwrap()
 }
 
 /// An error's words, with the scratch folder called DIR.
@@ -74,7 +74,7 @@ fn mrpc_begins_with_a_byte_order_mark() {
     "#);
     assert_eq!(task.predictions(&vec![vec![0.0, 1.0]]), "index\tprediction\n0\t1\n");
     // The task's own folder does as well.
-    assert_eq!(glue_task("mrpc", &dir.path().join("MRPC"), &Files::default()).unwrap(), task);
+    assert_eq!(glue_task("mrpc", &dir.path().join("MRPC"), &GlueFiles::default()).unwrap(), task);
 }
 
 #[test]
@@ -383,7 +383,7 @@ fn what_a_glue_folder_lacks_is_named() {
         ("STS-B/dev.tsv", ""),
         ("empty/x", ""),
     ]);
-    let task = |name: &str, data: PathBuf| said(&dir, glue_task(name, &data, &Files::default()));
+    let task = |name: &str, data: PathBuf| said(&dir, glue_task(name, &data, &GlueFiles::default()));
     let here = || dir.path().to_owned();
     let errors = [
         task("sst-2", here()),
@@ -392,7 +392,7 @@ fn what_a_glue_folder_lacks_is_named() {
         task("rte", here()),
         task("cola", here()),
         task("sts-b", here()),
-        said(&dir, glue_task("sst-2", dir.path(), &Files { dev: Some(dir.path().join("no.tsv")), ..Files::default() })),
+        said(&dir, glue_task("sst-2", dir.path(), &GlueFiles { dev: Some(dir.path().join("no.tsv")), ..GlueFiles::default() })),
         said(&dir, glue_folder(&dir.path().join("empty"))),
     ];
     insta::assert_snapshot!(errors.join("\n\n"), @r#"
@@ -427,7 +427,7 @@ fn what_a_glue_folder_lacks_is_named() {
       in: DIR/empty
     help: --data takes the folder that holds CoLA/, SST-2/ and so on, as GLUE's own download makes it
     "#);
-    let files = Files { dev: Some(dir.path().join("SST-2/train.tsv")), ..Files::default() };
+    let files = GlueFiles { dev: Some(dir.path().join("SST-2/train.tsv")), ..GlueFiles::default() };
     assert_eq!(glue_task("sst-2", dir.path(), &files).unwrap().dev[0].examples.len(), 2);
 }
 

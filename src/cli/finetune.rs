@@ -14,7 +14,7 @@ use crate::log::Console;
 use crate::model::ModelFolder;
 use crate::study::scores::{GlueScores, TaskScores};
 use crate::tasks::{
-    Files, Metric, TableSpec, Task, glue_folder, glue_name, glue_names, glue_task, pocket_names, pocket_task, table_task,
+    GlueFiles, Metric, TableSpec, Task, glue_folder, glue_name, glue_names, glue_task, pocket_names, pocket_task, table_task,
 };
 use crate::text::{LONGEST_LINE, ReadOptions};
 use crate::train::{
@@ -250,7 +250,7 @@ fn wanted(args: &Args) -> Result<Wanted> {
     let name = args.task.as_deref().ok_or_else(|| {
         Error::new("no task was named").help("name one with --task, or a table's columns with --train, --dev, --text and --label")
     })?;
-    let files = Files { train: args.train.clone(), dev: args.dev.clone(), test: args.test.clone(), read: read(args) };
+    let files = GlueFiles { train: args.train.clone(), dev: args.dev.clone(), test: args.test.clone(), read: read(args) };
     let replaces_files = [&files.train, &files.dev, &files.test].iter().any(|file| file.is_some());
     if name == "glue" {
         if replaces_files {

@@ -12,8 +12,11 @@ use crate::log::Console;
 use crate::study::registration::Registration;
 use crate::study::report::{terminal_table, write_report, write_summary};
 use crate::study::results::Study;
-use crate::study::{Size, StudyOptions, StudySpec, Verified, jobs, parse_cell, register, run_cell_of, run_cells, verify};
-use crate::tasks::{Task, pocket_task};
+use crate::study::{
+    Size, StudyOptions, StudySpec, Verified, jobs, kubernetes_job, parse_cell, register, run_cell_of, run_cells, slurm_script,
+    verify,
+};
+use crate::tasks::{GlueFiles, Task, glue_names, glue_task, pocket_names, pocket_task};
 use crate::text::pocket::{Channel, source_loss};
 use crate::train::open_shards;
 
@@ -28,7 +31,9 @@ Examples:
   upstill study my-study.toml --out runs/mine
   upstill study transfer                 a fine-tuned BERT into a BiLSTM over unlabelled text (the 2019 paper)
   upstill study transfer --data imdb/ --teacher runs/teacher
-  upstill study my-study.toml --emit jobs | parallel -j 8     or a line a task of a Slurm array
+  upstill study my-study.toml --emit jobs | parallel -j 8     or a line a task of any scheduler
+  upstill study my-study.toml --emit slurm > study.sh         then: sbatch study.sh
+  upstill study my-study.toml --emit kubernetes > study.yaml  then: kubectl apply -f study.yaml
   upstill study my-study.toml --cells theirs.jsonl            takes what others ran, and runs the rest
   upstill study my-study.toml --cells theirs.jsonl --verify 3   repeats three of their runs
   upstill study my-study.toml --summary results/mine          what can be committed: study file, cells, figure, report
@@ -116,9 +121,10 @@ pub(super) struct Common {
 struct Grid {
     #[command(flatten)]
     common: Common,
-    /// Run nothing: print one command a run, teachers first, for any scheduler over a shared folder
-    #[arg(long, value_parser = ["jobs"], conflicts_with = "cell")]
-    emit: Option<String>,
+    /// Run nothing: print one command a run, teachers first, for any scheduler over a shared folder; or the script of a Slurm
+    /// array, or a Kubernetes Job
+    #[arg(long, value_enum, conflicts_with = "cell")]
+    emit: Option<Emit>,
     /// Also write what is small enough to be committed into this folder: study file, cells, figure as SVG, report as Markdown
     #[arg(long, value_name = "DIR", conflicts_with_all = ["emit", "cell", "verify"])]
     summary: Option<PathBuf>,
@@ -131,6 +137,17 @@ struct Grid {
     /// Repeat so many finished runs, chosen by chance, and say whether they agree; exit code 1 if not
     #[arg(long, value_name = "N", conflicts_with_all = ["emit", "cell"], value_parser = clap::value_parser!(u64).range(1..))]
     verify: Option<u64>,
+}
+
+/// For whom a study's runs are written down.
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(super) enum Emit {
+    /// A command a line
+    Jobs,
+    /// The script of an array job
+    Slurm,
+    /// An indexed Job
+    Kubernetes,
 }
 
 pub fn run(args: Args) -> Result<()> {
@@ -148,11 +165,11 @@ fn grid(args: Grid, wanted: Wanted) -> Result<()> {
     let started = Instant::now();
     let Wanted { spec, text, name, typed } = wanted;
     let dir = folder(&args.common, &name)?;
-    if args.emit.is_some() {
-        return emit(&args, &spec, &text, &dir, typed);
+    if let Some(form) = args.emit {
+        return emit(form, &args, &spec, &text, &dir, typed);
     }
     let device = args.common.device.choose("auto")?;
-    let tasks = spec.tasks.iter().map(|name| find_task(name)).collect::<Result<Vec<_>>>()?;
+    let tasks = spec.all_tasks().into_iter().map(|name| find_task(name, spec.glue.as_deref())).collect::<Result<Vec<_>>>()?;
     let base = RunFile::parse(&spec.base, "the study's base")?.wanted();
     let shards_name = base.shards.clone().unwrap_or_default();
     let shards = open_shards(&shards_name)?;
@@ -265,7 +282,7 @@ pub(super) fn folder(args: &Common, name: &str) -> Result<PathBuf> {
 }
 
 /// Prints the commands, and makes the folder that they share.
-fn emit(args: &Grid, spec: &StudySpec, text: &str, dir: &Path, typed: Vec<String>) -> Result<()> {
+fn emit(form: Emit, args: &Grid, spec: &StudySpec, text: &str, dir: &Path, typed: Vec<String>) -> Result<()> {
     registered(dir, spec, text)?;
     let mut words = vec!["upstill".to_owned(), "study".to_owned()];
     words.extend(typed);
@@ -273,10 +290,14 @@ fn emit(args: &Grid, spec: &StudySpec, text: &str, dir: &Path, typed: Vec<String
     words.extend(args.common.device.device.iter().flat_map(|device| ["--device".to_owned(), device.clone()]));
     words.extend(args.cells.iter().flat_map(|file| ["--cells".to_owned(), file.display().to_string()]));
     let lines = jobs(spec, &words);
-    lines.iter().for_each(|line| println!("{line}"));
+    match form {
+        Emit::Jobs => lines.iter().for_each(|line| println!("{line}")),
+        Emit::Slurm => print!("{}", slurm_script(&lines, dir)),
+        Emit::Kubernetes => print!("{}", kubernetes_job(&lines)),
+    }
     let teachers: usize = spec.teachers.iter().map(|arm| spec.seeds_of_teacher(arm).len()).sum();
     eprintln!(
-        "{} commands, of which the first {teachers} train teachers: a student trains or waits for its own where it is missing.\n\
+        "{} runs, of which the first {teachers} train teachers: a student trains or waits for its own where it is missing.\n\
          When all are done: {}",
         lines.len(),
         words.join(" ")
@@ -327,10 +348,20 @@ fn of_file(path: &Path) -> Result<Wanted> {
     Ok(Wanted { spec, text, name, typed: vec![path.display().to_string()] })
 }
 
-fn find_task(name: &str) -> Result<Task> {
-    pocket_task(name).ok_or_else(|| {
-        Error::new(format!("unknown task {name:?}")).help(format!("one of: {}", crate::tasks::pocket_names().join(", ")))
-    })
+/// A task of a study, by its own name; `glue` is the folder with GLUE's official files.
+fn find_task(name: &str, glue: Option<&str>) -> Result<Task> {
+    if let Some(task) = pocket_task(name) {
+        return Ok(task);
+    }
+    if !glue_names().contains(&name) {
+        let known = [pocket_names(), glue_names()].concat().join(", ");
+        return Err(Error::new(format!("unknown task {name:?}")).help(format!("one of: {known}")));
+    }
+    let data = glue.ok_or_else(|| {
+        Error::new(format!("the task {name:?} is one of GLUE's, and the study does not say where GLUE is"))
+            .help("write `glue = \"FOLDER\"`, the folder with GLUE's official files, which holds CoLA/, SST-2/ and so on")
+    })?;
+    glue_task(name, Path::new(data), &GlueFiles::default())
 }
 
 /// A CPU run keeps little more than one core busy, so as many run side by side as there are cores.

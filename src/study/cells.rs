@@ -235,6 +235,9 @@ impl Ledger {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::study::planner::Planner;
+    use crate::study::spec::StudySpec;
+    use crate::tokens::pocket_shards;
 
     #[test]
     fn a_line_is_as_it_was_written_or_refused() {
@@ -246,5 +249,28 @@ mod tests {
         assert!(must_be_as_written(&altered).unwrap_err().to_string().contains("not as it was written"));
         // Of before there were checksums.
         must_be_as_written(&serde_json::to_string(&line).unwrap()).unwrap();
+    }
+
+    /// Runs that were committed are found by the hashes of their plans; a change of those would have all of them run again.
+    #[test]
+    fn committed_cells_are_the_cells_of_their_studies() {
+        let results = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/results");
+        let shards = pocket_shards().unwrap();
+        for name in ["pocket-weak-teacher", "pocket-grid", "pocket-cotrain"] {
+            let file = results.join(name).join("cells.jsonl");
+            if !file.exists() {
+                continue;
+            }
+            let spec = StudySpec::load(&results.join(name).join("study.toml")).unwrap();
+            let lines = read(&file).unwrap();
+            let lines = || lines.iter().map(|(line, _)| line).filter(|line| !line.is_trial);
+            let mut planner = Planner::new(&spec, &shards, &results);
+            planner.chosen.extend(lines().filter_map(|line| Some((line.arm.clone(), line.value?))));
+            let (teachers, students) = planner.results().unwrap();
+            let planned: Vec<&str> = teachers.iter().chain(&students).map(|cell| cell.id.as_str()).collect();
+            let lost = lines().filter(|line| !planned.contains(&line.cell.as_str()));
+            let lost: Vec<String> = lost.map(|line| format!("{}#{}", line.arm, line.seed)).collect();
+            assert!(lost.is_empty(), "{name}: their plans have other hashes now: {}", lost.join(", "));
+        }
     }
 }

@@ -47,6 +47,8 @@ impl StudySpec {
             arms: arms(large, small, size),
             baseline: Some(LARGE.into()),
             tasks: tasks.into_iter().map(str::to_owned).collect(),
+            glue: None,
+            task_seeds: Vec::new(),
             held_out: BTreeMap::new(),
             pairs: BTreeMap::new(),
             branches: Vec::new(),

@@ -1,5 +1,7 @@
 //! A study as a list of commands, one a run, for schedulers that know nothing of studies.
 
+use std::path::Path;
+
 use super::spec::{ArmSpec, StudySpec};
 
 /// One run of a study by its arm's name and its seed, as `--cell` takes it: `soft 1#2`.
@@ -37,6 +39,52 @@ pub fn jobs(spec: &StudySpec, words: &[String]) -> Vec<String> {
         words.map(|word| quoted(&word)).collect::<Vec<_>>().join(" ")
     };
     cells.map(command).collect()
+}
+
+/// [`jobs`] as a script of an array job for Slurm: `sbatch study.sh`. Task i runs the i-th command; logs go to `logs`.
+pub fn slurm_script(commands: &[String], logs: &Path) -> String {
+    format!(
+        "#!/bin/sh\n\
+         # One task a run; a student trains its teacher, or waits for the task that does. What is done already is not repeated.\n\
+         # Set here what your cluster asks for: --partition, --account, --gres=gpu:1, --time; --array=1-{last}%8 limits the tasks at a time.\n\
+         #SBATCH --job-name=upstill-study\n\
+         #SBATCH --array=1-{last}\n\
+         #SBATCH --output={logs}/slurm-%A-%a.log\n\
+         # Training saves and ends within this many seconds before the time is over; the same command goes on.\n\
+         #SBATCH --signal=TERM@120\n\
+         {}",
+        choice("$SLURM_ARRAY_TASK_ID", commands),
+        last = commands.len(),
+        logs = logs.display(),
+    )
+}
+
+/// [`jobs`] as an indexed Job for Kubernetes: `kubectl apply -f study.yaml`.
+pub fn kubernetes_job(commands: &[String]) -> String {
+    let script: String =
+        choice("$((JOB_COMPLETION_INDEX + 1))", commands).lines().map(|line| format!("          {line}\n")).collect();
+    format!(
+        "# One pod a run; a student trains its teacher, or waits for the pod that does. What is done already is not repeated.\n\
+         # Set here: the image, the claim of a volume that all pods share and that holds the data, and GPUs under resources.\n\
+         apiVersion: batch/v1\n\
+         kind: Job\n\
+         metadata:\n  name: upstill-study\n\
+         spec:\n  completions: {all}\n  parallelism: {at_once}\n  completionMode: Indexed\n  backoffLimit: {all}\n\
+         \x20 template:\n    spec:\n      restartPolicy: Never\n      terminationGracePeriodSeconds: 120\n\
+         \x20     containers:\n      - name: upstill\n        image: upstill:{version}\n        workingDir: /work\n\
+         \x20       command: [\"/bin/sh\", \"-c\"]\n        args:\n        - |\n{script}\
+         \x20       volumeMounts:\n        - name: work\n          mountPath: /work\n\
+         \x20     volumes:\n      - name: work\n        persistentVolumeClaim:\n          claimName: upstill\n",
+        all = commands.len(),
+        at_once = commands.len().min(8),
+        version = env!("CARGO_PKG_VERSION"),
+    )
+}
+
+/// A shell's choice of one command by its number, counted from 1.
+fn choice(number: &str, commands: &[String]) -> String {
+    let lines: String = (1..).zip(commands).map(|(at, command)| format!("{at}) exec {command} ;;\n")).collect();
+    format!("case {number} in\n{lines}*) echo \"there is no such run\" >&2; exit 2 ;;\nesac\n")
 }
 
 /// A word as a POSIX shell reads it back.

@@ -25,7 +25,7 @@ mod tune;
 mod verify;
 
 pub use cells::{CellLine, ModelLine, NUMERICS};
-pub use jobs::{cell_name, jobs, parse_cell};
+pub use jobs::{cell_name, jobs, kubernetes_job, parse_cell, slurm_script};
 pub use planner::plan_study;
 pub use register::register;
 pub use runner::{StudyOptions, run_cell_of, run_cells};

@@ -370,8 +370,15 @@ impl Work<'_> {
         if cell.is_trial || cell.branch.is_some() {
             return String::new();
         }
-        let of_tasks = if self.tasks.is_empty() { String::new() } else { tasks::words(self.spec, self.tasks) };
+        let tasks = self.tasks_of(cell);
+        let of_tasks = if tasks.is_empty() { String::new() } else { tasks::words(self.spec, &tasks) };
         [of_tasks, self.measures.words()].into_iter().filter(|words| !words.is_empty()).collect::<Vec<_>>().join(", ")
+    }
+
+    /// The tasks that a cell's models are scored on.
+    fn tasks_of(&self, cell: &Cell) -> Vec<&Task> {
+        let names = self.spec.tasks_of(&cell.arm_name, cell.seed);
+        names.iter().filter_map(|name| self.tasks.iter().find(|task| task.name == *name)).collect()
     }
 
     /// Trains and scores a cell that the caller holds, and writes its line.
@@ -421,13 +428,14 @@ impl Work<'_> {
         let (device, place) = (self.options.device, model_folder(model));
         let Measured { held_out, pairs } = self.measures.score(&cell.dir.join(&place), &cell.plan, device)?;
         (line.held_out, line.pairs) = (held_out, pairs);
-        if self.tasks.is_empty() {
+        let tasks = self.tasks_of(cell);
+        if tasks.is_empty() {
             return Ok(());
         }
         let of_model = if model == MODEL { String::new() } else { format!("-{model}") };
         let finetuned = |folder: &Path, at: &str| {
             let kept = cell.dir.join(format!("scores{of_model}{at}.json"));
-            tasks::score(&folder.join(&place), &kept, cell.seed, self.tasks, self.spec, device)
+            tasks::score(&folder.join(&place), &kept, cell.seed, &tasks, self.spec, device)
         };
         line.scores = finetuned(&cell.dir, "")?;
         for steps in self.spec.score_at(cell.plan.train.steps) {

@@ -66,9 +66,15 @@ pub struct StudySpec {
     /// The arm that the others are compared with; the first without a teacher unless written.
     #[serde(default)]
     pub baseline: Option<String>,
-    /// Labelled tasks that every trained model is scored on.
+    /// Labelled tasks that every trained model is fine-tuned on and scored by: pocket tasks, and GLUE's where `glue` is written.
     #[serde(default)]
     pub tasks: Vec<String>,
+    /// The folder with GLUE's official files (`CoLA/`, `SST-2/`, ...).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub glue: Option<String>,
+    /// The seeds whose models are scored on tasks; all unless written.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub task_seeds: Vec<u64>,
     /// Other shards whose held-out split every trained model is scored on, by a name for each; their vocabulary is the data's.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub held_out: BTreeMap<String, String>,
@@ -148,6 +154,9 @@ pub struct ArmSpec {
     /// `key=value` over the base.
     #[serde(default)]
     pub set: Vec<String>,
+    /// Tasks of its own, in place of the study's; an empty list for none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tasks: Option<Vec<String>>,
     /// Budgets of its own, as the study's `branches`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub branches: Option<Vec<String>>,
@@ -301,8 +310,29 @@ impl StudySpec {
 
     /// What its models are measured by, by name.
     fn end_points(&self) -> Vec<&str> {
-        let measured = self.held_out.keys().chain(self.pairs.keys()).chain(&self.tasks);
-        std::iter::once(HELD_OUT).chain(measured.map(String::as_str)).collect()
+        let measured = self.held_out.keys().chain(self.pairs.keys()).map(String::as_str).chain(self.all_tasks());
+        std::iter::once(HELD_OUT).chain(measured).collect()
+    }
+
+    /// The tasks that some model is scored on, each once.
+    pub fn all_tasks(&self) -> Vec<&str> {
+        let mut names: Vec<&str> = Vec::new();
+        let of_arms = self.teachers.iter().chain(&self.arms).filter_map(|arm| arm.tasks.as_ref());
+        for name in std::iter::once(&self.tasks).chain(of_arms).flatten() {
+            if !names.contains(&name.as_str()) {
+                names.push(name);
+            }
+        }
+        names
+    }
+
+    /// The tasks that a model of an arm with this name and seed is scored on.
+    pub(super) fn tasks_of(&self, arm: &str, seed: u64) -> &[String] {
+        if !self.task_seeds.is_empty() && !self.task_seeds.contains(&seed) {
+            return &[];
+        }
+        let arm = self.teachers.iter().chain(&self.arms).find(|other| other.name == arm);
+        arm.and_then(|arm| arm.tasks.as_ref()).unwrap_or(&self.tasks)
     }
 
     /// Whether an arm's teacher has the seeds that it is to learn from.
@@ -454,6 +484,8 @@ impl StudySpec {
             arms,
             baseline: Some("stand-alone".into()),
             tasks: tasks.into_iter().map(str::to_owned).collect(),
+            glue: None,
+            task_seeds: Vec::new(),
             held_out: BTreeMap::new(),
             pairs: BTreeMap::new(),
             branches: Vec::new(),

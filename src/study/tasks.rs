@@ -15,7 +15,7 @@ use crate::tasks::Task;
 use crate::train::{FinetuneOptions, Finetuning, Pretrained, interrupted};
 
 /// How models are scored on tasks, in words.
-pub(super) fn words(spec: &StudySpec, tasks: &[Task]) -> String {
+pub(super) fn words(spec: &StudySpec, tasks: &[&Task]) -> String {
     let names: Vec<&str> = tasks.iter().map(|task| task.name.as_str()).collect();
     let at = if spec.score_at.is_empty() { String::new() } else { format!(", at {}", spec.score_at.join(" ")) };
     format!("lr {}, {} epochs, tasks {}{at}", spec.finetune_lr, spec.finetune_epochs, names.join(" "))
@@ -33,7 +33,7 @@ pub(super) fn score(
     model: &Path,
     kept: &Path,
     seed: u64,
-    tasks: &[Task],
+    tasks: &[&Task],
     spec: &StudySpec,
     device: &Device,
 ) -> Result<BTreeMap<String, f64>> {

@@ -211,7 +211,7 @@ pub fn glue_folder(data: &Path) -> Result<(Vec<&'static str>, Vec<String>)> {
 
 /// Files to take in place of the official ones.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Files {
+pub struct GlueFiles {
     /// For `train.tsv`.
     pub train: Option<PathBuf>,
     /// For the first dev split's file; the others are left out.
@@ -228,7 +228,7 @@ pub struct Files {
 ///
 /// # Errors
 /// When the name is none of [`glue_names`], a file or column is missing, or a row is broken.
-pub fn glue_task(name: &str, data: &Path, files: &Files) -> Result<Task> {
+pub fn glue_task(name: &str, data: &Path, files: &GlueFiles) -> Result<Task> {
     let official = official(name)
         .ok_or_else(|| Error::new(format!("unknown GLUE task {name:?}")).help(format!("one of: {}", glue_names().join(", "))))?;
     let reader = Reader { read: files.read.clone(), ..Reader::new(official, data) };

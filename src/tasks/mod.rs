@@ -11,7 +11,7 @@ mod transfer;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-pub use glue::{AVERAGES, Average, Files, glue_folder, glue_name, glue_names, glue_task};
+pub use glue::{AVERAGES, Average, GlueFiles, glue_folder, glue_name, glue_names, glue_task};
 pub use metrics::Metric;
 pub use pairs::{MinimalPair, PairScores, ParadigmScore, PhenomenonScore, read_pairs};
 pub use pocket::{Sizes, draw_pocket_task, pocket_names, pocket_pairs, pocket_task};
