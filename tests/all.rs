@@ -20,6 +20,7 @@ mod kernels;
 mod layers;
 mod memory;
 mod models;
+mod mpi;
 mod page;
 mod readers;
 mod record;

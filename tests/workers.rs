@@ -179,7 +179,7 @@ fn gradients_are_summed_once_a_step_however_many_parts_it_has() {
             Ok::<_, Error>(sums)
         };
         let devices = [Device::cpu("test"), Device::cpu("test")];
-        let sums = together(&devices, |worker| work(worker.unwrap()), |worker| work(worker).map(drop)).unwrap();
+        let sums = together(&devices, None, |worker| work(worker.unwrap()), |worker| work(worker).map(drop)).unwrap();
         assert_eq!(sums, [1, 2, 3, 4, 5]);
     }
 }
@@ -203,7 +203,7 @@ fn scaled_gradients_that_overflow_overflow_for_all() {
     let (factor, _, loss, norm) = first_step(None).unwrap();
     assert!(factor < 2f64.powi(40), "{factor}");
     let devices = [Device::cpu("test"), Device::cpu("test")];
-    let found = together(&devices, first_step, |worker| first_step(Some(worker)).map(drop)).unwrap();
+    let found = together(&devices, None, first_step, |worker| first_step(Some(worker)).map(drop)).unwrap();
     // A sum for each factor that was tried, which are the same; losses to f32, gradients to f16's rounding.
     assert_eq!((found.0, found.1), (factor, 41 - factor.log2() as u64));
     assert!((found.2 - loss).abs() <= 1e-5 * loss, "{} and {loss}", found.2);
@@ -229,7 +229,7 @@ fn a_worker_that_fails_or_panics_ends_the_run_with_what_it_said() {
                 fit_ahead(&method, vec![learner], &fit, 1, observe).map(drop)
             };
             let devices = [Device::cpu("test"), Device::cpu("test")];
-            let all = || together(&devices, |worker| work(worker.unwrap()), work);
+            let all = || together(&devices, None, |worker| work(worker.unwrap()), work);
             match (panics, catch_unwind(AssertUnwindSafe(all))) {
                 (false, Ok(found)) => assert_eq!(found.unwrap_err().what(), "the disk is full"),
                 (true, Err(panic)) => assert_eq!(*panic.downcast::<&str>().unwrap(), "Out of memory: cuMemAlloc"),

@@ -94,7 +94,7 @@ struct Run {
 /// The losses of a run's steps, by a worker on each device.
 fn curve(devices: &[Device], run: Run) -> Result<Vec<f64>> {
     let of = |worker: Option<&Worker>| curve_of(worker, worker.map_or(&devices[0], Worker::device), run);
-    together(devices, of, |worker| of(Some(worker)).map(drop))
+    together(devices, None, of, |worker| of(Some(worker)).map(drop))
 }
 
 fn curve_of(worker: Option<&Worker>, device: &Device, run: Run) -> Result<Vec<f64>> {

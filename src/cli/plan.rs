@@ -30,6 +30,12 @@ pub struct Args {
     /// Leave out the expected time, which takes one part of one batch to measure
     #[arg(long)]
     no_time: bool,
+    /// Also say what a step would take among up to so many processes, from the speed that is measured here
+    #[arg(long, value_name = "N", conflicts_with = "no_time", value_parser = clap::value_parser!(u64).range(2..))]
+    ranks: Option<u64>,
+    /// With --ranks: what a process sends while it receives as much, in GB/s
+    #[arg(long, value_name = "GB/s", default_value_t = 1.0, requires = "ranks")]
+    link: f64,
     #[command(flatten)]
     device: DeviceArg,
     /// Print the plan and the estimate on standard output
@@ -58,17 +64,29 @@ pub fn run(args: Args) -> Result<()> {
         }
         return Ok(());
     }
+    if !(args.link.is_finite() && args.link > 0.0) {
+        return Err(Error::new(format!("--link is {}", args.link)).help("give GB/s above 0, as in 12.5 for 100 Gb/s"));
+    }
     let (plan, shards) = plan_run(&file)?;
     let speed = match args.no_time {
         true => None,
         false => Some(trial_speed(&plan, &shards, &args.device.choose(&plan.runtime.device)?)?),
     };
+    let scaled = args.ranks.and_then(|ranks| Some((usize::try_from(ranks).unwrap_or(usize::MAX), speed?)));
     if args.json {
         let seconds = speed.map(|speed| plan.estimate().seconds(speed));
-        print_json(&json!({"plan": plan, "hash": plan.hash(), "estimate": plan.estimate(), "expected_seconds": seconds}));
+        let ranks = scaled.map(|(ranks, speed)| plan.scaled_to(ranks, speed, 1e9 * args.link));
+        let estimate = plan.estimate();
+        print_json(&json!({
+            "plan": plan, "hash": plan.hash(), "estimate": estimate, "expected_seconds": seconds,
+            "sum_bytes": plan.sum_bytes(), "ranks": ranks,
+        }));
         return Ok(());
     }
     println!("{}", plan.describe(speed));
+    if let Some((ranks, speed)) = scaled {
+        println!("{}", plan.describe_ranks(ranks, speed, 1e9 * args.link));
+    }
     Ok(())
 }
 

@@ -1,6 +1,7 @@
 //! `upstill train`.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::{DeviceArg, print_json};
@@ -8,7 +9,7 @@ use crate::config::{Plan, RunFile};
 use crate::error::{Error, Result};
 use crate::log::{Console, Summary, clock};
 use crate::train::transfer::{TransferOptions, train_transfer, transfer_task};
-use crate::train::{RunOptions, begin_at, interrupted, plan_run, train_run};
+use crate::train::{Ranks, RunOptions, begin_at, interrupted, plan_run, train_run_in_ranks};
 
 #[derive(clap::Args)]
 #[command(after_help = "\
@@ -16,7 +17,8 @@ Examples:
   upstill train run.toml --out runs/first
   upstill train run.toml --out runs/first --resume
   upstill train run.toml --out runs/half --set train.steps=5000 --from runs/first/checkpoints/step-0004000
-  upstill train run.toml --out runs/hot --set distill.temperature=4 --set train.steps=2000")]
+  upstill train run.toml --out runs/hot --set distill.temperature=4 --set train.steps=2000
+  mpirun -n 4 upstill train run.toml --out runs/first      several processes, of a build with --features mpi")]
 pub struct Args {
     /// The run file
     run_file: PathBuf,
@@ -43,26 +45,47 @@ pub fn run(args: Args) -> Result<()> {
     let mut file = RunFile::load(&args.run_file)?;
     args.set.iter().for_each(|assignment| file.set(assignment));
     args.device.write_over(&mut file);
+    let ranks = Ranks::join()?;
     if file.is_transfer() {
-        return transfer(args, &file);
+        return match ranks {
+            Some(_) => Err(Error::new("a transfer run has one process").help("start it without mpirun or srun")),
+            None => transfer(args, &file),
+        };
     }
-    let (plan, shards) = plan_run(&file)?;
+    let Some(ranks) = ranks else { return train(args, &file, None) };
+    match train(args, &file, Some(&ranks)) {
+        // All ranks were asked to stop and have saved; any other error is one rank's, and the others wait for it.
+        Err(error) if !error.is_interrupted() => ranks.abort(&error),
+        // Rank 0 says so for all.
+        Err(error) if ranks.is_first() => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// A run of language models, in one process or among several.
+fn train(args: Args, file: &RunFile, ranks: Option<&Arc<Ranks>>) -> Result<()> {
+    let is_first = ranks.is_none_or(|ranks| ranks.is_first());
+    let (plan, shards) = plan_run(file)?;
     let name = args.run_file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
     let dir = args.out.unwrap_or_else(|| PathBuf::from("runs").join(&name));
     let device = args.device.choose(&plan.runtime.device)?;
-    eprintln!("{}", plan.describe(None));
-    let console = Console::stderr();
-    if let Some(checkpoint) = &args.from {
+    // A GPU for each worker of each rank of a machine.
+    let before = ranks.map_or(0, |ranks| ranks.local_rank() * plan.runtime.workers);
+    let device = device.several(before + 1)?.swap_remove(before);
+    if is_first {
+        eprintln!("{}", plan.describe(None));
+    }
+    let console = if is_first { Console::stderr() } else { Console::silent() };
+    if let Some(checkpoint) = args.from.as_ref().filter(|_| is_first) {
         begin_at(&plan, &dir, checkpoint)?;
     }
-    let summary = train_run(
-        &plan,
-        &shards,
-        &RunOptions { dir: &dir, resume: args.resume || args.from.is_some(), name: &name, console: &console, device: &device },
-    )?;
-    match args.json {
-        true => print_json(&summary),
-        false => print!("{}", came_to(&summary, &plan, &dir)),
+    let resume = args.resume || args.from.is_some();
+    let options = RunOptions { dir: &dir, resume, name: &name, console: &console, device: &device };
+    let summary = train_run_in_ranks(&plan, &shards, &options, ranks)?;
+    match (is_first, args.json) {
+        (true, true) => print_json(&summary),
+        (true, false) => print!("{}", came_to(&summary, &plan, &dir)),
+        (false, _) => {}
     }
     Ok(())
 }

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use toml::Value;
 
 use super::schedule::EXAMPLES;
-use super::{Method, OptimizerKind, Positions, Rows, Schedule, Start};
+use super::{Method, OptimizerKind, Positions, Rows, Schedule, Start, SumDtype};
 use crate::device::{Kernels, Precision};
 
 /// A key of a run file.
@@ -116,6 +116,7 @@ pub const KEYS: &[Key] = &[
     key("runtime.micro_batch", Whole, Rule("batch, or what fits memory"), "rows at once on one device"),
     key("runtime.workers", Whole, Is("1"), "copies of the models that share each batch, a GPU each"),
     key("runtime.threads", Whole, Is("0"), "CPU threads, of all workers together; 0 takes all"),
+    key("runtime.sum", Word(SumDtype::WORDS), Is("\"f32\""), "numbers in which several processes send each other gradients"),
     key("models.NAME.layers", Whole, Rule("model.layers"), "encoder layers of one of the models of a cotrain run"),
     key("models.NAME.hidden", Whole, Rule("model.hidden"), "its width"),
     key("models.NAME.heads", Whole, Rule("model.heads"), "its attention heads"),

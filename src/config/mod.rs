@@ -19,6 +19,7 @@ mod mistakes;
 mod plan;
 mod resolve;
 mod run_file;
+mod scaling;
 mod schedule;
 mod shape;
 mod shared;
@@ -32,10 +33,11 @@ pub use facts::{DataFacts, Facts, TeacherFacts, Wanted};
 pub use keys::{Fallback, KEYS, Key, Kind, reference};
 pub use learner::{LearnerPlan, MODEL, SourcePlan, TEACHER};
 pub use plan::{
-    DataPlan, DistillPlan, Method, ModelPlan, OptimizerKind, Plan, Positions, Rows, RuntimePlan, Start, TeacherModel,
+    DataPlan, DistillPlan, Method, ModelPlan, OptimizerKind, Plan, Positions, Rows, RuntimePlan, Start, SumDtype, TeacherModel,
     TeacherPlan, TrainPlan, UNIFORM,
 };
 pub use run_file::RunFile;
+pub use scaling::Scaled;
 pub use schedule::Schedule;
 pub(crate) use shape::NORM_EPSILON;
 pub use shape::{BertShape, Kept, Parameters, Pass, Shape, Size, Sizes};

@@ -221,6 +221,9 @@ pub struct RuntimePlan {
     pub workers: usize,
     /// CPU threads, of all workers together; 0 takes all.
     pub threads: usize,
+    /// The numbers in which several processes send each other gradients.
+    #[serde(default, skip_serializing_if = "SumDtype::is_f32")]
+    pub sum: SumDtype,
 }
 
 fn is_none_left_out(rows: &usize) -> bool {
@@ -300,6 +303,7 @@ impl Plan {
             micro_batch: 0,
             workers: 1,
             threads: 0,
+            sum: SumDtype::F32,
         };
         (plan.train.checkpoint_every, plan.train.keep_checkpoints) = (0, 0);
         plan.train.keep_at.clear();
@@ -376,6 +380,33 @@ words! {
         AdadeltaKeras = "adadelta-keras",
         /// Adadelta with PyTorch's rho 0.9 and epsilon 1e-6.
         AdadeltaPyTorch = "adadelta-pytorch",
+    }
+}
+
+words! {
+    /// In which numbers several processes send each other gradients and losses.
+    #[derive(Default)]
+    SumDtype {
+        /// As they are.
+        #[default]
+        F32 = "f32",
+        /// Rounded to bfloat16 before they are sent, summed in 32 bits, and rounded once more: half of the bytes.
+        Bf16 = "bf16",
+    }
+}
+
+impl SumDtype {
+    /// Left out of `plan.toml`, as in plans from before this key.
+    fn is_f32(&self) -> bool {
+        *self == SumDtype::F32
+    }
+
+    /// Bytes of a number.
+    pub fn bytes(self) -> usize {
+        match self {
+            SumDtype::F32 => 4,
+            SumDtype::Bf16 => 2,
+        }
     }
 }
 

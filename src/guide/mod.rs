@@ -9,6 +9,7 @@
 //! | [`scoring`] | How good is a model: held-out loss, GLUE, own labels, words for `[MASK]`? |
 //! | [`studies`] | Does a difference hold over seeds, and how is that shown? |
 //! | [`gpus`] | What runs on which GPU, and how do several share a batch? |
+//! | [`several_machines`] | How do processes on one machine or many share a batch, and what can go wrong? |
 //! | [`browser`] | How does the page train? |
 //! | [`python`] | How do I run it from Python, and read what it wrote? |
 //! | [`papers`] | Which command repeats which claim? |
@@ -35,6 +36,9 @@ pub mod studies {}
 
 #[doc = include_str!("gpus.md")]
 pub mod gpus {}
+
+#[doc = include_str!("several_machines.md")]
+pub mod several_machines {}
 
 #[doc = include_str!("browser.md")]
 pub mod browser {}

@@ -6,13 +6,17 @@ mod facts;
 mod finetune;
 mod held_out;
 mod in_memory;
+mod in_ranks;
 mod interrupt;
 #[cfg(test)]
 mod killed;
 mod learners;
 mod life;
 mod memory;
+#[cfg(feature = "mpi")]
+mod mpi;
 mod numbers;
+mod ranks;
 mod reduce;
 mod run;
 mod scaled;
@@ -32,7 +36,8 @@ pub use held_out::{HeldOutSet, held_out_options, must_share_vocabulary, open_hel
 pub use in_memory::MemoryRun;
 pub use interrupt::{Saving, catch_interrupts, interrupted, saving, waiting};
 pub use learners::{GivenTeacher, MaskedMethod, model_folder, model_of_run, set_out};
-pub use run::{RunOptions, train_run};
+pub use ranks::{Link, Ranks};
+pub use run::{RunOptions, train_run, train_run_in_ranks};
 pub use seeds::{
     SeedScores, Settings as FinetuneSettings, check_scores_folder, checkpoint_scores_folder, read_checkpoint_scores,
 };

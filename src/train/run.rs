@@ -2,14 +2,17 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use burn::module::Module;
 
 use super::held_out::{HeldOutSet, held_out_options, open_held_out_sets};
+use super::in_ranks::{agree_on_start, agree_on_weights, follow, send_checkpoint, tell_finished};
 use super::learners::{model_folder, optimizer_file, restored, set_out};
 use super::life::{Home, Stretch, claim, finished};
 use super::memory::with_fewer_rows;
 use super::numbers::refuse_broken_weights;
+use super::ranks::Ranks;
 use super::workers::{Worker, together};
 use super::written::{RunInfo, scored};
 use super::{FitOptions, Flow, Learner, fit_ahead, interrupted};
@@ -44,32 +47,52 @@ pub struct RunOptions<'a> {
 /// When the directory holds another run (it is left as it is), or this one already and `resume` is off; when a step isn't
 /// finite; when a file can't be written. After Ctrl-C: an [interrupted](Error::is_interrupted) error, with all saved.
 pub fn train_run(plan: &Plan, shards: &Shards, options: &RunOptions) -> Result<Summary> {
-    let workers = plan.runtime.workers.max(1);
+    train_run_in_ranks(plan, shards, options, None)
+}
+
+/// [`train_run`] with the other processes that share each batch: all call it with the same plan and shards. The first rank alone
+/// reads and writes the directory; each rank has `[runtime] workers` and `threads` of its own.
+///
+/// # Errors
+/// As [`train_run`], and when ranks differ in what they were started with, or in their weights. The caller then ends all ranks
+/// ([`Ranks::abort`]), unless the error is an [interrupted](Error::is_interrupted) one, which all have.
+pub fn train_run_in_ranks(plan: &Plan, shards: &Shards, options: &RunOptions, ranks: Option<&Arc<Ranks>>) -> Result<Summary> {
+    let (workers, sharing) = (plan.runtime.workers.max(1), ranks.map_or(1, |ranks| ranks.sharing_cores()));
     match plan.runtime.threads {
-        0 if workers == 1 => train_here(plan, shards, options),
+        0 if workers == 1 && sharing == 1 => train_here(plan, shards, options, ranks),
         threads => {
-            let all = if threads == 0 { rayon::current_num_threads() } else { threads };
+            let all = if threads == 0 { rayon::current_num_threads() / sharing } else { threads };
             let threads = (all / workers).max(1);
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
             let pool = pool.map_err(|error| Error::new(format!("could not start {threads} threads: {error}")))?;
-            pool.install(|| train_here(plan, shards, options))
+            pool.install(|| train_here(plan, shards, options, ranks))
         }
     }
 }
 
-/// [`train_run`] on the threads of the caller's pool.
-fn train_here(plan: &Plan, shards: &Shards, options: &RunOptions) -> Result<Summary> {
+/// [`train_run_in_ranks`] on the threads of the caller's pool.
+fn train_here(plan: &Plan, shards: &Shards, options: &RunOptions, ranks: Option<&Arc<Ranks>>) -> Result<Summary> {
     let dir = options.dir;
     // What the device lacks is told before the folder is taken.
     options.device.must_have(plan.runtime.precision)?;
     Compute::of_run(&options.device.handle, plan.runtime.kernels, plan.runtime.precision)?;
     let devices = options.device.several(plan.runtime.workers)?;
+    if let Some(ranks) = ranks {
+        agree_on_start(ranks, plan, options.device)?;
+        if !ranks.is_first() {
+            return follow(plan, shards, &devices, ranks);
+        }
+    }
     let held_out = open_held_out_sets(&plan.held_out)?;
     held_out.iter().try_for_each(|set| set.must_fit(shards.tokenizer(), &plan.data.shards))?;
     let _lock = claim(dir, plan, options.resume)?;
     if let Some(summary) = finished::<Summary>(dir)? {
         options.console.note(&format!("{} is finished already ({} steps)", dir.display(), summary.steps));
+        tell_finished(ranks, &summary);
         return Ok(summary);
+    }
+    if ranks.is_some() {
+        return stretch(plan, shards, options, &devices, &held_out, ranks);
     }
     let mut resumes = options.resume;
     with_fewer_rows(
@@ -81,13 +104,20 @@ fn train_here(plan: &Plan, shards: &Shards, options: &RunOptions) -> Result<Summ
             let resumed = std::mem::replace(&mut resumes, true);
             // What an attempt before has left.
             devices.iter().for_each(|device| device.handle.memory_cleanup());
-            stretch(&plan, shards, &RunOptions { resume: resumed, ..*options }, &devices, &held_out)
+            stretch(&plan, shards, &RunOptions { resume: resumed, ..*options }, &devices, &held_out, None)
         },
     )
 }
 
 /// From the last checkpoint, or from the beginning, to the end.
-fn stretch(plan: &Plan, shards: &Shards, options: &RunOptions, devices: &[Device], held_out: &[HeldOutSet]) -> Result<Summary> {
+fn stretch(
+    plan: &Plan,
+    shards: &Shards,
+    options: &RunOptions,
+    devices: &[Device],
+    held_out: &[HeldOutSet],
+    ranks: Option<&Arc<Ranks>>,
+) -> Result<Summary> {
     let dir = options.dir;
     let checkpoints = Checkpoints::of_run(dir);
     let plan_hash = plan.hash();
@@ -107,12 +137,18 @@ fn stretch(plan: &Plan, shards: &Shards, options: &RunOptions, devices: &[Device
         };
         Ok((learners, method))
     };
+    if let Some(ranks) = ranks {
+        send_checkpoint(ranks, plan, last.as_ref().map(|(path, _)| path.as_path()), done)?;
+    }
     let (learners, method) = begin(options.device)?;
+    if let Some(ranks) = ranks {
+        agree_on_weights(ranks, &learners, done)?;
+    }
     let workers = if devices.len() > 1 { format!("{} workers from ", devices.len()) } else { String::new() };
     let home = Home { dir, name: options.name, console: options.console };
     let device = format!("{workers}{}", options.device);
     let stretch = Stretch::begin(home, device, &plan_hash, || RunInfo::new(plan), (done, plan.train.steps), resume)?;
-    let mut keeper = Keeper { stretch, plan, shards, last: last_record(&last, dir)?, stopped: false };
+    let mut keeper = Keeper { stretch, plan, shards, last: last_record(&last, dir)?, stopped: false, ranks };
     let fit_options = FitOptions { train: &plan.train, micro_batch: plan.runtime.micro_batch, done, worker: None };
     let ahead = Traits::of(&options.device.handle).steps_ahead;
     let first = |worker: Option<&Worker>| {
@@ -125,7 +161,7 @@ fn stretch(plan: &Plan, shards: &Shards, options: &RunOptions, devices: &[Device
         let options = FitOptions { worker: Some(worker), ..fit_options };
         fit_ahead(method.as_ref(), learners, &options, ahead, |_, _| Ok(Flow::Continue)).map(drop)
     };
-    let trained = together(devices, first, other);
+    let trained = together(devices, ranks.map(|ranks| (ranks, plan.runtime.sum)), first, other);
 
     let reached = keeper.last.as_ref().map_or(done, |record| record.step + 1);
     let written = keeper.stretch.reach(reached);
@@ -145,12 +181,16 @@ fn stretch(plan: &Plan, shards: &Shards, options: &RunOptions, devices: &[Device
             .at(dir.display())
             .help("the same command with --resume goes on exactly"));
     }
+    if let Some(ranks) = ranks {
+        agree_on_weights(ranks, &trained, reached)?;
+    }
     let mut summary = stretch.info().summary(plan, last.as_ref(), &dir.display().to_string());
     score_sets(&mut summary, plan, &trained, held_out, &options.device.handle)?;
     for learner in &trained {
         wait(refuse_broken_weights(&learner.model, &learner.name, "the last step"))?;
     }
     let summary = stretch.finish(|inside| write_models(inside, &trained, shards), |files| Summary { files, ..summary })?;
+    tell_finished(ranks, &summary);
     let held_out = held_out_text(&summary);
     stretch.end(&format!("done: {held_out}{:.0} tokens/s", summary.tokens_per_s))?;
     Ok(summary)
@@ -181,6 +221,7 @@ struct Keeper<'a> {
     shards: &'a Shards,
     last: Option<StepRecord>,
     stopped: bool,
+    ranks: Option<&'a Arc<Ranks>>,
 }
 
 impl Keeper<'_> {
@@ -193,8 +234,9 @@ impl Keeper<'_> {
         let record = records.last().expect("a step at least");
         let done = record.step + 1;
         self.last = Some(record.clone());
-        self.stopped = interrupted() && done < train.steps;
+        self.stopped = self.ranks.map_or_else(interrupted, |ranks| ranks.must_stop()) && done < train.steps;
         if train.has_checkpoint(done) || self.stopped {
+            self.ranks.map_or(Ok(()), |ranks| agree_on_weights(ranks, learners, done))?;
             for learner in learners {
                 wait(refuse_broken_weights(&learner.model, &learner.name, &format!("step {done}")))?;
             }

@@ -1,4 +1,4 @@
-//! Workers: copies of the models that share each batch, a thread and a device each, in one process.
+//! Workers: copies of the models that share each batch, a thread and a device each, in one process or in several ([`Ranks`]).
 //!
 //! All take the same steps of the same batches, each on rows of its own. Once a step, however many micro-batches it has, their gradients and
 //! losses are summed; then each makes the same update, so that weights stay alike and are never sent. The first worker alone evaluates, logs
@@ -11,6 +11,9 @@ use std::thread;
 
 use burn::tensor::{Tensor, TensorData};
 
+use super::interrupted;
+use super::ranks::Ranks;
+use crate::config::SumDtype;
 use crate::device::{Device, DeviceKind, failed};
 use crate::error::{Error, Result};
 
@@ -24,6 +27,8 @@ pub struct Worker {
 #[derive(Debug)]
 struct Team {
     devices: Vec<Device>,
+    /// The processes, each with as many workers as this one, and the numbers in which they send.
+    ranks: Option<(Arc<Ranks>, SumDtype)>,
     /// Whether GPUs sum among themselves.
     on_gpus: bool,
     table: Mutex<Table>,
@@ -42,7 +47,8 @@ struct Table {
 }
 
 /// Runs a worker on each device: `first` on this thread, and `other` for each further one on a thread and a rayon pool of its own, with as many
-/// threads as this one's. On one device there is no worker, and nothing to sum.
+/// threads as this one's. On one device of one process there is no worker, and nothing to sum. Of several processes each calls this with
+/// its own devices, of which all have as many.
 ///
 /// However a worker ends, the others end with it; what it ended with is the answer, its panic too.
 ///
@@ -50,13 +56,14 @@ struct Table {
 /// The first worker's, or that of the worker which failed before it.
 pub fn together<T>(
     devices: &[Device],
+    ranks: Option<(&Arc<Ranks>, SumDtype)>,
     first: impl FnOnce(Option<&Worker>) -> Result<T>,
     other: impl Fn(&Worker) -> Result<()> + Sync,
 ) -> Result<T> {
-    if devices.len() < 2 {
+    if devices.len() < 2 && ranks.is_none() {
         return first(None);
     }
-    let (team, threads, other) = (Arc::new(Team::new(devices)), rayon::current_num_threads(), &other);
+    let (team, threads, other) = (Arc::new(Team::new(devices, ranks)), rayon::current_num_threads(), &other);
     thread::scope(|scope| {
         let start = |place: usize| {
             let worker = Worker { place, team: team.clone() };
@@ -91,7 +98,7 @@ pub fn together<T>(
 impl Worker {
     /// Whether it is the one that evaluates, logs and saves.
     pub fn is_first(&self) -> bool {
-        self.place == 0
+        self.place == 0 && self.team.ranks.as_ref().is_none_or(|(ranks, _)| ranks.is_first())
     }
 
     /// What it runs on.
@@ -109,16 +116,18 @@ impl Worker {
     /// # Errors
     /// When there are more workers than rows.
     pub fn share(&self, rows: usize) -> Result<Range<usize>> {
-        let workers = self.team.devices.len();
+        let here = self.team.devices.len();
+        let (rank, ranks) = self.team.ranks.as_ref().map_or((0, 1), |(ranks, _)| (ranks.rank(), ranks.size()));
+        let (place, workers) = (rank * here + self.place, ranks * here);
         if rows < workers {
             return Err(Error::new(format!("{workers} workers can't share a batch of {rows} rows"))
-                .help("write fewer [runtime] workers, or a larger train.batch"));
+                .help("write fewer [runtime] workers, start fewer processes, or write a larger train.batch"));
         }
-        Ok(self.place * rows / workers..(self.place + 1) * rows / workers)
+        Ok(place * rows / workers..(place + 1) * rows / workers)
     }
 
     /// The sum of what all workers bring, of the same length, to the bit the same for each: in the workers' order through the host, and in
-    /// NCCL's among CUDA's GPUs.
+    /// NCCL's among CUDA's GPUs of one process. Over processes, each one's sum is summed in the ranks' order.
     ///
     /// # Errors
     /// When another worker has ended, or the device fails.
@@ -145,7 +154,11 @@ impl Worker {
         table.brought[self.place] = Some(values);
         if table.brought.iter().all(Option::is_some) {
             let brought: Vec<Vec<f32>> = table.brought.iter_mut().filter_map(Option::take).collect();
-            table.sum = Arc::new(in_order(brought)?);
+            let here = in_order(brought)?;
+            table.sum = Arc::new(match &self.team.ranks {
+                Some((ranks, dtype)) => ranks.sum(&here, *dtype, interrupted()),
+                None => here,
+            });
             table.rounds += 1;
             self.team.changed.notify_all();
             return Ok(table.sum.clone());
@@ -166,13 +179,15 @@ impl Drop for Worker {
 }
 
 impl Team {
-    fn new(devices: &[Device]) -> Self {
+    fn new(devices: &[Device], ranks: Option<(&Arc<Ranks>, SumDtype)>) -> Self {
         // For a machine without NCCL, and to compare.
         let asked_for_host = std::env::var("UPSTILL_SUM").is_ok_and(|word| word == "host");
         let table = Table { brought: vec![None; devices.len()], ..Table::default() };
         Self {
-            on_gpus: devices.iter().all(|device| device.kind == DeviceKind::Cuda) && !asked_for_host,
+            // NCCL among processes needs an id that burn keeps to itself.
+            on_gpus: devices.iter().all(|device| device.kind == DeviceKind::Cuda) && !asked_for_host && ranks.is_none(),
             devices: devices.to_vec(),
+            ranks: ranks.map(|(ranks, dtype)| (ranks.clone(), dtype)),
             table: Mutex::new(table),
             changed: Condvar::new(),
         }
@@ -232,7 +247,7 @@ mod tests {
             Ok(found)
         };
         let devices = vec![Device::cpu("test"); count];
-        together(&devices, |worker| Ok((work(worker.unwrap())?, worker.unwrap().sums())), |worker| work(worker).map(drop))
+        together(&devices, None, |worker| Ok((work(worker.unwrap())?, worker.unwrap().sums())), |worker| work(worker).map(drop))
     }
 
     #[test]
@@ -247,13 +262,13 @@ mod tests {
                 all.lock().unwrap()[worker.place] = share;
                 Ok(())
             };
-            together(&devices, |worker| share(worker.unwrap()), share)?;
+            together(&devices, None, |worker| share(worker.unwrap()), share)?;
             Ok::<_, Error>(all.into_inner().unwrap())
         };
         assert_eq!(shares(8).unwrap(), [0..2, 2..5, 5..8]);
         assert_eq!(shares(3).unwrap(), [0..1, 1..2, 2..3]);
         assert!(shares(2).unwrap_err().to_string().contains("3 workers can't share a batch of 2 rows"));
-        assert!(together(&devices[..1], |worker| Ok(worker.is_none()), |_| unreachable!()).unwrap());
+        assert!(together(&devices[..1], None, |worker| Ok(worker.is_none()), |_| unreachable!()).unwrap());
     }
 
     #[test]
@@ -280,13 +295,13 @@ mod tests {
             wait(worker.sum(Tensor::ones([1], &worker.device().handle)))?;
         };
         let rounds = |worker: Option<&Worker>| (0..3).try_for_each(|_| worker.unwrap().meet(vec![0.0]).map(drop));
-        together(&devices, rounds, endless).unwrap();
+        together(&devices, None, rounds, endless).unwrap();
         // The other is done long before.
         let slowly = |worker: Option<&Worker>| {
             rounds(worker)?;
             thread::sleep(std::time::Duration::from_millis(50));
             Ok(())
         };
-        together(&devices, slowly, |worker| rounds(Some(worker))).unwrap();
+        together(&devices, None, slowly, |worker| rounds(Some(worker))).unwrap();
     }
 }

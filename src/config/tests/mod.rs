@@ -36,7 +36,7 @@ fn teacher_of(layers: usize) -> TeacherFacts {
     }
 }
 
-fn facts() -> Facts {
+pub(super) fn facts() -> Facts {
     Facts { data: Ok(data()), teacher: Some(Ok(teacher())), memory_bytes: None, auto: None }
 }
 
@@ -50,7 +50,7 @@ fn plan() -> Plan {
     run_file(DWT).resolve(&facts()).unwrap()
 }
 
-fn with(sets: &[&str]) -> RunFile {
+pub(super) fn with(sets: &[&str]) -> RunFile {
     let mut file = run_file(DWT);
     sets.iter().for_each(|assignment| file.set(assignment));
     file
