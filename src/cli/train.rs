@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::{DeviceArg, print_json};
 use crate::config::{Plan, RunFile};
+use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::log::{Console, Summary, clock};
 use crate::train::transfer::{TransferOptions, train_transfer, transfer_task};
@@ -68,7 +69,8 @@ fn train(args: Args, file: &RunFile, ranks: Option<&Arc<Ranks>>) -> Result<()> {
     let (plan, shards) = plan_run(file)?;
     let name = args.run_file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
     let dir = args.out.unwrap_or_else(|| PathBuf::from("runs").join(&name));
-    let device = args.device.choose(&plan.runtime.device)?;
+    // Rank 0 says for all which kind it is.
+    let device = if is_first { args.device.choose(&plan.runtime.device) } else { Device::choose(&plan.runtime.device) }?;
     // A GPU for each worker of each rank of a machine.
     let before = ranks.map_or(0, |ranks| ranks.local_rank() * plan.runtime.workers);
     let device = device.several(before + 1)?.swap_remove(before);

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::keys::{KEYS, find};
 use super::plan::*;
 use super::{Parameters, RunFile, Schedule, Shape};
 
@@ -116,8 +117,9 @@ pub(super) fn models(
 
 fn one(file: &RunFile, name: &str, shared: &ModelPlan, distill: &DistillPlan, train: &TrainPlan) -> LearnerPlan {
     let key = |leaf: &str| format!("models.{name}.{leaf}");
-    // What it doesn't say itself is as in [model]; rules follow its own width.
-    let size = |leaf: &str| file.try_whole(&key(leaf)).or(file.try_whole(&format!("model.{leaf}"))).map(|size| size as usize);
+    // What it doesn't say itself, or can't, is as in [model]; rules follow its own width.
+    let own = |leaf: &str| find(KEYS, &key(leaf)).and_then(|_| file.try_whole(&key(leaf)));
+    let size = |leaf: &str| own(leaf).or(file.try_whole(&format!("model.{leaf}"))).map(|size| size as usize);
     let number = |leaf: &str, shared: f64| file.try_number(&key(leaf)).unwrap_or(shared);
     let schedule = |leaf: &str, shared: &Schedule| file.try_schedule(&key(leaf)).unwrap_or_else(|| shared.clone());
     let optimizer = file.word(&key("optimizer"), OptimizerKind::from_word, train.optimizer);

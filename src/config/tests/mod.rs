@@ -183,7 +183,7 @@ fn a_plan_in_words() {
       optimizer  adam, betas (0.9, 0.98), epsilon 1e-6, weight decay 0, gradients clipped at 5
       held out   1,024 rows every 468,750 steps
       runtime    device auto, f32, 128 rows at once, all threads
-      memory     about 6.7 GB: student and optimizer 1.5 GB, teacher 211 MB, activations 4.4 GB, logits 96.0 MB, in passing 503 MB
+      memory     about 6.7 GB: student and optimizer 1.5 GB, teacher 211 MB, activations 4.4 GB, logits 101 MB, in passing 503 MB
       work       24.1 EFLOP: student 19.8 EFLOP, teacher 4.4 EFLOP; 6 h 15 min at 720 thousand tokens/s
     notes
       - temperature 2: chosen here; the paper gives none
@@ -474,6 +474,7 @@ fn the_reference_lists_every_key_and_is_itself_a_run_file() {
     # micro_batch: batch, or what fits memory # rows at once on one device
     workers = 1                      # copies of the models that share each batch, a GPU each
     threads = 0                      # CPU threads, of all workers together; 0 takes all
+    sum = "f32"                      # numbers in which several processes send each other gradients (f32 | bf16)
 
     # [models.NAME]
     # layers: model.layers           # encoder layers of one of the models of a cotrain run
