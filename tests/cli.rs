@@ -272,7 +272,7 @@ fn a_run_goes_from_its_file_to_scores() {
     assert_eq!(filled.as_array().unwrap().len(), 2);
     assert_eq!(filled[0]["masks"][0].as_array().unwrap().len(), 3);
     let plan = json(&["plan", "run.toml", "--json"]);
-    assert_eq!(keys(&plan), ["plan", "hash", "estimate", "expected_seconds"]);
+    assert_eq!(keys(&plan), ["plan", "hash", "estimate", "expected_seconds", "sum_bytes", "ranks"]);
     assert_eq!(plan["plan"]["runtime"]["device"], "cpu", "--device is the plan's, whose memory is estimated");
     let report = run(dir.path(), &["report", "runs/run", "--out", "r.html"]);
     assert!(report.status.success(), "{}", String::from_utf8_lossy(&report.stderr));
@@ -648,7 +648,46 @@ fn a_studys_runs_are_written_down_for_slurm_and_for_kubernetes() {
     let script = emitted("slurm");
     assert!(script.starts_with("#!/bin/sh\n") && script.contains("\n#SBATCH --array=1-6\n"), "{script}");
     let job = emitted("kubernetes");
-    insta::assert_snapshot!(job.replace(env!("CARGO_PKG_VERSION"), "VERSION"), @"");
+    insta::assert_snapshot!(job.replace(env!("CARGO_PKG_VERSION"), "VERSION"), @r#"
+    # One pod a run; a student trains its teacher, or waits for the pod that does. What is done already is not repeated.
+    # Set here: the image, the claim of a volume that all pods share and that holds the data, and GPUs under resources.
+    apiVersion: batch/v1
+    kind: Job
+    metadata:
+      name: upstill-study
+    spec:
+      completions: 6
+      parallelism: 6
+      completionMode: Indexed
+      backoffLimit: 6
+      template:
+        spec:
+          restartPolicy: Never
+          terminationGracePeriodSeconds: 120
+          containers:
+          - name: upstill
+            image: upstill:VERSION
+            workingDir: /work
+            command: ["/bin/sh", "-c"]
+            args:
+            - |
+              case $((JOB_COMPLETION_INDEX + 1)) in
+              1) exec upstill study dwt --size tiny --out 'it'\''s' --device cpu --cell 'teacher, 1 layer#1' ;;
+              2) exec upstill study dwt --size tiny --out 'it'\''s' --device cpu --cell 'teacher, 1 layer#2' ;;
+              3) exec upstill study dwt --size tiny --out 'it'\''s' --device cpu --cell 'stand-alone#1' ;;
+              4) exec upstill study dwt --size tiny --out 'it'\''s' --device cpu --cell 'soft 1#1' ;;
+              5) exec upstill study dwt --size tiny --out 'it'\''s' --device cpu --cell 'stand-alone#2' ;;
+              6) exec upstill study dwt --size tiny --out 'it'\''s' --device cpu --cell 'soft 1#2' ;;
+              *) echo "there is no such run" >&2; exit 2 ;;
+              esac
+            volumeMounts:
+            - name: work
+              mountPath: /work
+          volumes:
+          - name: work
+            persistentVolumeClaim:
+              claimName: upstill
+    "#);
     let (_, inside) = job.split_once("        - |\n").unwrap();
     let inside: String =
         inside.lines().map_while(|line| line.strip_prefix("          ")).map(|line| format!("{line}\n")).collect();

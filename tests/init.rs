@@ -96,6 +96,7 @@ fn every_kind_can_be_planned_and_says_what_its_keys_mean() {
     assert_eq!(json.as_array().unwrap().len(), 16);
     let said = fails(dir.path(), &["init", "transfer", "nowhere", "--out", "t.toml"]);
     assert!(said.contains("nowhere"), "{said}");
-    let said = fails(dir.path(), &["init", "dwt", "nowhere.txt", "--out", "t.toml"]);
+    let empty = tempdir().unwrap();
+    let said = fails(empty.path(), &["init", "dwt", "nowhere.txt", "--out", "t.toml"]);
     assert!(said.contains("nowhere.txt"), "{said}");
 }

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use burn::tensor::Tensor;
 use web_time::Instant;
 
-use super::numbers::{Norms, Parts, Unread, refuse_if_not_finite, refuse_lost};
+use super::numbers::{Norms, Parts, Unread, refuse_broken_weights, refuse_if_not_finite, refuse_lost};
 use super::scaled::{self, Share, parts};
 use super::workers::Worker;
 use super::{FitOptions, Learner};
@@ -112,7 +112,13 @@ impl Steps {
                 true => method.held_out(&learners.iter().map(|learner| &learner.model).collect::<Vec<_>>()).await?,
                 false => HeldOut::default(),
             };
-            refuse_lost(&names, &held_out.losses, this.step + 1)?;
+            if !held_out.losses.iter().all(|loss| loss.is_finite()) {
+                // Weights that are no numbers are the better reason.
+                for learner in learners {
+                    refuse_broken_weights(&learner.model, &learner.name, &format!("step {}", this.step + 1)).await?;
+                }
+                refuse_lost(&names, &held_out.losses, this.step + 1)?;
+            }
             let own = |(at, name): (usize, &&str)| this.model_record(at, name, found, held_out.losses.get(at).copied());
             let models = names.iter().enumerate().map(own).collect();
             out.push(record(this.step, models, held_out.agreement, tokens_per_s));
