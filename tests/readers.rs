@@ -6,7 +6,7 @@ mod damage;
 #[path = "../xtask/src/torture/random.rs"]
 mod random;
 #[path = "../fuzz/readers.rs"]
-mod readers;
+mod list;
 
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use damage::damage;
 use random::Random;
-use readers::{READERS, Scene};
+use list::{READERS, Scene};
 
 /// How long in all, the seed, and where the trial at hand is written: `SECONDS SEED FILE` in `UPSTILL_TORTURE`.
 struct Settings {

@@ -178,7 +178,10 @@ fn run(command: Command) -> Result<()> {
         Command::Report(args) => report::run(args),
         Command::Bench(command) => bench::run(&command),
         Command::Doctor(args) => doctor::run(args),
-        Command::Completions(args) => Ok(shell::completions(&args)),
+        Command::Completions(args) => {
+            shell::completions(&args);
+            Ok(())
+        }
         Command::Man(args) => shell::man(&args),
     }
 }

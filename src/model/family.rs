@@ -41,7 +41,6 @@ pub trait LanguageModel: Module {
 
 /// A model of any family.
 #[derive(Module, Debug)]
-#[expect(clippy::large_enum_variant, reason = "one or two a run")]
 pub enum AnyModel {
     /// BERT, and what has its layers.
     Bert(BertForMaskedLm),
