@@ -3,10 +3,10 @@
 
 #[path = "../xtask/src/torture/damage.rs"]
 mod damage;
-#[path = "../xtask/src/torture/random.rs"]
-mod random;
 #[path = "../fuzz/readers.rs"]
 mod list;
+#[path = "../xtask/src/torture/random.rs"]
+mod random;
 
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -14,8 +14,8 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use damage::damage;
-use random::Random;
 use list::{READERS, Scene};
+use random::Random;
 
 /// How long in all, the seed, and where the trial at hand is written: `SECONDS SEED FILE` in `UPSTILL_TORTURE`.
 struct Settings {
