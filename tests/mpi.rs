@@ -8,6 +8,8 @@ use std::time::{Duration, Instant};
 
 use tempfile::tempdir;
 
+use upstill::text::pocket::Pocket;
+
 use crate::common::{listening, program, steps, wait_for, weights};
 
 /// What every run here has.
@@ -45,7 +47,7 @@ const METHODS: [(&str, &str, &str); 2] = [
 fn mpirun(dir: &Path) -> (Command, String) {
     let program = std::env::var("UPSTILL_TEST_MPI").expect("UPSTILL_TEST_MPI names a build with --features mpi");
     let mut command = listening(Command::new("mpirun"));
-    command.args(["--allow-run-as-root", "--oversubscribe", "--bind-to", "none", "--mca", "odls_base_sigkill_timeout", "20"]);
+    command.args(["--allow-run-as-root", "--oversubscribe", "--bind-to", "none"]);
     command.current_dir(dir).stdin(Stdio::null());
     (command, program)
 }
@@ -102,7 +104,13 @@ fn ranks_come_to_the_bits_of_as_many_workers_and_leave_one_folder() {
                 .output()
                 .unwrap();
             assert!(alone.status.success(), "{}", said(&alone));
-            assert_eq!(steps(&dir.join(&ranks)), steps(&dir.join(&workers)), "{method}, {count} ranks");
+            // Rank 0 evaluates as many rows at once as it may, a worker those of its share: that rounds otherwise.
+            let losses = |run: &str| steps(&dir.join(run)).iter().map(|step| (step.loss, step.grad_norm)).collect::<Vec<_>>();
+            assert_eq!(losses(&ranks), losses(&workers), "{method}, {count} ranks");
+            for (a, b) in steps(&dir.join(&ranks)).iter().zip(&steps(&dir.join(&workers))) {
+                let held_out = [a.held_out_loss, b.held_out_loss].map(|loss| loss.unwrap_or_default());
+                assert!((held_out[0] - held_out[1]).abs() < 1e-5 * held_out[1], "{held_out:?}");
+            }
             assert!(
                 model_bytes(&dir.join(&ranks), method) == model_bytes(&dir.join(&workers), method),
                 "{method}, {count} ranks"
@@ -164,11 +172,13 @@ fn ranks_that_differ_are_refused_and_named() {
     let dir = dir.path();
     written(dir);
     // Shards of other text by the same vocabulary.
-    for (name, text) in [("one", "the first text has this sentence ."), ("two", "the second text has that sentence .")] {
-        fs::write(dir.join(format!("{name}.txt")), format!("{text}\n\n").repeat(40)).unwrap();
+    let pocket = Pocket::new(5);
+    for (name, parts) in [("one", 0..40), ("two", 40..80)] {
+        let text: Vec<String> = parts.map(|part| pocket.document(part).sentences.join(" ")).collect();
+        fs::write(dir.join(format!("{name}.txt")), text.join("\n\n")).unwrap();
     }
     for words in [
-        &["tokenizer", "train", "one.txt", "two.txt", "--vocab", "60", "--out", "words"][..],
+        &["tokenizer", "train", "one.txt", "two.txt", "--vocab", "500", "--out", "words"][..],
         &["data", "build", "one.txt", "--tokenizer", "words", "--out", "shards-1"],
         &["data", "build", "two.txt", "--tokenizer", "words", "--out", "shards-2"],
     ] {
@@ -203,13 +213,14 @@ fn a_signal_saves_and_a_rank_that_hangs_is_named() {
     let dir = tempdir().unwrap();
     let dir = dir.path();
     written(dir);
-    let endless =
-        ["dwt.toml", "--set", "train.steps=20000", "--set", "train.evaluate_every=0", "--set", "train.checkpoint_every=5000"];
-    let begun = |out: &str| dir.join(out).join("steps.jsonl").metadata().is_ok_and(|file| file.len() > 0);
+    let often = ["--set", "train.checkpoint_every=50", "--set", "train.keep_checkpoints=1"];
+    let endless = [&["dwt.toml", "--set", "train.steps=20000", "--set", "train.evaluate_every=0"], &often[..]].concat();
+    let begun = |out: &str| fs::read_dir(dir.join(out).join("checkpoints")).is_ok_and(|found| found.count() > 0);
     let start = |out: &str| {
         let (mut command, upstill) = mpirun(dir);
-        command.env("UPSTILL_RANKS_WAIT", "3").args(among(2, &upstill, &[&endless[..], &["--out", out]].concat()));
-        let started = command.stderr(Stdio::piped()).spawn().unwrap();
+        command.args(["--mca", "odls_base_sigkill_timeout", "20"]).env("UPSTILL_RANKS_WAIT", "3");
+        command.args(among(2, &upstill, &[&endless[..], &["--out", out]].concat()));
+        let started = command.stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
         wait_for("the first steps", || begun(out));
         started
     };
