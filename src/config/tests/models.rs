@@ -98,7 +98,7 @@ fn several_models_in_words_and_in_a_file() {
       optimizer  adam, betas (0.9, 0.98), epsilon 1e-6, weight decay 0, gradients clipped at 5
       held out   1,024 rows every 468,750 steps
       runtime    device auto, f32, 128 rows at once, all threads
-      memory     about 14.5 GB: models and optimizers 3.8 GB, activations 9.9 GB, logits 288 MB, in passing 503 MB
+      memory     about 14.5 GB: models and optimizers 3.8 GB, activations 9.9 GB, logits 302 MB, in passing 503 MB
       work       52.1 EFLOP: models 45.9 EFLOP, what they take from each other 6.2 EFLOP
     notes
       - only the abstract of co-training (Lee et al. 2023b) is public to us: what follows is chosen here
