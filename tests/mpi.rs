@@ -218,7 +218,7 @@ fn a_signal_saves_and_a_rank_that_hangs_is_named() {
     let begun = |out: &str| fs::read_dir(dir.join(out).join("checkpoints")).is_ok_and(|found| found.count() > 0);
     let start = |out: &str| {
         let (mut command, upstill) = mpirun(dir);
-        command.args(["--mca", "odls_base_sigkill_timeout", "20"]).env("UPSTILL_RANKS_WAIT", "3");
+        command.args(["--mca", "odls_base_sigkill_timeout", "5"]).env("UPSTILL_RANKS_WAIT", "3");
         command.args(among(2, &upstill, &[&endless[..], &["--out", out]].concat()));
         let started = command.stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
         wait_for("the first steps", || begun(out));
