@@ -23,7 +23,7 @@ pub fn shards() -> Shards {
 }
 
 /// Small enough for a software GPU, large enough to learn.
-const BASE: &str = r#"
+pub const BASE: &str = r#"
 seed = 7
 [model]
 layers = 2

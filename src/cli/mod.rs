@@ -200,11 +200,14 @@ impl DeviceArg {
         self.device.as_deref().filter(|device| !device.is_empty())
     }
 
-    /// Writes what is asked for here over what a run file says, so that its plan is made for that device.
-    fn write_over(&self, file: &mut RunFile) {
+    /// A run file with `key=value` assignments written over it, and the device, so that its plan is made for that one.
+    fn run_file(&self, path: &Path, set: &[String]) -> Result<RunFile> {
+        let mut file = RunFile::load(path)?;
+        set.iter().for_each(|assignment| file.set(assignment));
         if let Some(device) = self.asked() {
             file.set(&format!("runtime.device={device}"));
         }
+        Ok(file)
     }
 
     /// The device asked for here, else `otherwise`; said on standard error.

@@ -53,9 +53,7 @@ pub fn run(args: Args) -> Result<()> {
     if is_study(&path) {
         return study(&path, args.json);
     }
-    let mut file = RunFile::load(&path)?;
-    args.set.iter().for_each(|assignment| file.set(assignment));
-    args.device.write_over(&mut file);
+    let file = args.device.run_file(&path, &args.set)?;
     if file.is_transfer() {
         let plan = file.resolve_transfer()?;
         match args.json {

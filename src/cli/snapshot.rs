@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 use serde_json::json;
 
 use super::{DeviceArg, print_json};
-use crate::config::RunFile;
 use crate::error::{Error, Result};
 use crate::files::can_write;
 use crate::log::Console;
@@ -47,10 +46,8 @@ pub struct Args {
 }
 
 pub fn run(args: Args) -> Result<()> {
-    let mut file = RunFile::load(&args.run_file)?;
-    args.set.iter().for_each(|assignment| file.set(assignment));
-    let mut teacher = args.teacher.as_deref().map(RunFile::load).transpose()?;
-    std::iter::once(&mut file).chain(&mut teacher).for_each(|file| args.device.write_over(file));
+    let file = args.device.run_file(&args.run_file, &args.set)?;
+    let teacher = args.teacher.as_deref().map(|teacher| args.device.run_file(teacher, &[])).transpose()?;
     let path = args.file.clone().unwrap_or_else(|| args.run_file.with_extension("snapshot.json"));
     let before = match args.update {
         true => None,

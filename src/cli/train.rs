@@ -43,9 +43,7 @@ pub struct Args {
 }
 
 pub fn run(args: Args) -> Result<()> {
-    let mut file = RunFile::load(&args.run_file)?;
-    args.set.iter().for_each(|assignment| file.set(assignment));
-    args.device.write_over(&mut file);
+    let file = args.device.run_file(&args.run_file, &args.set)?;
     let ranks = Ranks::join()?;
     if file.is_transfer() {
         return match ranks {

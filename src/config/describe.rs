@@ -208,11 +208,11 @@ impl Plan {
     }
 
     fn runtime_text(&self) -> String {
-        let RuntimePlan { device, precision, kernels, workers, threads, sum, .. } = &self.runtime;
+        let RuntimePlan { device, precision, kernels, workers, threads, sum_dtype, .. } = &self.runtime;
         let threads = if *threads == 0 { "all threads".into() } else { format!("{threads} threads") };
         let kernels = kernels.map_or_else(String::new, |kernels| format!("{kernels} kernels, "));
         let workers = if *workers == 1 { String::new() } else { format!("{workers} workers, each ") };
-        let sum = if *sum == SumDtype::F32 { String::new() } else { format!(", gradients sent in {sum}") };
+        let sum = if *sum_dtype == SumDtype::F32 { String::new() } else { format!(", gradients sent in {sum_dtype}") };
         format!("device {device}, {precision}, {kernels}{workers}{} rows at once, {threads}{sum}", self.rows_at_once())
     }
 

@@ -116,7 +116,12 @@ pub const KEYS: &[Key] = &[
     key("runtime.micro_batch", Whole, Rule("batch, or what fits memory"), "rows at once on one device"),
     key("runtime.workers", Whole, Is("1"), "copies of the models that share each batch, a GPU each"),
     key("runtime.threads", Whole, Is("0"), "CPU threads, of all workers together; 0 takes all"),
-    key("runtime.sum", Word(SumDtype::WORDS), Is("\"f32\""), "numbers in which several processes send each other gradients"),
+    key(
+        "runtime.sum_dtype",
+        Word(SumDtype::WORDS),
+        Is("\"f32\""),
+        "numbers in which several processes send each other gradients",
+    ),
     key("models.NAME.layers", Whole, Rule("model.layers"), "encoder layers of one of the models of a cotrain run"),
     key("models.NAME.hidden", Whole, Rule("model.hidden"), "its width"),
     key("models.NAME.heads", Whole, Rule("model.heads"), "its attention heads"),

@@ -223,7 +223,7 @@ pub struct RuntimePlan {
     pub threads: usize,
     /// The numbers in which several processes send each other gradients.
     #[serde(default, skip_serializing_if = "SumDtype::is_f32")]
-    pub sum: SumDtype,
+    pub sum_dtype: SumDtype,
 }
 
 fn is_none_left_out(rows: &usize) -> bool {
@@ -242,6 +242,15 @@ impl Plan {
     /// Passes over the training split.
     pub fn epochs(&self) -> f64 {
         self.train.steps as f64 * self.train.batch as f64 / self.data.rows_per_epoch.max(1) as f64
+    }
+
+    /// The plan of each of so many processes that share its batches: no more rows at once than a worker's share.
+    #[must_use]
+    pub fn shared_by(&self, ranks: usize) -> Self {
+        let mut plan = self.clone();
+        let workers = self.runtime.workers.max(1) * ranks.max(1);
+        plan.runtime.micro_batch = self.runtime.micro_batch.min(self.train.batch.div_ceil(workers)).max(1);
+        plan
     }
 
     /// Rows at once on a device: no more than the largest share of a batch.
@@ -303,7 +312,7 @@ impl Plan {
             micro_batch: 0,
             workers: 1,
             threads: 0,
-            sum: SumDtype::F32,
+            sum_dtype: SumDtype::F32,
         };
         (plan.train.checkpoint_every, plan.train.keep_checkpoints) = (0, 0);
         plan.train.keep_at.clear();

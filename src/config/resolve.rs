@@ -60,7 +60,7 @@ fn draft(file: &RunFile, facts: &Facts) -> Plan {
             micro_batch: file.try_whole("runtime.micro_batch").map_or(train.batch, |rows| rows as usize),
             workers: file.whole("runtime.workers") as usize,
             threads: file.whole("runtime.threads") as usize,
-            sum: file.word("runtime.sum", SumDtype::from_word, SumDtype::F32),
+            sum_dtype: file.word("runtime.sum_dtype", SumDtype::from_word, SumDtype::F32),
         },
         data,
         train,

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use serde::Serialize;
 
-use super::describe::scaled;
+use super::describe::{plural, scaled};
 use super::estimate::{Speed, bytes_text};
 use super::plan::Plan;
 
@@ -39,7 +39,7 @@ impl Plan {
     /// Bytes of the gradients and losses that ranks sum in a step.
     pub fn sum_bytes(&self) -> u64 {
         let parameters: u64 = self.learners().iter().map(|learner| learner.parameters().total).sum();
-        parameters * self.runtime.sum.bytes() as u64
+        parameters * self.runtime.sum_dtype.bytes() as u64
     }
 
     /// A step among one rank, two, four and so on, up to `most`, and no more than there are rows in a batch. `speed` is one rank's, and
@@ -78,8 +78,8 @@ impl Plan {
         let pays = |pair: &[Scaled]| pair[0].step_s() / pair[1].step_s() >= 0.625 * pair[1].ranks as f64 / pair[0].ranks as f64;
         out += &match steps.windows(2).find(|pair| !pays(pair)) {
             Some(pair) => format!(
-                "it stops paying at {} ranks: {} make a step {:.2} times as fast as they do",
-                pair[0].ranks,
+                "it stops paying at {}: {} make a step {:.2} times as fast",
+                plural(pair[0].ranks, "rank"),
                 pair[1].ranks,
                 pair[0].step_s() / pair[1].step_s()
             ),
@@ -113,10 +113,10 @@ mod tests {
         assert!((four.compute_s - alone_s / 4.0).abs() < 1e-12);
         assert!((four.sum_s - (1.5 * bytes / 1e9 + 6.0 * 5e-6)).abs() < 1e-12);
         assert!((four.efficiency - alone_s / (4.0 * four.step_s())).abs() < 1e-12);
-        plan.runtime.sum = SumDtype::Bf16;
+        plan.runtime.sum_dtype = SumDtype::Bf16;
         assert_eq!(plan.sum_bytes() as f64, bytes / 2.0);
         assert_eq!(plan.scaled_to(6, speed, 1e9).last().unwrap().ranks, 6);
         let slow = plan.describe_ranks(64, speed, 1e3);
-        assert!(slow.contains("it stops paying at 1 ranks: 2 make a step"), "{slow}");
+        assert!(slow.contains("it stops paying at 1 rank: 2 make a step"), "{slow}");
     }
 }

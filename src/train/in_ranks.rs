@@ -35,7 +35,7 @@ struct Begun {
 /// # Errors
 /// Names a rank, and what it has otherwise than rank 0.
 pub(super) fn agree_on_start(ranks: &Ranks, plan: &Plan, device: &Device) -> Result<()> {
-    let RuntimePlan { precision, kernels, workers, sum, .. } = &plan.runtime;
+    let RuntimePlan { precision, kernels, workers, sum_dtype, .. } = &plan.runtime;
     let version = format!("{} ({})", env!("CARGO_PKG_VERSION"), env!("UPSTILL_COMMIT"));
     let facts = [
         ("upstill", version),
@@ -43,7 +43,7 @@ pub(super) fn agree_on_start(ranks: &Ranks, plan: &Plan, device: &Device) -> Res
         ("runtime.precision", precision.to_string()),
         ("runtime.kernels", kernels.map_or("auto".to_owned(), |kernels| kernels.to_string())),
         ("runtime.workers", workers.to_string()),
-        ("runtime.sum", sum.to_string()),
+        ("runtime.sum_dtype", sum_dtype.to_string()),
     ];
     let facts = facts.map(|(name, value)| (name.to_owned(), value));
     ranks.must_agree(&facts, "start the same upstill with the same run file and options on every rank")?;
@@ -151,7 +151,7 @@ pub(super) fn follow(plan: &Plan, shards: &Shards, devices: &[Device], ranks: &A
         let options = FitOptions { worker: Some(worker), ..options };
         fit_ahead(method.as_ref(), learners, &options, ahead, |_, _| Ok(Flow::Continue)).map(drop)
     };
-    let trained = together(devices, Some((ranks, plan.runtime.sum)), first, other)?;
+    let trained = together(devices, Some((ranks, plan.runtime.sum_dtype)), first, other)?;
     if reached < plan.train.steps {
         return Err(Error::interrupted(format!("stopped at step {reached} of {}", plan.train.steps)));
     }

@@ -72,6 +72,15 @@ pub fn train_run_in_ranks(plan: &Plan, shards: &Shards, options: &RunOptions, ra
 
 /// [`train_run_in_ranks`] on the threads of the caller's pool.
 fn train_here(plan: &Plan, shards: &Shards, options: &RunOptions, ranks: Option<&Arc<Ranks>>) -> Result<Summary> {
+    let shared;
+    let plan = match ranks {
+        Some(ranks) => {
+            // Each has its share of the rows at once, as workers have: how many decides how sums are rounded.
+            shared = plan.shared_by(ranks.size());
+            &shared
+        }
+        None => plan,
+    };
     let dir = options.dir;
     // What the device lacks is told before the folder is taken.
     options.device.must_have(plan.runtime.precision)?;
@@ -161,7 +170,7 @@ fn stretch(
         let options = FitOptions { worker: Some(worker), ..fit_options };
         fit_ahead(method.as_ref(), learners, &options, ahead, |_, _| Ok(Flow::Continue)).map(drop)
     };
-    let trained = together(devices, ranks.map(|ranks| (ranks, plan.runtime.sum)), first, other);
+    let trained = together(devices, ranks.map(|ranks| (ranks, plan.runtime.sum_dtype)), first, other);
 
     let reached = keeper.last.as_ref().map_or(done, |record| record.step + 1);
     let written = keeper.stretch.reach(reached);

@@ -474,7 +474,7 @@ fn the_reference_lists_every_key_and_is_itself_a_run_file() {
     # micro_batch: batch, or what fits memory # rows at once on one device
     workers = 1                      # copies of the models that share each batch, a GPU each
     threads = 0                      # CPU threads, of all workers together; 0 takes all
-    sum = "f32"                      # numbers in which several processes send each other gradients (f32 | bf16)
+    sum_dtype = "f32"                # numbers in which several processes send each other gradients (f32 | bf16)
 
     # [models.NAME]
     # layers: model.layers           # encoder layers of one of the models of a cotrain run
