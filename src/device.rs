@@ -6,6 +6,7 @@ mod compute;
 #[cfg_attr(not(feature = "cuda"), path = "device/no_cuda.rs")]
 mod cuda;
 mod memory;
+mod processor;
 mod traits;
 
 use crate::error::{Error, Result};
@@ -13,6 +14,7 @@ use crate::error::{Error, Result};
 pub use compute::{Compute, Kernels, Precision};
 pub use cuda::{found as cuda_devices, kernels_to_come};
 pub use memory::memory_bytes;
+pub use processor::{instructions, processor, processor_name};
 pub use traits::Traits;
 
 /// A device to train on, and why it was chosen.
@@ -57,14 +59,6 @@ impl std::fmt::Display for Device {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{} ({}): {}", self.kind.word(), self.name, self.why)
     }
-}
-
-/// The processor's own name where the system tells it, else its architecture: results of the same name and as many threads are the
-/// same to the bit.
-pub fn processor() -> String {
-    let told = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let named = told.lines().find_map(|line| line.strip_prefix("model name")?.split_once(':'));
-    named.map_or(std::env::consts::ARCH.to_owned(), |(_, name)| name.split_whitespace().collect::<Vec<_>>().join(" "))
 }
 
 /// What may be asked for.

@@ -4,7 +4,7 @@ use burn::tensor::{Int, Tensor, TensorData};
 use serde::Serialize;
 
 use super::{DeviceArg, print_json};
-use crate::device::{Adapter, Device, adapters, cuda_devices, memory_bytes, processor};
+use crate::device::{Adapter, Device, adapters, cuda_devices, instructions, memory_bytes, processor_name};
 use crate::error::{Error, Result};
 use crate::loss::{hard_loss, soft_loss};
 
@@ -71,7 +71,7 @@ pub fn run(args: Args) -> Result<()> {
         commit: env!("UPSTILL_COMMIT"),
         features: features(),
         system: system(),
-        processor: processor(),
+        processor: processor_name(),
         instructions: instructions(),
         threads: std::thread::available_parallelism().map_or(1, usize::from),
         memory_bytes: memory_bytes(),
@@ -176,28 +176,6 @@ fn c_library() -> Option<String> {
     }
     #[cfg(not(all(target_os = "linux", target_env = "gnu")))]
     None
-}
-
-/// The instruction sets that decide how fast products are, and how they are rounded.
-fn instructions() -> Vec<&'static str> {
-    #[cfg(target_arch = "x86_64")]
-    {
-        macro_rules! known {
-            ($($name:tt),+) => { [$(($name, std::arch::is_x86_feature_detected!($name))),+] };
-        }
-        let all = known!("sse4.2", "avx", "avx2", "fma", "f16c", "avx512f", "avx512bw", "avx512vl", "avx512vnni", "avx512bf16");
-        all.into_iter().filter(|(_, is_there)| *is_there).map(|(name, _)| name).collect()
-    }
-    #[cfg(target_arch = "aarch64")]
-    {
-        macro_rules! known {
-            ($($name:tt),+) => { [$(($name, std::arch::is_aarch64_feature_detected!($name))),+] };
-        }
-        let all = known!("neon", "fp16", "dotprod", "bf16", "i8mm", "sve", "sve2");
-        all.into_iter().filter(|(_, is_there)| *is_there).map(|(name, _)| name).collect()
-    }
-    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
-    Vec::new()
 }
 
 /// Variables that change what a run does.

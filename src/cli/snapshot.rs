@@ -32,7 +32,7 @@ pub struct Args {
     /// The snapshot; beside the run file, as RUN.snapshot.json, unless given
     #[arg(long, value_name = "FILE")]
     file: Option<PathBuf>,
-    /// A run file whose model, trained for as many steps, takes the place of the teacher that the run file names
+    /// A run file whose model, trained for as many steps as the snapshot has, takes the place of the teacher that the run file names
     #[arg(long, value_name = "RUN_FILE")]
     teacher: Option<PathBuf>,
     /// Override a key of the run file; may be repeated
@@ -59,7 +59,9 @@ pub fn run(args: Args) -> Result<()> {
     let steps = args.steps.or(before.as_ref().map(|before| before.steps)).unwrap_or(SNAPSHOT_STEPS);
     let name = args.run_file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
     let (console, device) = (Console::stderr(), args.device.choose(&file.wanted().device)?);
-    let taken = SnapshotRun { file: &file, teacher: teacher.as_ref(), steps, name: &name, console: &console, device: &device };
+    // Where fewer steps are compared, the teacher is still the snapshot's.
+    let teacher = teacher.as_ref().map(|teacher| (teacher, before.as_ref().map_or(steps, |before| before.steps)));
+    let taken = SnapshotRun { file: &file, teacher, steps, name: &name, console: &console, device: &device };
     let now = Snapshot::take(&taken)?;
     let Some(before) = before else {
         now.write(&path)?;

@@ -63,9 +63,9 @@ pub struct Origin {
 pub struct SnapshotRun<'a> {
     /// Its run file.
     pub file: &'a RunFile,
-    /// The run file of a teacher that is trained first, for as many steps, in place of the one that `file` names.
-    pub teacher: Option<&'a RunFile>,
-    /// Optimizer steps of each.
+    /// The run file of a teacher that is trained first, in place of the one that `file` names, and its optimizer steps.
+    pub teacher: Option<(&'a RunFile, u64)>,
+    /// Optimizer steps.
     pub steps: u64,
     /// What it is called on the screen.
     pub name: &'a str,
@@ -120,17 +120,18 @@ impl Snapshot {
     /// # Errors
     /// The run file's mistakes; a step that is not finite; a device that fails.
     pub fn take(run: &SnapshotRun) -> Result<Self> {
-        if run.file.is_transfer() || run.teacher.is_some_and(RunFile::is_transfer) {
+        if run.file.is_transfer() || run.teacher.is_some_and(|(teacher, _)| teacher.is_transfer()) {
             return Err(Error::new("a transfer run has rounds with early stopping in place of steps, and so no snapshot")
                 .help("snapshots are for pre-training: the methods standalone, dwt and cotrain"));
         }
-        let Some(file) = run.teacher else {
+        let Some((file, steps)) = run.teacher else {
             let (plan, shards) = plan_run(run.file)?;
             return on_threads(plan.runtime.threads, || Self::of(&plan, &shards, None, run));
         };
         let (plan, shards) = plan_run(file)?;
         let given = on_threads(plan.runtime.threads, || {
-            let trained = first_steps(&plan, &shards, None, &format!("{}'s teacher", run.name), run)?;
+            let trained =
+                first_steps(&plan, &shards, None, &SnapshotRun { name: &format!("{}'s teacher", run.name), steps, ..*run })?;
             Ok(wait(trained.as_teacher()))
         })?;
         let name = run.file.wanted().shards.unwrap_or_default();
@@ -146,7 +147,7 @@ impl Snapshot {
     fn of(plan: &Plan, shards: &Shards, teacher: Option<&GivenTeacher>, run: &SnapshotRun) -> Result<Self> {
         run.device.must_have(plan.runtime.precision)?;
         let compute = Compute::of_run(&run.device.handle, plan.runtime.kernels, plan.runtime.precision)?;
-        let mut trained = first_steps(plan, shards, teacher, run.name, run)?;
+        let mut trained = first_steps(plan, shards, teacher, run)?;
         let files = wait(trained.files())?;
         let folder = format!("{CHECKPOINTS}/{}/", folder_name(trained.done()));
         let weights = |(name, bytes): (&String, &Vec<u8>)| {
@@ -240,10 +241,10 @@ impl Snapshot {
 }
 
 /// A run in memory that has taken its first steps.
-fn first_steps(plan: &Plan, shards: &Shards, teacher: Option<&GivenTeacher>, name: &str, run: &SnapshotRun) -> Result<MemoryRun> {
+fn first_steps(plan: &Plan, shards: &Shards, teacher: Option<&GivenTeacher>, run: &SnapshotRun) -> Result<MemoryRun> {
     let mut trained = MemoryRun::new(plan.clone(), shards, teacher, run.device, 1)?;
     let steps = run.steps.min(plan.train.steps);
-    let mut progress = run.console.run(name, steps, 0);
+    let mut progress = run.console.run(run.name, steps, 0);
     while trained.done() < steps {
         wait(trained.step())?;
         if let Some(record) = trained.records().last() {
