@@ -55,6 +55,27 @@ fn compiled() -> Result<PathBuf> {
         .stderr(Stdio::inherit())
         .output()?;
     let said = String::from_utf8_lossy(&made.stdout).into_owned();
-    let path = said.lines().filter_map(|line| line.split_once("\"executable\":\"")?.1.split('"').next()).next_back();
-    path.map(PathBuf::from).ok_or_else(|| "the tests did not compile; what cargo said is above".into())
+    program_of_tests(&said).ok_or_else(|| "the tests did not compile; what cargo said is above".into())
+}
+
+/// The program of `tests/all.rs` among cargo's messages: the command that the tests start is among them too, before or after it.
+fn program_of_tests(messages: &str) -> Option<PathBuf> {
+    let tests = messages.lines().find(|line| line.contains("\"kind\":[\"test\"]") && line.contains("\"name\":\"all\""))?;
+    Some(tests.split_once("\"executable\":\"")?.1.split('"').next()?.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_tests_are_told_from_the_command_that_they_start() {
+        let tests = r#"{"reason":"compiler-artifact","target":{"kind":["test"],"crate_types":["bin"],"name":"all"},"executable":"/t/all-1"}"#;
+        let command = r#"{"reason":"compiler-artifact","target":{"kind":["bin"],"crate_types":["bin"],"name":"upstill"},"executable":"/t/upstill"}"#;
+        let library = r#"{"reason":"compiler-artifact","target":{"kind":["lib"],"crate_types":["lib"],"name":"upstill"},"executable":null}"#;
+        for messages in [[library, tests, command], [library, command, tests]] {
+            assert_eq!(program_of_tests(&messages.join("\n")), Some(PathBuf::from("/t/all-1")));
+        }
+        assert_eq!(program_of_tests(&[library, command].join("\n")), None);
+    }
 }
