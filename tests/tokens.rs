@@ -403,7 +403,7 @@ fn a_build_that_fails_or_is_stopped_leaves_nothing() {
     let error =
         build(std::slice::from_ref(&scratch.input), &scratch.at("data"), false, &tokenizer(), &options(), &stopped).unwrap_err();
     assert!(error.is_interrupted());
-    insta::assert_snapshot!(error, @"stopped; nothing was written");
+    insta::assert_snapshot!(error, @"nothing was written");
     assert_eq!(left(), 1);
 
     let mut text = corpus(300).into_bytes();

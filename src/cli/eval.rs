@@ -104,7 +104,7 @@ pub fn run(args: Args) -> Result<()> {
     let mut held_out = BTreeMap::new();
     for set in &wanted.held_out {
         if interrupted() {
-            return Err(Error::interrupted("stopped; nothing was written"));
+            return Err(Error::interrupted("nothing was written"));
         }
         held_out.insert(set.name.clone(), set.score(&model, options, rows, &device.handle)?);
     }
@@ -172,7 +172,7 @@ fn of_pairs(
     let mut progress = None;
     let mut tick = |done: usize, of: usize| {
         if interrupted() {
-            return Err(Error::interrupted("stopped; nothing was written"));
+            return Err(Error::interrupted("nothing was written"));
         }
         progress.get_or_insert_with(|| console.run("pairs, in tokens", of as u64, 0)).reach(done as u64);
         Ok(())

@@ -83,8 +83,10 @@ impl Unpacked {
         if page.encoding() == Encoding::DELTA_BYTE_ARRAY && !self.has_prefixes {
             return Err(ParquetError::General("a page is encoded in a way that the file does not name".to_owned()));
         }
-        let count = values_from(&page, self.levels).and_then(|from| page.buffer().get(from..)).and_then(delta_counts);
-        match count.filter(|count| *count <= self.most) {
+        let values = values_from(&page, self.levels).and_then(|from| page.buffer().get(from..));
+        let has_two = page.encoding() == Encoding::DELTA_BYTE_ARRAY;
+        let counts = values.and_then(|values| delta_counts(values, has_two));
+        match counts.filter(|counts| counts.iter().all(|count| *count <= self.most)) {
             Some(_) => Ok(page),
             None => Err(ParquetError::General(format!("a page says that it has more than {} values", self.most))),
         }
@@ -104,13 +106,13 @@ fn values_from(page: &Page, levels: usize) -> Option<usize> {
     }
 }
 
-/// How many values a block of differences says that it has: the third of its numbers, after the sizes of its parts. Where
-/// lengths come first, they are as many.
-fn delta_counts(values: &[u8]) -> Option<u64> {
-    let mut header = Thrift { rest: values };
-    header.number()?;
-    header.number()?;
-    header.number()
+/// How many values the differences at the start of a page say that they have, and with `has_two` the differences behind
+/// them too (lengths of prefixes, then of suffixes); none where they end early.
+fn delta_counts(values: &[u8], has_two: bool) -> Option<[u64; 2]> {
+    let mut differences = Thrift { rest: values };
+    let first = differences.pass_differences(has_two)?;
+    let second = if has_two { differences.pass_differences(false)? } else { 0 };
+    Some([first, second])
 }
 
 impl Iterator for Unpacked {
@@ -369,6 +371,26 @@ impl Thrift<'_> {
         self.number().and_then(|zigzag| (zigzag & 1 == 0).then_some(zigzag >> 1))
     }
 
+    /// Takes the header of Parquet's DELTA_BINARY_PACKED, which has the numbers of this protocol, and says how many values
+    /// follow; with `whole` takes those too, block by block. The last block ends where the last value does.
+    fn pass_differences(&mut self, whole: bool) -> Option<u64> {
+        let [block, parts, count, _first] = [self.number()?, self.number()?, self.number()?, self.number()?];
+        let values_of_part = block.checked_div(parts)?;
+        let mut left = if whole { count.saturating_sub(1) } else { 0 };
+        while left > 0 {
+            (values_of_part > 0).then_some(())?;
+            let _least = self.number()?;
+            let widths = self.bytes(parts.try_into().ok()?)?.to_vec();
+            for width in widths {
+                if left > 0 {
+                    self.bytes((u64::from(width).checked_mul(values_of_part)? / 8).try_into().ok()?)?;
+                    left = left.saturating_sub(values_of_part);
+                }
+            }
+        }
+        Some(count)
+    }
+
     /// Gives each field of a struct to `each`, which takes it, with its number and its kind.
     fn fields(&mut self, depth: usize, each: &mut dyn FnMut(u64, u8, &mut Self) -> Option<()>) -> Option<()> {
         let mut field = 0;
@@ -397,5 +419,73 @@ impl Thrift<'_> {
             Self::STRUCT => self.fields(depth + 1, &mut |_, kind, thrift| thrift.skip(kind, depth + 1)),
             _ => None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Three equal lengths in blocks of 128 and four parts, of which none takes a byte, then another block's header.
+    fn lengths(second_count: &[u8]) -> Vec<u8> {
+        let first = [0x80, 0x01, 4, 3, 0, 0, 0, 0, 0, 0];
+        [&first, &[0x80, 0x01, 4][..], second_count, &[0]].concat()
+    }
+
+    fn page(values: Vec<u8>) -> Page {
+        Page::DataPageV2 {
+            buf: values.into(),
+            num_values: 3,
+            encoding: Encoding::DELTA_BYTE_ARRAY,
+            num_nulls: 0,
+            num_rows: 3,
+            def_levels_byte_len: 0,
+            rep_levels_byte_len: 0,
+            is_compressed: false,
+            statistics: None,
+        }
+    }
+
+    struct Nothing;
+
+    impl Iterator for Nothing {
+        type Item = Result<Page, ParquetError>;
+
+        fn next(&mut self) -> Option<Self::Item> {
+            None
+        }
+    }
+
+    impl PageReader for Nothing {
+        fn get_next_page(&mut self) -> Result<Option<Page>, ParquetError> {
+            Ok(None)
+        }
+
+        fn peek_next_page(&mut self) -> Result<Option<PageMetadata>, ParquetError> {
+            Ok(None)
+        }
+
+        fn skip_next_page(&mut self) -> Result<(), ParquetError> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn lengths_of_suffixes_are_counted_behind_those_of_prefixes() {
+        assert_eq!(delta_counts(&lengths(&[3]), true), Some([3, 3]));
+        assert_eq!(delta_counts(&lengths(&[3]), false), Some([3, 0]));
+        // 64 values of two bits in two parts of 32, and a third part that nothing reads, whatever its width.
+        let wide = [&[0x80, 0x01, 4, 65, 0, 0, 2, 2, 200, 200][..], &[0; 16], &[0x80, 0x01, 4, 7, 0]].concat();
+        assert_eq!(delta_counts(&wide, true), Some([65, 7]));
+        assert_eq!(delta_counts(&wide[..20], true), None);
+        assert_eq!(delta_counts(&[0x80, 0x01, 0, 3, 0], true), None);
+    }
+
+    #[test]
+    fn a_page_that_says_more_suffixes_than_there_is_room_for_is_refused() {
+        let unpacked = Unpacked { pages: Box::new(Nothing), levels: 0, has_prefixes: true, most: 1 << 20 };
+        assert!(unpacked.check(page(lengths(&[3]))).is_ok());
+        let error = unpacked.check(page(lengths(&[0x80, 0x80, 0x80, 0x80, 0x80, 0x20]))).unwrap_err();
+        assert!(error.to_string().contains("more than 1048576 values"), "{error}");
     }
 }

@@ -89,7 +89,7 @@ pub struct Progress {
 pub struct Watch<'a> {
     /// Cores to use; 0 for all.
     pub threads: usize,
-    /// Asked before each round; true stops the build, leaving nothing behind.
+    /// Asked before each document and sentence; true stops the build, leaving nothing behind.
     pub stop: &'a (dyn Fn() -> bool + Sync),
     /// Called after each round of some megabytes.
     pub progress: &'a (dyn Fn(Progress) + Sync),
@@ -253,7 +253,7 @@ fn run(
     let (bytes, total_bytes) = (reader.bytes_read(), reader.total_bytes());
     // A literal "[MASK]" in a corpus is text about masks, not a mask.
     let encoder = tokenizer.without_special();
-    let prepare = |document: &Document| prepare(document, &encoder, options, by);
+    let prepare = |document: &Document| prepare(document, &encoder, options, by, watch.stop);
     let (rounds_in, rounds) = sync_channel(1);
     let (prepared, prepared_out) = sync_channel(1);
     thread::scope(|scope| {
@@ -303,9 +303,6 @@ fn work(
 ) -> Result<()> {
     let mut sentences = 0;
     for round in rounds {
-        if (watch.stop)() {
-            return Err(Error::interrupted("stopped; nothing was written"));
-        }
         let done: Vec<Prepared> = round?.par_iter().map(prepare).collect::<Result<_>>()?;
         sentences += done.iter().map(|document| document.sentences.len() as u64).sum::<u64>();
         if prepared.send(done).is_err() {
@@ -316,11 +313,20 @@ fn work(
     Ok(())
 }
 
-fn prepare(document: &Document, encoder: &Tokenizer, options: &BuildOptions, by: HeldOutBy) -> Result<Prepared> {
+fn prepare(
+    document: &Document,
+    encoder: &Tokenizer,
+    options: &BuildOptions,
+    by: HeldOutBy,
+    stop: &(dyn Fn() -> bool + Sync),
+) -> Result<Prepared> {
+    let go_on = || if stop() { Err(Error::interrupted("nothing was written")) } else { Ok(()) };
+    let encode = |sentence| go_on().and_then(|()| encoder.encode(sentence));
+    go_on()?;
     let print = document.fingerprint();
     let all = document.sentences(options.lines);
     let kept = sample(all.len(), options.keep_one_of, options.seed, &print);
-    let encoded: Vec<Vec<u32>> = kept.par_iter().with_min_len(32).map(|i| encoder.encode(all[*i])).collect::<Result<_>>()?;
+    let encoded: Vec<Vec<u32>> = kept.par_iter().with_min_len(32).map(|i| encode(all[*i])).collect::<Result<_>>()?;
     let whole = is_held_out(&print, options.held_out);
     let mut counts = Counts {
         documents: 1,
