@@ -1,5 +1,6 @@
 //! All that is wrong with a run file, said at once.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use crate::error::Error;
@@ -31,8 +32,8 @@ impl Mistakes {
         self.0.retain(|mistake| mistake.key != key);
     }
 
-    /// One error with every mistake, numbered; `None` without any.
-    pub fn into_error(self, place: &str) -> Option<Error> {
+    /// One error with every mistake, numbered; `None` without any. `lines` are those of the keys in the file, where it has them.
+    pub fn into_error(self, place: &str, lines: &BTreeMap<String, usize>) -> Option<Error> {
         let count = self.0.len();
         let mut text = match count {
             0 => return None,
@@ -42,7 +43,8 @@ impl Mistakes {
         for (index, Mistake { key, what, write }) in self.0.into_iter().enumerate() {
             let number = if count > 1 { format!("{:>2}. ", index + 1) } else { "  ".into() };
             let indent = " ".repeat(number.len() + 2);
-            let _ = write!(text, "\n{number}{key}: {}\n{indent}{}", continued(&what, &indent), continued(&write, &indent));
+            let line = lines.get(&key).map_or(String::new(), |line| format!(" (line {line})"));
+            let _ = write!(text, "\n{number}{key}{line}: {}\n{indent}{}", continued(&what, &indent), continued(&write, &indent));
         }
         Some(Error::new(text).at(place).help("mend these; `upstill plan` checks a run file without training"))
     }

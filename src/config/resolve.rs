@@ -23,7 +23,7 @@ impl RunFile {
         if !self.has_written("runtime.micro_batch") {
             plan.runtime.micro_batch = plan.rows_that_fit(facts.memory_bytes);
         }
-        match check(self, &plan, facts).into_error(self.place()) {
+        match self.error(check(self, &plan, facts)) {
             Some(error) => Err(error),
             None => Ok(plan),
         }

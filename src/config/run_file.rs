@@ -6,6 +6,7 @@ use std::path::Path;
 use toml::{Table, Value};
 
 use super::keys::{self, KEYS, Key, Kind, Setting};
+use super::lines::lines;
 use super::mistakes::Mistakes;
 use super::{Method, Rows, Schedule, TRANSFER_KEYS, Wanted};
 use crate::error::{Error, IoContext, Result};
@@ -31,6 +32,8 @@ pub struct RunFile {
     preset: BTreeMap<String, Setting>,
     /// The names of `[models.NAME]`.
     models: BTreeSet<String>,
+    /// Where its keys stand in the file that it was read from.
+    lines: BTreeMap<String, usize>,
     pub(super) mistakes: Mistakes,
 }
 
@@ -58,7 +61,9 @@ impl RunFile {
             let at = error.utf8_error().valid_up_to();
             Error::new(format!("the run file is not UTF-8 from byte {at} on")).at(path.display()).help("save it as UTF-8 text")
         })?;
-        Self::parse(&text, &path.display().to_string())
+        let mut file = Self::parse(&text, &path.display().to_string())?;
+        file.lines = lines(&text);
+        Ok(file)
     }
 
     /// Reads a run file's text; `place` names it in messages.
@@ -118,6 +123,7 @@ impl RunFile {
             written: BTreeMap::new(),
             preset: BTreeMap::new(),
             models: BTreeSet::new(),
+            lines: BTreeMap::new(),
             mistakes: Mistakes::default(),
         }
     }
@@ -134,18 +140,44 @@ impl RunFile {
             Some(Kind::Text | Kind::Word(_)) if !text.starts_with(['"', '\'']) => as_text(),
             _ => format!("x = {text}").parse::<Table>().ok().and_then(|mut table| table.remove("x")).unwrap_or_else(as_text),
         };
+        self.put_over(path, &value);
+    }
+
+    /// This file with a key set over what it says, from code: as [`set`](Self::set) does, with a value in place of its text. A wrong key
+    /// or a value of another type is a mistake that [`RunFile::resolve`] tells.
+    ///
+    /// ```
+    /// use upstill::RunFile;
+    ///
+    /// let file = RunFile::preset("dwt-decay")?
+    ///     .with("data.shards", "data/wiki")
+    ///     .with("teacher.from", "runs/teacher")
+    ///     .with("model.layers", 6)
+    ///     .with("train.lr", "0 -> 5e-4 over 5%, then -> 0 linear");
+    /// assert_eq!(file.wanted().teacher.as_deref(), Some("runs/teacher"));
+    /// # upstill::Result::Ok(())
+    /// ```
+    #[must_use]
+    pub fn with(mut self, key: &str, value: impl Into<Value>) -> Self {
+        self.put_over(key, &value.into());
+        self
+    }
+
+    /// Puts a key in place of what was written for it, and of `train.steps` and `train.epochs` in place of the other.
+    fn put_over(&mut self, path: &str, value: &Value) {
         match path {
             "train.steps" => self.unset("train.epochs"),
             "train.epochs" => self.unset("train.steps"),
             _ => {}
         }
         self.unset(path);
-        self.put(path, &value);
+        self.put(path, value);
     }
 
     /// Forgets a key that was written, so that its preset or default holds.
     pub fn unset(&mut self, path: &str) {
         self.written.remove(path);
+        self.lines.remove(path);
         self.mistakes.forget(path);
     }
 
@@ -182,6 +214,11 @@ impl RunFile {
 
     pub(super) fn place(&self) -> &str {
         &self.place
+    }
+
+    /// One error of all mistakes, each with the line that its key is on; none where there are no mistakes.
+    pub(super) fn error(&self, mistakes: Mistakes) -> Option<Error> {
+        mistakes.into_error(&self.place, &self.lines)
     }
 
     /// Whether the file (or `--set`) has this key, whatever its preset says.

@@ -99,6 +99,23 @@ fn facts_that_could_not_be_found_join_the_mistakes() {
 }
 
 #[test]
+fn a_mistake_names_the_line_of_its_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("run.toml");
+    let text = "preset = \"standalone\"\n\n[model]\nlayers = 0\nwidth = 4\n[data]\nshards = \"wiki\"\n";
+    std::fs::write(&path, text).unwrap();
+    let mut file = RunFile::load(&path).unwrap();
+    let facts = Facts { teacher: None, ..facts() };
+    let said = file.resolve(&facts).unwrap_err().to_string();
+    assert!(said.contains(" 1. model.width (line 5): no such key\n"), "{said}");
+    assert!(said.contains(" 2. model.layers (line 4): is 0\n"), "{said}");
+    // The command line's word is on no line.
+    file.set("model.layers=0");
+    let said = file.resolve(&facts).unwrap_err().to_string();
+    assert!(said.contains(" 2. model.layers: is 0\n"), "{said}");
+}
+
+#[test]
 fn values_that_can_not_be() {
     let all: Vec<_> = [
         "model.heads=5",
