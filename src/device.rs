@@ -1,4 +1,12 @@
 //! The devices: detect, choose, say why.
+//!
+//! **flex is the CPU backend**: pure Rust, eager, the same bits on every run with as many threads, and it runs in a browser.
+//! burn's `cpu` (CubeCL through LLVM, with fusion) needs LLVM to build and had not finished its first tiny step after 4 minutes
+//! in the one try; ndarray is deprecated. With operations of our own where the time goes, little is left to flex.
+//!
+//! **Fusion is off, and autotune is on with `cuda` only.** burn's fusion is another backend type, through which kernels of our
+//! own would have to be wired; it is known for wrong results, and what it would fuse in an encoder layer is written out in
+//! `src/kernels/cube/`.
 
 use burn::tensor::{Device as BurnDevice, FloatDType, Tensor, TensorData, Transaction};
 
@@ -11,11 +19,11 @@ mod traits;
 
 use crate::error::{Error, Result};
 
-pub use compute::{Compute, Kernels, Precision};
+pub use compute::{Compute, Precision};
 pub use cuda::{found as cuda_devices, kernels_to_come};
 pub use memory::memory_bytes;
 pub use processor::{instructions, processor, processor_name};
-pub use traits::Traits;
+pub use traits::{Kernels, Traits};
 
 /// A device to train on, and why it was chosen.
 #[derive(Debug, Clone)]
@@ -39,7 +47,7 @@ pub enum DeviceKind {
     Cuda,
     /// A GPU through WebGPU (Vulkan, Metal, DirectX 12).
     Wgpu,
-    /// A GPU imitated by the CPU, through WebGPU. Never chosen unless asked for.
+    /// A GPU emulated by the CPU, through WebGPU. Never chosen unless asked for.
     SoftwareGpu,
 }
 
@@ -142,7 +150,7 @@ pub fn wait<T>(asked: impl Future<Output = T>) -> T {
 ///
 /// # Errors
 /// When the device is lost or out of memory.
-pub async fn read_scalars(scalars: Vec<Tensor<1>>) -> Result<Vec<f64>> {
+pub(crate) async fn read_scalars(scalars: Vec<Tensor<1>>) -> Result<Vec<f64>> {
     if scalars.is_empty() {
         return Ok(Vec::new());
     }
@@ -153,7 +161,7 @@ pub async fn read_scalars(scalars: Vec<Tensor<1>>) -> Result<Vec<f64>> {
 }
 
 /// The error for what a device answers in place of the numbers of `what`.
-pub fn failed(what: &str, answer: &impl std::fmt::Debug) -> Error {
+pub(crate) fn failed(what: &str, answer: &impl std::fmt::Debug) -> Error {
     let text = format!("{answer:?}");
     let lines: Vec<&str> =
         text.lines().take_while(|line| !line.starts_with("Backtrace")).filter(|line| *line != "Caused by:").collect();
@@ -166,7 +174,7 @@ pub fn failed(what: &str, answer: &impl std::fmt::Debug) -> Error {
 }
 
 /// Whether a device's words say that memory ran out, in the words of cubecl, CUDA and Vulkan.
-pub fn is_about_memory(text: &str) -> bool {
+pub(crate) fn is_about_memory(text: &str) -> bool {
     let text = text.to_lowercase();
     ["out of memory", "out of device memory", "outofmemory", "out_of_memory", "not enough memory", "buffertoobig"]
         .iter()
@@ -174,7 +182,7 @@ pub fn is_about_memory(text: &str) -> bool {
 }
 
 /// The error for a device's words.
-pub fn out_of_memory(text: &str) -> Error {
+pub(crate) fn out_of_memory(text: &str) -> Error {
     Error::out_of_memory(format!("the device's memory ran out: {}", text.lines().next().unwrap_or("no more is known")))
 }
 
@@ -184,21 +192,21 @@ pub fn is_cpu(device: &BurnDevice) -> bool {
 }
 
 /// Memory in bytes of what a run file's `runtime.device` names, where it is known: of a CUDA GPU its own, else the machine's.
-pub fn memory_of(request: &str) -> Option<u64> {
+pub(crate) fn memory_of(request: &str) -> Option<u64> {
     let (word, which) = request.split_once(':').unwrap_or((request, "0"));
     let of_gpu = || cuda::memory_bytes(&cuda::found().get(which.parse::<usize>().ok()?)?.handle);
     if matches!(word, "auto" | "cuda") { of_gpu().or_else(memory_bytes) } else { memory_bytes() }
 }
 
 /// What the device `auto` is here, where that can be said without opening any.
-pub fn auto_is() -> Option<&'static str> {
+pub(crate) fn auto_is() -> Option<&'static str> {
     (!cuda::found().is_empty()).then_some("cuda")
 }
 
 /// Asks for memory for a value of so many bytes, and gives it back, before anything else is on the device. Through CUDA, CubeCL's
 /// pages are as large as the largest value so far, and when a larger one comes, those that are there are hardly used again: 9.3 GiB
 /// were held where 5.4 were enough.
-pub fn make_room(device: &BurnDevice, bytes: usize) {
+pub(crate) fn make_room(device: &BurnDevice, bytes: usize) {
     if Traits::of(device).grows_pages {
         drop(Tensor::<1>::empty([bytes / size_of::<f32>()], device));
     }
@@ -230,7 +238,7 @@ pub struct Adapter {
     pub name: String,
     /// Vulkan, Metal, ...
     pub api: String,
-    /// Whether the CPU imitates it.
+    /// Whether the CPU emulates it.
     pub is_software: bool,
     /// Largest buffer that a kernel can bind, in bytes.
     pub binding_bytes_max: u64,

@@ -1,4 +1,7 @@
-//! Enums whose values people write as words: in run files, in plans, on the command line and in the environment.
+//! How values are written for people: enums as words (in run files, in plans, on the command line and in the environment), and numbers
+//! with their units.
+
+use std::fmt::Display;
 
 /// Defines an enum written as lower-case words, by `Serialize`, `Display` and `word`, and read by `Deserialize` and `from_word`.
 macro_rules! words {
@@ -31,3 +34,44 @@ macro_rules! words {
 }
 
 pub(crate) use words;
+
+/// Three digits and a prefix: `1.23 M`, with a blank after it.
+pub(crate) fn scaled(value: f64, prefixes: &[&str]) -> String {
+    let mut value = value;
+    let mut index = 0;
+    while value >= 999.5 && index + 1 < prefixes.len() {
+        value /= 1000.0;
+        index += 1;
+    }
+    let digits = if index == 0 || value >= 99.95 { 0 } else { 1 };
+    format!("{value:.digits$} {}", prefixes[index])
+}
+
+/// A count in words: `67.0 million `, ready for its noun.
+pub(crate) fn count(value: f64) -> String {
+    let text = scaled(value, &["", "thousand", "million", "billion", "trillion"]);
+    format!("{} ", text.trim_end())
+}
+
+/// `1 layer`, `2 layers`.
+pub(crate) fn plural<N: Display + PartialEq + From<u8>>(count: N, noun: &str) -> String {
+    format!("{count} {noun}{}", if count == N::from(1) { "" } else { "s" })
+}
+
+/// Thousands apart: `30,000,000`.
+pub(crate) fn grouped(value: u64) -> String {
+    let digits = value.to_string();
+    let mut out = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    out
+}
+
+/// `1.2 GB`, in powers of 1000.
+pub(crate) fn bytes_text(bytes: u64) -> String {
+    format!("{}B", scaled(bytes as f64, &["", "k", "M", "G", "T", "P"]))
+}

@@ -154,8 +154,11 @@ fn a_study_tunes_pairs_and_travels() {
     let verified = run(dir, &["study", "s.toml", "--out", "b", "--verify", "1"]);
     let said = String::from_utf8_lossy(&verified.stdout);
     assert!(verified.status.code() == Some(1) && said.contains("DIFFERS"), "{said}");
+    refuses_what_is_anothers(dir);
+}
 
-    // Lines of another study, and of other numerics.
+/// Lines of another study and of other numerics, and a study's folder that is to be another study's.
+fn refuses_what_is_anothers(dir: &Path) {
     fs::write(dir.join("other.toml"), STUDY.replace("\"tiny\"", "\"another\"")).unwrap();
     let said = refused(dir, &["other.toml", "--out", "d", "--cells", "a/cells.jsonl"]);
     assert!(said.contains("the cells of another study, \"tiny\"; this one is \"another\""), "{said}");

@@ -1,5 +1,8 @@
 //! The house stays in order: imports run one way, and what the documents name is there.
 
+#[path = "tidy/imports.rs"]
+mod imports;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -98,6 +101,68 @@ fn imports_run_one_way() {
     assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
 }
 
+/// Files of one room import from each other one way, too. What two of them share has a place below both.
+#[test]
+fn no_files_import_each_other_in_a_circle() {
+    let circle = imports::House::read(&root().join("src")).circle();
+    assert!(
+        circle.is_none(),
+        "{} import from each other in a circle: move what is shared to one that imports from none of the others",
+        circle.unwrap_or_default().join(" -> ")
+    );
+}
+
+/// Functions fit on a screen and a half. The lines of a text within a function are not counted, such as a snapshot's.
+#[test]
+fn functions_stay_short() {
+    // Its two passes over a slot share what one launch keeps in registers and in the workgroup's memory.
+    const ONE_LAUNCH: &str = "dwt_loss_kernel";
+    let mut long = Vec::new();
+    for path in ["src", "web/src", "xtask/src", "tests"].iter().map(|name| root().join(name)).filter(|path| path.exists()) {
+        for path in rust_files(&path) {
+            let text = fs::read_to_string(&path).unwrap();
+            let found = functions(&text).into_iter().filter(|(name, lines)| *lines > 80 && name != ONE_LAUNCH);
+            long.extend(found.map(|(name, lines)| format!("{}: {name} has {lines} lines", path.display())));
+        }
+    }
+    assert!(long.is_empty(), "divide these functions:\n{}", long.join("\n"));
+}
+
+/// The functions of a file that rustfmt has laid out: their names, and how many lines of code each has.
+fn functions(text: &str) -> Vec<(String, usize)> {
+    let mut out = Vec::new();
+    let mut open: Vec<(&str, String, usize)> = Vec::new();
+    let mut is_text = false;
+    for line in text.lines() {
+        let code = line.trim_start();
+        let indent = &line[..line.len() - code.len()];
+        if is_text {
+            is_text = !(code.starts_with("\"#") || code == "\");" || code == "\"," || code.starts_with("\")"));
+            continue;
+        }
+        is_text = ["@\"", "r\"", "r#\"", "= \"", "(\""].iter().any(|end| code.ends_with(end)) && !code.starts_with("//");
+        let head = code.split_once("fn ").filter(|(before, _)| {
+            before
+                .split_whitespace()
+                .all(|word| word.starts_with("pub") || ["const", "async", "unsafe"].contains(&word) || word.ends_with(')'))
+        });
+        if let Some((_, rest)) = head {
+            open.push((indent, rest.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect(), 0));
+        }
+        open.iter_mut().for_each(|(_, _, lines)| *lines += 1);
+        let ends = |(at, ..): &(&str, String, usize)| {
+            *at == indent
+                && (code == "}" || head.is_some() && code.ends_with(['}', ';']) || code.starts_with(')') && code.ends_with(';'))
+        };
+        if open.last().is_some_and(ends)
+            && let Some((_, name, lines)) = open.pop()
+        {
+            out.push((name, lines));
+        }
+    }
+    out
+}
+
 /// `src/device/traits.rs` is the one table of what devices are like, and `src/device/compute.rs` the one reader of the environment's word
 /// on kernels.
 #[test]
@@ -114,6 +179,63 @@ fn what_a_device_is_like_is_asked_in_one_place() {
         wrong.extend(text.lines().filter(asks).map(|line| format!("src/{}: {}", name.display(), line.trim())));
     }
     assert!(wrong.is_empty(), "ask the table of src/device/traits.rs:\n{}", wrong.join("\n"));
+}
+
+/// rustdoc shows a comment away from its neighbours: one that goes on from the item before says nothing there.
+#[test]
+fn comments_stand_alone() {
+    let mut wrong = Vec::new();
+    for (path, text) in commented() {
+        let mut before = "";
+        for (number, line) in text.lines().enumerate() {
+            let line = line.trim_start();
+            let begins = ["///", "//!"].iter().find(|mark| line.starts_with(**mark) && !before.starts_with(**mark));
+            let words = begins.map_or("", |mark| line[mark.len()..].trim_start());
+            if ["The same ", "And "].iter().any(|opening| words.starts_with(opening)) {
+                wrong.push(format!("{}:{}: {words}", path.display(), number + 1));
+            }
+            before = line;
+        }
+    }
+    assert!(wrong.is_empty(), "say what it is, without the comment before:\n{}", wrong.join("\n"));
+}
+
+/// Comments and documents are at most 120 characters wide; tables and code apart.
+#[test]
+fn prose_is_not_wide() {
+    let mut wide = Vec::new();
+    let documents = DOCUMENTS.iter().map(|name| root().join(name)).filter(|path| path.exists());
+    let documents = documents.map(|path| (path.clone(), fs::read_to_string(path).unwrap()));
+    for (path, text) in commented().into_iter().chain(documents) {
+        let is_code = path.extension().is_some_and(|ending| ending == "rs");
+        let mut is_fenced = false;
+        for (number, line) in text.lines().enumerate() {
+            let words = line.trim_start();
+            let words = match is_code {
+                true if !words.starts_with("//") => {
+                    is_fenced = false;
+                    continue;
+                }
+                true => words.trim_start_matches(['/', '!']).trim_start(),
+                false => words,
+            };
+            if words.starts_with("```") {
+                is_fenced = !is_fenced;
+            }
+            let is_prose = !is_fenced && !words.starts_with('|') && words.contains(' ');
+            if is_prose && line.chars().count() > 120 {
+                wide.push(format!("{}:{}: {} characters", path.display(), number + 1, line.chars().count()));
+            }
+        }
+    }
+    assert!(wide.is_empty(), "break these lines:\n{}", wide.join("\n"));
+}
+
+/// The files of Rust with comments that people read.
+fn commented() -> Vec<(PathBuf, String)> {
+    let folders = ["src", "web/src", "xtask/src", "tests", "shaders", "fuzz", "examples"].map(|name| root().join(name));
+    let files = folders.iter().filter(|path| path.exists()).flat_map(|path| rust_files(path));
+    files.map(|path| (path.clone(), fs::read_to_string(path).unwrap())).collect()
 }
 
 #[test]

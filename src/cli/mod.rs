@@ -17,6 +17,7 @@ mod report;
 mod shell;
 mod snapshot;
 mod study;
+mod study_args;
 mod study_transfer;
 mod tokenizer;
 mod train;

@@ -3,9 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use super::{DeviceArg, print_json, study_transfer};
+use super::study_args::{Common, default_jobs, folder};
+use super::{print_json, study_transfer};
 use crate::config::RunFile;
-use crate::device::{Device, DeviceKind};
 use crate::error::{Error, IoContext, Result};
 use crate::files::{Claim, InUse, write_text};
 use crate::log::Console;
@@ -100,22 +100,6 @@ struct OfFile {
     grid: Grid,
 }
 
-/// What any study is told.
-#[derive(clap::Args)]
-pub(super) struct Common {
-    /// The study's folder; runs/study-SIZE or runs/NAME unless given
-    #[arg(long)]
-    pub(super) out: Option<PathBuf>,
-    /// Runs at the same time; the number of cores on a CPU, 1 on a GPU, unless given
-    #[arg(long)]
-    pub(super) jobs: Option<usize>,
-    #[command(flatten)]
-    pub(super) device: DeviceArg,
-    /// Print the results on standard output for machines
-    #[arg(long)]
-    pub(super) json: bool,
-}
-
 /// What a grid of runs is told.
 #[derive(clap::Args)]
 struct Grid {
@@ -139,7 +123,7 @@ struct Grid {
     verify: Option<u64>,
 }
 
-/// For whom a study's runs are written down.
+/// The form in which a study's runs are written down.
 #[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub(super) enum Emit {
     /// A command a line
@@ -272,15 +256,6 @@ fn say_verified(found: &[Verified], as_json: bool) -> Result<()> {
     }
 }
 
-/// The study's folder: plans and commands name it, so its name is text.
-pub(super) fn folder(args: &Common, name: &str) -> Result<PathBuf> {
-    let dir = args.out.clone().unwrap_or_else(|| Path::new("runs").join(name));
-    match dir.to_str() {
-        Some(_) => Ok(dir),
-        None => Err(Error::new("the name of the study's folder is not UTF-8").at(dir.display()).help("choose another --out")),
-    }
-}
-
 /// Prints the commands, and makes the folder that they share.
 fn emit(form: Emit, args: &Grid, spec: &StudySpec, text: &str, dir: &Path, typed: Vec<String>) -> Result<()> {
     registered(dir, spec, text)?;
@@ -362,14 +337,6 @@ fn find_task(name: &str, glue: Option<&str>) -> Result<Task> {
             .help("write `glue = \"FOLDER\"`, the folder with GLUE's official files, which holds CoLA/, SST-2/ and so on")
     })?;
     glue_task(name, Path::new(data), &GlueFiles::default())
-}
-
-/// A CPU run keeps little more than one core busy, so as many run side by side as there are cores.
-pub(super) fn default_jobs(device: &Device) -> usize {
-    match device.kind {
-        DeviceKind::Cpu => std::thread::available_parallelism().map_or(1, usize::from),
-        DeviceKind::Cuda | DeviceKind::Wgpu | DeviceKind::SoftwareGpu => 1,
-    }
 }
 
 /// The loss of the source that wrote the text, where it is known: of the pocket language, under BERT's masking.

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::print_json;
-use super::study::{Common, default_jobs, folder};
+use super::study_args::{Common, default_jobs, folder};
 use crate::config::RunFile;
 use crate::error::{Error, Result};
 use crate::files::{Lock, write_text};

@@ -1,16 +1,14 @@
 //! What can't be, in a plan: each check adds to one list, so that all is said at once.
 
+use super::bounds::{negative_weight, positive_temperature, shape, share};
 use super::check_models;
-use super::estimate::bytes_text;
 use super::facts::{Facts, TeacherFacts};
 use super::mistakes::Mistakes;
 use super::plan::*;
 use super::schedule::number;
-use super::shape::{Shape, Size};
+use super::shape::Shape;
 use super::{RunFile, Schedule};
-
-/// Rows shorter than this hold next to nothing between `[CLS]` and `[SEP]`.
-pub(super) const MIN_LENGTH: usize = 8;
+use crate::words::bytes_text;
 
 /// What a plan's file and the schedules' arithmetic hold exactly.
 const MOST_STEPS: u64 = 1 << 53;
@@ -82,33 +80,6 @@ fn method(file: &RunFile, plan: &Plan, out: &mut Mistakes) {
     }
 }
 
-/// The sizes of a model whose keys begin with `prefix`. What it doesn't say itself is as in `[model]`.
-pub(super) fn shape(file: &RunFile, prefix: &str, shape: &Shape, out: &mut Mistakes) {
-    let key_of = |leaf: &str| {
-        let (own, shared) = (format!("{prefix}{leaf}"), format!("model.{leaf}"));
-        if !file.has_written(&own) && file.has_written(&shared) { shared } else { own }
-    };
-    for Size { key, value, least } in shape.keys() {
-        let key = key_of(key);
-        // What [model] has wrong is said once, however many models share it.
-        if out.names(&key) {
-            continue;
-        }
-        // A rule's 0 follows from another key's.
-        if value < least && file.has_written(&key) {
-            out.add(&key, format!("is {value}"), format!("write {least} or more"));
-        }
-        if value > 1 << 24 {
-            out.add(&key, format!("is {value}"), "write at most 16777216");
-        }
-    }
-    let (heads, hidden) = (shape.heads(), shape.hidden());
-    if heads > 0 && !hidden.is_multiple_of(heads) {
-        let what = format!("{heads} heads do not divide the width, {} = {hidden}", key_of("hidden"));
-        out.add(&format!("{prefix}heads"), what, heads_that_fit(hidden));
-    }
-}
-
 fn initial_weights(plan: &Plan, out: &mut Mistakes) {
     if plan.models.is_empty() {
         share(out, "model.dropout", plan.model.dropout, 0.0);
@@ -120,13 +91,6 @@ fn initial_weights(plan: &Plan, out: &mut Mistakes) {
             "write a number above 0, such as 0.02",
         );
     }
-}
-
-/// Usual heads are 16 to 128 wide.
-fn heads_that_fit(hidden: usize) -> String {
-    let sizes = [128, 96, 64, 48, 32, 24, 16].into_iter().filter(|size| hidden.is_multiple_of(*size));
-    let heads: Vec<_> = sizes.map(|size| (hidden / size).to_string()).collect();
-    if heads.is_empty() { "write 1, or another width".into() } else { format!("write {}", heads.join(", ")) }
 }
 
 fn data(file: &RunFile, plan: &Plan, facts: &Facts, out: &mut Mistakes) {
@@ -172,20 +136,6 @@ fn distill(plan: &Plan, out: &mut Mistakes) {
     share(out, "distill.label_smoothing", *label_smoothing, 0.0);
     if plan.distill.start == Start::Remap && plan.teacher.as_ref().is_some_and(|teacher| teacher.from == UNIFORM) {
         out.add("distill.start", "the uniform teacher has no layers to start from", "write start = \"fresh\"");
-    }
-}
-
-pub(super) fn negative_weight(out: &mut Mistakes, key: &str, weight: &Schedule) {
-    let low = weight.bounds().0;
-    if low < 0.0 {
-        out.add(key, format!("a weight of {} is negative", number(low)), "write weights of 0 or more");
-    }
-}
-
-pub(super) fn positive_temperature(out: &mut Mistakes, key: &str, temperature: &Schedule) {
-    let low = temperature.bounds().0;
-    if low <= 0.0 {
-        out.add(key, format!("reaches {}", number(low)), "write temperatures above 0, such as 2.0");
     }
 }
 
@@ -351,11 +301,4 @@ fn memory(plan: &Plan, known: Option<u64>, out: &mut Mistakes) {
         |rows| format!("write micro_batch = {rows} or less; the result stays the same"),
     );
     out.add("runtime.micro_batch", format!("{} {what}", plan.rows_at_once()), fix);
-}
-
-/// A number from `from` to 1, 1 excluded.
-pub(super) fn share(out: &mut Mistakes, key: &str, value: f64, from: f64) {
-    if !(from..1.0).contains(&value) {
-        out.add(key, format!("is {}", number(value)), format!("write a number from {} to below 1", number(from)));
-    }
 }

@@ -1,7 +1,6 @@
 //! What can't be, of a co-training run's models.
 
-use super::check::{negative_weight, positive_temperature, shape, share};
-use super::learner::{LearnerPlan, MODEL, TEACHER};
+use super::bounds::{negative_weight, positive_temperature, shape, share};
 use super::mistakes::Mistakes;
 use super::plan::*;
 use super::schedule::number;

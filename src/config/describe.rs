@@ -1,8 +1,9 @@
 //! A plan in words: what `upstill plan` prints, and what a report notes.
 
-use super::estimate::{Speed, bytes_text};
+use super::estimate::Speed;
 use super::plan::*;
 use super::schedule::number;
+use crate::words::{bytes_text, count, grouped, plural, scaled};
 
 impl Plan {
     /// The plan as a person reads it: one line a subject, the time when a speed is known, and [`notes`](Self::notes).
@@ -268,41 +269,6 @@ pub(super) fn positions_text(positions: Positions) -> &'static str {
     }
 }
 
-/// Three digits and a prefix: `1.23 M`, with a blank after it.
-pub(super) fn scaled(value: f64, prefixes: &[&str]) -> String {
-    let mut value = value;
-    let mut index = 0;
-    while value >= 999.5 && index + 1 < prefixes.len() {
-        value /= 1000.0;
-        index += 1;
-    }
-    let digits = if index == 0 || value >= 99.95 { 0 } else { 1 };
-    format!("{value:.digits$} {}", prefixes[index])
-}
-
-/// A count in words: `67.0 million `, ready for its noun.
-pub(super) fn count(value: f64) -> String {
-    let text = scaled(value, &["", "thousand", "million", "billion", "trillion"]);
-    format!("{} ", text.trim_end())
-}
-
-pub(super) fn plural(count: usize, noun: &str) -> String {
-    format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
-}
-
-/// Thousands apart: `30,000,000`.
-fn grouped(value: u64) -> String {
-    let digits = value.to_string();
-    let mut out = String::new();
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            out.push(',');
-        }
-        out.push(digit);
-    }
-    out
-}
-
 pub(super) fn percent(share: f64) -> String {
     format!("{} %", rounded(share * 100.0))
 }
@@ -323,7 +289,7 @@ fn duration(seconds: f64) -> String {
     }
 }
 
-/// Over how long an optimizer's means reach.
+/// How far back an optimizer's running means reach: its betas, or its rho.
 pub(super) fn means_text(train: &TrainPlan) -> String {
     match train.optimizer.rho() {
         Some(rho) => format!("rho {}", number(rho)),

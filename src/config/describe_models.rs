@@ -1,7 +1,6 @@
 //! A co-training plan's models in words.
 
 use super::describe::{means_text, percent, positions_text, shape_text};
-use super::learner::{LearnerPlan, SourcePlan, TEACHER};
 use super::plan::*;
 use super::schedule::number;
 

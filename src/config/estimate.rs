@@ -2,8 +2,7 @@
 
 use serde::Serialize;
 
-use super::learner::{LearnerPlan, TEACHER};
-use super::plan::{Plan, Positions};
+use super::plan::{LearnerPlan, Plan, Positions, TEACHER};
 use super::shape::{Kept, Parameters, Pass, Shape};
 use crate::device::{Kernels, Precision, Traits};
 
@@ -30,7 +29,7 @@ use crate::device::{Kernels, Precision, Traits};
 pub struct Estimate {
     /// Parameters of the student (of several models, of the first), and without its head.
     pub student: Parameters,
-    /// Of the teacher, when it is a model.
+    /// Parameters of the teacher, where it is a model.
     pub teacher: Option<Parameters>,
     /// Real tokens of the run, `[CLS]` and `[SEP]` included.
     pub tokens: f64,
@@ -252,9 +251,4 @@ impl Estimate {
             Speed::Flops(flops_per_s) => self.computed.total() * self.steps as f64 / flops_per_s,
         }
     }
-}
-
-/// `1.2 GB`, in powers of 1000.
-pub(super) fn bytes_text(bytes: u64) -> String {
-    format!("{}B", super::describe::scaled(bytes as f64, &["", "k", "M", "G", "T", "P"]))
 }

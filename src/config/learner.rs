@@ -1,75 +1,8 @@
 //! The models that a run trains: their plans, and how a co-training run file comes to them.
 
-use serde::{Deserialize, Serialize};
-
 use super::keys::{KEYS, find};
 use super::plan::*;
-use super::{Parameters, RunFile, Schedule, Shape};
-
-/// The name of the one model that most methods train.
-pub const MODEL: &str = "model";
-
-/// What the one teacher that isn't trained is called among those that a model learns from.
-pub const TEACHER: &str = "teacher";
-
-/// A model that a run trains: its shape, its loss, its optimizer.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct LearnerPlan {
-    /// What it is called in folders, logs and reports.
-    pub name: String,
-    /// Decides its initial weights and its dropout.
-    pub seed: u64,
-    /// Weight of its hard loss.
-    pub hard: Schedule,
-    /// Learning rate.
-    pub lr: Schedule,
-    /// Update rule.
-    pub optimizer: OptimizerKind,
-    /// Added to the root of the second moment.
-    pub epsilon: f64,
-    /// Weight decay; never on biases and layer norms.
-    pub weight_decay: f64,
-    /// Largest global gradient norm; 0 does not clip.
-    pub clip: f64,
-    /// Whom it learns from; a direction whose weight is always 0 is none.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub from: Vec<SourcePlan>,
-    /// Its sizes, and how its weights are drawn.
-    #[serde(rename = "shape")]
-    pub model: ModelPlan,
-}
-
-/// Whom a model learns from: another model of the run, or the fixed [`TEACHER`].
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct SourcePlan {
-    /// Whose predictions are the soft targets.
-    pub name: String,
-    /// Weight of this soft loss.
-    pub soft: Schedule,
-    /// Temperature of both softmaxes of this soft loss.
-    pub temperature: Schedule,
-}
-
-impl LearnerPlan {
-    /// Its parameters, and those without its head.
-    pub fn parameters(&self) -> Parameters {
-        self.model.shape.parameters()
-    }
-
-    /// The run's training plan with this model's optimizer, rate and clipping.
-    pub fn train(&self, run: &TrainPlan) -> TrainPlan {
-        TrainPlan {
-            lr: self.lr.clone(),
-            optimizer: self.optimizer,
-            epsilon: self.epsilon,
-            weight_decay: self.weight_decay,
-            clip: self.clip,
-            ..run.clone()
-        }
-    }
-}
+use super::{RunFile, Schedule, Shape};
 
 impl Plan {
     /// The models that the run trains, in the order of its logs: one called `model`, or the several of a co-training run.

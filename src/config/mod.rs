@@ -6,6 +6,7 @@
 //! This room opens no data and no model: what they hold comes in as [`Facts`], so that resolving is a pure function and every
 //! mistake, of the file and against the facts, is said in one message.
 
+mod bounds;
 mod check;
 mod check_models;
 mod describe;
@@ -15,6 +16,7 @@ mod estimate;
 mod facts;
 mod keys;
 mod learner;
+mod lines;
 mod mistakes;
 mod plan;
 mod resolve;
@@ -27,14 +29,13 @@ mod shared;
 mod tests;
 mod transfer;
 
-use check::MIN_LENGTH;
 pub use estimate::{Estimate, Memory, Speed, Work};
 pub use facts::{DataFacts, Facts, TeacherFacts, Wanted};
 pub use keys::{Fallback, KEYS, Key, Kind, reference};
-pub use learner::{LearnerPlan, MODEL, SourcePlan, TEACHER};
+use plan::MIN_LENGTH;
 pub use plan::{
-    DataPlan, DistillPlan, Method, ModelPlan, OptimizerKind, Plan, Positions, Rows, RuntimePlan, Start, SumDtype, TeacherModel,
-    TeacherPlan, TrainPlan, UNIFORM,
+    DataPlan, DistillPlan, LearnerPlan, MODEL, Method, ModelPlan, OptimizerKind, Plan, Positions, Rows, RuntimePlan, SourcePlan,
+    Start, SumDtype, TEACHER, TeacherModel, TeacherPlan, TrainPlan, UNIFORM,
 };
 pub use run_file::RunFile;
 pub use scaling::Scaled;

@@ -7,17 +7,36 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::differences::differences;
 use super::shape::{Shape, WrittenModel, WrittenTeacher};
-use super::{LearnerPlan, Schedule};
+use super::{Parameters, Schedule};
 use crate::device::{Kernels, Precision};
 use crate::error::{Error, Result};
 use crate::files::manifest::{read_toml, sealed_toml};
 use crate::files::write_text;
 use crate::words::words;
 
+/// Rows shorter than this hold next to nothing between `[CLS]` and `[SEP]`.
+pub(super) const MIN_LENGTH: usize = 8;
+
+/// The name of the one model that most methods train.
+pub const MODEL: &str = "model";
+
+/// What the one teacher that isn't trained is called among those that a model learns from.
+pub const TEACHER: &str = "teacher";
+
 /// The name of the teacher that is the uniform distribution.
 pub const UNIFORM: &str = "uniform";
 
 /// Everything about a run, resolved: printed before step 1, saved as `plan.toml`, and all that is needed to run again.
+///
+/// ```
+/// use upstill::{RunFile, plan_on, tokens::pocket_shards};
+///
+/// let file = RunFile::preset("standalone")?.with("data.shards", "pocket").with("model.hidden", 64).with("model.heads", 2);
+/// let plan = plan_on(&file, &pocket_shards()?)?;
+/// println!("{}", plan.describe(None)); // sizes, steps, memory, work
+/// assert!(plan.estimate().student.total > 100_000);
+/// # upstill::Result::Ok(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, remote = "Self")]
 pub struct Plan {
@@ -99,6 +118,65 @@ pub struct TeacherModel {
     pub tokenizer_hash: String,
     /// blake3 of its weights: what a plan's hash knows the teacher by.
     pub content_hash: String,
+}
+
+/// A model that a run trains: its shape, its loss, its optimizer.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LearnerPlan {
+    /// What it is called in folders, logs and reports.
+    pub name: String,
+    /// Decides its initial weights and its dropout.
+    pub seed: u64,
+    /// Weight of its hard loss.
+    pub hard: Schedule,
+    /// Learning rate.
+    pub lr: Schedule,
+    /// Update rule.
+    pub optimizer: OptimizerKind,
+    /// Added to the root of the second moment.
+    pub epsilon: f64,
+    /// Weight decay; never on biases and layer norms.
+    pub weight_decay: f64,
+    /// Largest global gradient norm; 0 does not clip.
+    pub clip: f64,
+    /// Whom it learns from; a direction whose weight is always 0 is none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub from: Vec<SourcePlan>,
+    /// Its sizes, and how its weights are drawn.
+    #[serde(rename = "shape")]
+    pub model: ModelPlan,
+}
+
+/// Whom a model learns from: another model of the run, or the fixed [`TEACHER`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SourcePlan {
+    /// Whose predictions are the soft targets.
+    pub name: String,
+    /// Weight of this soft loss.
+    pub soft: Schedule,
+    /// Temperature of both softmaxes of this soft loss.
+    pub temperature: Schedule,
+}
+
+impl LearnerPlan {
+    /// Its parameters, and those without its head.
+    pub fn parameters(&self) -> Parameters {
+        self.model.shape.parameters()
+    }
+
+    /// The run's training plan with this model's optimizer, rate and clipping.
+    pub fn train(&self, run: &TrainPlan) -> TrainPlan {
+        TrainPlan {
+            lr: self.lr.clone(),
+            optimizer: self.optimizer,
+            epsilon: self.epsilon,
+            weight_decay: self.weight_decay,
+            clip: self.clip,
+            ..run.clone()
+        }
+    }
 }
 
 /// The text and how it becomes rows.
@@ -302,7 +380,7 @@ impl Plan {
         differences(&table(there), &table(self))
     }
 
-    /// With what the hash leaves out made alike.
+    /// This plan without what its hash leaves out.
     fn counted(&self) -> Self {
         let mut plan = self.clone();
         plan.runtime = RuntimePlan {

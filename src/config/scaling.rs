@@ -4,9 +4,9 @@ use std::fmt::Write as _;
 
 use serde::Serialize;
 
-use super::describe::{plural, scaled};
-use super::estimate::{Speed, bytes_text};
+use super::estimate::Speed;
 use super::plan::Plan;
+use crate::words::{bytes_text, plural, scaled};
 
 /// A step among so many ranks, worked out from one rank's measured speed.
 ///

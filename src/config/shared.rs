@@ -2,7 +2,7 @@
 
 use super::{Plan, Schedule};
 
-/// Where two runs part.
+/// The step up to which two runs are the same.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Parting {
     /// Steps in which both move the same weights in the same way: after so many they have the same models, to the bit.

@@ -1,8 +1,13 @@
 //! How operations run, decided once: on which device, by which kernels, in which dtype.
+//!
+//! [`Compute`] is made once, where a run or an evaluation begins, and goes with a batch's inputs. There is no autocast and no
+//! second copy of a model: `Compute::factor`, or on GPUs the operation itself, casts the factors of a product, and gradients of
+//! f32 weights are f32. f16 needs a loss scale, which is part of the optimizer's state; a step that overflows is taken again
+//! (`src/train/scaled.rs`), so that none is lost.
 
 use burn::tensor::{DType, Device as BurnDevice};
 
-use super::Traits;
+use super::traits::{Kernels, Traits};
 use crate::error::{Error, Result};
 use crate::words::words;
 
@@ -15,18 +20,6 @@ words! {
         Bf16 = "bf16",
         /// IEEE half.
         F16 = "f16",
-    }
-}
-
-words! {
-    /// Which implementation of an operation runs, where there are several.
-    Kernels {
-        /// burn's operations, on any device.
-        Composed = "composed",
-        /// Operations of our own: Rust on a CPU; on a GPU WGSL by hand where its runtime takes it, else CubeCL.
-        Fused = "fused",
-        /// CubeCL, on any GPU.
-        CubeCl = "cubecl",
     }
 }
 
@@ -64,9 +57,9 @@ impl Kernels {
 /// softmax, layer norms, the residual stream, the loss and every weight stay in f32, and so do gradients of weights.
 #[derive(Debug, Clone)]
 pub struct Compute {
-    /// Where, outside autodiff.
+    /// The device, outside autodiff.
     pub device: BurnDevice,
-    /// By which kernels.
+    /// The kernels.
     pub kernels: Kernels,
     /// The dtype of products.
     pub precision: Precision,
@@ -105,13 +98,13 @@ impl Compute {
         }
     }
 
-    /// By kernels of the caller's choice, which the device has.
+    /// This choice with other kernels, which the device has.
     #[must_use]
     pub fn by(self, kernels: Kernels) -> Self {
         Self { kernels, ..self }
     }
 
-    /// With products in a dtype of the caller's choice.
+    /// This choice with products in another dtype.
     #[must_use]
     pub fn in_dtype(self, precision: Precision) -> Self {
         Self { precision, ..self }

@@ -3,7 +3,20 @@
 use burn::tensor::Device as BurnDevice;
 
 use super::cuda::is_cuda;
-use super::{Kernels, is_cpu};
+use super::is_cpu;
+use crate::words::words;
+
+words! {
+    /// Which implementation of an operation runs, where there are several.
+    Kernels {
+        /// burn's operations, on any device.
+        Composed = "composed",
+        /// Operations of our own: Rust on a CPU; on a GPU WGSL by hand where its runtime takes it, else CubeCL.
+        Fused = "fused",
+        /// CubeCL, on any GPU.
+        CubeCl = "cubecl",
+    }
+}
 
 /// What a kind of device is like.
 #[derive(Debug, PartialEq, Eq)]

@@ -1,5 +1,8 @@
 //! One process at a time in a folder: an operating system's lock on a file in it, which ends with the process however
 //! it ends. Where the file system has no locks, a file that one process alone can make says whose the folder is.
+//!
+//! A folder is locked before it is looked at. Everything that is written below it checks that the lock file is still the one that was
+//! locked. A study's cells lock each other out (`locks/` in its folder), so that any number of processes may share the study.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, ErrorKind, Read, Write};
@@ -7,7 +10,6 @@ use std::path::{Path, PathBuf, absolute};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use super::is_free;
 use super::owner::{Owner, Taken};
 use crate::error::{Error, IoContext, Result, note};
 
@@ -44,7 +46,7 @@ impl Busy {
         self.process.map_or("another process".to_owned(), |number| format!("another process ({number})"))
     }
 
-    /// As an error.
+    /// The error that says so.
     pub fn into_error(self) -> Error {
         let help = match &self.said_by {
             Some(file) => format!("wait for it to end, or choose another folder; if it is no more, delete {}", file.display()),
@@ -271,7 +273,7 @@ fn identity_of(found: &fs::Metadata) -> Identity {
     (found.dev(), found.ino())
 }
 
-/// Without numbers of files, that it is there has to do.
+/// Where files have no numbers, it is enough that the file is there.
 #[cfg(not(unix))]
 fn identity_of(_: &fs::Metadata) -> Identity {
     (0, 0)
@@ -284,7 +286,7 @@ fn identity(path: &Path) -> Option<Identity> {
 /// A lock file that this process holds.
 struct Held {
     file: PathBuf,
-    /// None where nothing more is known of it.
+    /// What tells it from another's; `None` where nothing is known.
     mark: Option<Mark>,
     /// Folders that were made for it, the outermost first.
     made: Vec<PathBuf>,
@@ -293,7 +295,7 @@ struct Held {
 /// What tells a lock of this process from another's.
 enum Mark {
     Lock(Identity),
-    /// On a file system without locks.
+    /// The file that says whose it is, on a file system without locks.
     Name(Taken),
 }
 
@@ -351,64 +353,9 @@ pub fn still_there(path: &Path) -> Result<()> {
     }
 }
 
-/// What a folder is taken for: a run, a study, known by a file that is in it from the beginning.
-pub struct Claim<'a> {
-    /// The folder.
-    pub folder: &'a Path,
-    /// The file's name.
-    pub marker: &'a str,
-    /// What the folder is then, with its article: "a run".
-    pub what: &'a str,
-}
-
-impl Claim<'_> {
-    /// Takes the folder, and looks and writes only then: where the file is there, `known` says whether it is the one
-    /// that is meant; in a folder that is free, `begin` writes it.
-    ///
-    /// # Errors
-    /// When another process has the folder, it holds something else, or as `known` and `begin` say. Then it is as it
-    /// was.
-    pub fn take(&self, known: impl FnOnce(&Path) -> Result<()>, begin: impl FnOnce(&Path) -> Result<()>) -> Result<Lock> {
-        self.wait(&mut |busy| Err(busy.into_error()), known, begin)
-    }
-
-    /// [`Claim::take`], but waits for another process as [`Lock::wait`] does.
-    ///
-    /// # Errors
-    /// As [`Claim::take`], and as `each` says.
-    pub fn wait(
-        &self,
-        each: &mut dyn FnMut(Busy) -> Result<()>,
-        known: impl FnOnce(&Path) -> Result<()>,
-        begin: impl FnOnce(&Path) -> Result<()>,
-    ) -> Result<Lock> {
-        self.is_there()?; // somebody's own folder is not even locked
-        let lock = Lock::wait(self.folder, each)?;
-        super::temporary::sweep(self.folder);
-        let file = self.folder.join(self.marker);
-        match self.is_there()? {
-            true => known(&file)?,
-            false => begin(&file)?,
-        }
-        Ok(lock)
-    }
-
-    /// Whether the file is there; else the folder has to be free.
-    fn is_there(&self) -> Result<bool> {
-        if self.folder.join(self.marker).exists() {
-            return Ok(true);
-        }
-        match is_free(self.folder)? {
-            true => Ok(false),
-            false => Err(Error::new(format!("this folder holds something that is not {}; it was left as it is", self.what))
-                .at(self.folder.display())
-                .help("choose another --out")),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::is_free;
     use super::*;
 
     #[test]
@@ -510,32 +457,5 @@ mod tests {
         fs::write(folder.join(LOCK), "another's").unwrap();
         still_there(&folder.join("x")).unwrap_err();
         still_there(dir.path()).unwrap();
-    }
-
-    #[test]
-    fn a_claimed_folder_is_begun_once_and_nobodys_own_is_touched() {
-        let dir = tempfile::tempdir().unwrap();
-        let at = |name: &str| dir.path().join(name);
-        let claim = |folder: &Path, text: &str| {
-            let known = |file: &Path| match fs::read_to_string(file).unwrap() == text {
-                true => Ok(()),
-                false => Err(Error::new("another plan")),
-            };
-            let begin = |file: &Path| fs::write(file, text).doing("write", file);
-            Claim { folder, marker: "plan.toml", what: "a run" }.take(known, begin).map(drop)
-        };
-        claim(&at("run"), "one").unwrap();
-        claim(&at("run"), "one").unwrap();
-        claim(&at("run"), "two").unwrap_err();
-        assert_eq!(fs::read_to_string(at("run/plan.toml")).unwrap(), "one");
-        fs::create_dir(at("mine")).unwrap();
-        fs::write(at("mine/thesis.tex"), "mine").unwrap();
-        assert!(claim(&at("mine"), "one").unwrap_err().to_string().contains("not a run"));
-        // Killed between the folder and its file: what was left is no content.
-        fs::create_dir(at("cut")).unwrap();
-        fs::write(at("cut").join(LOCK), "4194999\n").unwrap();
-        fs::write(at("cut/.upstill-4194999-0123456789abcdef.part"), "ha").unwrap();
-        claim(&at("cut"), "one").unwrap();
-        assert_eq!(fs::read_dir(at("cut")).unwrap().count(), 1);
     }
 }

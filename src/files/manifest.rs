@@ -54,7 +54,7 @@ pub fn write_json(path: &Path, content: &impl Serialize) -> Result<()> {
 
 /// A JSON text that was read.
 pub struct Json {
-    /// Without its checksum.
+    /// The text without its checksum.
     pub text: String,
     /// Whether it had one: files of older versions have none.
     pub is_sealed: bool,

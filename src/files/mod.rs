@@ -1,9 +1,10 @@
 //! Files appear whole or not at all, and one process writes a folder at a time.
 
+mod claim;
 #[cfg(test)]
 mod fault;
 mod lock;
-pub mod manifest;
+pub(crate) mod manifest;
 mod owner;
 mod publish;
 mod target;
@@ -16,12 +17,13 @@ use std::fs;
 use std::io::Write;
 use std::path::Path;
 
+pub(crate) use claim::Claim;
 #[cfg(test)]
-pub use fault::failing_after;
-pub use lock::{Busy, Claim, InUse, Lock, still_there};
-pub use publish::{can_write, make_folder, remove_folder, write_folder, write_text, write_whole};
-pub use target::Target;
-pub use temporary::{is_by_the_way, remove_half_made};
+pub(crate) use fault::failing_after;
+pub(crate) use lock::{Busy, InUse, Lock, still_there};
+pub(crate) use publish::{can_write, make_folder, remove_folder, write_folder, write_text, write_whole};
+pub(crate) use target::Target;
+pub(crate) use temporary::{is_by_the_way, remove_half_made};
 
 use crate::error::{IoContext, Result};
 
@@ -29,7 +31,7 @@ use crate::error::{IoContext, Result};
 ///
 /// # Errors
 /// When it can't be read.
-pub fn is_free(dir: &Path) -> Result<bool> {
+pub(crate) fn is_free(dir: &Path) -> Result<bool> {
     if !dir.is_dir() {
         return Ok(!dir.exists());
     }

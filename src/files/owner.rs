@@ -27,7 +27,7 @@ pub(super) struct Taken {
 
 /// Another process has it.
 pub(super) struct Other {
-    /// Its number, where the file says it.
+    /// The process's number, where the file says it.
     pub process: Option<u32>,
     /// The file.
     pub file: PathBuf,

@@ -105,9 +105,9 @@ pub fn write_folder<T>(path: &Path, fill: impl FnOnce(&Path) -> Result<T>) -> Re
 
 /// Where a folder will be, and the temporary one that becomes it.
 pub(super) struct Place {
-    /// As it was named.
+    /// The path as it was given.
     named: PathBuf,
-    /// Without links.
+    /// The path with its links followed.
     real: PathBuf,
     /// Beside the place, or within it when that can't be renamed.
     temporary: Temporary,

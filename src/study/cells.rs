@@ -29,7 +29,7 @@ pub struct CellLine {
     pub registered: String,
     /// [`NUMERICS`] of the version that ran it.
     pub numerics: u32,
-    /// That version and its commit.
+    /// The version of upstill that ran it, and its commit.
     #[serde(default)]
     pub upstill: String,
     /// The plan's hash, by which the cell is found.
@@ -58,7 +58,7 @@ pub struct CellLine {
     /// Why it did not end, for a trial that did not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stopped: Option<String>,
-    /// By the model's name, `model` where there is one.
+    /// Results by the model's name, which is `model` where there is one.
     pub models: BTreeMap<String, ModelLine>,
     /// The plan, as `plan.toml` has it; a teacher that the study trained stands there by its own cell.
     pub plan: String,
@@ -67,7 +67,7 @@ pub struct CellLine {
 /// What one model of a cell came to.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct ModelLine {
-    /// At the end, in nats a masked token.
+    /// The held-out loss at the end of training, in nats per masked token.
     pub held_out_loss: Option<f64>,
     /// Steps done, and the held-out loss then.
     pub curve: Vec<(u64, f64)>,
@@ -77,10 +77,10 @@ pub struct ModelLine {
     /// Accuracies on minimal pairs, by the pairs' name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub pairs: BTreeMap<String, f64>,
-    /// By task.
+    /// Scores by task.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub scores: BTreeMap<String, f64>,
-    /// The same before the end of training.
+    /// Scores on tasks before the end of training.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub scores_at: Vec<ScoresAt>,
 }

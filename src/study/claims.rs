@@ -1,21 +1,11 @@
 //! A plain sentence for each comparison, and one for each budget that an arm saves.
 
-use serde::{Deserialize, Serialize};
-
-use super::comparison::{Comparison, EndPoint, Verdict};
+use super::comparison::EndPoint;
+use super::findings::{Claim, Comparison, Estimate, Saved, Verdict};
 use super::results::Study;
-use super::saved::{Estimate, Saved, steps_saved};
+use super::saved::steps_saved;
 use super::statistics::Interval;
-
-/// A comparison in numbers and in words.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Claim {
-    /// What was found, with its interval and what it is worth.
-    pub sentence: String,
-    /// The numbers.
-    #[serde(flatten)]
-    pub comparison: Comparison,
-}
+use crate::words::plural;
 
 impl Study {
     /// Every comparison, at the primary end point first.
@@ -190,10 +180,6 @@ fn p_equals(p: f64) -> String {
         small if small.starts_with('<') => format!("p {small}"),
         text => format!("p = {text}"),
     }
-}
-
-pub(super) fn plural(n: u64, noun: &str) -> String {
-    format!("{n} {noun}{}", if n == 1 { "" } else { "s" })
 }
 
 #[cfg(test)]

@@ -1,17 +1,14 @@
 //! What a study says of its arms: each compared with its reference at an end point, and one word for what came out.
 
-use serde::{Deserialize, Serialize};
-
-use super::registration::TestSpec;
-use super::results::{Arm, HELD_OUT, MeanSd, Study};
-use super::statistics::{
-    Difference, Interval, bound, difference, equivalence, holm, paired_differences, seeds_needed, sign_flip,
-};
+use super::findings::{Comparison, Verdict};
+use super::registration::{HELD_OUT, TestSpec};
+use super::results::{Arm, MeanSd, Study};
+use super::statistics::{Difference, bound, difference, equivalence, holm, paired_differences, seeds_needed, sign_flip};
 
 /// Something that every arm is measured by.
 #[derive(Clone, Debug, PartialEq)]
 pub struct EndPoint {
-    /// As in `[test] end_point`.
+    /// Its name, as in `[test] end_point`.
     pub name: String,
     kind: Kind,
 }
@@ -30,7 +27,7 @@ impl EndPoint {
         matches!(self.kind, Kind::HeldOut | Kind::Set)
     }
 
-    /// As a heading and in a sentence: `loss on imdb`.
+    /// Its name in a heading or a sentence: `loss on imdb`.
     pub fn title(&self) -> String {
         match self.kind {
             Kind::HeldOut => HELD_OUT.into(),
@@ -60,72 +57,6 @@ impl EndPoint {
         };
         arm.runs.iter().filter_map(|run| Some((run.seed, of(run)?))).collect()
     }
-}
-
-/// What a comparison says, in a word.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Verdict {
-    /// Beyond chance, in the direction that is wanted.
-    Better,
-    /// Beyond chance, in the other direction.
-    Worse,
-    /// Surely smaller than the margin, either way; said also of a difference that is beyond chance and smaller than matters.
-    Equivalent,
-    /// None of these.
-    Undecided,
-}
-
-impl Verdict {
-    /// The word.
-    pub fn word(self) -> &'static str {
-        match self {
-            Self::Better => "better",
-            Self::Worse => "worse",
-            Self::Equivalent => "equivalent",
-            Self::Undecided => "undecided",
-        }
-    }
-}
-
-/// An arm against its reference at one end point.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Comparison {
-    /// The arm.
-    pub arm: String,
-    /// What it is compared with.
-    pub against: String,
-    /// The end point's name.
-    pub end_point: String,
-    /// Seeds of the arm, and of its reference.
-    pub seeds: (u64, u64),
-    /// Whether seeds were compared one by one.
-    pub paired: bool,
-    /// Mean of the arm less mean of its reference.
-    pub difference: f64,
-    /// 95 % interval of that (Student's t).
-    pub interval: Interval,
-    /// Two-sided p-value of the t-test: paired by seed, or Welch's.
-    pub p: f64,
-    /// Of the sign-flip test, where seeds are paired.
-    pub p_sign_flip: Option<f64>,
-    /// Assignments of signs that were drawn; none where all were counted.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub sign_flip_draws: Option<u64>,
-    /// `p`, corrected over the arms by Holm's procedure.
-    pub p_holm: f64,
-    /// Arms that are compared at this end point, which is what p is corrected for.
-    pub of: u64,
-    /// The margin of equivalence, where there is one for this end point.
-    pub margin: Option<f64>,
-    /// P-value of a difference as large as the margin (TOST).
-    pub p_equivalence: Option<f64>,
-    /// The margin that would just have passed: any difference is smaller than this.
-    pub bound: f64,
-    /// Seeds that would see a difference as large as the margin in four of five studies, at Holm's first level; where seeds are paired.
-    pub seeds_needed: Option<u64>,
-    /// What it says.
-    pub verdict: Verdict,
 }
 
 impl Study {

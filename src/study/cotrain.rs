@@ -3,8 +3,9 @@
 
 use std::collections::BTreeMap;
 
+use super::pocket::Size;
 use super::registration::TestSpec;
-use super::spec::{ArmSpec, Size, StudySpec, TeacherSeeds};
+use super::spec::{ArmSpec, StudySpec, TeacherSeeds};
 use crate::config::MODEL;
 
 /// A model of the study: its layers and its width.

@@ -1,5 +1,8 @@
 //! The plans of a study's runs, made before anything is trained. A student's plan names its teacher by the teacher's own cell, not
 //! by its weights or a path, so that a cell has the same name in any folder and is known before its teacher is there.
+//!
+//! So the whole study is planned, and every mistake found, before anything trains, and a line of `cells.jsonl` stands for a run on any
+//! machine. Weights do not travel: a student that is not found trains its teacher again.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -11,7 +14,7 @@ use crate::checkpoint::{CHECKPOINTS, folder_name};
 use crate::config::{LearnerPlan, Plan, RunFile, TeacherFacts};
 use crate::error::{Error, Result};
 use crate::tokens::Shards;
-use crate::train::find_facts;
+use crate::train::{find_facts, plan_on};
 
 /// One run of an arm, planned.
 #[derive(Clone)]
@@ -25,13 +28,13 @@ pub(super) struct Cell {
     /// Hash of `plan`.
     pub id: String,
     pub dir: PathBuf,
-    /// Its teacher stands there by its cell.
+    /// The plan, which names the teacher by its cell.
     pub plan: Plan,
     /// What the placeholder stands for, in a study that tunes this arm.
     pub value: Option<f64>,
     /// Whether it is a trial of `value`: no result of the study, but of its tuning.
     pub is_trial: bool,
-    /// Of a run that ends at a budget before the whole run's.
+    /// Where it leaves a longer run, if it ends at a smaller budget than that.
     pub branch: Option<Branch>,
     file: RunFile,
     pub taught: Option<Box<Taught>>,
@@ -40,7 +43,7 @@ pub(super) struct Cell {
 /// What a shorter run has from the whole one.
 #[derive(Clone)]
 pub(super) struct Branch {
-    /// Where the whole run is.
+    /// The folder of the longer run.
     pub off: PathBuf,
     /// How long both are the same run.
     pub shared: u64,
@@ -96,7 +99,7 @@ impl Cell {
         self.flops() * (1.0 - shared as f64 / self.plan.train.steps.max(1) as f64)
     }
 
-    /// The same cell to be run in another folder; its teacher stays where it is if it is trained there.
+    /// This cell, to be run in another folder; its teacher stays where it is if it is trained there.
     pub fn in_folder(&self, folder: &Path) -> Self {
         let mut cell = self.clone();
         cell.dir = folder.join("cells").join(&self.id);
@@ -123,7 +126,7 @@ impl Cell {
         }
         let mut file = self.file.clone();
         file.set(&format!("teacher.from={}", weights.display()));
-        let plan = file.resolve(&find_facts(&file.wanted(), &Ok(shards.clone())));
+        let plan = plan_on(&file, shards);
         let mut plan = plan.map_err(|error| error.at(format!("arm {:?}", self.arm_name)))?;
         plan.train.keep_at.clone_from(&self.plan.train.keep_at);
         Ok(plan)
@@ -163,7 +166,7 @@ pub(super) struct Planner<'a> {
 }
 
 impl<'a> Planner<'a> {
-    /// Of a study whose cells are in `dir`.
+    /// A planner for a study whose cells are in `dir`.
     pub fn new(spec: &'a StudySpec, shards: &'a Shards, dir: &'a Path) -> Self {
         Self { spec, shards, dir, chosen: BTreeMap::new() }
     }
@@ -387,7 +390,7 @@ impl<'a> Planner<'a> {
             file.set(&format!("teacher.from=cells/{}", taught.cell.id));
             wanted.teacher = None;
         }
-        let mut facts = find_facts(&wanted, &Ok(self.shards.clone()));
+        let mut facts = find_facts(&wanted, Ok(self.shards));
         if let Some(taught) = taught.filter(|_| file.wanted().teacher.is_some()) {
             if !taught.cell.plan.models.is_empty() {
                 return Err(Error::new(format!("the teacher {:?} trains several models", taught.cell.arm_name))

@@ -2,8 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::results::HELD_OUT;
 use crate::error::{Error, Result};
+
+/// The end point that every study has: the held-out loss at the end of training.
+pub const HELD_OUT: &str = "held-out loss";
 
 /// `[test]` of a study file.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -79,7 +81,7 @@ pub struct Registration {
 }
 
 impl Registration {
-    /// Of the text of a study's `study.toml`.
+    /// The registration that a study's `study.toml` makes.
     pub fn of(study_toml: &str, test: Option<&TestSpec>) -> Self {
         Self { study_file: blake3::hash(study_toml.as_bytes()).to_hex()[..16].to_owned(), test: test.cloned() }
     }

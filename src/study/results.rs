@@ -5,13 +5,9 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::claims::Claim;
+use super::findings::{Claim, Saved};
 use super::registration::Registration;
-use super::saved::Saved;
 use super::statistics;
-
-/// The end point that every study has: the held-out loss at the end of training.
-pub const HELD_OUT: &str = "held-out loss";
 
 /// A grid of runs and what they came to.
 #[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
@@ -71,19 +67,19 @@ pub struct Arm {
     pub start: Option<String>,
     /// Runs of this arm, each with a seed of its own.
     pub seeds: u64,
-    /// In nats a masked token; none while no run is finished.
+    /// The held-out loss in nats per masked token; `None` while no run is finished.
     #[serde(default)]
     pub held_out_loss: Option<MeanSd>,
-    /// On other held-out sets, by their names, in nats a masked token.
+    /// Losses on other held-out sets, by their names, in nats per masked token.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub held_out: BTreeMap<String, MeanSd>,
     /// Accuracy on minimal pairs, by the pairs' name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub pairs: BTreeMap<String, MeanSd>,
-    /// By task; of each task's main metric, higher is better.
+    /// Scores by task, in each task's main metric; higher is better.
     #[serde(default)]
     pub scores: BTreeMap<String, MeanSd>,
-    /// Of the model that is trained.
+    /// Parameters of the model that is trained.
     #[serde(default)]
     pub parameters: Option<u64>,
     /// Wall time, mean over the runs.
@@ -98,7 +94,7 @@ pub struct Arm {
     /// FLOPs of a run: of all models that it trains, and of what they learn from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub flops: Option<f64>,
-    /// The same with the training of its teacher, where the study trained it.
+    /// FLOPs of a run and of the training of its teacher, where the study trained it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub flops_with_teacher: Option<f64>,
     /// Whether this arm trains a teacher of others: shown, but not ranked.
@@ -119,16 +115,16 @@ pub struct SeedResult {
     pub path: PathBuf,
     /// The run's seed.
     pub seed: u64,
-    /// None while the run is unfinished.
+    /// The held-out loss; `None` while the run is unfinished.
     #[serde(default)]
     pub held_out_loss: Option<f64>,
-    /// On other held-out sets, by their names.
+    /// Losses on other held-out sets, by their names.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub held_out: BTreeMap<String, f64>,
     /// Accuracy on minimal pairs, by the pairs' name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub pairs: BTreeMap<String, f64>,
-    /// By task.
+    /// Scores by task.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub scores: BTreeMap<String, f64>,
     /// Fine-tuned scores before the end of training.
@@ -147,7 +143,7 @@ pub struct SeedResult {
 pub struct ScoresAt {
     /// Steps done.
     pub steps: u64,
-    /// By task.
+    /// Scores by task.
     pub scores: BTreeMap<String, f64>,
 }
 
@@ -158,7 +154,7 @@ pub struct Budget {
     pub steps: u64,
     /// What they cost, teacher's predictions included, its training not.
     pub flops: f64,
-    /// In nats a masked token.
+    /// The held-out loss at that end, in nats per masked token.
     pub held_out_loss: f64,
 }
 
@@ -182,7 +178,7 @@ pub struct Tuned {
 /// A value that was tried.
 #[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 pub struct Tried {
-    /// As in a run file.
+    /// The value, as in a run file.
     pub value: String,
     /// On the tuning split, mean over the seeds it was tried with; none where training broke down.
     pub loss: Option<f64>,
@@ -198,7 +194,7 @@ pub struct MeanSd {
 }
 
 impl MeanSd {
-    /// Of some values; none of nothing.
+    /// The mean and spread of some values; `None` without values.
     pub fn of(values: &[f64]) -> Option<Self> {
         Some(Self { mean: statistics::mean(values)?, sd: statistics::standard_deviation(values) })
     }

@@ -1,11 +1,10 @@
 //! Steps saved: how far apart two curves of ends of training lie, along the budget.
 
-use serde::{Deserialize, Serialize};
-
+use super::findings::{Estimate, Saved};
 use super::results::{Arm, Budget};
-use super::statistics::{Interval, interval_95, mean};
+use super::statistics::mean;
 
-/// Where a curve comes to a loss.
+/// The place on a curve where it first comes to a loss.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Reached {
     /// At this budget, between two that were run.
@@ -29,52 +28,6 @@ fn reached(curve: &[(f64, f64)], loss: f64) -> Reached {
         (x0.ln() + (y0 - loss) / (y0 - y1) * (x1.ln() - x0.ln())).exp()
     });
     crossing.map_or(Reached::BeyondTheLast, Reached::At)
-}
-
-/// A mean over seeds and, from two seeds on, its 95 % interval.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Estimate {
-    /// The mean.
-    pub mean: f64,
-    /// Its interval.
-    #[serde(default)]
-    pub interval: Option<Interval>,
-}
-
-impl Estimate {
-    fn of(values: &[f64]) -> Option<Self> {
-        Some(Self { mean: mean(values)?, interval: interval_95(values) })
-    }
-}
-
-/// What an arm needs less than its reference to come as far as that one's training with one budget; all of it negative where it needs
-/// more.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Saved {
-    /// The arm.
-    pub arm: String,
-    /// The stand-alone one.
-    pub against: String,
-    /// Steps of the reference, at whose end both are as good.
-    pub budget: u64,
-    /// Seeds that both have.
-    pub seeds: u64,
-    /// Seeds whose smallest budget is as good already; how much less would do was not run.
-    pub before_the_first: u64,
-    /// Seeds that are not as good after their largest budget.
-    pub beyond_the_last: u64,
-    /// Steps saved; none unless every seed comes to the loss between two of its budgets.
-    pub steps: Option<Estimate>,
-    /// FLOPs saved, as a share of the reference's.
-    pub flops: Option<Estimate>,
-    /// The same with all of the teacher's training counted, where the study trained it.
-    pub flops_with_teacher: Option<Estimate>,
-    /// The same with the teacher's training divided by `students`.
-    pub flops_sharing_teacher: Option<Estimate>,
-    /// Students that share the teacher.
-    pub students: u64,
-    /// From how many students on, sharing one teacher, FLOPs are saved on average; none where they never are.
-    pub pays_from: Option<u64>,
 }
 
 /// One row for each budget of `reference` that two seeds or more have in common with `arm`; empty where ends of training at several

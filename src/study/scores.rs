@@ -14,7 +14,7 @@ use crate::train::SeedScores;
 pub struct TaskScores {
     /// The task's name.
     pub task: String,
-    /// By metric.
+    /// Mean and spread by metric.
     pub metrics: BTreeMap<String, MeanSd>,
     /// How many seeds.
     pub seeds: u64,
@@ -32,7 +32,7 @@ pub struct TaskScores {
 }
 
 impl TaskScores {
-    /// Of the scores of one seed or more.
+    /// Summarises the scores of one seed or more.
     pub fn of(task: &Task, runs: &[SeedScores]) -> Option<Self> {
         let mut values: BTreeMap<String, Vec<f64>> = BTreeMap::new();
         for (name, value) in runs.iter().flat_map(|run| &run.scores) {
@@ -87,7 +87,7 @@ pub struct GlueScores {
 }
 
 impl GlueScores {
-    /// Of tasks with equally many seeds.
+    /// Puts tasks together that have equally many seeds.
     pub fn of(tasks: Vec<TaskScores>, left_out: Vec<String>) -> Self {
         let seeds = tasks.iter().map(|task| task.seeds).min().unwrap_or(0);
         let of_seed = |task: &str, seed: u64| tasks.iter().find(|found| found.task == task)?.scores.get(seed as usize).copied();

@@ -5,8 +5,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::registration::TestSpec;
-use super::results::HELD_OUT;
+use super::registration::{HELD_OUT, TestSpec};
 use super::tune::TuneSpec;
 use crate::error::{Error, IoContext, Result};
 
@@ -43,6 +42,15 @@ use crate::error::{Error, IoContext, Result};
 /// margin = 0.01
 /// ```
 /// See [`TuneSpec`] for a learning rate of each arm's own.
+///
+/// ```
+/// use upstill::StudySpec;
+///
+/// let text = "title = 'Two widths'\nseeds = [1, 2]\nbase = ''\n[[arms]]\nname = 'small'\nset = ['model.hidden=32']";
+/// let study = StudySpec::parse(text)?;
+/// assert_eq!(study.seeds_of(&study.arms[0]), [1, 2]);
+/// # upstill::Result::Ok(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct StudySpec {
@@ -111,7 +119,7 @@ pub struct StudySpec {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(untagged, expecting = "`teacher_seeds` is \"paired\" or a list of seeds")]
 pub enum TeacherSeeds {
-    /// As the word says.
+    /// A rule, by its word.
     Word(TeacherWord),
     /// These; students learn from the first.
     Listed(Vec<u64>),
@@ -217,17 +225,6 @@ fn finetune_epochs() -> f64 {
     3.0
 }
 
-/// How much of the paper's grid is run on the pocket language.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub enum Size {
-    /// Seconds: shows that everything works, and nothing else.
-    Tiny,
-    /// Minutes: one teacher, the soft weights, three seeds.
-    Small,
-    /// Hours: teachers of 4, 2 and 1 layers, soft weight 1, 4 and 4 -> 1, fresh and remapped, controls, three seeds.
-    Full,
-}
-
 impl StudySpec {
     /// Reads a study file.
     ///
@@ -250,66 +247,8 @@ impl StudySpec {
         Ok(spec)
     }
 
-    fn check(&self) -> Result<()> {
-        let mut names: Vec<&str> = self.teachers.iter().chain(&self.arms).map(|arm| arm.name.as_str()).collect();
-        names.sort_unstable();
-        if let Some(twice) = names.windows(2).find(|pair| pair[0] == pair[1]) {
-            return Err(
-                Error::new(format!("two arms are called {:?}", twice[0])).help("give every teacher and arm a name of its own")
-            );
-        }
-        let no_seeds = |arm: &ArmSpec| arm.seeds.as_ref().is_some_and(Vec::is_empty);
-        let no_teacher_seed = self.teacher_seeds == TeacherSeeds::Listed(Vec::new());
-        if self.seeds.is_empty() || no_teacher_seed || self.arms.is_empty() || self.arms.iter().any(no_seeds) {
-            return Err(Error::new("a study needs at least one seed, one teacher seed and one arm"));
-        }
-        let known = |name: &String| self.arms.iter().any(|arm| arm.name == *name);
-        for arm in self.teachers.iter().chain(&self.arms) {
-            if let Some(unknown) = arm.against.values().chain(&arm.flops_of).find(|name| !known(name)) {
-                return Err(Error::new(format!("the arm {:?} names {unknown:?}, which is none of the arms", arm.name))
-                    .help("`against` and `flops_of` take the name of an arm"));
-            }
-        }
-        if let Some(arm) = self.teachers.iter().find(|arm| arm.teacher.is_some()) {
-            return Err(Error::new(format!("the teacher {:?} has a teacher", arm.name)).help("make it one of the arms"));
-        }
-        if let Some(baseline) = self.baseline.as_ref().filter(|baseline| !self.arms.iter().any(|arm| arm.name == **baseline)) {
-            return Err(Error::new(format!("the baseline {baseline:?} is none of the arms")));
-        }
-        self.arms.iter().try_for_each(|arm| self.check_teacher(arm))?;
-        for arm in self.teachers.iter().chain(&self.arms) {
-            let Some(name) = &arm.tuned_as else { continue };
-            let tuned = self.teachers.iter().chain(&self.arms).find(|other| other.name == *name);
-            if self.tune.is_none() || tuned.is_none_or(|tuned| tuned.tuned_as.is_some()) {
-                return Err(Error::new(format!("the arm {:?} is tuned as {name:?}, which is no arm that is tuned", arm.name))
-                    .help("`tuned_as` takes the name of an arm or a teacher without `tuned_as`, in a study with [tune]"));
-            }
-        }
-        self.tune.iter().try_for_each(|tune| tune.check(self))?;
-        let mut named: Vec<&str> = self.end_points();
-        named.sort_unstable();
-        if let Some(twice) = named.windows(2).find(|pair| pair[0] == pair[1]) {
-            return Err(Error::new(format!("two end points are called {:?}", twice[0]))
-                .help("give every set of `held_out` and of `pairs` a name that no task has"));
-        }
-        let budgets = self.arms.iter().filter_map(|arm| arm.branches.as_ref()).chain([&self.branches, &self.score_at]).flatten();
-        for written in budgets {
-            let is_budget = match At::parse(written) {
-                Some(At::Percent(percent)) => percent > 0.0 && percent <= 100.0,
-                Some(At::Step(step)) => step > 0,
-                None => false,
-            };
-            if !is_budget {
-                return Err(Error::new(format!("{written:?} is no time of a run"))
-                    .help("write shares of the steps above 0 % and of at most 100 %, as in [\"25%\", \"50%\"], or steps"));
-            }
-        }
-        let arms: Vec<&str> = self.arms.iter().map(|arm| arm.name.as_str()).collect();
-        self.test.iter().try_for_each(|test| test.check(&self.end_points(), &arms, self.baseline.as_deref()))
-    }
-
     /// What its models are measured by, by name.
-    fn end_points(&self) -> Vec<&str> {
+    pub(super) fn end_points(&self) -> Vec<&str> {
         let measured = self.held_out.keys().chain(self.pairs.keys()).map(String::as_str).chain(self.all_tasks());
         std::iter::once(HELD_OUT).chain(measured).collect()
     }
@@ -333,29 +272,6 @@ impl StudySpec {
         }
         let arm = self.teachers.iter().chain(&self.arms).find(|other| other.name == arm);
         arm.and_then(|arm| arm.tasks.as_ref()).unwrap_or(&self.tasks)
-    }
-
-    /// Whether an arm's teacher has the seeds that it is to learn from.
-    fn check_teacher(&self, arm: &ArmSpec) -> Result<()> {
-        let TeacherOf::Trained { teacher, at } = self.teacher_of(arm) else { return Ok(()) };
-        if let Some(At::Percent(percent)) = at
-            && !(percent > 0.0 && percent <= 100.0)
-        {
-            return Err(Error::new(format!("the arm {:?} wants its teacher at {percent} % of its training", arm.name))
-                .help("write a share above 0 % and of at most 100 %"));
-        }
-        let there = self.seeds_of_teacher(teacher);
-        let missing = self.seeds_of(arm).iter().find(|&&seed| !there.contains(&self.teacher_seed(seed)));
-        missing.map_or(Ok(()), |seed| {
-            Err(Error::new(format!(
-                "the arm {:?} has seed {seed}, and its teacher {:?} has no such seed",
-                arm.name, teacher.name
-            ))
-            .help(format!(
-                "{:?} has {there:?}; with `teacher_seeds = \"paired\"` a student learns from the teacher of its own seed",
-                teacher.name
-            )))
-        })
     }
 
     /// The budgets at which an arm's training of a seed ends, beside its own.
@@ -405,100 +321,5 @@ impl StudySpec {
             .rsplit_once('@')
             .and_then(|(name, at)| Some(TeacherOf::Trained { teacher: named(name.trim_end())?, at: Some(At::parse(at)?) }));
         at_a_time.unwrap_or(TeacherOf::Other(written))
-    }
-
-    /// The paper's study on the pocket language.
-    pub fn pocket(size: Size) -> Self {
-        let (steps, seeds): (u64, &[u64]) = match size {
-            Size::Tiny => (6, &[1, 2]),
-            Size::Small => (900, &[1, 2, 3]),
-            // Long enough for 6 layers to pass 4 (`examples/depth.toml`).
-            Size::Full => (5000, &[1, 2, 3]),
-        };
-        let (layers, hidden, teacher_layers): (usize, usize, &[usize]) = match size {
-            Size::Tiny => (2, 32, &[1]),
-            Size::Small => (4, 64, &[2]),
-            Size::Full => (6, 64, &[4, 2, 1]),
-        };
-        // The highest rate at which a student of 6 layers trains well; those of 4 take more.
-        let lr = if size == Size::Full { "2e-3" } else { "5e-3" };
-        let base = format!(
-            "[model]\nlayers = {layers}\nhidden = {hidden}\nheads = {}\nmax_positions = 64\ntoken_types = 2\ndropout = 0.0\n\
-             [data]\nshards = \"pocket\"\nrows = \"packed\"\nlength = 64\n\
-             [train]\nsteps = {steps}\nbatch = 16\nlr = \"0 -> {lr} over 15%, then -> 0 linear\"\n\
-             evaluate_every = {}\nevaluate_rows = {}\ncheckpoint_every = {steps}\nkeep_checkpoints = 1\n",
-            hidden / 32,
-            (steps / 10).max(1),
-            if size == Size::Tiny { 32 } else { 256 },
-        );
-        let teacher_name = |layers: usize| format!("teacher, {layers} layer{}", if layers == 1 { "" } else { "s" });
-        let teachers = teacher_layers.iter().map(|&layers| ArmSpec {
-            name: teacher_name(layers),
-            set: vec!["preset=standalone".into(), format!("model.layers={layers}")],
-            ..ArmSpec::default()
-        });
-        let mut arms = vec![ArmSpec { name: "stand-alone".into(), set: vec!["preset=standalone".into()], ..ArmSpec::default() }];
-        let presets = [("soft 1", "dwt-normal"), ("soft 4", "dwt-strong"), ("soft 4 -> 1", "dwt-decay")];
-        for &layers in teacher_layers {
-            for (name, preset) in if size == Size::Tiny { &presets[..1] } else { &presets[..] } {
-                let starts: &[&str] = if size == Size::Full { &["fresh", "remap"] } else { &["fresh"] };
-                for start in starts {
-                    let of = if teacher_layers.len() > 1 { format!(", from {layers}") } else { String::new() };
-                    let remapped = if *start == "remap" { ", remapped" } else { "" };
-                    arms.push(ArmSpec {
-                        name: format!("{name}{of}{remapped}"),
-                        teacher: Some(teacher_name(layers)),
-                        set: vec![format!("preset={preset}"), format!("distill.start={start}")],
-                        ..ArmSpec::default()
-                    });
-                }
-            }
-        }
-        if size == Size::Full {
-            let controls = [
-                ("inherit, from 4", Some(teacher_name(4)), "inherit"),
-                ("uniform teacher", Some("uniform".into()), "dwt-normal"),
-            ];
-            arms.extend(controls.map(|(name, teacher, preset)| ArmSpec {
-                name: name.into(),
-                teacher,
-                set: vec![format!("preset={preset}")],
-                ..ArmSpec::default()
-            }));
-        }
-        let tasks = match size {
-            Size::Tiny => vec!["pocket-acceptability"],
-            Size::Small => vec!["pocket-sentiment"],
-            Size::Full => crate::tasks::pocket_names(),
-        };
-        Self {
-            title: "Does a weak teacher make a better student?".into(),
-            about: format!(
-                "A student of {layers} layers, {hidden} wide, is pre-trained on the pocket language for {steps} steps of 16 rows of 64 tokens: \
-                 alone, and with the predictions of a smaller, weaker teacher as a second target (Lee et al. 2023)."
-            ),
-            base,
-            seeds: seeds.to_vec(),
-            teacher_seeds: TeacherSeeds::paired(),
-            teachers: teachers.collect(),
-            arms,
-            baseline: Some("stand-alone".into()),
-            tasks: tasks.into_iter().map(str::to_owned).collect(),
-            glue: None,
-            task_seeds: Vec::new(),
-            held_out: BTreeMap::new(),
-            pairs: BTreeMap::new(),
-            branches: Vec::new(),
-            branch_seeds: Vec::new(),
-            score_at: Vec::new(),
-            finetune_lr: 1e-3,
-            finetune_epochs: match size {
-                Size::Tiny => 0.25,
-                Size::Small => 2.0,
-                Size::Full => 3.0,
-            },
-            test: Some(TestSpec::default()),
-            tune: None,
-        }
     }
 }

@@ -1,8 +1,9 @@
 //! A value of its own for each arm, the learning rate above all: which ones are tried, and which is taken.
+//!
+//! A rate is chosen before the study's seeds are run, on seeds and held-out rows that no result uses; trials are cells like others.
 
 use serde::{Deserialize, Serialize};
 
-use super::spec::StudySpec;
 use crate::error::{Error, Result};
 
 /// `[tune]` of a study file: what a placeholder stands for is tried out for each teacher and arm that has it, on seeds and held-out
@@ -42,41 +43,8 @@ fn grow() -> usize {
 }
 
 impl TuneSpec {
-    pub(super) fn check(&self, spec: &StudySpec) -> Result<()> {
-        let wrong = |what: &str, help: &str| Err(Error::new(format!("[tune]: {what}")).help(help));
-        let mut values = self.values.clone();
-        values.sort_by(f64::total_cmp);
-        values.dedup();
-        if values.len() < 2 {
-            return wrong("a grid of one value chooses nothing", "give two values or more, or leave [tune] out");
-        }
-        if !values.iter().all(|value| value.is_finite() && *value > 0.0) {
-            return wrong("a value is not above 0", "the grid grows by factors: give numbers above 0");
-        }
-        if self.seeds.is_empty() {
-            return wrong("no seeds", "give at least one seed that the study does not use");
-        }
-        let used = |seed: &&u64| {
-            let teachers = spec.teachers.iter().map(|arm| spec.seeds_of_teacher(arm));
-            spec.arms.iter().map(|arm| spec.seeds_of(arm)).chain(teachers).any(|seeds| seeds.contains(seed))
-        };
-        if let Some(seed) = self.seeds.iter().find(used) {
-            let what = format!("seed {seed} is one of the study's, whose results would then decide their own settings");
-            return wrong(&what, "give seeds that no arm and no teacher has");
-        }
-        if self.steps == Some(0) || self.rows == Some(0) {
-            return wrong("trials of 0 steps or rows", "write 1 or more, or leave the key out");
-        }
-        let place = self.placeholder();
-        let sets = spec.teachers.iter().chain(&spec.arms).flat_map(|arm| &arm.set);
-        if !sets.chain([&spec.base]).any(|text| text.contains(&place)) {
-            let help = format!("write {place} where the value belongs, as in lr = \"0 -> {place} over 5%, then -> 0 linear\"");
-            return wrong(&format!("{place} stands neither in the base nor in an arm's `set`"), &help);
-        }
-        Ok(())
-    }
-
-    fn placeholder(&self) -> String {
+    /// `{NAME}`: what stands in the run file.
+    pub(super) fn placeholder(&self) -> String {
         format!("{{{}}}", self.name)
     }
 

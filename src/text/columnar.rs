@@ -11,9 +11,9 @@ use parquet::record::Field;
 use parquet::record::reader::TreeBuilder;
 use parquet::schema::types::{SchemaDescriptor, Type};
 
+use super::gathered::Gathered;
 use super::options::ReadOptions;
 use super::pages::{Group, Pages};
-use super::rows::Gathered;
 use super::source::Source;
 use super::stream::{Meter, utf8};
 use super::{Document, Documents, Row, Wanted, table};

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
+use super::gathered::Gathered;
 use super::options::ReadOptions;
 use super::packed::absent;
-use super::rows::Gathered;
 use super::source::Source;
 use super::stream::Meter;
 use super::{Documents, Wanted};

@@ -7,9 +7,9 @@ use std::io::BufRead;
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::Number;
 
+use super::gathered::Gathered;
 use super::lines::Lines;
 use super::options::{LISTED, ReadOptions, listed};
-use super::rows::Gathered;
 use super::source::{Format, Source};
 use super::stream::{broken, utf8};
 use super::{Document, Documents, Row, Wanted};

@@ -12,6 +12,7 @@ mod columnar;
 #[cfg(target_family = "wasm")]
 #[path = "columnar_absent.rs"]
 mod columnar;
+mod gathered;
 mod gzip;
 mod json;
 mod lines;

@@ -14,7 +14,7 @@ use crate::error::Result;
 /// One file that was read to its end.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Input {
-    /// Where it was.
+    /// The path that it was read from.
     pub path: String,
     /// Its size on disk.
     pub bytes: u64,

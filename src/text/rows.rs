@@ -3,7 +3,8 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use super::options::{ReadOptions, gibibytes};
+use super::gathered::Gathered;
+use super::options::ReadOptions;
 use super::source::{Format, named};
 use super::stream::{self, Meter};
 use super::{Row, Wanted, columnar, json, table};
@@ -24,10 +25,10 @@ pub fn read_rows(path: &Path, has_header: bool, wanted: &Wanted, options: &ReadO
 /// [`read_rows`], up to so many bytes of them.
 fn read_up_to(path: &Path, has_header: bool, wanted: &Wanted, options: &ReadOptions, most: u64) -> Result<Vec<Row>> {
     let source = named(path)?;
-    let mut rows = Gathered { rows: Vec::new(), bytes: 0, most };
+    let mut rows = Gathered::up_to(most);
     if source.format == Format::Parquet {
         columnar::rows(&source, wanted, options, &mut rows)?;
-        return Ok(rows.rows);
+        return Ok(rows.into_rows());
     }
     let stream = stream::open(&source, options, &Arc::new(Meter::default()))?;
     match source.format {
@@ -40,37 +41,11 @@ fn read_up_to(path: &Path, has_header: bool, wanted: &Wanted, options: &ReadOpti
                 .help("give a .tsv, .csv, .jsonl or .parquet file"));
         }
     }
-    Ok(rows.rows)
+    Ok(rows.into_rows())
 }
 
 /// Rows may take this share of the memory: what is made of them, examples and their tokens, takes as much again.
 const SHARE: u64 = 4;
-
-/// Rows that are gathered in memory, up to a bound: a small packed file can hold more of them than any memory does.
-pub(super) struct Gathered {
-    rows: Vec<Row>,
-    bytes: u64,
-    most: u64,
-}
-
-impl Gathered {
-    /// One more row. The error has no place yet.
-    pub(super) fn push(&mut self, row: Row) -> Result<()> {
-        // A piece of memory has some bytes of its own.
-        let of_field =
-            |field: &Option<String>| size_of::<Option<String>>() + field.as_ref().map_or(0, |text| text.capacity() + 16);
-        self.bytes += (size_of::<Row>() + 16 + row.fields.iter().map(of_field).sum::<usize>()) as u64;
-        if self.bytes > self.most {
-            return Err(Error::new(format!(
-                "the rows up to this one take more than {}, a quarter of the memory that there is",
-                gibibytes(self.most)
-            ))
-            .help("take a part of the file, or a machine with more memory"));
-        }
-        self.rows.push(row);
-        Ok(())
-    }
-}
 
 #[cfg(test)]
 mod tests {

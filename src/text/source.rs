@@ -117,7 +117,7 @@ const AGAIN: &str = "a link to a file that is read already";
 #[derive(Default)]
 struct Found {
     sources: Vec<Source>,
-    /// By the reason, the names of what is left out.
+    /// The names of what is left out, by the reason.
     left_out: BTreeMap<&'static str, Vec<String>>,
 }
 

@@ -4,8 +4,8 @@ use std::io::{self, BufRead, Read};
 
 use csv::ByteRecord;
 
+use super::gathered::Gathered;
 use super::options::ReadOptions;
-use super::rows::Gathered;
 use super::source::Source;
 use super::stream::{broken, utf8};
 use super::{Document, Documents, Row, Wanted};

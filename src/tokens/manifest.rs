@@ -10,6 +10,7 @@ use crate::error::{Error, Result};
 use crate::files::manifest::{Json, to_json};
 use crate::files::{is_free, write_text};
 use crate::text::Input;
+use crate::words::grouped;
 
 /// The manifest's name within a data folder.
 pub(super) const NAME: &str = "manifest.json";
@@ -208,27 +209,32 @@ impl fmt::Display for Manifest {
         writeln!(
             f,
             "  vocabulary  {} tokens ({})",
-            group(self.vocab_size as u64),
+            grouped(self.vocab_size as u64),
             &self.tokenizer[..12.min(self.tokenizer.len())]
         )?;
         match self.held_out_by {
             HeldOutBy::Document => {
-                writeln!(f, "  documents   {}, of which {} held out", group(counts.documents), group(counts.documents_held_out))?;
+                writeln!(
+                    f,
+                    "  documents   {}, of which {} held out",
+                    grouped(counts.documents),
+                    grouped(counts.documents_held_out)
+                )?;
             }
-            HeldOutBy::Sentence => writeln!(f, "  documents   {}; sentences are held out", group(counts.documents))?,
+            HeldOutBy::Sentence => writeln!(f, "  documents   {}; sentences are held out", grouped(counts.documents))?,
         }
         writeln!(
             f,
             "  sentences   {}, one of every {} kept: {}",
-            group(counts.sentences),
+            grouped(counts.sentences),
             self.options.keep_one_of,
-            group(counts.sampled)
+            grouped(counts.sampled)
         )?;
-        let short = format!("{} under {} tokens dropped", group(counts.dropped_short), self.options.min_tokens);
-        writeln!(f, "              {short}, {} over {} split", group(counts.split_long), self.options.max_tokens)?;
+        let short = format!("{} under {} tokens dropped", grouped(counts.dropped_short), self.options.min_tokens);
+        writeln!(f, "              {short}, {} over {} split", grouped(counts.split_long), self.options.max_tokens)?;
         for (name, split) in [("train", &self.train), ("held out", &self.held_out)] {
             let mean = split.tokens as f64 / split.sentences.max(1) as f64;
-            let (sentences, tokens) = (group(split.sentences), group(split.tokens));
+            let (sentences, tokens) = (grouped(split.sentences), grouped(split.tokens));
             writeln!(
                 f,
                 "  {name:<11} {sentences} sentences, {tokens} tokens ({mean:.1} a sentence), {} files",
@@ -236,9 +242,14 @@ impl fmt::Display for Manifest {
             )?;
         }
         if let (Some(unknown), Some(share)) = (counts.unknown, self.unknown_share()) {
-            writeln!(f, "  unknown     {} tokens are [UNK], {}", group(unknown), percent(share))?;
+            writeln!(f, "  unknown     {} tokens are [UNK], {}", grouped(unknown), percent(share))?;
         }
-        write!(f, "  from        {} files, {} bytes", self.inputs.len(), group(self.inputs.iter().map(|input| input.bytes).sum()))
+        write!(
+            f,
+            "  from        {} files, {} bytes",
+            self.inputs.len(),
+            grouped(self.inputs.iter().map(|input| input.bytes).sum())
+        )
     }
 }
 
@@ -252,13 +263,6 @@ pub(crate) fn percent(share: f64) -> String {
     }
 }
 
-/// A number with its thousands apart.
-fn group(number: u64) -> String {
-    let digits = number.to_string();
-    let groups: Vec<_> = digits.as_bytes().rchunks(3).rev().map(|group| String::from_utf8_lossy(group)).collect();
-    groups.join(",")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -267,10 +271,5 @@ mod tests {
     fn a_share_is_nothing_or_all_only_when_it_is() {
         let shares = [0.0, 1e-9, 0.0123, 0.5, 0.99999, 1.0].map(percent);
         assert_eq!(shares, ["0 %", "under 0.1 %", "1.2 %", "50 %", "over 99.9 %", "100 %"]);
-    }
-
-    #[test]
-    fn thousands_are_set_apart() {
-        assert_eq!([0, 999, 1000, 1_234_567].map(group), ["0", "999", "1,000", "1,234,567"]);
     }
 }

@@ -12,6 +12,7 @@ mod interrupt;
 mod killed;
 mod learners;
 mod life;
+mod link;
 mod memory;
 #[cfg(feature = "mpi")]
 mod mpi;
@@ -30,13 +31,15 @@ mod written;
 
 pub use branch::{begin_at, checkpoint_of};
 pub use card::{model_card, run_of};
-pub use facts::{find_facts, open_shards, plan_in_memory, plan_run};
+pub(crate) use facts::find_facts;
+pub use facts::{open_shards, plan_in_memory, plan_on, plan_run};
 pub use finetune::{FinetuneOptions, Finetuned, Finetuning, Pretrained};
 pub use held_out::{HeldOutSet, held_out_options, must_share_vocabulary, open_held_out_sets};
 pub use in_memory::MemoryRun;
 pub use interrupt::{Saving, catch_interrupts, interrupted, saving, waiting};
 pub use learners::{GivenTeacher, MaskedMethod, model_folder, model_of_run, set_out};
-pub use ranks::{Link, Ranks};
+pub use link::Link;
+pub use ranks::Ranks;
 pub use run::{RunOptions, train_run, train_run_in_ranks};
 pub use seeds::{
     SeedScores, Settings as FinetuneSettings, check_scores_folder, checkpoint_scores_folder, read_checkpoint_scores,
@@ -85,7 +88,7 @@ impl<M> Learner<M> {
         }
     }
 
-    /// With what its optimizer needs for products in these numbers.
+    /// With what its optimizer needs for products in this dtype: f16 needs a loss scale.
     #[must_use]
     pub fn for_precision(self, precision: Precision) -> Self {
         Self { optimizer: self.optimizer.for_precision(precision), ..self }
@@ -121,6 +124,24 @@ pub enum Flow {
 ///
 /// # Errors
 /// When a step isn't finite, or `observe` or an evaluation fails.
+///
+/// ```
+/// use upstill::train::{FitOptions, Flow, set_out};
+/// use upstill::{Device, RunFile, fit, plan_on, tokens::pocket_shards};
+///
+/// let shards = pocket_shards()?;
+/// let small = RunFile::preset("standalone")?.with("model.layers", 1).with("model.hidden", 16).with("model.heads", 1);
+/// let file = small.with("data.shards", "pocket").with("data.length", 32).with("train.steps", 2).with("train.batch", 4);
+/// let plan = plan_on(&file.with("train.evaluate_rows", 4), &shards)?;
+/// let (learners, method) = set_out(&plan, &shards, None, &Device::cpu("an example").handle)?;
+/// let options = FitOptions { train: &plan.train, micro_batch: 4, done: 0, worker: None };
+/// let trained = fit(method.as_ref(), learners, &options, |record, _| {
+///     assert!(record.loss_hard.is_finite());
+///     Ok(Flow::Continue)
+/// })?;
+/// assert_eq!(trained.len(), 1);
+/// # upstill::Result::Ok(())
+/// ```
 pub fn fit<M: Method + ?Sized>(
     method: &M,
     learners: Vec<Learner<M::Model>>,

@@ -10,7 +10,7 @@ use mpi::topology::{Communicator, SimpleCommunicator};
 use mpi::traits::{Destination, Source};
 use mpi::{Threading, initialize_with_threading};
 
-use super::ranks::Link;
+use super::link::Link;
 use crate::error::{Error, Result};
 
 /// Bytes a message: MPI counts in 32 bits.

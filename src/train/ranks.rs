@@ -2,8 +2,12 @@
 //!
 //! All ranks take the same steps and say the same things to each other in the same order: a sum a step, and at the start, at each
 //! checkpoint and at the end a comparison of what must be alike. Rank 0 alone evaluates, logs and saves.
+//!
+//! Each rank sums one part of the gradients, in the ranks' order, and sends it to the others: the bits are those of as many workers
+//! in one process, and a rank sends 2 (n - 1) / n of the bytes. A wish to stop travels with the sum, so that all stop after the same
+//! step. Only the first rank knows the folder. Every wait polls, with a limit; an error ends all ranks through `MPI_Abort`. The link
+//! is a trait, so that tests run ranks as threads.
 
-use std::fmt::Debug;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 #[cfg(feature = "mpi")]
@@ -11,22 +15,10 @@ use std::time::Duration;
 
 use burn::tensor::bf16;
 
+use super::link::Link;
 use crate::config::SumDtype;
 use crate::error::{Error, Result};
 use crate::files::manifest::hash;
-
-/// How ranks reach each other. Every rank makes the same calls in the same order.
-pub trait Link: Debug + Send + Sync {
-    /// This process's number, from 0.
-    fn rank(&self) -> usize;
-    /// How many processes there are.
-    fn size(&self) -> usize;
-    /// Sends `outgoing[p]` to each rank p, and gives what each sent; `lengths[p]` bytes come from rank p. A rank's own place is empty.
-    /// Where a rank isn't heard of for too long, the job is ended with a message that names it.
-    fn exchange(&self, outgoing: &[&[u8]], lengths: &[usize]) -> Vec<Vec<u8>>;
-    /// Ends all ranks at once, this one with what went wrong.
-    fn abort(&self, error: &Error) -> !;
-}
 
 /// One of several processes that share each batch.
 #[derive(Debug)]

@@ -171,10 +171,21 @@ fn stretch(
         fit_ahead(method.as_ref(), learners, &options, ahead, |_, _| Ok(Flow::Continue)).map(drop)
     };
     let trained = together(devices, ranks.map(|ranks| (ranks, plan.runtime.sum_dtype)), first, other);
+    complete(keeper, trained, done, held_out, options)
+}
 
+/// What comes after the last step of a stretch: scores and the models' folders; or, where it was stopped or failed, why.
+fn complete(
+    mut keeper: Keeper,
+    trained: Result<Vec<Learner<AnyModel>>>,
+    done: u64,
+    held_out: &[HeldOutSet],
+    options: &RunOptions,
+) -> Result<Summary> {
+    let dir = options.dir;
     let reached = keeper.last.as_ref().map_or(done, |record| record.step + 1);
     let written = keeper.stretch.reach(reached);
-    let Keeper { mut stretch, last, stopped, .. } = keeper;
+    let Keeper { mut stretch, plan, shards, last, stopped, ranks } = keeper;
     let trained = match trained {
         Ok(trained) => trained,
         Err(error) => {

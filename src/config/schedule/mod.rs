@@ -83,7 +83,7 @@ enum Span {
 }
 
 impl Schedule {
-    /// The same value throughout.
+    /// One value from the first step to the last.
     pub fn constant(value: f64) -> Self {
         Schedule { pieces: vec![Piece { from: value, to: value, shape: Shape::Hold, end: End::Rest }] }
     }

@@ -42,7 +42,7 @@ impl FromStr for Schedule {
 #[derive(Clone, Copy)]
 struct Token<'a> {
     text: &'a str,
-    /// From 1, in characters.
+    /// The column, from 1, in characters.
     column: usize,
 }
 

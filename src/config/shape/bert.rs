@@ -3,8 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::{Kept, Parameters, Pass, Size, Sizes};
-use crate::config::describe::plural;
 use crate::device::Kernels;
+use crate::words::plural;
 
 /// The shape of a BERT, in Hugging Face's `config.json` terms.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

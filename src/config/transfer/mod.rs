@@ -37,7 +37,7 @@ pub struct TransferPlan {
     pub distill: TransferDistill,
     /// Steps and optimizer.
     pub train: TransferTrain,
-    /// Where it runs; not part of the hash.
+    /// The device it runs on; no part of the hash.
     pub device: String,
 }
 
@@ -74,9 +74,9 @@ pub struct TransferModel {
     pub projection: Option<usize>,
     /// Dropout after every layer.
     pub dropout: f64,
-    /// Of what the LSTMs read.
+    /// Dropout of the LSTMs' inputs.
     pub input_dropout: f64,
-    /// Of their states.
+    /// Dropout of the LSTMs' recurrent states.
     pub recurrent_dropout: f64,
 }
 
@@ -136,7 +136,7 @@ pub struct TransferData {
 pub struct TransferDistill {
     /// What is taken from the teacher.
     pub targets: Targets,
-    /// In which order.
+    /// The order in which the losses are taken.
     pub schedule: TransferSchedule,
     /// Weight of the cross-entropy, also of the teacher's hard labels.
     pub alpha: f64,
@@ -181,7 +181,7 @@ impl RunFile {
     /// One error with every mistake.
     pub fn resolve_transfer(&self) -> Result<TransferPlan> {
         let plan = draft(self);
-        match check::mistakes(self, &plan).into_error(self.place()) {
+        match self.error(check::mistakes(self, &plan)) {
             Some(error) => Err(error),
             None => Ok(plan),
         }

@@ -59,7 +59,7 @@ words! {
     }
 }
 words! {
-    /// In which order the losses are taken (section 5).
+    /// The order in which the losses are taken (section 5).
     TransferSchedule {
         /// All at once, equation 8.
         Joint = "joint",

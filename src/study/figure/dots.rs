@@ -18,7 +18,7 @@ pub struct DotPlot {
     pub title: String,
     /// Quantity and unit of the axis.
     pub label: String,
-    /// From top to bottom.
+    /// The rows, from top to bottom.
     pub rows: Vec<DotRow>,
     /// A dashed vertical line, drawn where it lies within the axis.
     pub reference: Option<Reference>,

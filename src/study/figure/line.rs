@@ -49,7 +49,7 @@ pub struct Series {
     pub colour: usize,
     /// The line.
     pub curve: Vec<Point>,
-    /// The same before smoothing.
+    /// The curve before smoothing; empty where it was not smoothed.
     pub raw: Vec<Point>,
     /// Its spread.
     pub band: Vec<Band>,

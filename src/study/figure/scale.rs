@@ -26,7 +26,7 @@ impl Scale {
         Self { low, high, from_px: px.0, to_px: px.1, log }
     }
 
-    /// The same with room at both ends, but not across zero: what can't be negative shows no negative axis.
+    /// This scale with room at both ends, but not across zero: what can't be negative shows no negative axis.
     pub fn with_room(mut self) -> Self {
         if !self.log {
             let room = (self.high - self.low) * 0.06;

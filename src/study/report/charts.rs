@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::page::Figure;
+use super::figure::Figure;
 use super::read::{Material, Run};
 use crate::log::{ModelRecord, StepRecord};
 use crate::study::figure::{Axis, COLOURS, Chart, Point, Reference, Series, band_over, ema, mean_over, number};

@@ -1,9 +1,10 @@
 //! Figures about the end of training: every seed a dot, what arms differ by, and what they save.
 
 use super::charts::{LOSS, colour};
-use super::page::Figure;
-use crate::study::comparison::{Comparison, EndPoint};
+use super::figure::Figure;
+use crate::study::comparison::EndPoint;
 use crate::study::figure::{Axis, Chart, DotPlot, DotRow, Reference, Series, mean_over};
+use crate::study::findings::Comparison;
 use crate::study::results::{Arm, Study};
 use crate::study::statistics::{interval_95, paired_differences};
 

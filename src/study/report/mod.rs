@@ -2,13 +2,15 @@
 
 mod charts;
 mod ends;
+mod figure;
 mod page;
 mod read;
 mod summary;
 mod table;
 mod words;
 
-pub use page::{Figure, figure_page, page};
+pub use figure::Figure;
+pub use page::{figure_page, page};
 pub use read::{Material, Run, read};
 pub use summary::{SUMMARY_FILES, write_summary};
 pub use table::terminal_table;

@@ -3,41 +3,29 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
+use super::figure::Figure;
 use super::read::{Material, Run};
 use super::words::{heading, lowest, registered, what_was_run};
 use super::{charts, ends, table};
-use crate::study::claims::Claim;
-use crate::study::figure::{Chart, DotPlot, SCRIPT, STYLE, chart_csv, dot_plot, dots_csv, escape, line_chart};
+use crate::study::figure::{SCRIPT, STYLE, escape};
+use crate::study::findings::Claim;
 use crate::study::results::{Arm, Study};
-
-/// A figure and its words.
-#[derive(Debug, Clone)]
-pub struct Figure {
-    /// What it shows.
-    pub heading: String,
-    /// How to read it.
-    pub caption: String,
-    /// The drawing.
-    pub svg: String,
-    /// Its numbers, as CSV.
-    pub csv: String,
-}
-
-impl Figure {
-    /// A line chart, under its own title.
-    pub fn of_chart(chart: &Chart, caption: String) -> Self {
-        Self { heading: chart.title.clone(), caption, svg: line_chart(chart), csv: chart_csv(chart) }
-    }
-
-    /// A dot plot, under its own title.
-    pub fn of_dots(plot: &DotPlot, caption: String) -> Self {
-        Self { heading: plot.title.clone(), caption, svg: dot_plot(plot), csv: dots_csv(plot) }
-    }
-}
 
 const PAGE_STYLE: &str = include_str!("report.css");
 
 /// The report as one HTML file with no outside resources.
+///
+/// ```
+/// use upstill::study::report::{Material, page};
+/// use upstill::study::results::{Arm, SeedResult, Study};
+///
+/// let run = |seed, loss| SeedResult { seed, held_out_loss: Some(loss), ..SeedResult::default() };
+/// let mut alone = Arm { name: "alone".into(), runs: vec![run(1, 4.0), run(2, 4.2)], ..Arm::default() };
+/// alone.summarise();
+/// let study = Study { title: "A student alone".into(), arms: vec![alone], ..Study::default() };
+/// let html = page(&[Material { study, runs: vec![Vec::new()] }]);
+/// assert!(html.contains("<h1>A student alone</h1>"));
+/// ```
 pub fn page(materials: &[Material]) -> String {
     let title = materials.first().map(|material| heading(&material.study)).unwrap_or_default();
     document(&title, &materials.iter().map(section).collect::<String>(), &provenance(materials))

@@ -19,11 +19,11 @@ pub struct Run {
     pub dir: PathBuf,
     /// Which of several models that train together this is the view of.
     pub model: Option<String>,
-    /// Of the plan.
+    /// The plan's seed.
     pub seed: u64,
     /// `plan.toml`, as it stands.
     pub plan_text: String,
-    /// The same, read.
+    /// `plan.toml`, parsed.
     pub plan: toml::Table,
     /// `run.json`, as it stands.
     pub info: String,
@@ -40,7 +40,7 @@ pub struct Run {
 pub struct Material {
     /// What is compared.
     pub study: Study,
-    /// By arm, in the study's order.
+    /// The runs of each arm, in the study's order.
     pub runs: Vec<Vec<Run>>,
 }
 

@@ -6,8 +6,8 @@ use super::table::plain_markdown as plain;
 use super::{ends, table, words};
 use crate::error::{Error, IoContext, Result};
 use crate::files::write_text;
-use crate::study::claims::Claim;
 use crate::study::figure::standalone;
+use crate::study::findings::Claim;
 use crate::study::results::Study;
 
 /// What [`write_summary`] writes; the study file is there before.
@@ -16,7 +16,7 @@ pub const SUMMARY_FILES: [&str; 3] = ["cells.jsonl", "figure.svg", "report.md"];
 /// No file of a summary may be larger: it is to be committed.
 const LARGEST: usize = 2_000_000;
 
-/// In the summary's folder.
+/// The commands that repeat the study, given in the summary's folder.
 const COMMANDS: &str = "```sh\n\
     upstill study study.toml                                  # runs all of it again\n\
     upstill study study.toml --cells cells.jsonl --verify 3   # repeats three of its runs\n\

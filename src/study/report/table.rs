@@ -2,10 +2,10 @@
 
 use crate::log::clock;
 use crate::study::claims::{interval, p_value, percent, signed, whole};
-use crate::study::comparison::{Comparison, EndPoint, Verdict};
+use crate::study::comparison::EndPoint;
 use crate::study::figure::{escape, number};
+use crate::study::findings::{Comparison, Saved, Verdict};
 use crate::study::results::{Arm, MeanSd, Study};
-use crate::study::saved::Saved;
 
 /// A table of text: the first column is left-aligned, as are those that hold words. A cell's second line is set small.
 pub(super) struct Table {
@@ -235,7 +235,7 @@ pub(super) fn html(table: &Table, notes: impl Fn(usize) -> String) -> String {
     format!("<div class=\"wide\"><table{whole}><thead><tr>{head}</tr></thead>\n<tbody>\n{rows}</tbody></table></div>")
 }
 
-/// As GitHub shows it.
+/// The table as Markdown.
 pub(super) fn markdown(table: &Table) -> String {
     let line = |cells: Vec<String>| format!("| {} |\n", cells.join(" | "));
     let safe = |cell: &String| plain_markdown(cell).replace('|', "\\|").replace('\n', "<br>");

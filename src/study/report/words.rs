@@ -3,10 +3,10 @@
 use super::ends::fewest;
 use super::read::Material;
 use super::table;
-use crate::study::claims::{Claim, plural};
-use crate::study::comparison::Verdict;
+use crate::study::findings::{Claim, Verdict};
 use crate::study::results::Study;
 use crate::study::statistics::POWER;
+use crate::words::plural;
 
 pub(super) const HOW_SAVED: &str = "How much less an arm takes to come as far as its reference: the horizontal distance between their \
     curves of ends of training, seed by seed, between budgets linear over the logarithm of the steps; nothing is extrapolated. FLOPs are \

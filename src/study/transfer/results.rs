@@ -50,7 +50,7 @@ pub struct TransferArmResult {
     pub largest_variance: f64,
     /// Test texts the student answers a second.
     pub examples_per_s: f64,
-    /// And the teacher, where it was measured.
+    /// Texts that the teacher classifies in a second, where it was measured.
     pub teacher_examples_per_s: Option<f64>,
     /// Wall time of a run.
     pub seconds: f64,

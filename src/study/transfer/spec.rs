@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use crate::study::spec::Size;
+use crate::study::pocket::Size;
 
 /// A study of transfer runs as written.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
-use super::phases::PhaseSummary;
 use super::stopping::EarlyStopping;
 use super::{TransferOptions, transfer_contents};
 use crate::checkpoint::{CHECKPOINTS, Checkpoints};
@@ -29,6 +28,19 @@ const STUDENT: &str = "student.safetensors";
 const BEST: &str = "best.safetensors";
 const OPTIMIZER: &str = "student.optimizer.safetensors";
 const MIDWAY: &str = "midway.json";
+
+/// What a phase came to.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PhaseSummary {
+    /// Its name.
+    pub name: String,
+    /// Steps taken.
+    pub steps: u64,
+    /// The validation loss of the student that was kept, in the phase's own measure.
+    pub validation_loss: f64,
+    /// Wall time.
+    pub seconds: f64,
+}
 
 /// Where a run is; the phase is the one after those that `summaries` has.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -74,7 +86,7 @@ impl<'a> Keeper<'a> {
         })
     }
 
-    /// Of the plan, and of what its paths hold.
+    /// The hash of the plan and of what its paths hold.
     pub fn plan_hash(&self) -> &str {
         &self.plan_hash
     }

@@ -3,6 +3,11 @@
 //!
 //! The folder holds `plan.toml`, `run.json`, `steps.jsonl`, `model/` (the student) and `summary.json`, and until then a checkpoint; teachers and
 //! their outputs are beside them, or in the folder that a study's cells share.
+//!
+//! Each phase of a schedule is one value of [`Transfer`](crate::methods::Transfer), one call of the loop and a new optimizer. What
+//! is frozen has no gradient, so that neither the loop nor the optimizer knows of freezing. The teacher is asked once, chunk by
+//! chunk, and its outputs are kept under the hash of all that they depend on. A transfer run file has keys of its own
+//! (`src/config/transfer/`), chosen by its `method`.
 
 mod data;
 mod midway;
@@ -17,7 +22,8 @@ use std::time::Instant;
 use serde::{Deserialize, Serialize};
 
 pub use data::{transfer_contents, transfer_task};
-pub use phases::{Phase, PhaseSummary, answering, phases};
+pub use midway::PhaseSummary;
+pub use phases::{Phase, answering, phases};
 pub use stopping::{EarlyStopping, Verdict};
 pub use student::{StudentSettings, read_student};
 pub use teacher::{CHUNK, Outputs, TransferTeacherModel, ready_teacher, teacher_outputs};
@@ -82,7 +88,7 @@ pub struct TransferSummary {
     pub teacher_parameters: Option<u64>,
     /// Test texts the student answers a second.
     pub examples_per_s: f64,
-    /// And the teacher.
+    /// Texts that the teacher classifies in a second.
     pub teacher_examples_per_s: Option<f64>,
     /// Labelled rows learnt from; those for validation are as many as `validation` says beside.
     pub labelled: usize,

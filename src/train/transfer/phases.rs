@@ -2,9 +2,7 @@
 
 use std::time::Instant;
 
-use serde::{Deserialize, Serialize};
-
-use super::midway::{Keeper, Midway, State};
+use super::midway::{Keeper, Midway, PhaseSummary, State};
 use super::stopping::{EarlyStopping, Verdict};
 use crate::config::{ElementKind, Schedule, Targets, TrainPlan, TransferDistill, TransferPlan, TransferSchedule};
 use crate::device::{Compute, wait};
@@ -18,7 +16,7 @@ use crate::train::{FitOptions, Flow, Learner, fit};
 /// One phase: what is minimised, and which layers move.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Phase {
-    /// For the log.
+    /// Its name in the log.
     pub name: String,
     /// What is minimised.
     pub loss: PhaseLoss,
@@ -69,19 +67,6 @@ pub fn phases(distill: &TransferDistill, layers: usize) -> Vec<Phase> {
 pub fn answering(phases: &[Phase]) -> Head {
     let learns_classes = phases.iter().any(|phase| phase.loss.weights.alpha > 0.0 || phase.loss.hard > 0.0);
     if learns_classes { Head::Classifier } else { Head::Regression }
-}
-
-/// What a phase came to.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct PhaseSummary {
-    /// Its name.
-    pub name: String,
-    /// Steps taken.
-    pub steps: u64,
-    /// The validation loss of the student that was kept, in the phase's own measure.
-    pub validation_loss: f64,
-    /// Wall time.
-    pub seconds: f64,
 }
 
 /// What a phase works on.

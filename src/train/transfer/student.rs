@@ -18,7 +18,7 @@ use crate::tokens::{Tokenizer, Words};
 
 /// What training starts from.
 pub(super) struct Prepared {
-    /// None where the student takes nothing from it.
+    /// The teacher; `None` where the student takes nothing from it.
     pub teacher: Option<TransferTeacherModel>,
     pub tokens: TextTokens,
     pub student: Student,

@@ -26,7 +26,7 @@ pub const CHUNK: usize = 256;
 
 /// A classifier that is ready to teach.
 pub struct TransferTeacherModel {
-    /// On a device without autodiff.
+    /// The model, on a device without autodiff.
     pub model: BertClassifier,
     /// Its shape.
     pub shape: Shape,
@@ -135,7 +135,7 @@ fn class_names(config: &serde_json::Value) -> Option<Vec<String>> {
 /// Outputs, and how many of their chunks were found and made.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Outputs {
-    /// In the texts' order.
+    /// The outputs, in the texts' order.
     pub classified: Classified,
     /// Chunks that were there.
     pub found: usize,
