@@ -5,7 +5,7 @@ use upstill::config::RunFile;
 use upstill::device::Device;
 use upstill::log::Console;
 use upstill::tokens::{Shards, Tokenizer};
-use upstill::train::{RunOptions, find_facts, train_run};
+use upstill::train::{RunOptions, plan_on, train_run};
 
 fn main() -> upstill::Result<()> {
     let animals = ["cat", "dog", "horse", "bird", "fish"];
@@ -21,7 +21,7 @@ fn main() -> upstill::Result<()> {
     let text = "preset = \"standalone\"\n[model]\nlayers = 2\nhidden = 64\nheads = 4\nmax_positions = 32\ndropout = 0.0\n\
                 [data]\nshards = \"in memory\"\nlength = 16\n[train]\nsteps = 150\nbatch = 16\nlr = \"0 -> 3e-3 over 10%, then -> 0 linear\"";
     let file = RunFile::parse(text, "this example")?;
-    let plan = file.resolve(&find_facts(&file.wanted(), &Ok(shards.clone())))?;
+    let plan = plan_on(&file, &shards)?;
 
     let dir = std::env::temp_dir().join(format!("upstill-train-tiny-{}", std::process::id()));
     let (console, device) = (Console::stderr(), Device::choose("auto")?);

@@ -6,7 +6,7 @@ use std::fmt;
 use std::io::Write as _;
 use std::panic::{AssertUnwindSafe, catch_unwind, set_hook, take_hook};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, Once, PoisonError};
+use std::sync::{Arc, Mutex, Once, PoisonError};
 
 /// `Result` with upstill's [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -22,7 +22,7 @@ enum Kind {
     Interrupted,
     /// A device's memory ran out: less at once may fit.
     Memory,
-    /// Training left the numbers that can be computed with.
+    /// A loss, a gradient or a weight is infinite or not a number.
     NotFinite,
 }
 
@@ -35,6 +35,18 @@ enum Kind {
 ///   in: vocab.txt
 /// help: add a line `[MASK]`, or make a vocabulary with `upstill tokenizer train`
 /// ```
+///
+/// A program asks what kind of failure it is, and for the file system's error behind it:
+///
+/// ```
+/// use std::error::Error;
+/// use std::io::ErrorKind;
+///
+/// let error = upstill::RunFile::load("no/such/file.toml".as_ref()).unwrap_err();
+/// assert!(error.is_input() && error.advice() == Some("check the path"));
+/// let source = error.source().and_then(|source| source.downcast_ref::<std::io::Error>());
+/// assert_eq!(source.map(|source| source.kind()), Some(ErrorKind::NotFound));
+/// ```
 #[derive(Debug, Clone)]
 pub struct Error(Box<Parts>);
 
@@ -44,6 +56,8 @@ struct Parts {
     what: String,
     place: Option<String>,
     help: Option<String>,
+    /// The file system's own error, where it was one.
+    source: Option<Arc<std::io::Error>>,
 }
 
 impl Error {
@@ -73,7 +87,7 @@ impl Error {
     }
 
     fn of(kind: Kind, what: impl Into<String>) -> Self {
-        Error(Box::new(Parts { kind, what: what.into(), place: None, help: None }))
+        Error(Box::new(Parts { kind, what: what.into(), place: None, help: None, source: None }))
     }
 
     /// A file system error: `doing` completes "could not ..." ("write", "open").
@@ -97,6 +111,11 @@ impl Error {
         if !help.is_empty() {
             out = out.help(help);
         }
+        // `io::Error` can't be cloned; a number of the system's, or a kind and words, is all that is in most.
+        let copy = error
+            .raw_os_error()
+            .map_or_else(|| std::io::Error::new(error.kind(), error.to_string()), std::io::Error::from_raw_os_error);
+        out.0.source = Some(Arc::new(copy));
         out
     }
 
@@ -123,14 +142,29 @@ impl Error {
         self
     }
 
-    /// Whether it says where.
-    pub(crate) fn has_place(&self) -> bool {
-        self.0.place.is_some()
-    }
-
-    /// What went wrong, without place and help.
+    /// What went wrong, without place and advice.
     pub fn what(&self) -> &str {
         &self.0.what
+    }
+
+    /// Where: a path, a line, a key; none where that is not known.
+    pub fn place(&self) -> Option<&str> {
+        self.0.place.as_deref()
+    }
+
+    /// What to do next; none where that is not known.
+    pub fn advice(&self) -> Option<&str> {
+        self.0.help.as_deref()
+    }
+
+    /// Whether something given is wrong or missing: a file, a key, a device.
+    pub fn is_input(&self) -> bool {
+        self.0.kind == Kind::Input
+    }
+
+    /// Whether a check ran and failed: a self-test, a comparison.
+    pub fn is_check(&self) -> bool {
+        self.0.kind == Kind::Check
     }
 
     /// Whether this is a clean stop on request.
@@ -143,7 +177,7 @@ impl Error {
         self.0.kind == Kind::Memory
     }
 
-    /// Whether training left the numbers that can be computed with: the settings are to blame, not the machine.
+    /// Whether a loss, a gradient or a weight became infinite or not a number: the settings are to blame, not the machine.
     pub fn is_not_finite(&self) -> bool {
         self.0.kind == Kind::NotFinite
     }
@@ -171,7 +205,12 @@ impl fmt::Display for Error {
     }
 }
 
-impl std::error::Error for Error {}
+impl std::error::Error for Error {
+    /// The file system's error, where this one is about that.
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.0.source.as_deref().map(|source| source as _)
+    }
+}
 
 /// Says on standard error what a reader of files assumed or left out: what nobody asked for, but changes what is read. Each note
 /// is said once a process, however often a file is read. A standard error that is closed takes nothing, and fails nothing.

@@ -4,17 +4,14 @@
 //! A student, a teacher and a corpus put together:
 //!
 //! ```no_run
-//! use upstill::config::RunFile;
-//! use upstill::device::Device;
-//! use upstill::log::Console;
-//! use upstill::train::{RunOptions, plan_run, train_run};
+//! use upstill::{Console, Device, RunFile, RunOptions, plan_run, train_run};
 //!
 //! fn main() -> upstill::Result<()> {
-//!     let mut file = RunFile::preset("dwt-decay")?; // hard loss 1, soft loss 4 -> 1
-//!     file.set("data.shards=data/wiki"); // made by `upstill data build`, or "pocket"
-//!     file.set("teacher.from=runs/teacher"); // a run, a checkpoint, or a Hugging Face folder
-//!     file.set("model.layers=6");
-//!     file.set("train.steps=20000");
+//!     let file = RunFile::preset("dwt-decay")? // hard loss 1, soft loss 4 -> 1
+//!         .with("data.shards", "data/wiki") // made by `upstill data build`, or "pocket"
+//!         .with("teacher.from", "runs/teacher") // a run, a checkpoint, or a Hugging Face folder
+//!         .with("model.layers", 6)
+//!         .with("train.steps", 20000);
 //!     let (plan, shards) = plan_run(&file)?; // every mistake, in one message, before step 1
 //!     println!("{}", plan.describe(None));
 //!     let (device, console) = (Device::choose("auto")?, Console::stderr());
@@ -49,6 +46,8 @@
 //! [`config`] has the run file and the plan, [`device`] what to run on, [`error`] the one error, [`cli`] the command.
 //! `ARCHITECTURE.md` has the invariants and how to add things.
 #![warn(missing_docs)]
+// The browser build leaves out whole rooms (`cli`, `study`, `bench`), and what is C (Zstandard, Parquet) or has no place there (Ctrl-C,
+// PyTorch's pickles): by `target_family = "wasm"`, at the dependency or the module.
 
 // First: the modules after it use its macros in place of std's.
 #[macro_use]
@@ -79,7 +78,18 @@ pub mod tokens;
 pub mod train;
 mod words;
 
+// What a program starts with; the rest is in its room.
+pub use batch::{BatchOptions, Batches};
+pub use config::{Plan, RunFile, Schedule};
+pub use device::Device;
 pub use error::{Error, Result};
+pub use log::Console;
+pub use methods::{Method, Teacher, evaluate};
+pub use model::{AnyModel, ModelFolder};
+#[cfg(not(target_family = "wasm"))]
+pub use study::StudySpec;
+pub use tokens::{Shards, Tokenizer};
+pub use train::{RunOptions, fit, plan_on, plan_run, train_run};
 
 /// The README's program compiles.
 #[cfg(doctest)]

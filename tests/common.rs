@@ -9,7 +9,7 @@ use upstill::log::{Console, StepRecord, Summary, read_steps};
 use upstill::model::{ModelFolder, Weights};
 use upstill::text::pocket::{Pocket, words};
 use upstill::tokens::{Shards, Tokenizer};
-use upstill::train::{RunOptions, find_facts, train_run};
+use upstill::train::{RunOptions, plan_on, train_run};
 
 /// A little of the pocket language: 60 documents to train on, 12 held out.
 pub fn shards() -> Shards {
@@ -48,8 +48,7 @@ checkpoint_every = 10
 pub fn plan(shards: &Shards, set: &[&str]) -> Plan {
     let mut file = RunFile::parse(BASE, "the test").unwrap();
     set.iter().for_each(|assignment| file.set(assignment));
-    let facts = find_facts(&file.wanted(), &Ok(shards.clone()));
-    file.resolve(&facts).unwrap()
+    plan_on(&file, shards).unwrap()
 }
 
 /// Runs a plan in a folder on a device.

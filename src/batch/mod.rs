@@ -64,6 +64,18 @@ pub struct BatchOptions {
 }
 
 /// Every batch of a split, each made when it is asked for. Cheap to clone; any thread gets the same batches.
+///
+/// ```
+/// use upstill::batch::{BatchOptions, Batches, Masking, Split};
+/// use upstill::config::Rows;
+///
+/// let shards = upstill::tokens::pocket_shards()?;
+/// let options = BatchOptions { layout: Rows::Packed, length: 64, batch: 4, seed: 1, objective: Masking::default().into() };
+/// let batches = Batches::new(&shards, Split::Train, options)?;
+/// assert_eq!(batches.at(7), batches.at(7)); // a function of shards, seed and step
+/// println!("{}", batches.at(7).show(shards.tokenizer(), 2));
+/// # upstill::Result::Ok(())
+/// ```
 #[derive(Clone)]
 pub struct Batches {
     inner: Arc<Inner>,
@@ -76,7 +88,7 @@ struct Inner {
     split: Split,
     options: BatchOptions,
     special: Special,
-    /// None where nothing is masked.
+    /// Draws the masks; `None` where nothing is masked.
     masker: Option<Masker>,
     cut: Arc<Cut>,
     slots: usize,

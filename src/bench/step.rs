@@ -17,7 +17,7 @@ use crate::kernels::{Spent, spent};
 use crate::methods::{Dwt, MaskedLm, ModelTeacher};
 use crate::model::{AnyModel, BertShape, Shape};
 use crate::tokens::{Shards, Tokenizer};
-use crate::train::{FitOptions, Flow, Learner, find_facts, fit_ahead};
+use crate::train::{FitOptions, Flow, Learner, fit_ahead, plan_on};
 
 /// A student, its teacher and its batch; heads are 64 wide.
 #[derive(Debug, Clone, Copy)]
@@ -433,7 +433,6 @@ pub(super) fn made_up(vocab: usize, steps: u64) -> Result<(Shards, Plan)> {
         2 * steps
     );
     let file = RunFile::parse(&text, "the benchmark")?;
-    let facts = find_facts(&file.wanted(), &Ok(shards.clone()));
-    let plan = file.resolve(&facts)?;
+    let plan = plan_on(&file, &shards)?;
     Ok((shards, plan))
 }

@@ -16,7 +16,7 @@ use crate::files::write_text;
 use crate::methods::{MaskedLm, Method, standalone};
 use crate::model::BertShape;
 use crate::tokens::{Sentences, Shards, Tokenizer};
-use crate::train::{FitOptions, Flow, Learner, find_facts, fit};
+use crate::train::{FitOptions, Flow, Learner, fit, plan_on};
 
 const SCRIPT: &str = include_str!("trainer.py");
 
@@ -158,7 +158,7 @@ fn pass(shards: &Shards, size: TrainBenchSize, layout: Rows, device: &Device) ->
         2 * steps
     );
     let file = RunFile::parse(&text, "the benchmark")?;
-    let plan = file.resolve(&find_facts(&file.wanted(), &Ok(shards.clone())))?;
+    let plan = plan_on(&file, shards)?;
     let data = MaskedLm {
         train,
         held_out: Batches::new(shards, Split::HeldOut, rows(batch))?,

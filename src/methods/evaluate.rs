@@ -40,6 +40,20 @@ pub struct Together {
 ///
 /// # Errors
 /// When nothing is masked there, or the loss is no number.
+///
+/// ```
+/// use upstill::batch::{BatchOptions, Batches, Masking, Split};
+/// use upstill::model::BertShape;
+/// use upstill::{Device, config::Rows, evaluate, tokens::pocket_shards};
+///
+/// let (shards, device) = (pocket_shards()?, Device::cpu("an example").handle);
+/// let options = BatchOptions { layout: Rows::Packed, length: 32, batch: 4, seed: 1, objective: Masking::default().into() };
+/// let held_out = Batches::new(&shards, Split::HeldOut, options)?;
+/// let untrained = BertShape::new(shards.tokenizer().vocab_size(), 16, 1, 1, 32).init(1, 0.02, &device);
+/// let found = evaluate(&untrained, &held_out, 4, None, &device)?;
+/// assert!((found.perplexity / shards.tokenizer().vocab_size() as f64 - 1.0).abs() < 0.2, "it knows nothing");
+/// # upstill::Result::Ok(())
+/// ```
 pub fn evaluate(
     model: &impl LanguageModel,
     held_out: &Batches,

@@ -36,6 +36,15 @@ use crate::error::Result;
 use crate::model::Dropout;
 
 /// A training method over models of one kind.
+///
+/// ```
+/// use upstill::Method;
+///
+/// /// Rows of the data that the first steps have.
+/// fn first_rows(method: &impl Method, steps: u64) -> usize {
+///     method.batches(0, steps).map(|batch| method.size(&batch).rows).sum()
+/// }
+/// ```
 pub trait Method {
     /// What is trained.
     type Model: Module;

@@ -26,6 +26,25 @@ impl TeacherSignal {
 }
 
 /// Anything that predicts masked tokens: a trained model, several of them, a table, a rule.
+///
+/// ```
+/// use burn::tensor::Tensor;
+/// use upstill::Teacher;
+/// use upstill::kernels::Places;
+/// use upstill::methods::TeacherSignal;
+/// use upstill::model::Inputs;
+///
+/// /// Finds every one of `words` words equally likely.
+/// struct NoIdea {
+///     words: usize,
+/// }
+///
+/// impl Teacher for NoIdea {
+///     fn signal(&self, inputs: &Inputs, at: &Places) -> TeacherSignal {
+///         TeacherSignal::new(Tensor::<2>::zeros([at.count(), self.words], &inputs.ids_bs.device()))
+///     }
+/// }
+/// ```
 pub trait Teacher: Send {
     /// Logits `[n, v]` at `n` of the flattened positions of `inputs`.
     fn signal(&self, inputs: &Inputs, at: &Places) -> TeacherSignal;

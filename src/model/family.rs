@@ -16,6 +16,15 @@ use crate::kernels::{Dropout, Logits, Places};
 use crate::tokens::Tokenizer;
 
 /// A model that predicts tokens: its body, and a head on top.
+///
+/// ```
+/// use upstill::Device;
+/// use upstill::model::{BertShape, LanguageModel};
+///
+/// let shape = BertShape::new(100, 32, 2, 4, 64); // words, width, layers, heads, longest row
+/// let model = shape.init(1, 0.02, &Device::cpu("an example").handle);
+/// assert_eq!(model.words().dims(), [100, 32]);
+/// ```
 pub trait LanguageModel: Module {
     /// The last layer's hidden states of the flattened positions: `[n, d]` of all of them; or `[m, d]` at some, as many of each row,
     /// without working out what is not asked for.

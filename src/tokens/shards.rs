@@ -16,6 +16,17 @@ use crate::files::Files;
 pub(super) const COUNTS: &str = "token-counts.bin";
 
 /// Sentences as tokens, in two splits, with the tokenizer that made them; cheap to clone.
+///
+/// ```
+/// use upstill::{Shards, Tokenizer};
+///
+/// let text = ["a cat sat on a mat", "a dog ran to a cat"];
+/// let tokenizer = Tokenizer::train(text.iter().map(|line| (*line).to_owned()), 40, 1)?;
+/// let [train, held_out] = text.map(|line| tokenizer.encode(line));
+/// let shards = Shards::from_sentences(tokenizer, vec![train?], vec![held_out?]);
+/// assert_eq!((shards.train().len(), shards.held_out().len()), (1, 1));
+/// # upstill::Result::Ok(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct Shards {
     tokenizer: Tokenizer,

@@ -94,7 +94,7 @@ impl Tokenizer {
         let file = open::find(path)?;
         let bytes = std::fs::read(&file).doing("read", &file)?;
         let opened = open::open(&file, &bytes).and_then(|opened| Self::new(opened, Some(&file)));
-        opened.map_err(|error| if error.has_place() { error } else { error.at(file.display()) })
+        opened.map_err(|error| if error.place().is_some() { error } else { error.at(file.display()) })
     }
 
     /// A tokenizer from the bytes of a `tokenizer.json`.
@@ -171,7 +171,7 @@ impl Tokenizer {
         Ok(Tokenizer { inner: Arc::new(inner), vocab: Arc::new(vocab), special, hash, file })
     }
 
-    /// The same tokenizer, to which "\[MASK\]" and its like in a text are plain characters.
+    /// This tokenizer, to which "\[MASK\]" and its like in a text are plain characters.
     #[must_use]
     pub fn without_special(&self) -> Self {
         let mut inner = (*self.inner).clone();

@@ -20,8 +20,27 @@ pub fn plan_run(file: &RunFile) -> Result<(Plan, Shards)> {
         Some(name) => open_shards(name),
         None => Err(Error::new("no shards are named")),
     };
-    let plan = file.resolve(&find_facts(&wanted, &shards))?;
+    let plan = file.resolve(&find_facts(&wanted, shards.as_ref()))?;
     Ok((plan, shards?))
+}
+
+/// A run file's plan on shards that are open already, whatever the file calls them; its teacher is looked up. Nothing is trained and
+/// nothing is written.
+///
+/// # Errors
+/// One error with every mistake of the run file, and of the teacher that it names.
+///
+/// ```
+/// use upstill::{RunFile, plan_on};
+///
+/// let shards = upstill::tokens::pocket_shards()?;
+/// let file = RunFile::preset("standalone")?.with("data.shards", "pocket").with("model.layers", 2).with("train.steps", 100);
+/// let plan = plan_on(&file, &shards)?;
+/// assert_eq!((plan.train.steps, plan.model.shape.layers()), (100, 2));
+/// # upstill::Result::Ok(())
+/// ```
+pub fn plan_on(file: &RunFile, shards: &Shards) -> Result<Plan> {
+    file.resolve(&find_facts(&file.wanted(), Ok(shards)))
 }
 
 /// A run file's plan on shards and with a teacher that are at hand; whatever the file names them, they are not opened.
@@ -46,12 +65,9 @@ pub fn open_shards(name: &str) -> Result<Shards> {
 }
 
 /// The facts for a run file's wants, on shards that may have failed to open.
-pub fn find_facts(wanted: &Wanted, shards: &Result<Shards>) -> Facts {
-    let data = match shards {
-        Ok(shards) => data_facts(wanted, shards),
-        Err(error) => Err(error.clone()),
-    };
-    let tokenizer = shards.as_ref().ok().map(Shards::tokenizer);
+pub(crate) fn find_facts(wanted: &Wanted, shards: Result<&Shards, &Error>) -> Facts {
+    let data = shards.map_err(Clone::clone).and_then(|shards| data_facts(wanted, shards));
+    let tokenizer = shards.ok().map(Shards::tokenizer);
     let teacher = wanted.teacher.as_ref().map(|from| teacher_facts(Path::new(from), tokenizer));
     Facts { data, teacher, memory_bytes: memory_of(&wanted.device), auto: auto_is() }
 }

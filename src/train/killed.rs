@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::transfer::{TransferOptions, TransferSummary, train_transfer};
-use super::{FinetuneOptions, Finetuning, Pretrained, RunOptions, find_facts, train_run};
+use super::{FinetuneOptions, Finetuning, Pretrained, RunOptions, plan_on, train_run};
 use crate::config::{Plan, RunFile, TransferPlan};
 use crate::device::Device;
 use crate::error::Result;
@@ -30,7 +30,7 @@ fn plan(shards: &Shards) -> Plan {
                 shards = \"in memory\"\nlength = 32\n[train]\nsteps = 3\nbatch = 4\nlr = 1e-3\nevaluate_rows = 4\n\
                 checkpoint_every = 1\nkeep_checkpoints = 1\n";
     let file = RunFile::parse(text, "the test").unwrap();
-    file.resolve(&find_facts(&file.wanted(), &Ok(shards.clone()))).unwrap()
+    plan_on(&file, shards).unwrap()
 }
 
 /// Fails after 0, 1, 2, ... writes, until there are no more than that; goes on each time, and compares. Gives how many there are.
