@@ -146,6 +146,7 @@ fn f16_factors_on_a_software_gpu_give_the_losses_and_gradients_of_f32_but_for_ro
     let gpu = crate::common::gpu();
     if let Err(why) = gpu.must_have(Precision::F16) {
         assert!(why.to_string().contains("does not compute in f16"), "{why}");
+        eprintln!("SKIPPED: f16, as this device does not compute in it");
         return;
     }
     for ((m, v), form) in
