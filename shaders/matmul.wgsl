@@ -8,7 +8,7 @@
 // multiplications.
 //
 // It is short on purpose, without workgroup memory: tiles that are shared behind barriers are faster on large products, and take a browser
-// or a GPU imitated by a CPU a second to compile, where this takes a thirtieth of that.
+// or a GPU emulated by a CPU a second to compile, where this takes a thirtieth of that.
 //
 // Numerics: f32, summed along k in order. An invocation at the edge reads the last row or column again, and does not write it.
 //

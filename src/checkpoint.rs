@@ -91,12 +91,12 @@ pub struct Checkpoints {
     folder: PathBuf,
     /// Those that this process has written, or read in full: they are not read again for every one that follows.
     whole: RefCell<BTreeSet<PathBuf>>,
-    /// Those that it has spoken of already.
+    /// Damaged checkpoints that a note was given about already.
     told: RefCell<BTreeSet<PathBuf>>,
 }
 
 impl Checkpoints {
-    /// Those of a run directory; there may be none yet.
+    /// The checkpoints of a run directory; there may be none yet.
     pub fn of_run(run: &Path) -> Self {
         Self { folder: run.join(CHECKPOINTS), whole: RefCell::default(), told: RefCell::default() }
     }

@@ -5,7 +5,7 @@
 pub enum Kind {
     /// A loss of given logits, unweighted, on the CPU, against float64.
     LossCpu,
-    /// The same on a GPU through WebGPU.
+    /// The loss and its gradient on a GPU through WebGPU.
     LossGpu,
     /// A model's logits on any device, against float64.
     Logits,
@@ -15,7 +15,7 @@ pub enum Kind {
     ParametersGradientGpu,
     /// Losses and gradient norms along some tens of training steps on the CPU, against float64.
     LossAfterSteps,
-    /// The same on a GPU through WebGPU, against the CPU.
+    /// The training loss after some tens of steps on a GPU through WebGPU, against the CPU.
     LossAfterStepsGpu,
     /// A tensor of weights after some tens of training steps on the CPU, against float64.
     WeightsAfterSteps,
@@ -27,7 +27,7 @@ pub enum Kind {
     GradientGpu,
     /// A weighted sum of the losses of many slots.
     LossOfSlots,
-    /// The same on a GPU.
+    /// The loss of many slots on a GPU.
     LossOfSlotsGpu,
     /// A gradient summed over many slots by a product of matrices, in f32 on both sides.
     GradientOfFactors,

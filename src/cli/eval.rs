@@ -66,7 +66,7 @@ pub struct Args {
 struct Scores {
     #[serde(flatten)]
     own: Option<Evaluation>,
-    /// By the name of the set.
+    /// Losses on other held-out sets, by the sets' names.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     held_out: BTreeMap<String, Evaluation>,
     #[serde(skip_serializing_if = "Option::is_none")]

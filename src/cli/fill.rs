@@ -35,7 +35,7 @@ pub struct Args {
 #[derive(Serialize)]
 struct Filled {
     model: String,
-    /// For each [MASK], likeliest first.
+    /// Candidates for each `[MASK]`, the most likely first.
     masks: Vec<Vec<Candidate>>,
 }
 

@@ -28,7 +28,7 @@ trait Times: Backend {
     }
 }
 
-/// In the numbers of what comes from above, those of the loss: a GPU reads both factors of a product as the first one's.
+/// Casts to the dtype of the upstream gradient, which is the loss's: CubeCL reads both factors of a product with the first one's.
 fn times<B: Backend>(gradient: FloatTensor<B>, above: FloatTensor<B>) -> FloatTensor<B> {
     let shape = vec![1; gradient.rank()];
     let gradient = in_numbers::<B>(gradient, above.dtype());

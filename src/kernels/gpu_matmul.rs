@@ -1,5 +1,8 @@
 //! Products of matrices on GPUs. Small ones where WGSL is taken are `shaders/matmul.wgsl`, one short kernel for all shapes, where burn
 //! compiles a long one for each.
+//!
+//! burn's kernel is specialised to each shape and unrolled. That is faster on large products, and takes a browser or a software
+//! GPU one to two seconds to compile for each shape. Products of more than some 10^8 multiplications are left to burn.
 
 use burn::tensor::{DType, Tensor};
 use burn_cubecl::CubeBackend;
@@ -37,7 +40,7 @@ fn empty_product(a: &CubeTensor, b: &CubeTensor, numbers: DType) -> CubeTensor {
     empty_device_contiguous_dtype(a.client.clone(), a.device.clone(), shape, numbers)
 }
 
-/// The same matrix with rows for columns.
+/// The transposed matrix; nothing is copied.
 pub(super) fn transposed(x: &CubeTensor) -> CubeTensor {
     let (mut x, rank) = (x.clone(), x.meta.num_dims());
     x.meta.swap(rank - 2, rank - 1);

@@ -1,8 +1,12 @@
 //! Fused operations: the language-model head and the distillation loss in one, a chunk of slots at a time, so that `[m, v]`
 //! logits never exist at once.
 //!
-//! Each operation has three forms under one name, held to each other by `tests/kernels.rs`: `reference` (in `shaders/`, the
-//! definition), composed (burn operations, in [`crate::loss`]) and fused (here).
+//! An operation has a composed form of burn's operations and fused ones: plain Rust on the CPU, CubeCL on any GPU, and, of the loss
+//! and of small products, WGSL by hand. `tests/kernels.rs` and `tests/layers.rs` hold them to each other, and those that have a
+//! definition in plain loops (`reference` in `shaders/`) to that. With a vocabulary of 30,522 the loss is most of a step; so its
+//! gradient is made in the forward pass. `[runtime] kernels` or `UPSTILL_KERNELS=composed` chooses burn's operations. No GPU of
+//! ours has measured the fused forms; they are the default there because they launch a fifth of burn's kernels, and because burn
+//! adds up the gradient of a look-up token by token.
 //!
 //! Shapes: `m` slots, `d` width, `v` vocabulary, `c` slots of a chunk.
 
@@ -131,7 +135,7 @@ impl Logits {
         }
     }
 
-    /// The same numbers outside any autodiff graph.
+    /// These numbers outside any autodiff graph.
     #[must_use]
     pub fn detached(self) -> Self {
         match self {

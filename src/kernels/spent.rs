@@ -62,7 +62,7 @@ pub(super) fn on<T>(part: Part, work: impl FnOnce() -> T) -> T {
     on_device(part, || (), work)
 }
 
-/// The same of an operation on the GPU of `x`.
+/// Does an operation on the GPU of `x`, and counts the time until the GPU has done it.
 #[cfg(feature = "gpu")]
 pub(super) fn on_gpu<T>(part: Part, x: &burn_cubecl::tensor::CubeTensor, work: impl FnOnce() -> T) -> T {
     let client = x.client.clone();

@@ -430,7 +430,7 @@ pub struct Reading {
 }
 
 impl Reading {
-    /// On standard error, or nowhere where it is `quiet`.
+    /// A bar on standard error, or none where it is `quiet`.
     pub fn new(quiet: bool) -> Self {
         let mode = if quiet { Mode::Silent } else { Mode::detect() };
         let bar = (mode == Mode::Bars).then(|| bar(0, Room::here().of_bytes()));

@@ -85,7 +85,7 @@ pub struct ModelRecord {
 /// A soft loss at a step: what one model learnt from another.
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq)]
 pub struct SoftRecord {
-    /// From whom.
+    /// The name of the model, or `teacher`, that it learns from.
     pub name: String,
     /// Divergence from its predictions; none where the weight is 0.
     pub loss_soft: Option<f64>,
@@ -121,7 +121,7 @@ impl ModelRecord {
 }
 
 impl StepRecord {
-    /// The same step as the model of this name saw it; `None` when no such model was trained.
+    /// This step as the model of this name saw it; `None` when no such model was trained.
     pub fn of(&self, model: &str) -> Option<Self> {
         let own = self.models.iter().find(|own| own.name == model)?;
         Some(Self {
@@ -204,7 +204,7 @@ pub struct Summary {
     /// Each model's, where several were trained together; those of the first stand above too.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub models: Vec<ModelSummary>,
-    /// As in [`StepRecord`], at the end.
+    /// Agreement between models at the end, as in [`StepRecord`].
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub agreement: BTreeMap<String, f64>,
     /// blake3 of `steps.jsonl` and of the models' files, by their paths in the run directory; none of runs of older versions.
@@ -222,7 +222,7 @@ pub struct ModelSummary {
     /// Training loss at the end.
     #[serde(deserialize_with = "null_is_nan")]
     pub loss: f64,
-    /// As in [`Summary`].
+    /// Losses on other held-out sets, as in [`Summary`].
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub held_out: BTreeMap<String, f64>,
 }

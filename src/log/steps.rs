@@ -15,12 +15,12 @@ pub const STEPS: &str = "steps.jsonl";
 pub struct StepWriter {
     path: PathBuf,
     out: BufWriter<File>,
-    /// Of all lines.
+    /// The hash of all lines so far.
     hasher: blake3::Hasher,
     next: u64,
 }
 
-/// Where a run goes on.
+/// The step that a run resumes at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Resume<'a> {
     /// The step of the next record.

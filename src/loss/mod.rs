@@ -65,7 +65,7 @@ pub fn dwt_loss(student: Logits, teacher: Option<Logits>, targets: &Targets, los
     }
 }
 
-/// In burn operations, on any device.
+/// The loss in burn operations, on any device.
 fn composed(student: Logits, teacher: Option<Logits>, targets: &Targets, loss: &DwtLoss, compute: &Compute) -> StepLoss {
     let mean = |loss_n: Tensor<1>| weighted_mean(loss_n, targets.weights_m.clone(), targets.count);
     let student_nv = student.whole(compute);

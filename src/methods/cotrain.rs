@@ -1,5 +1,10 @@
 //! Models that teach each other while they train (Lee et al. 2023b, "co-training and co-distillation"), with or without a
 //! fixed teacher that all of them learn from too.
+//!
+//! Models that teach each other use each other's training pass: one forward pass for each model and batch. A partner's logits are
+//! those that it trains on, dropout included. They come as the head's two factors, cut off from the graph, so that `[m, v]` logits
+//! never exist. A model's first soft loss is computed with its hard loss in one pass over the vocabulary; each further one takes
+//! another pass.
 
 use std::collections::BTreeMap;
 use std::ops::Range;

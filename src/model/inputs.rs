@@ -11,7 +11,7 @@ use crate::kernels::{Places, Sight};
 pub struct Inputs {
     /// Token ids.
     pub ids_bs: Tensor<2, Int>,
-    /// The same flattened, as rows of the word table.
+    /// The token ids, flattened to `[b * s]`: rows of the word table.
     pub ids: Places,
     /// Position of each token within its own sentence, as rows of the position table.
     pub positions: Places,
@@ -62,13 +62,13 @@ impl Inputs {
         Places::new(&(0..(b * s) as i32).collect::<Vec<_>>(), &self.ids_bs.device())
     }
 
-    /// The same rows, where a position sees those of its segment in this order alone.
+    /// These rows, where a position sees those of its segment in this order alone.
     #[must_use]
     pub fn in_order(self, order: TokenOrder) -> Self {
         Self { sight: self.sight.in_order(order), ..self }
     }
 
-    /// The same rows with a token type for each position.
+    /// These rows with a token type for each position.
     #[must_use]
     pub fn with_types(mut self, types: &[i32]) -> Self {
         self.types = Some(Places::new(types, &self.ids_bs.device()));

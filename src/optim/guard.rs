@@ -45,7 +45,7 @@ impl Guard {
         Self { values: next_guard(&self.values, totals, squares, &self.clips), clips: self.clips.clone() }
     }
 
-    /// For the update of a model.
+    /// The guard's part for the update of one model.
     pub fn model(&self, model: usize) -> GuardOf<'_> {
         GuardOf { values: &self.values, model }
     }

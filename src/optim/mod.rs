@@ -1,7 +1,8 @@
 //! Update rules over a model's parameters, and clipping by the global norm.
 //!
-//! The arithmetic of Adam and AdamW is burn's on GPUs and one pass of ours on the CPU, Adadelta's is ours; the decay groups, the state's file and where it is loaded to are ours
-//! (burn 0.22's optimizer loads its state to the default device, which need not exist).
+//! Adam's and AdamW's arithmetic is burn's on GPUs and one pass of our own on the CPU; Adadelta's is ours. Decay groups, the
+//! state's file and the device that it is loaded to are ours too: the optimizer of burn 0.22 loads its state to the default
+//! device, which need not exist.
 
 mod adadelta;
 mod clip;
@@ -34,11 +35,11 @@ use crate::model::{HostTensor, ModulePath, Reading, Weights};
 /// An update rule and its state for every parameter, by the parameter's name.
 pub struct Optimizer {
     rule: Rule,
-    /// The same rule without weight decay: biases and layer norms.
+    /// The update rule without weight decay, for biases and layer norms.
     rule_without_decay: Rule,
     /// `AdaptiveMomentumState<D>` of each parameter, D its rank.
     moments: BTreeMap<String, Box<dyn Any + Send + Sync>>,
-    /// Where the products are f16.
+    /// The loss scale, where products are f16.
     loss_scale: Option<LossScale>,
 }
 
@@ -178,7 +179,7 @@ impl Optimizer {
         wait(self.read_state(model))
     }
 
-    /// The same without blocking.
+    /// [`Optimizer::state`] where a thread must not block, as in a browser: awaits the device instead.
     pub async fn read_state<M: Module>(&self, model: &M) -> Weights {
         let mut reader =
             StateReader { optimizer: self, path: ModulePath::default(), reading: Reading::default(), times: Vec::new() };

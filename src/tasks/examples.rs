@@ -13,7 +13,7 @@ pub(super) struct Columns {
     pub has_header: bool,
     pub first: String,
     pub second: Option<String>,
-    /// None: labels are hidden.
+    /// The label; `None` where labels are hidden.
     pub label: Option<String>,
 }
 

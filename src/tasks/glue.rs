@@ -212,7 +212,7 @@ pub fn glue_folder(data: &Path) -> Result<(Vec<&'static str>, Vec<String>)> {
 /// Files to take in place of the official ones.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct GlueFiles {
-    /// For `train.tsv`.
+    /// The file in place of `train.tsv`.
     pub train: Option<PathBuf>,
     /// For the first dev split's file; the others are left out.
     pub dev: Option<PathBuf>,

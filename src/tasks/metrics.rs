@@ -27,7 +27,7 @@ pub enum Metric {
 }
 
 impl Metric {
-    /// As in reports and options: "accuracy", "f1-macro".
+    /// Its name in reports and options: "accuracy", "f1-macro".
     pub fn name(self) -> &'static str {
         match self {
             Metric::Accuracy => "accuracy",

@@ -110,7 +110,7 @@ impl Kind {
 pub struct Split {
     /// "dev"; MNLI's are "matched" and "mismatched". Of a test split, the name of its file of predictions: "MNLI-m".
     pub name: String,
-    /// In the file's order.
+    /// The examples, in the file's order.
     pub examples: Vec<Example>,
 }
 
@@ -135,7 +135,7 @@ pub type Outputs = Vec<Vec<f32>>;
 /// A labelled task, whatever it came from.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Task {
-    /// As in reports: "pocket-sentiment".
+    /// Its name in reports: "pocket-sentiment".
     pub name: String,
     /// What it asks for.
     pub kind: Kind,

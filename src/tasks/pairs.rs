@@ -82,9 +82,9 @@ pub struct PairScores {
     pub pairs: u64,
     /// Pairs whose sentences have the same score; each counts as wrong.
     pub ties: u64,
-    /// In the order in which they come up.
+    /// Scores in the order in which they come up.
     pub phenomena: Vec<PhenomenonScore>,
-    /// In the order in which they come up.
+    /// Scores in the order in which they come up.
     pub paradigms: Vec<ParadigmScore>,
 }
 

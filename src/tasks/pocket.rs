@@ -19,9 +19,9 @@ use crate::{Error, Result};
 /// How many examples a task has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Sizes {
-    /// To learn from.
+    /// Examples to learn from.
     pub train: usize,
-    /// To be scored on.
+    /// Examples to be scored on.
     pub dev: usize,
 }
 

@@ -169,7 +169,7 @@ pub struct Finetuning<'a> {
     pub task: &'a Task,
     /// How: rows are no longer than the model has positions.
     pub options: FinetuneOptions,
-    /// On what.
+    /// The device that it runs on.
     pub device: &'a Device,
     /// Where progress goes.
     pub console: &'a Console,

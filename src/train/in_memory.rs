@@ -1,4 +1,7 @@
 //! A run in memory: what [`train_run`](super::train_run) is for folders, for places that have no files and may not wait.
+//!
+//! It has the plan, the step, the records and the files of a run in a folder, to the bit (`tests/memory.rs`): what native code writes to
+//! disk is made by functions that give [`Files`], bytes by path.
 
 use burn::module::Module;
 use web_time::Instant;

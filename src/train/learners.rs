@@ -75,7 +75,7 @@ fn learners(plan: &Plan, given: Option<&GivenTeacher>, device: &Device) -> Resul
     plan.learners().into_iter().map(learner).collect()
 }
 
-/// The same as a checkpoint has them; `read` gives the weights in one of its files.
+/// Learners as a checkpoint has them; `read` gives the weights in one of its files.
 pub(super) fn restored(
     learners: Vec<Learner<AnyModel>>,
     read: impl Fn(&Path) -> Result<Weights>,

@@ -16,7 +16,7 @@ use crate::optim::not_finite;
 pub(super) struct HostLoss {
     pub total: f64,
     pub hard: f64,
-    /// In the order of the model's settings.
+    /// The soft losses, in the order of the model's settings.
     pub soft: Vec<Option<f64>>,
 }
 
@@ -51,7 +51,7 @@ impl Parts {
         Self(self.0.into_iter().reduce(sum).into_iter().collect())
     }
 
-    /// The same losses with other numbers, in the order of [`flat`](Self::flat).
+    /// These losses with other numbers, in the order of [`flat`](Self::flat).
     pub fn with(self, mut next: impl FnMut() -> Tensor<1>) -> Self {
         let mut part = |part: ModelLoss| ModelLoss {
             total: next(),
@@ -123,7 +123,7 @@ pub(super) struct Unread {
     pub found: Option<Read>,
 }
 
-/// The same on the host.
+/// A step's losses and gradient norms, read to the host.
 pub(super) struct Read {
     pub losses: Vec<HostLoss>,
     pub norms: Vec<f64>,

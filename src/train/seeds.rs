@@ -28,7 +28,7 @@ pub struct SeedScores {
     pub seed: u64,
     /// The task's one number: the mean of its metrics and dev splits.
     pub score: f64,
-    /// By metric.
+    /// Scores by metric.
     pub scores: BTreeMap<String, f64>,
     /// How often each class (a row) was taken for each class (a column); none of a regression.
     pub confusion: Option<Vec<Vec<u64>>>,

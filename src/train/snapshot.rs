@@ -95,9 +95,9 @@ pub struct Held {
 /// A number of a curve that differs.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Off {
-    /// Of which curve.
+    /// The name of the curve.
     pub curve: String,
-    /// At which step, from 0.
+    /// The step, from 0.
     pub step: u64,
     /// The snapshot's number.
     pub was: Option<f64>,

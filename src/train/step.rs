@@ -2,6 +2,11 @@
 //!
 //! What a step comes to is read from the device without blocking, so that the same code trains in a browser, where nothing may
 //! wait: [`wait`](crate::device::wait) makes it a plain call elsewhere.
+//!
+//! Training does not wait for the GPU. [`Steps`] keeps losses on the device; a [`Guard`](crate::optim::Guard) there holds whether
+//! all steps were finite and each model's clipping factor, and the Adam kernel obeys it. A bad step is found late: neither it nor
+//! a later one has moved a weight. Evaluations and checkpoints read first. In a browser the guard is used with every form of the
+//! kernels, because each reading takes a turn of the event loop, a tenth of a second in some browsers.
 
 use std::collections::BTreeMap;
 

@@ -3,6 +3,10 @@
 //! All take the same steps of the same batches, each on rows of its own. Once a step, however many micro-batches it has, their gradients and
 //! losses are summed; then each makes the same update, so that weights stay alike and are never sent. The first worker alone evaluates, logs
 //! and saves.
+//!
+//! Clipping, the guard and the loss scale are decided by each worker from the same bits of the sum, so that nothing else is ever
+//! sent. When one worker ends, with an error or a panic, all end: they meet on the host before each sum, before NCCL's too, which
+//! can't be called back. burn's own data parallelism would sum each parameter in every backward pass, micro-batches included.
 
 use std::ops::Range;
 use std::panic::resume_unwind;
@@ -27,7 +31,7 @@ pub struct Worker {
 #[derive(Debug)]
 struct Team {
     devices: Vec<Device>,
-    /// The processes, each with as many workers as this one, and the numbers in which they send.
+    /// The processes, each with as many workers as this one, and the dtype in which they send.
     ranks: Option<(Arc<Ranks>, SumDtype)>,
     /// Whether GPUs sum among themselves.
     on_gpus: bool,

@@ -44,12 +44,12 @@ struct Session {
 const BURN_VERSION: &str = "0.22.1";
 
 impl RunInfo {
-    /// Of a run that has not started.
+    /// The information about a run that has not started.
     pub fn new(plan: &Plan) -> Self {
         Self::of(&plan.data.tokenizer_hash, plan.hash())
     }
 
-    /// Of a run of any kind that has not started.
+    /// The information about a run of any kind that has not started.
     pub fn of(tokenizer_hash: &str, plan_hash: String) -> Self {
         Self {
             upstill: env!("CARGO_PKG_VERSION").to_owned(),
@@ -62,7 +62,7 @@ impl RunInfo {
         }
     }
 
-    /// Of a run that goes on from another's checkpoint.
+    /// This, for a run that goes on from another's checkpoint.
     pub fn branched_from(self, checkpoint: &Path) -> Self {
         Self { branched_from: Some(checkpoint.display().to_string()), ..self }
     }

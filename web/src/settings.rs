@@ -60,7 +60,7 @@ pub enum Role {
     Teacher,
     /// A student that learns from the text alone.
     Alone,
-    /// The same student with the teacher's predictions as a second target.
+    /// A student that learns the teacher's predictions as a second target.
     Distilled,
 }
 

@@ -203,7 +203,7 @@ fn forms(word: Option<&str>, device: &Device) -> Result<Vec<Kernels>> {
     }
 }
 
-/// Of a word that the command line has checked.
+/// The precision of a word that the command line has checked.
 fn precision(word: &str) -> Precision {
     Precision::from_word(word).unwrap_or(Precision::F32)
 }

@@ -17,7 +17,7 @@ use super::dense::Factors;
 use super::link::{GpuBackward, PARENTS, with_gradient};
 use super::shares::Shares;
 
-/// Three matrices `[d, f]` next to each other, in other numbers: `[d, 3 f]`, of so many `vectors`; `f` counts vectors.
+/// Three matrices `[d, f]` next to each other, cast to another dtype: `[d, 3 f]`, of so many `vectors`; `f` counts vectors.
 #[cube(launch)]
 #[expect(clippy::too_many_arguments, reason = "a kernel has buffers and numbers, no structs of them")]
 fn join_kernel<I: Float, O: Float, W: Size>(
@@ -46,7 +46,7 @@ fn join_kernel<I: Float, O: Float, W: Size>(
     out[ABSOLUTE_POS] = Vector::cast_from(x);
 }
 
-/// And apart again: an invocation a vector of each of the three.
+/// Divides the joined rows into queries, keys and values again: each thread moves a vector of each of the three.
 #[cube(launch)]
 fn part_kernel<F: Float, W: Size>(
     joined: &[Vector<F, W>],
@@ -244,7 +244,7 @@ impl Sizes {
         super::on_gpu(&super::tensor::<4>(x).swap_dims(1, 2).reshape([b * s, heads * width]))
     }
 
-    /// And back.
+    /// From `[b * s, d]` to `[b, heads, s, width]`: each head's part of a row on an axis of its own.
     fn heads_apart(self, x: CubeTensor) -> CubeTensor {
         let Self { b, s, heads, width } = self;
         super::on_gpu(&super::tensor::<2>(x).reshape([b, s, heads, width]).swap_dims(1, 2))

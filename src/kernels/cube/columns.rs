@@ -77,7 +77,7 @@ pub(super) fn parts(n: usize) -> usize {
     n.div_ceil(ROWS as usize)
 }
 
-/// The sums of the columns of `[n, N d]`, whatever its numbers: N times `[d]` in f32.
+/// The sums of the columns of `[n, N d]`, whatever its dtype: N times `[d]` in f32.
 pub(in super::super) fn columns<const N: usize>(x_nk: &CubeTensor) -> [CubeTensor; N] {
     let [n, k] = [x_nk.meta.shape()[0], x_nk.meta.shape()[1]];
     let (parts, size) = (parts(n), super::vector_size(k));
@@ -89,7 +89,7 @@ pub(in super::super) fn columns<const N: usize>(x_nk: &CubeTensor) -> [CubeTenso
     add_up(&parts_pk)
 }
 
-/// The same of `[parts, N d]` in f32. N is 1, 2 or 3.
+/// The sums of the columns of `[parts, N d]` in f32, as N tensors `[d]`; N is 1, 2 or 3.
 pub(super) fn add_up<const N: usize>(parts_pk: &CubeTensor) -> [CubeTensor; N] {
     const { assert!(N > 0 && N <= 3) };
     let [parts, k] = [parts_pk.meta.shape()[0], parts_pk.meta.shape()[1]];

@@ -113,7 +113,7 @@ impl Factors {
         Self { x_nd, weight_df, came_in, kernels: compute.kernels }
     }
 
-    /// The same where the weight was something else before.
+    /// Sets the dtype in which the weight's gradient is given back: weights in f32 are cast for the product.
     pub fn with_gradient_in(self, weight: DType) -> Self {
         Self { came_in: [self.came_in[0], weight], ..self }
     }

@@ -13,7 +13,7 @@ fn falling_exp<W: Size>(x: Vector<f32, W>) -> Vector<f32, W> {
     max(x, Vector::new(-87.0f32)).exp()
 }
 
-/// The same of one number.
+/// [`falling_exp`] of one number.
 #[cube]
 fn falling(x: f32) -> f32 {
     max(x, -87.0f32).exp()
@@ -41,7 +41,7 @@ fn biased<W: Size>(
     logits
 }
 
-/// Weighted losses `[m, 2]` and the gradient `[m, v]`, in the numbers that its products want. One cube of `units` a slot, in any
+/// Weighted losses `[m, 2]` and the gradient `[m, v]`, in the dtype that its products want. One cube of `units` a slot, in any
 /// arrangement of cubes. `biases` has the student's, then the teacher's; `v` counts vectors.
 #[cube(launch)]
 #[expect(clippy::too_many_arguments, reason = "a kernel has buffers and numbers, no structs of them")]

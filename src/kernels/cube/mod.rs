@@ -1,4 +1,9 @@
 //! Kernels in CubeCL, for every GPU runtime: CUDA, Vulkan, Metal, WebGPU. Each file has a kernel, its launch, and its gradient.
+//!
+//! On a GPU an operation is fused as far as nothing else reads what lies inside: self-attention from its input to the heads'
+//! results, a dense layer with the norm after it. Within one, a value has the dtype of its next use, a bias is added by the pass
+//! that follows, and no launch only converts or copies where another could do it: the host's time for a step grows with the
+//! number of launches. Tests hold each to its composed form.
 
 mod adam;
 mod attention;
@@ -42,13 +47,13 @@ pub(super) fn on_gpu<const D: usize>(x: &Tensor<D>) -> CubeTensor {
     exact(into_contiguous(x.try_into_primitive::<CubeBackend>().expect("a GPU's tensor")))
 }
 
-/// The same of whole numbers.
+/// [`on_gpu`] for a tensor of whole numbers.
 fn ints_on_gpu(x: &Tensor<1, burn::tensor::Int>) -> CubeTensor {
     exact(into_contiguous(x.clone().try_into_primitive::<CubeBackend>().expect("a GPU's tensor")))
 }
 
-/// Without what follows its last element: CUDA's uploads are padded to rows of up to 512 bytes, and a kernel takes a buffer's length for
-/// that of its list.
+/// Trims the buffer to the tensor's own length: CUDA pads uploads to rows of up to 512 bytes, and a kernel takes the length of its
+/// list from the buffer.
 fn exact(x: CubeTensor) -> CubeTensor {
     let used = (x.meta.num_elements() * x.dtype.size()) as u64;
     match x.handle.size_in_used().saturating_sub(used) {
@@ -62,17 +67,17 @@ pub(super) fn empty<const D: usize>(shape: [usize; D], like: &CubeTensor) -> Cub
     empty_of(shape, DType::F32, like)
 }
 
-/// The same in other numbers.
+/// [`empty`] in a dtype of its own.
 fn empty_of<const D: usize>(shape: [usize; D], dtype: DType, like: &CubeTensor) -> CubeTensor {
     empty_device_contiguous_dtype(like.client.clone(), like.device.clone(), shape.into(), dtype)
 }
 
-/// Memory for as many of the same numbers.
+/// Memory of the shape and dtype of another tensor.
 fn like(x: &CubeTensor) -> CubeTensor {
     empty_device_contiguous_dtype(x.client.clone(), x.device.clone(), x.meta.shape().clone(), x.dtype)
 }
 
-/// Memory for a vector of the same numbers: stands for a buffer that a kernel doesn't use.
+/// Memory for one vector, in the dtype of another tensor: stands for a buffer that a kernel doesn't use.
 fn like_a_vector(x: &CubeTensor) -> CubeTensor {
     empty_of([4], x.dtype, x)
 }

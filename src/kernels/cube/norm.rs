@@ -379,7 +379,7 @@ impl GpuBackward for Saved {
     }
 }
 
-/// And of one that ends a dense layer.
+/// What the backward pass of a layer norm needs that follows a dense layer.
 #[derive(Debug)]
 struct SavedWithDense {
     factors: Factors,

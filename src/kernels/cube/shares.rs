@@ -134,7 +134,7 @@ fn shares_backward_kernel<F: Float, W: Size>(
 #[derive(Debug)]
 pub(super) struct Shares {
     shares_bhss: CubeTensor,
-    /// The same tensor without dropout.
+    /// The shares after dropout; where there is none, `shares_bhss` itself.
     pub dropped_bhss: CubeTensor,
     scale: f32,
     mask: Option<Mask>,

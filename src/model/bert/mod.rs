@@ -244,7 +244,7 @@ pub struct Layer {
     pub attention: Attention,
     /// Up to the feed-forward width.
     pub intermediate: Intermediate,
-    /// And back.
+    /// Projects from the feed-forward width back to the hidden width, and normalises the sum with the layer's input.
     pub output: Output,
 }
 

@@ -28,7 +28,7 @@ impl Channel {
         (1.0 - self.hidden - self.replaced + other, other)
     }
 
-    /// The same when nobody says whether the word was chosen.
+    /// The probability of seeing a word as it is, and that of seeing one given other word, when nobody says whether it was chosen.
     fn unknown(&self, words: usize) -> (f64, f64) {
         let (same, other) = self.chosen(words);
         (1.0 - self.rate + self.rate * same, self.rate * other)

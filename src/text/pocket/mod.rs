@@ -55,7 +55,7 @@ pub struct Document {
 /// A mean with its error.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Estimate {
-    /// In nats a masked word.
+    /// The mean, in nats per masked word.
     pub mean: f64,
     /// One standard error of the mean, over sentences.
     pub standard_error: f64,

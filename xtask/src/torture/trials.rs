@@ -17,7 +17,7 @@ pub enum Outcome {
     Wrong(String),
     /// A panic, an abort or the time limit.
     Panic(String),
-    /// The same command, given again, does not get to its end.
+    /// The command, given again, does not get to its end.
     Stuck(String),
 }
 
