@@ -71,7 +71,10 @@ def test_a_study_gives_its_results(tmp_path: Path) -> None:
 
 @posix
 def test_an_interrupt_saves_and_the_run_goes_on(tmp_path: Path) -> None:
-    words = f"import upstill; upstill.run('train', {str(write_run_file(tmp_path, 100_000))!r}, out={str(tmp_path / 'run')!r})"
+    # What a shell's background job is started with ignores the signal, and what it starts does too.
+    heard = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+    train = f"upstill.run('train', {str(write_run_file(tmp_path, 100_000))!r}, out={str(tmp_path / 'run')!r})"
+    words = f"{heard}import upstill; {train}"
     # A group of its own, as a terminal or a notebook has: both processes get the signal.
     with subprocess.Popen([sys.executable, "-c", words], stderr=subprocess.PIPE, text=True, start_new_session=True) as process:
         steps = tmp_path / "run/steps.jsonl"
