@@ -20,8 +20,10 @@ use std::path::Path;
 pub(crate) use claim::Claim;
 #[cfg(test)]
 pub(crate) use fault::failing_after;
-pub(crate) use lock::{Busy, InUse, Lock, still_there};
-pub(crate) use publish::{can_write, make_folder, remove_folder, write_folder, write_text, write_whole};
+pub use lock::InUse;
+pub(crate) use lock::{Busy, Lock, still_there};
+pub use publish::can_write;
+pub(crate) use publish::{make_folder, remove_folder, write_folder, write_text, write_whole};
 pub(crate) use target::Target;
 pub(crate) use temporary::{is_by_the_way, remove_half_made};
 
