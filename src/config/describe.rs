@@ -3,6 +3,7 @@
 use super::estimate::Speed;
 use super::plan::*;
 use super::schedule::number;
+use super::shape::ModelPlan;
 use crate::words::{bytes_text, count, grouped, plural, scaled};
 
 impl Plan {

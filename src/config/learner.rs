@@ -2,7 +2,7 @@
 
 use super::keys::{KEYS, find};
 use super::plan::*;
-use super::{RunFile, Schedule, Shape};
+use super::{ModelPlan, RunFile, Schedule, Shape};
 
 impl Plan {
     /// The models that the run trains, in the order of its logs: one called `model`, or the several of a co-training run.

@@ -34,14 +34,14 @@ pub use facts::{DataFacts, Facts, TeacherFacts, Wanted};
 pub use keys::{Fallback, KEYS, Key, Kind, reference};
 use plan::MIN_LENGTH;
 pub use plan::{
-    DataPlan, DistillPlan, LearnerPlan, MODEL, Method, ModelPlan, OptimizerKind, Plan, Positions, Rows, RuntimePlan, SourcePlan,
-    Start, SumDtype, TEACHER, TeacherModel, TeacherPlan, TrainPlan, UNIFORM,
+    DataPlan, DistillPlan, LearnerPlan, MODEL, Method, OptimizerKind, Plan, Positions, Rows, RuntimePlan, SourcePlan, Start,
+    SumDtype, TEACHER, TeacherPlan, TrainPlan, UNIFORM,
 };
 pub use run_file::RunFile;
 pub use scaling::Scaled;
 pub use schedule::Schedule;
 pub(crate) use shape::NORM_EPSILON;
-pub use shape::{BertShape, Kept, Parameters, Pass, Shape, Size, Sizes};
+pub use shape::{BertShape, Kept, ModelPlan, Parameters, Pass, Shape, Size, Sizes, TeacherModel};
 pub use shared::Parting;
 pub use transfer::{
     ElementKind, EncoderKind, LogitTargets, Padding, States, TRANSFER_KEYS, Targets, TokenKind, TransferData, TransferDistill,

@@ -6,7 +6,7 @@ use std::path::Path;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::differences::differences;
-use super::shape::{Shape, WrittenModel, WrittenTeacher};
+use super::shape::{ModelPlan, TeacherModel};
 use super::{Parameters, Schedule};
 use crate::device::{Kernels, Precision};
 use crate::error::{Error, Result};
@@ -83,18 +83,6 @@ impl<'de> Deserialize<'de> for Plan {
     }
 }
 
-/// The student's sizes, and how its weights are drawn.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(from = "WrittenModel", into = "WrittenModel")]
-pub struct ModelPlan {
-    /// Its sizes.
-    pub shape: Shape,
-    /// Dropout probability, in embeddings, attention and feed-forward alike.
-    pub dropout: f64,
-    /// Standard deviation of the initial weights.
-    pub initializer_range: f64,
-}
-
 /// The teacher: a trained model, or (`model = None`, `from = "uniform"`) the uniform distribution as a control.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -104,20 +92,6 @@ pub struct TeacherPlan {
     /// What was found there; `None` for `uniform`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub model: Option<TeacherModel>,
-}
-
-/// A teacher that is a model.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(from = "WrittenTeacher", into = "WrittenTeacher")]
-pub struct TeacherModel {
-    /// Its sizes, over the student's vocabulary.
-    pub shape: Shape,
-    /// Parameters, head included (a tied decoder counted once).
-    pub parameters: u64,
-    /// Hash of its tokenizer.
-    pub tokenizer_hash: String,
-    /// blake3 of its weights: what a plan's hash knows the teacher by.
-    pub content_hash: String,
 }
 
 /// A model that a run trains: its shape, its loss, its optimizer.

@@ -4,7 +4,7 @@ use super::check::check;
 use super::facts::{DataFacts, Facts, TeacherFacts};
 use super::learner::models;
 use super::plan::*;
-use super::{RunFile, Schedule, Shape};
+use super::{ModelPlan, RunFile, Schedule, Shape, TeacherModel};
 use crate::device::{Kernels, Precision};
 use crate::error::Result;
 

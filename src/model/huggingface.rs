@@ -10,7 +10,8 @@ use std::path::{Path, PathBuf};
 use burn::tensor::Device;
 use serde_json::{Value, json};
 
-use super::family::{AnyModel, Config, LanguageModel};
+use super::family::AnyModel;
+use super::language_model::{Config, LanguageModel};
 use super::weight_files::{self, Headers};
 use super::weights::{Shapes, Weights, not_floats};
 use crate::config::Shape;

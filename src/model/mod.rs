@@ -5,9 +5,11 @@
 
 mod bert;
 mod family;
+mod header;
 mod huggingface;
 mod init;
 mod inputs;
+mod language_model;
 #[cfg(not(target_family = "wasm"))]
 mod pickle;
 #[cfg(target_family = "wasm")]
@@ -20,9 +22,10 @@ mod weights;
 pub use crate::config::{BertShape, Shape};
 pub use crate::kernels::Dropout;
 pub use bert::{Bert, BertClassifier, BertForMaskedLm};
-pub use family::{AnyModel, LanguageModel, remap};
+pub use family::{AnyModel, remap};
 pub use huggingface::{Inventory, ModelFolder};
 pub use inputs::{BatchTensors, Inputs};
+pub use language_model::LanguageModel;
 pub use student::{BiLstm, BiLstmShape, EncoderShape, Glove, Pooling, Student, StudentShape, TextRow};
 pub use weights::{HostTensor, Weights};
 pub(crate) use weights::{ModulePath, Reading};

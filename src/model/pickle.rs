@@ -5,7 +5,7 @@ use std::path::Path;
 
 use pytorch_reader::{DType, PytorchReader, Tensor};
 
-use super::weight_files::{Header, Numbers};
+use super::header::{Header, Numbers};
 use super::weights::{HostTensor, Weights, f16_to_f32, is_buffer};
 use crate::error::{Error, IoContext, Result};
 

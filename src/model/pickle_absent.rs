@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::weight_files::Header;
+use super::header::Header;
 use super::weights::Weights;
 use crate::error::{Error, Result};
 

@@ -10,6 +10,7 @@ use safetensors::tensor::Metadata;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
+use super::header::{Header, Numbers};
 use super::pickle;
 use super::weights::{Shapes, Weights, is_buffer, not_safetensors};
 use crate::config::Shape;
@@ -20,26 +21,6 @@ const SINGLE: [&str; 2] = ["model.safetensors", "pytorch_model.bin"];
 
 /// The longest description of a model that is read, in bytes: a `config.json`, an index, a file's own header.
 const LONGEST: u64 = 64 << 20;
-
-/// What a file says of a tensor before its values are read.
-pub(super) struct Header {
-    /// Its name in the file.
-    pub name: String,
-    /// Lengths of its axes.
-    pub shape: Vec<usize>,
-    /// What it holds.
-    pub numbers: Numbers,
-}
-
-/// What a tensor holds.
-pub(super) enum Numbers {
-    /// f32, or 16 bits that f32 has room for.
-    Floats,
-    /// f64.
-    Doubles,
-    /// Anything else, by its name: integers are no weights.
-    Others(String),
-}
 
 /// What the files of a folder say of its tensors.
 pub(super) struct Headers {
@@ -54,7 +35,8 @@ pub(super) struct Headers {
 /// Which files of a folder hold its weights, by name.
 ///
 /// # Errors
-/// When there are none (what the folder holds is listed), or some of a sharded model are missing (all of them are listed).
+/// When there are none (what the folder holds is listed), or some of a sharded model are missing (all of them are
+/// listed).
 pub(super) fn find(folder: &Path) -> Result<Vec<String>> {
     for name in SINGLE {
         if folder.join(name).is_file() {

@@ -1,7 +1,5 @@
 //! Files of text to a data folder: reader thread, all cores, writer thread, each a bounded step ahead of the next.
 
-use std::fs::File;
-use std::io::Read;
 use std::ops::AddAssign;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -9,70 +7,19 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 
 use rayon::prelude::*;
-use serde::{Deserialize, Serialize};
 
-use super::manifest::{self, Counts, HeldOutBy, Manifest, ShardRecord, SplitRecord};
-use super::shard::{MAGIC, Packer, Width};
-use super::shards::{COUNTS, content_hash, tokenizer_hash};
-use super::tokenizer::{TOKENIZER_FILES, Tokenizer};
+use super::folder::{COUNTS, holds_data_only};
+use super::manifest::{Counts, HeldOutBy, Manifest, ShardRecord, SplitRecord};
+use super::options::BuildOptions;
+use super::shard::{Packer, Width};
+use super::shards::{content_hash, tokenizer_hash};
+use super::tokenizer::Tokenizer;
 use crate::error::{Error, IoContext, Result, note};
-use crate::files::{Target, is_by_the_way, is_free, write_whole};
+use crate::files::{Target, is_free, write_whole};
 use crate::text::{Document, Input, ReadOptions, Reader, Source, find, fingerprint, is_held_out, sample};
 
-/// The usual number of tokens in a shard: 32 MiB of 16-bit ids.
-pub(super) const SHARD_TOKENS: u64 = 16 << 20;
 /// Text handed to the cores in one go.
 const ROUND_BYTES: usize = 8 << 20;
-
-/// How text becomes shards; all of it decides what the shards hold, and is kept in the manifest.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct BuildOptions {
-    /// Keep one sentence of every so many consecutive ones; 1 keeps all.
-    pub keep_one_of: usize,
-    /// Drop sentences with fewer tokens.
-    pub min_tokens: usize,
-    /// Split sentences with more tokens.
-    pub max_tokens: usize,
-    /// The share of documents that is held out, 0 to 1; at 1 nothing is trained on, and all is scored.
-    pub held_out: f64,
-    /// Take each line as one sentence, and as one document where no empty line parts documents.
-    pub lines: bool,
-    /// Decides which sentences are kept.
-    pub seed: u64,
-    /// A shard is full at so many tokens.
-    pub shard_tokens: u64,
-    /// Where the text is within the files.
-    pub read: ReadOptions,
-}
-
-impl Default for BuildOptions {
-    fn default() -> Self {
-        BuildOptions {
-            keep_one_of: 4,
-            min_tokens: 5,
-            max_tokens: 510,
-            held_out: 0.01,
-            lines: false,
-            seed: 0,
-            shard_tokens: SHARD_TOKENS,
-            read: ReadOptions::default(),
-        }
-    }
-}
-
-impl BuildOptions {
-    fn check(&self) -> Result<()> {
-        let wrong = [
-            (self.keep_one_of == 0, "keep-one-of is 0: 1 keeps every sentence, 4 one of four"),
-            (self.max_tokens == 0, "max-tokens is 0: no sentence could be kept"),
-            (self.min_tokens > self.max_tokens, "min-tokens is above max-tokens"),
-            (!(0.0..=1.0).contains(&self.held_out), "held-out is a share of the documents: from 0, for none, to 1, for all"),
-            (self.shard_tokens == 0 || self.shard_tokens > 1 << 31, "a shard holds between 1 and 2^31 tokens"),
-        ];
-        let wrong: Vec<_> = wrong.iter().filter(|(wrong, _)| *wrong).map(|(_, what)| *what).collect();
-        if wrong.is_empty() { Ok(()) } else { Err(Error::new(wrong.join("; "))) }
-    }
-}
 
 /// How far a build is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -161,28 +108,6 @@ fn check_out(out: &Path, force: bool) -> Result<()> {
         (false, _) => ("the output folder already holds something that is not upstill's data", "choose another with --out"),
     };
     Err(Error::new(what).at(out.display()).help(help))
-}
-
-/// Whether all that `folder` holds is what a build writes, and one file at least can be nothing but data: whole or
-/// damaged, it can be replaced, and nobody's own file goes with it.
-pub(super) fn holds_data_only(folder: &Path) -> bool {
-    let is_ours = |name: &str| is_shard(name) || [manifest::NAME, COUNTS].contains(&name) || TOKENIZER_FILES.contains(&name);
-    let Ok(entries) = std::fs::read_dir(folder).and_then(Iterator::collect::<std::io::Result<Vec<_>>>) else { return false };
-    let mut held = entries.iter().filter(|entry| !is_by_the_way(&entry.file_name()));
-    let is_kept = |entry: &&std::fs::DirEntry| entry.file_name().to_str().is_some_and(is_ours) && entry.path().is_file();
-    held.clone().all(|entry| is_kept(&entry)) && held.any(|entry| is_data(&entry.path()))
-}
-
-fn is_shard(name: &str) -> bool {
-    name.ends_with(".tok") && ["train-", "held-out-"].iter().any(|start| name.starts_with(start))
-}
-
-/// By its content: others have a `manifest.json` too.
-fn is_data(path: &Path) -> bool {
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let mut start = [0; MAGIC.len()];
-    let is_read = File::open(path).and_then(|mut file| file.read_exact(&mut start)).is_ok();
-    is_shard(&name) && is_read && start == *MAGIC || name == manifest::NAME && manifest::is_ours(path)
 }
 
 /// The input without what lies in the folder that is written: what an earlier build left there is no text.

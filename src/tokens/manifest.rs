@@ -5,22 +5,15 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::build::{BuildOptions, holds_data_only};
+use super::folder::{FORMAT, MANIFEST, holds_data_only};
+use super::options::BuildOptions;
 use crate::error::{Error, Result};
 use crate::files::manifest::{Json, to_json};
 use crate::files::{is_free, write_text};
 use crate::text::Input;
 use crate::words::grouped;
 
-/// The manifest's name within a data folder.
-pub(super) const NAME: &str = "manifest.json";
-const FORMAT: &str = "upstill data";
 const VERSION: u32 = 1;
-
-/// Whether a file is, or was before it was damaged, the manifest of a data folder.
-pub(super) fn is_ours(path: &Path) -> bool {
-    std::fs::read(path).is_ok_and(|bytes| String::from_utf8_lossy(&bytes).contains(FORMAT))
-}
 
 /// What a data folder was made of, how, and what came out. It holds no dates and no machine's name: the same input and
 /// options give the same bytes.
@@ -144,7 +137,7 @@ impl Manifest {
     /// # Errors
     /// When there is none, it is damaged, or of another version.
     pub fn read(folder: &Path) -> Result<Self> {
-        let path = folder.join(NAME);
+        let path = folder.join(MANIFEST);
         if !folder.is_dir() {
             return Err(Error::new("there is no such data folder").at(folder.display()).help(rebuild(folder)));
         }
@@ -173,7 +166,7 @@ impl Manifest {
     }
 
     pub(super) fn write(&self, folder: &Path) -> Result<()> {
-        write_text(&folder.join(NAME), &self.to_json())
+        write_text(&folder.join(MANIFEST), &self.to_json())
     }
 
     /// The file's text, with a checksum of its own.

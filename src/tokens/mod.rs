@@ -24,22 +24,27 @@
 //! | | t x width | the ids, sentence after sentence, without special tokens |
 
 mod build;
+mod folder;
 mod manifest;
 mod open;
+mod options;
 mod pocket;
 mod settings;
 mod shard;
 mod shards;
+mod special;
 mod tokenizer;
 mod train;
 mod vocab;
 mod words;
 
-pub use self::build::{BuildOptions, Progress, Watch, build, without_output};
+pub use self::build::{Progress, Watch, build, without_output};
 pub(crate) use self::manifest::percent;
 pub use self::manifest::{Counts, HeldOutBy, Manifest, ShardRecord, SplitRecord};
+pub use self::options::BuildOptions;
 pub use self::pocket::pocket_shards;
 pub use self::shards::{Sentences, Shards};
-pub use self::tokenizer::{Normalization, SPECIAL_TOKENS, Special, Tokenizer};
+pub use self::special::{Normalization, SPECIAL_TOKENS, Special};
+pub use self::tokenizer::Tokenizer;
 pub use self::train::{Coverage, TrainOptions};
 pub use self::words::Words;

@@ -10,9 +10,8 @@ use tokenizers::normalizers::NormalizerWrapper;
 use tokenizers::pre_tokenizers::bert::BertPreTokenizer;
 use tokenizers::{AddedToken, Model as _};
 
-use super::Normalization;
 use super::settings::{CONFIG, Class, Settings};
-use super::tokenizer::{SPECIAL_TOKENS, TRAIN, failed};
+use super::special::{Normalization, SPECIAL_TOKENS, TRAIN, failed};
 use super::vocab::{self, Capitals};
 use crate::error::{Error, Result, note, quietly};
 

@@ -37,7 +37,8 @@ fn make() -> Result<Shards> {
     Ok(Shards::from_sentences(tokenizer, train, held_out))
 }
 
-/// The tokens of each word of the language: looked up, not worked out again for each of its hundred thousands of sentences.
+/// The tokens of each word of the language: looked up, not worked out again for each of its hundred thousands of
+/// sentences.
 struct WordIds<'a> {
     tokenizer: &'a Tokenizer,
     ids: HashMap<&'static str, Vec<u32>>,

@@ -1,4 +1,5 @@
-//! What lies beside a vocabulary: `tokenizer_config.json`, and of older folders `special_tokens_map.json` and `added_tokens.json`.
+//! What lies beside a vocabulary: `tokenizer_config.json`, and of older folders `special_tokens_map.json` and
+//! `added_tokens.json`.
 //!
 //! A key that changes ids is obeyed as `transformers` 5 obeys it, or refused by name; none is passed over.
 
@@ -9,8 +10,7 @@ use std::path::Path;
 use serde_json::{Map, Value};
 use tokenizers::AddedToken;
 
-use super::Normalization;
-use super::tokenizer::SPECIAL_TOKENS;
+use super::special::{Normalization, SPECIAL_TOKENS};
 use crate::error::{Error, IoContext, Result};
 
 /// The file with the settings.

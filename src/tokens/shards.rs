@@ -6,14 +6,13 @@ use std::sync::Arc;
 
 use rayon::prelude::*;
 
-use super::manifest::{self, Manifest, ShardRecord, SplitRecord, rebuild};
+use super::Tokenizer;
+use super::folder::{COUNTS, MANIFEST};
+use super::manifest::{Manifest, ShardRecord, SplitRecord, rebuild};
+use super::options::{BuildOptions, SHARD_TOKENS};
 use super::shard::{Bytes, Packer, Shard, Width};
-use super::{BuildOptions, Tokenizer};
 use crate::error::{Error, IoContext, Result};
 use crate::files::Files;
-
-/// The file with the token counts.
-pub(super) const COUNTS: &str = "token-counts.bin";
 
 /// Sentences as tokens, in two splits, with the tokenizer that made them; cheap to clone.
 ///
@@ -74,7 +73,8 @@ impl Shards {
         Self::new(tokenizer, train, held_out, token_counts)
     }
 
-    /// What a data folder of these sentences holds. Its manifest names no input: where the text came from is not known here.
+    /// What a data folder of these sentences holds. Its manifest names no input: where the text came from is not known
+    /// here.
     ///
     /// # Errors
     /// As [`Tokenizer::files`].
@@ -100,7 +100,7 @@ impl Shards {
         manifest.token_counts = blake3::hash(&counts).to_hex().to_string();
         manifest.hash = self.hash.to_string();
         files.insert(COUNTS.to_owned(), counts);
-        files.insert(manifest::NAME.to_owned(), manifest.to_json().into_bytes());
+        files.insert(MANIFEST.to_owned(), manifest.to_json().into_bytes());
         Ok(files)
     }
 
@@ -257,7 +257,7 @@ impl Sentences {
         let mut packer = Packer::new(width);
         for (i, ids) in sentences.iter().enumerate() {
             packer.push(ids);
-            if packer.tokens() >= super::build::SHARD_TOKENS || i + 1 == sentences.len() {
+            if packer.tokens() >= SHARD_TOKENS || i + 1 == sentences.len() {
                 let mut bytes = Vec::new();
                 let packed = std::mem::replace(&mut packer, Packer::new(width)).finish(&tokenizer_hash(tokenizer));
                 packed.write(&mut bytes).expect("memory takes every byte");

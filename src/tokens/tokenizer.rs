@@ -13,54 +13,11 @@ use tokenizers::processors::template::TemplateProcessing;
 use tokenizers::{AddedToken, Model as _};
 
 use super::open::{self, Opened};
+use super::special::{Normalization, SPECIAL_TOKENS, Special, TOKENIZER_FILES, TRAIN, failed};
 use super::train::{self, Coverage, TrainOptions};
 use super::vocab::{self, stand_in};
 use crate::error::{Error, IoContext, Result};
 use crate::files::{Files, make_folder, write_files};
-
-/// The tokens that every vocabulary must have, in the order in which a new one starts.
-pub const SPECIAL_TOKENS: [&str; 5] = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"];
-
-/// The files that [`Tokenizer::save`] writes.
-pub(super) const TOKENIZER_FILES: [&str; 3] = ["vocab.txt", "tokenizer.json", "tokenizer_config.json"];
-
-/// The ids of the special tokens.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Special {
-    /// `[PAD]`: fills a row.
-    pub pad: u32,
-    /// `[UNK]`: a word that the pieces can't spell.
-    pub unk: u32,
-    /// `[CLS]`: opens a row.
-    pub cls: u32,
-    /// `[SEP]`: ends a sentence.
-    pub sep: u32,
-    /// `[MASK]`: a token to be predicted; none where a model predicts what comes next.
-    pub mask: Option<u32>,
-}
-
-/// How text is normalised before it is split into words: BERT's settings, by `transformers`' defaults.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Normalization {
-    /// Whether text is lower-cased: `do_lower_case`.
-    pub lowercase: bool,
-    /// Whether accents, and in other scripts signs that don't stand alone, are taken off; nothing for "as `lowercase` says".
-    pub strip_accents: Option<bool>,
-    /// Whether each Chinese character is a word of its own: `tokenize_chinese_chars`.
-    pub chinese_chars: bool,
-}
-
-impl Default for Normalization {
-    fn default() -> Self {
-        Normalization { lowercase: true, strip_accents: None, chinese_chars: true }
-    }
-}
-
-impl Normalization {
-    pub(super) fn normalizer(self) -> BertNormalizer {
-        BertNormalizer::new(true, self.chinese_chars, self.strip_accents, self.lowercase)
-    }
-}
 
 /// A WordPiece tokenizer as BERT uses it; cheap to clone.
 #[derive(Clone)]
@@ -332,13 +289,6 @@ impl Tokenizer {
     pub fn hash(&self) -> &str {
         &self.hash
     }
-}
-
-pub(super) const TRAIN: &str = "make a vocabulary with `upstill tokenizer train`, or use BERT's own vocab.txt";
-
-/// The library's errors in our words.
-pub(super) fn failed(error: tokenizers::Error) -> Error {
-    Error::new(format!("the tokenizer failed: {error}"))
 }
 
 /// The tokens that are found whole in a text, by id.

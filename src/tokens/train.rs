@@ -10,9 +10,8 @@ use tokenizers::models::wordpiece::WordPiece;
 use tokenizers::normalizers::bert::BertNormalizer;
 use tokenizers::{NormalizedString, Normalizer as _, OffsetReferential, OffsetType, PreTokenizedString, PreTokenizer as _};
 
-use super::Normalization;
 use super::open::berts;
-use super::tokenizer::{SPECIAL_TOKENS, failed};
+use super::special::{Normalization, SPECIAL_TOKENS, failed};
 use crate::error::{Error, Result};
 
 /// Longer words are `[UNK]` to the model, so they teach nothing.

@@ -4,14 +4,14 @@ use std::collections::HashMap;
 
 use tokenizers::models::wordpiece::WordPiece;
 
-use super::tokenizer::{TRAIN, failed};
+use super::special::{TRAIN, failed};
 use crate::error::{Error, Result};
 
 /// The tokens of a `vocab.txt` in the order of their ids, and what is to be said of it.
 ///
-/// Read as `transformers` reads it: a line ends at `\n` alone, so that U+2028 and its like may be tokens, and white space at its
-/// end is no part of the token. Of two lines with one token the later has the id; an empty line stands for nothing. Empty lines
-/// at the end are left out, and a byte order mark is no part of the first token.
+/// Read as `transformers` reads it: a line ends at `\n` alone, so that U+2028 and its like may be tokens, and white
+/// space at its end is no part of the token. Of two lines with one token the later has the id; an empty line stands for
+/// nothing. Empty lines at the end are left out, and a byte order mark is no part of the first token.
 pub(super) fn read(bytes: &[u8]) -> Result<(Vec<String>, Vec<String>)> {
     let text = std::str::from_utf8(bytes).map_err(|error| {
         let line = bytes[..error.valid_up_to()].split(|byte| *byte == b'\n').count();

@@ -1,5 +1,5 @@
-//! A vocabulary of words: text in lower case, split at white space (the tokenizer of the RNN encoder in Mukherjee and Awadallah
-//! 2019).
+//! A vocabulary of words: text in lower case, split at white space (the tokenizer of the RNN encoder in Mukherjee and
+//! Awadallah 2019).
 
 use std::collections::HashMap;
 

@@ -37,8 +37,8 @@ impl BertShape {
         Self { vocab_size, hidden, layers, heads, intermediate, max_positions, token_types: 2, norm_epsilon }
     }
 
-    /// Heads are 64 wide, and the feed-forward layer is four times the width, unless something else is written. What has no rule and
-    /// isn't written is 0.
+    /// Heads are 64 wide, and the feed-forward layer is four times the width, unless something else is written. What
+    /// has no rule and isn't written is 0.
     pub(super) fn of_keys(size: impl Fn(&str) -> Option<usize>, vocab_size: usize) -> Self {
         let whole = |key: &str| size(key).unwrap_or_default();
         let hidden = whole("hidden");
@@ -93,8 +93,8 @@ impl Sizes for BertShape {
         sizes.map(|(key, value, least)| Size { key, value, least }).to_vec()
     }
 
-    /// `V d + P d + T d + 2 d` for the embeddings, `4 (d^2 + d) + 2 d i + i + d + 4 d` a layer, `d^2 + d + 2 d + V` for the head, whose
-    /// decoder is the word table.
+    /// `V d + P d + T d + 2 d` for the embeddings, `4 (d^2 + d) + 2 d i + i + d + 4 d` a layer, `d^2 + d + 2 d + V` for
+    /// the head, whose decoder is the word table.
     fn parameters(&self) -> Parameters {
         // In f64: exact up to 2^53, and absurd sizes stay numbers.
         let [layers, d, i, positions, types, vocab] =
@@ -115,10 +115,10 @@ impl Sizes for BertShape {
         positions * layers * to_attention + layers_after * after_it + head_rows * 2.0 * (d * d + vocab * d)
     }
 
-    /// A layer keeps of each position, on a CPU, `3 d` values and for each head the shares of the positions it attends to, and after
-    /// attention `5 d + 2 i`; on a GPU `4 d` values in the product's dtype and for each head the whole row's shares, with dropout
-    /// twice, and then `2 d + 2 i`, with `2 d` in f32; with burn's operations there `6 d + 3 heads s` and `6 d + 3 i`. Of the last
-    /// layer the second part is kept for head rows alone.
+    /// A layer keeps of each position, on a CPU, `3 d` values and for each head the shares of the positions it attends
+    /// to, and after attention `5 d + 2 i`; on a GPU `4 d` values in the product's dtype and for each head the whole
+    /// row's shares, with dropout twice, and then `2 d + 2 i`, with `2 d` in f32; with burn's operations there
+    /// `6 d + 3 heads s` and `6 d + 3 i`. Of the last layer the second part is kept for head rows alone.
     fn kept_bytes(&self, pass: &Pass, kept: &Kept) -> f64 {
         let [layers, d, i, heads] = [self.layers, self.hidden, self.intermediate, self.heads].map(|size| size as f64);
         let Kept { gpu, value_bytes: value, length, has_dropout } = *kept;
@@ -150,7 +150,8 @@ mod tests {
         BertShape { token_types: 0, ..BertShape::new(30522, 768, layers, 12, 512) }
     }
 
-    /// `DistilBertModel` and `DistilBertForMaskedLM`, as `transformers` counts them, and the paper's sizes of its teachers.
+    /// `DistilBertModel` and `DistilBertForMaskedLM`, as `transformers` counts them, and the paper's sizes of its
+    /// teachers.
     #[test]
     fn parameters_are_those_of_transformers_and_of_the_paper() {
         let student = distilbert(6).parameters();
@@ -162,8 +163,8 @@ mod tests {
         assert_eq!(bert_base.total, 109_514_298, "BertForMaskedLM, bert-base-uncased");
     }
 
-    /// The cost of the paper's run by `6 N tokens` would be about 341 MFLOP a token for a 6-layer student and a 4-layer teacher. Of the last
-    /// layers, 85 % of what comes after attention is never asked for.
+    /// The cost of the paper's run by `6 N tokens` would be about 341 MFLOP a token for a 6-layer student and a 4-layer
+    /// teacher. Of the last layers, 85 % of what comes after attention is never asked for.
     #[test]
     fn work_is_that_of_the_formula() {
         let (student, teacher) = (distilbert(6), distilbert(4));

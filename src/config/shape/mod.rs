@@ -12,7 +12,7 @@ use crate::device::Kernels;
 
 pub use bert::BertShape;
 pub(crate) use bert::NORM_EPSILON;
-pub(super) use written::{WrittenModel, WrittenTeacher};
+pub use written::{ModelPlan, TeacherModel};
 
 /// The sizes of a model of some family; it has the methods of [`Sizes`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

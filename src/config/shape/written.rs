@@ -1,10 +1,35 @@
-//! How `plan.toml` writes a model's sizes: flat, a key each, as the hashes of plans have always known them.
+//! Models in a plan, and how `plan.toml` writes them: flat, a key for each size, as the hashes of plans have always known them.
 
 use serde::{Deserialize, Serialize};
 
 use super::bert::NORM_EPSILON;
 use super::{BertShape, Shape};
-use crate::config::plan::{ModelPlan, TeacherModel};
+
+/// The student's sizes, and how its weights are drawn.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(from = "WrittenModel", into = "WrittenModel")]
+pub struct ModelPlan {
+    /// Its sizes.
+    pub shape: Shape,
+    /// Dropout probability, in embeddings, attention and feed-forward alike.
+    pub dropout: f64,
+    /// Standard deviation of the initial weights.
+    pub initializer_range: f64,
+}
+
+/// A teacher that is a model.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(from = "WrittenTeacher", into = "WrittenTeacher")]
+pub struct TeacherModel {
+    /// Its sizes, over the student's vocabulary.
+    pub shape: Shape,
+    /// Parameters, head included (a tied decoder counted once).
+    pub parameters: u64,
+    /// Hash of its tokenizer.
+    pub tokenizer_hash: String,
+    /// blake3 of its weights: what a plan's hash knows the teacher by.
+    pub content_hash: String,
+}
 
 /// The student's sizes and how its weights are drawn.
 #[derive(Serialize, Deserialize)]

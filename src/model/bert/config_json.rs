@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 
 use crate::config::{BertShape, NORM_EPSILON as EPSILON};
 use crate::error::{Error, Result};
-use crate::model::family::Config;
+use crate::model::language_model::Config;
 
 /// Where an architecture of the family keeps a BERT's sizes.
 struct Dialect {

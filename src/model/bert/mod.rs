@@ -14,9 +14,9 @@ use burn::module::{Module, Param};
 use burn::nn::{Embedding, Linear};
 use burn::tensor::{Device, Tensor};
 
-use super::family::LanguageModel;
 use super::init::Init;
 use super::inputs::Inputs;
+use super::language_model::LanguageModel;
 use super::weights::{HostTensor, Weights};
 use crate::config::{BertShape, Shape};
 use crate::device::Compute;

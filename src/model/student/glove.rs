@@ -16,8 +16,8 @@ pub struct Glove {
 }
 
 impl Glove {
-    /// Reads the vectors, `width` numbers each, of the words in `vocab`. Of a word that comes twice the first counts. A first line
-    /// of two numbers (word2vec's header) is passed over; words may hold spaces.
+    /// Reads the vectors, `width` numbers each, of the words in `vocab`. Of a word that comes twice the first counts. A
+    /// first line of two numbers (word2vec's header) is passed over; words may hold spaces.
     ///
     /// # Errors
     /// When the file can't be read, a line has another number of numbers, or one of them is none; the line is named.
