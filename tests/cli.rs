@@ -182,15 +182,15 @@ fn errors_say_what_where_and_what_to_do() {
     insta::assert_snapshot!(fails(dir.path(), &["plan", "run.toml"]), @r#"
     exit 2
     error: the run file has 5 mistakes
-     1. model.hiden: no such key
+     1. model.hiden (line 2): no such key
           did you mean `model.hidden`?
-     2. model.layers: found the text "two"
+     2. model.layers (line 3): found the text "two"
           write a whole number from 0
      3. method: is missing
           write method = "dwt" or "standalone", or preset = "dwt-normal"
      4. data.shards: is missing
           write a folder made by `upstill data build`, or "pocket"
-     5. train.batch: is 0
+     5. train.batch (line 5): is 0
           write 1 or more
       in: run.toml
     help: mend these; `upstill plan` checks a run file without training

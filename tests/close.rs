@@ -1,4 +1,5 @@
-//! Every tolerance of the tests against other software, with its reason. Kinds are named for the situation, not for the size.
+//! Every tolerance of the tests against other software, with its reason. Kinds are named for the situation, not for the
+//! size.
 
 /// What is being compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

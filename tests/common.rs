@@ -73,8 +73,8 @@ pub fn weights(dir: &Path) -> Weights {
     ModelFolder::open(dir).unwrap().weights().unwrap()
 }
 
-/// The GPU of tests that are ignored unless asked for: `UPSTILL_TEST_GPU=software` names one that the CPU imitates (Lavapipe), `=cuda` one
-/// through CUDA, which tests/cuda/imitated.sh imitates.
+/// The GPU of tests that are ignored unless asked for: `UPSTILL_TEST_GPU=software` names one that the CPU imitates
+/// (Lavapipe), `=cuda` one through CUDA, which tests/cuda/imitated.sh imitates.
 pub fn gpu() -> Device {
     match std::env::var("UPSTILL_TEST_GPU").as_deref() {
         Ok("software") => Device::choose("wgpu:software").unwrap(),
@@ -97,8 +97,8 @@ pub fn program() -> Command {
     listening(Command::new(env!("CARGO_BIN_EXE_upstill")))
 }
 
-/// A process that listens to signals as if a person had started it. A shell that runs tests in the background has SIGINT ignored, which
-/// upstill would respect.
+/// A process that listens to signals as if a person had started it. A shell that runs tests in the background has
+/// SIGINT ignored, which upstill would respect.
 #[cfg_attr(not(unix), expect(unused_mut, reason = "changed on Unix alone"))]
 pub fn listening(mut command: Command) -> Command {
     #[cfg(unix)]

@@ -1,4 +1,5 @@
-//! The functions that CUDA's kernels call where there is no toolkit, as a CPU computes them: the same arithmetic, so the same bits.
+//! The functions that CUDA's kernels call where there is no toolkit, as a CPU computes them: the same arithmetic, so
+//! the same bits.
 
 #[path = "../shaders/cuda_math.rs"]
 mod math;

@@ -8,8 +8,8 @@ use upstill::device::{Device, DeviceKind};
 
 use crate::common::{plan, run_on, shards, steps};
 
-/// Numbers may differ by this, relative to 1: another CPU's instructions add in another order, and 20 steps let it grow.
-/// An error in a formula is worth more than 1e-2 here.
+/// Numbers may differ by this, relative to 1: another CPU's instructions add in another order, and 20 steps let it
+/// grow. An error in a formula is worth more than 1e-2 here.
 const TOLERANCE: f64 = 2e-3;
 
 /// Compares texts word by word, numbers with a tolerance.

@@ -1,5 +1,5 @@
-//! What is damaged on disk is found, or does no harm: a bit that turns, a file that is cut or gone, in every file of every kind of
-//! folder that is written and read again.
+//! What is damaged on disk is found, or does no harm: a bit that turns, a file that is cut or gone, in every file of
+//! every kind of folder that is written and read again.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -76,8 +76,9 @@ impl Damage {
     }
 }
 
-/// Damages each file of a copy of `whole` in turn, and looks at it: `look` gives an error's words where it finds something, and else
-/// what it read, which must be what it read of the whole folder. Gives how often it was found and how often it did no harm.
+/// Damages each file of a copy of `whole` in turn, and looks at it: `look` gives an error's words where it finds
+/// something, and else what it read, which must be what it read of the whole folder. Gives how often it was found and
+/// how often it did no harm.
 fn campaign<T: PartialEq + std::fmt::Debug>(
     whole: &Path,
     copied: &Path,

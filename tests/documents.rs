@@ -1,5 +1,5 @@
-//! The commands of README and guide are run, as they stand, on the pocket language; long trainings with fewer steps. Unit tests of
-//! src/cli parse all the others.
+//! The commands of README and guide are run, as they stand, on the pocket language; long trainings with fewer steps.
+//! Unit tests of src/cli parse all the others.
 
 use std::fs;
 use std::path::Path;
@@ -13,7 +13,8 @@ use crate::common::program;
 /// Where the commands stand.
 const DOCUMENTS: [&str; 4] = ["README.md", "src/guide/getting_started.md", "src/guide/scoring.md", "src/guide/your_own_text.md"];
 
-/// The commands of a document that need nothing but this repository and what the ones before them have made, in its order.
+/// The commands of a document that need nothing but this repository and what the ones before them have made, in its
+/// order.
 fn commands(document: &str) -> Vec<String> {
     let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(document)).unwrap();
     let mut is_shell = false;

@@ -1,5 +1,5 @@
-//! Several processes that share each batch, as `mpirun` starts them: the numbers of as many workers in one process, one folder, and an
-//! end of all where one ends.
+//! Several processes that share each batch, as `mpirun` starts them: the numbers of as many workers in one process, one
+//! folder, and an end of all where one ends.
 
 use std::fs;
 use std::path::Path;

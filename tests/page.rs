@@ -13,7 +13,8 @@ use upstill::log::StepRecord;
 use crate::close::{Kind, close};
 use crate::common::steps;
 
-/// What a browser is started with so that it has WebGPU on a machine without a GPU; shared with the test of the shaders.
+/// What a browser is started with so that it has WebGPU on a machine without a GPU; shared with the test of the
+/// shaders.
 pub fn browser(program: &str, profile: &Path, address: &str, log: Stdio) -> Child {
     Command::new(program)
         .args(["--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--no-first-run", "--disable-gpu-watchdog"])
@@ -95,8 +96,8 @@ counted(GPUComputePassEncoder.prototype, "dispatchWorkgroups", () => { counts.ke
 self.addEventListener("message", ({ data }) => { if (data.kind === "counts") postMessage({ kind: "counts", counts }); });
 "#;
 
-/// A file of the page; below `no-gpu/`, `full/` and `lost/` that of a page to which this has happened, below `counted/` that of one
-/// whose worker is counted.
+/// A file of the page; below `no-gpu/`, `full/` and `lost/` that of a page to which this has happened, below `counted/`
+/// that of one whose worker is counted.
 fn altered(page: &Path, path: &str) -> Option<Vec<u8>> {
     let fates = ["no-gpu", "full", "lost", "counted"];
     let (fate, name) = path.split_once('/').filter(|(fate, _)| fates.contains(fate)).unwrap_or(("", path));
@@ -204,7 +205,8 @@ fn the_page_trains_what_the_command_trains() {
     for device in ["cpu", "wgpu"] {
         println!("{device}: {} {}", text(&format!("/timing-{device}")), text(&format!("/seen-{device}")));
     }
-    // Compiling is most of the first step's time on a software GPU: some 30 ms a short kernel, a second one of burn's products.
+    // Compiling is most of the first step's time on a software GPU: some 30 ms a short kernel, a second one of burn's
+    // products.
     let counts: BTreeMap<String, u64> = serde_json::from_slice(&posted["/counts"]).unwrap();
     println!("the first step of the teacher, with an evaluation: {counts:?}");
     assert!(counts["pipelines"] <= 60 && counts["letters"] <= 200_000 && counts["kernels"] <= 500, "{counts:?}");

@@ -1,5 +1,5 @@
-//! Readers are given damaged files: no panic, and where a checksum holds a file, no other content in silence. For longer:
-//! `cargo xtask torture --only readers --minutes N`.
+//! Readers are given damaged files: no panic, and where a checksum holds a file, no other content in silence. For
+//! longer: `cargo xtask torture --only readers --minutes N`.
 
 #[path = "../xtask/src/torture/damage.rs"]
 mod damage;

@@ -1,8 +1,10 @@
-//! What a fixed set of small runs on the CPU comes to: the record that a change which is to change no numbers is held to.
+//! What a fixed set of small runs on the CPU comes to: the record that a change which is to change no numbers is held
+//! to.
 //!
-//! `tests/record.json` has it as one machine computed it. Its losses hold on any machine, within rounding; its hashes of weights hold on the
-//! processor that it names alone. Before a change, `UPSTILL_RECORD=FILE cargo test --release --test all -- record` writes this machine's own
-//! record into a file that isn't there; after it, the same command compares everything with that file, to the bit.
+//! `tests/record.json` has it as one machine computed it. Its losses hold on any machine, within rounding; its hashes
+//! of weights hold on the processor that it names alone. Before a change,
+//! `UPSTILL_RECORD=FILE cargo test --release --test all -- record` writes this machine's own record into a file that
+//! isn't there; after it, the same command compares everything with that file, to the bit.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -167,7 +169,8 @@ fn record() -> Record {
     Record { processor: processor(), runs }
 }
 
-/// f32 sums in another order, as another processor's instructions take them; 20 steps let it grow. A share of tokens moves by whole ones.
+/// f32 sums in another order, as another processor's instructions take them; 20 steps let it grow. A share of tokens
+/// moves by whole ones.
 const TOLERANCE: f64 = 2e-2;
 
 #[test]

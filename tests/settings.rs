@@ -1,4 +1,5 @@
-//! What lies beside a vocabulary: `tokenizer_config.json` and its kin, obeyed as `transformers` does. Golden: tests/golden/settings.py.
+//! What lies beside a vocabulary: `tokenizer_config.json` and its kin, obeyed as `transformers` does. Golden:
+//! tests/golden/settings.py.
 
 use std::fs;
 use std::path::{Path, PathBuf};

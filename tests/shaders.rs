@@ -1,4 +1,5 @@
-//! Every shader is valid WGSL as it stands, within WebGPU's default limits, and has its definition beside it. No GPU needed.
+//! Every shader is valid WGSL as it stands, within WebGPU's default limits, and has its definition beside it. No GPU
+//! needed.
 
 use std::fs;
 use std::net::TcpListener;

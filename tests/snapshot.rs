@@ -1,4 +1,5 @@
-//! `upstill snapshot`: the run files of examples/ still train as their committed snapshots say, and what has moved is named.
+//! `upstill snapshot`: the run files of examples/ still train as their committed snapshots say, and what has moved is
+//! named.
 
 use std::fs;
 use std::path::Path;

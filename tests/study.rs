@@ -1,4 +1,5 @@
-//! Studies: a rate for each arm, a teacher a seed or at a share of its training, cells that travel, and what is refused.
+//! Studies: a rate for each arm, a teacher a seed or at a share of its training, cells that travel, and what is
+//! refused.
 
 use std::fs;
 use std::path::Path;

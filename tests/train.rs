@@ -283,7 +283,8 @@ fn checkpoints_are_teachers_and_models_too() {
 
 #[test]
 fn a_run_in_half_precision_follows_the_run_in_f32() {
-    // A factor is off by up to 2^-9, of f16 by 2^-12; a loss is a mean over many products. The band is ten times what was seen of bf16.
+    // A factor is off by up to 2^-9, of f16 by 2^-12; a loss is a mean over many products. The band is ten times what
+    // was seen of bf16.
     for (precision, band) in [("bf16", 2e-2), ("f16", 2e-2 / 8.0)] {
         follows(precision, band);
     }

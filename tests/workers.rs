@@ -1,4 +1,5 @@
-//! Several workers are one: the same batch in shares, one sum a step, any number to go on with, and no one waits for the dead.
+//! Several workers are one: the same batch in shares, one sum a step, any number to go on with, and no one waits for
+//! the dead.
 
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -41,7 +42,8 @@ fn same_records(found: &[StepRecord], wanted: &[StepRecord]) {
     }
 }
 
-/// Weights after the same steps, sums in another order. A gradient that is rounding alone, a key's bias, moves by Adam's rate whatever its size.
+/// Weights after the same steps, sums in another order. A gradient that is rounding alone, a key's bias, moves by
+/// Adam's rate whatever its size.
 #[track_caller]
 fn same_weights(found: &Weights, wanted: &Weights) {
     let kind = |name: &str| if name.ends_with("key.bias") { Kind::KeyBiasAfterSteps } else { Kind::WeightsAfterSteps };

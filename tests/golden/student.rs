@@ -1,5 +1,5 @@
-//! The BiLSTM student and the losses of its system are PyTorch's: goldens by tests/golden/transfer.py. Both forms of the LSTM are
-//! held to them, and to each other where there is dropout.
+//! The BiLSTM student and the losses of its system are PyTorch's: goldens by tests/golden/transfer.py. Both forms of
+//! the LSTM are held to them, and to each other where there is dropout.
 
 use std::collections::BTreeMap;
 

@@ -44,7 +44,8 @@ impl House {
         }
     }
 
-    /// The files that each file imports from, those below it apart: a folder's own file is its front, and may name what is in it.
+    /// The files that each file imports from, those below it apart: a folder's own file is its front, and may name what
+    /// is in it.
     fn imports(&self) -> BTreeMap<&str, BTreeSet<&str>> {
         let of = |module: &str, code: &Code| {
             let homes = code.named.iter().filter_map(|path| self.home(path, 9).map(|home| self.0.get_key_value(home).unwrap().0));
