@@ -1,5 +1,5 @@
-//! Every reader of a file that comes from a disk or from somebody else, called with bytes. `fuzz_targets/` gives them what cargo-fuzz
-//! draws, `tests/readers.rs` mutations of the [`seeds`](Scene::seeds).
+//! Every reader of a file that comes from a disk or from somebody else, called with bytes. `fuzz_targets/` gives them
+//! what cargo-fuzz draws, `tests/readers.rs` mutations of the [`seeds`](Scene::seeds).
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,16 +1,18 @@
-//! The functions that an NVIDIA GPU has no instruction for, as CubeCL's CUDA kernels call them: in f32, by their names in NVIDIA's
-//! libdevice, which comes with the CUDA toolkit alone. Where a machine has no toolkit, `src/device/cuda.rs` puts these in its place.
+//! The functions that an NVIDIA GPU has no instruction for, as CubeCL's CUDA kernels call them: in f32, by their names
+//! in NVIDIA's libdevice, which comes with the CUDA toolkit alone. Where a machine has no toolkit, `src/device/cuda.rs`
+//! puts these in its place.
 //!
-//! Plain arithmetic with fused multiply-add: the same bits on every device. Polynomials are least squares at Chebyshev's nodes.
-//! `tests/cuda_math.rs` holds each to f64: within 2 units in the last place. `shaders/cuda_math.sh` compiles this file into
-//! `cuda_math.bc`, LLVM bitcode for any target.
+//! Plain arithmetic with fused multiply-add: the same bits on every device. Polynomials are least squares at
+//! Chebyshev's nodes. `tests/cuda_math.rs` holds each to f64: within 2 units in the last place. `shaders/cuda_math.sh`
+//! compiles this file into `cuda_math.bc`, LLVM bitcode for any target.
 
 const LOG2_E: f32 = core::f32::consts::LOG2_E;
 /// ln 2 in two parts; the first has zeros at its end, so that small integers times it are exact.
 const LN_2_HIGH: f32 = 6.931_457_5e-1;
 const LN_2_LOW: f32 = 1.428_606_8e-6;
 
-/// The nearest integer, as a float and as an integer, for |x| < 2^22: what is left of x at the end of a float of 1.5 * 2^23.
+/// The nearest integer, as a float and as an integer, for |x| < 2^22: what is left of x at the end of a float of 1.5 *
+/// 2^23.
 #[inline(always)]
 fn nearest(x: f32) -> (f32, i32) {
     let shifted = x + 12_582_912.0;

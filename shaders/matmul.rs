@@ -22,7 +22,8 @@ pub struct Case {
     pub b_transposed: bool,
 }
 
-/// The definition: plain loops, 64-bit arithmetic. `a [batch heads, m, k]`, `b [batch heads, k, n]`, neither transposed in memory.
+/// The definition: plain loops, 64-bit arithmetic. `a [batch heads, m, k]`, `b [batch heads, k, n]`, neither transposed
+/// in memory.
 pub fn reference(case: &Case, a: &[f32], b: &[f32]) -> Vec<f64> {
     let Case { m, k, n, .. } = *case;
     let mut out = Vec::with_capacity(case.batch * case.heads * m * n);

@@ -1,8 +1,8 @@
 //! Checkpoints: whole folders with checksums, from which a run goes on exactly.
 //!
-//! `checkpoints/step-0001000/` holds `model/` (a Hugging Face folder) and `model.optimizer.safetensors`, or, for every NAME of
-//! several models, `model/NAME/` and `model/NAME.optimizer.safetensors`; and `state.json`: the step, the plan's hash, the held-out loss,
-//! blake3 of `steps.jsonl` up to there, of every file, and of itself.
+//! `checkpoints/step-0001000/` holds `model/` (a Hugging Face folder) and `model.optimizer.safetensors`, or, for every
+//! NAME of several models, `model/NAME/` and `model/NAME.optimizer.safetensors`; and `state.json`: the step, the plan's
+//! hash, the held-out loss, blake3 of `steps.jsonl` up to there, of every file, and of itself.
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
@@ -137,7 +137,8 @@ impl Checkpoints {
         Ok(found)
     }
 
-    /// The last one that is whole and, where `plan_hash` is given, of this plan; with a line on each later one that is not.
+    /// The last one that is whole and, where `plan_hash` is given, of this plan; with a line on each later one that is
+    /// not.
     ///
     /// # Errors
     /// When there are checkpoints but none is whole.
@@ -169,9 +170,9 @@ impl Checkpoints {
         }
     }
 
-    /// Deletes all but the last `keep`, the one with the lowest held-out loss, and those of the steps `keep_at`; the last one
-    /// always stays. Damaged ones neither count nor are deleted. Gives a line on each of those, and on what could not be
-    /// deleted: a run does not end for it.
+    /// Deletes all but the last `keep`, the one with the lowest held-out loss, and those of the steps `keep_at`; the
+    /// last one always stays. Damaged ones neither count nor are deleted. Gives a line on each of those, and on what
+    /// could not be deleted: a run does not end for it.
     ///
     /// # Errors
     /// When the folder can't be listed.

@@ -133,7 +133,8 @@ impl Error {
         self
     }
 
-    /// Calls a path by another one in all that is said: what lies under a temporary name is known by the one that it will have.
+    /// Calls a path by another one in all that is said: what lies under a temporary name is known by the one that it
+    /// will have.
     #[must_use]
     pub fn renamed(mut self, from: &Path, to: &Path) -> Self {
         let (from, to) = (from.display().to_string(), to.display().to_string());
@@ -177,7 +178,8 @@ impl Error {
         self.0.kind == Kind::Memory
     }
 
-    /// Whether a loss, a gradient or a weight became infinite or not a number: the settings are to blame, not the machine.
+    /// Whether a loss, a gradient or a weight became infinite or not a number: the settings are to blame, not the
+    /// machine.
     pub fn is_not_finite(&self) -> bool {
         self.0.kind == Kind::NotFinite
     }
@@ -212,8 +214,9 @@ impl std::error::Error for Error {
     }
 }
 
-/// Says on standard error what a reader of files assumed or left out: what nobody asked for, but changes what is read. Each note
-/// is said once a process, however often a file is read. A standard error that is closed takes nothing, and fails nothing.
+/// Says on standard error what a reader of files assumed or left out: what nobody asked for, but changes what is read.
+/// Each note is said once a process, however often a file is read. A standard error that is closed takes nothing, and
+/// fails nothing.
 pub fn note(text: impl fmt::Display) {
     static SAID: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
     let line = format!("note: {text}\n");
@@ -222,8 +225,8 @@ pub fn note(text: impl fmt::Display) {
     }
 }
 
-/// Runs a library that may panic on a file it can't read. A panic comes back as its words, and prints nothing: what it means is
-/// for the caller to say. Where panics abort, as in a browser, it can't.
+/// Runs a library that may panic on a file it can't read. A panic comes back as its words, and prints nothing: what it
+/// means is for the caller to say. Where panics abort, as in a browser, it can't.
 pub(crate) fn quietly<T>(work: impl FnOnce() -> T) -> Result<T, String> {
     thread_local!(static QUIET: Cell<bool> = const { Cell::new(false) });
     static HOOK: Once = Once::new();

@@ -9,8 +9,8 @@ fn main() -> ExitCode {
     rayon::scope(|_| upstill::cli::main())
 }
 
-/// Has glibc keep what is freed: a step frees and takes the same tensors again, and pages handed back and forth cost a fifth of
-/// a small step's time (`upstill bench step`, before and after). Other allocators keep memory anyway.
+/// Has glibc keep what is freed: a step frees and takes the same tensors again, and pages handed back and forth cost a
+/// fifth of a small step's time (`upstill bench step`, before and after). Other allocators keep memory anyway.
 fn keep_memory() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
     {

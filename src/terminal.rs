@@ -1,7 +1,7 @@
 //! The process's two output streams, and what happens when nobody reads them any more.
 //!
-//! `println!`, `print!` and `eprintln!` inside this crate are the macros below, since std's panic when a pipe is closed: a command that is
-//! piped into `head` ends quietly, and a training run whose terminal is gone goes on.
+//! `println!`, `print!` and `eprintln!` inside this crate are the macros below, since std's panic when a pipe is
+//! closed: a command that is piped into `head` ends quietly, and a training run whose terminal is gone goes on.
 
 use std::fmt::Arguments;
 use std::io::{ErrorKind, Write, stderr, stdout};
@@ -22,8 +22,8 @@ macro_rules! eprintln {
     ($($words:tt)*) => { $crate::terminal::say_line(format_args!($($words)*)) };
 }
 
-/// Writes a line to standard output. Where its reader has gone, the process ends quietly with exit code 0; where it can't be written for
-/// another reason, such as a full disk, it ends with 2 and says so.
+/// Writes a line to standard output. Where its reader has gone, the process ends quietly with exit code 0; where it
+/// can't be written for another reason, such as a full disk, it ends with 2 and says so.
 pub(crate) fn print_line(words: Arguments) {
     print_text(format_args!("{words}\n"));
 }
@@ -46,7 +46,8 @@ pub(crate) fn write_out(written: std::io::Result<()>) {
     }
 }
 
-/// Writes a line to standard error. Where that can't be written there is nobody to tell, and what the process does matters more.
+/// Writes a line to standard error. Where that can't be written there is nobody to tell, and what the process does
+/// matters more.
 pub(crate) fn say_line(words: Arguments) {
     let mut out = stderr().lock();
     let _ = out.write_fmt(words).and_then(|()| out.write_all(b"\n"));

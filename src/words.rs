@@ -1,9 +1,10 @@
-//! How values are written for people: enums as words (in run files, in plans, on the command line and in the environment), and numbers
-//! with their units.
+//! How values are written for people: enums as words (in run files, in plans, on the command line and in the
+//! environment), and numbers with their units.
 
 use std::fmt::Display;
 
-/// Defines an enum written as lower-case words, by `Serialize`, `Display` and `word`, and read by `Deserialize` and `from_word`.
+/// Defines an enum written as lower-case words, by `Serialize`, `Display` and `word`, and read by `Deserialize` and
+/// `from_word`.
 macro_rules! words {
     ($(#[$outer:meta])* $name:ident { $($(#[$inner:meta])* $variant:ident = $word:literal),+ $(,)? }) => {
         $(#[$outer])*

@@ -1,4 +1,5 @@
-//! A split's sentences cut and packed, from their lengths alone: kept, as a plan and its run, and the runs of a study, want the same.
+//! A split's sentences cut and packed, from their lengths alone: kept, as a plan and its run, and the runs of a study,
+//! want the same.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};

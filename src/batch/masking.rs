@@ -34,8 +34,8 @@ impl Default for Masking {
 }
 
 impl Masking {
-    /// Masked positions of a sentence of `tokens` tokens, special ones not counted: the rate rounded (halves to even, as
-    /// BERT's code does), at least 1, at most all.
+    /// Masked positions of a sentence of `tokens` tokens, special ones not counted: the rate rounded (halves to even,
+    /// as BERT's code does), at least 1, at most all.
     pub fn count(&self, tokens: usize) -> usize {
         let share = (self.rate * tokens as f64).round_ties_even() as usize;
         share.max(1).min(tokens)

@@ -1,8 +1,8 @@
 //! The order of an epoch: a permutation that can be entered anywhere in constant time.
 //!
 //! A Feistel network (Luby and Rackoff 1988) permutes the smallest power of two that holds the rows, and cycle walking
-//! (Black and Rogaway, "Ciphers with arbitrary finite domains", 2002) brings what falls outside back in: under two rounds
-//! of the network on average, no table, no state. So resuming at any step costs nothing.
+//! (Black and Rogaway, "Ciphers with arbitrary finite domains", 2002) brings what falls outside back in: under two
+//! rounds of the network on average, no table, no state. So resuming at any step costs nothing.
 
 /// Four rounds make a pseudo-random permutation of a good round function (Luby and Rackoff); two more for good measure.
 const ROUNDS: usize = 6;

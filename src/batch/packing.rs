@@ -1,14 +1,16 @@
 //! Packing: which sentences share a row.
 //!
-//! Sentences in a row attend only to themselves, so that which ones share it changes nothing about the losses. The partition is
-//! therefore made once, from lengths alone, and only the order of the rows is drawn anew in every epoch.
+//! Sentences in a row attend only to themselves, so that which ones share it changes nothing about the losses. The
+//! partition is therefore made once, from lengths alone, and only the order of the rows is drawn anew in every epoch.
 //!
-//! The pieces are taken in a shuffled order, so that a document's neighbours spread, and each goes to the open row that it fills
-//! best: best fit with two capacities, tokens and masked slots. Pieces above a third of a row go first, while there is room to
-//! choose: rows of 128 then are 98.9 % full and not 98.6 %, rows of 64 97.8 % and not 96.7 %. (Krell et al. 2021, "Efficient sequence packing without
-//! cross-contamination", pack from a histogram of lengths alone; the shuffle keeps rows alike in what they mix.)
+//! The pieces are taken in a shuffled order, so that a document's neighbours spread, and each goes to the open row that
+//! it fills best: best fit with two capacities, tokens and masked slots. Pieces above a third of a row go first, while
+//! there is room to choose: rows of 128 then are 98.9 % full and not 98.6 %, rows of 64 97.8 % and not 96.7 %. (Krell
+//! et al. 2021, "Efficient sequence packing without cross-contamination", pack from a histogram of lengths alone; the
+//! shuffle keeps rows alike in what they mix.)
 //!
-//! Open rows lie in stacks by their free tokens and slots, so that a piece is placed in a few steps whatever their number.
+//! Open rows lie in stacks by their free tokens and slots, so that a piece is placed in a few steps whatever their
+//! number.
 
 use super::order::Order;
 
@@ -75,7 +77,8 @@ fn group(row_of: &[u32], rows: usize) -> Packed {
     Packed { starts, pieces }
 }
 
-/// Rows that still take pieces, stacked by what is free. The stacks lie in one line, by free tokens and then by free slots.
+/// Rows that still take pieces, stacked by what is free. The stacks lie in one line, by free tokens and then by free
+/// slots.
 struct OpenRows {
     length: usize,
     slots: usize,

@@ -34,7 +34,8 @@ struct Irregular {
 }
 
 impl Pieces {
-    /// Cuts sentences of the given lengths into pieces of at most `longest` tokens, and tells `each` the pieces' lengths.
+    /// Cuts sentences of the given lengths into pieces of at most `longest` tokens, and tells `each` the pieces'
+    /// lengths.
     pub fn cut(lengths: impl Iterator<Item = usize>, longest: usize, mut each: impl FnMut(usize)) -> Result<Self> {
         let (mut len, mut irregular) = (0usize, Vec::new());
         for (sentence, tokens) in lengths.enumerate() {

@@ -6,7 +6,8 @@ use std::thread::{Builder, JoinHandle};
 
 /// What `make` gives for each step of a range, in order.
 pub(super) enum Prefetch<T, F> {
-    /// A thread makes them. The receiver goes before the thread is waited for, which ends it; both are `None` at the end.
+    /// A thread makes them. The receiver goes before the thread is waited for, which ends it; both are `None` at the
+    /// end.
     Ahead { ready: Option<Receiver<T>>, thread: Option<JoinHandle<()>> },
     /// No thread could be started: they are made when asked for.
     Here { make: F, steps: Range<u64> },

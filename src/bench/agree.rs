@@ -37,8 +37,9 @@ pub struct Agreement {
 /// Widths of the models: a power of two, and one that no vector, tile or row of memory fits.
 const WIDTHS: [usize; 2] = [64, 44];
 
-/// Trains a student of 2 layers with a teacher of 1 layer and with dropout, for `steps` steps: on the CPU in f32, and on `device` in
-/// each of these `forms`, which it has, there by so many `workers`. `note` is told of each as it is done.
+/// Trains a student of 2 layers with a teacher of 1 layer and with dropout, for `steps` steps: on the CPU in f32, and
+/// on `device` in each of these `forms`, which it has, there by so many `workers`. `note` is told of each as it is
+/// done.
 ///
 /// # Errors
 /// When the device doesn't have the precision, there are fewer devices than workers, or a step isn't finite.

@@ -1,4 +1,5 @@
-//! `upstill data build`, from files to shards, beside the tokenizer library's own batches in memory and Python's `datasets.map`.
+//! `upstill data build`, from files to shards, beside the tokenizer library's own batches in memory and Python's
+//! `datasets.map`.
 
 use std::io::Write;
 use std::path::Path;
@@ -33,8 +34,8 @@ const OURS: &str = "data build: files to shards";
 const LIBRARY: &str = "tokenizers: batches in memory";
 const DATASETS: &str = "datasets.map, from memory";
 
-/// Each way in turn, `rounds` times, on all cores and over the same text. `scratch` is a folder that need not exist, and
-/// does not afterwards. `note` is told what is not there.
+/// Each way in turn, `rounds` times, on all cores and over the same text. `scratch` is a folder that need not exist,
+/// and does not afterwards. `note` is told what is not there.
 ///
 /// # Errors
 /// When the text can't be read, or `scratch` can't be written.

@@ -1,5 +1,5 @@
-//! The distillation loss, alone and with the language-model head, forward and backward: composed, fused, PyTorch's and, on CUDA,
-//! Liger's.
+//! The distillation loss, alone and with the language-model head, forward and backward: composed, fused, PyTorch's and,
+//! on CUDA, Liger's.
 
 use burn::tensor::{Int, Tensor, TensorData};
 
@@ -172,8 +172,8 @@ impl Work {
     }
 }
 
-/// Bytes a second that going through `bytes / 2` once moves, reads and writes both counted: a copy on all threads, or one
-/// multiplication on a GPU.
+/// Bytes a second that going through `bytes / 2` once moves, reads and writes both counted: a copy on all threads, or
+/// one multiplication on a GPU.
 fn copy_bytes_per_s(bytes: u64, device: &Device) -> f64 {
     if !is_cpu(&device.handle) {
         let from = Tensor::<1>::ones([bytes as usize / 8], &device.handle);

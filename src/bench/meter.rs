@@ -19,8 +19,8 @@ pub(super) fn memory_and_seconds(taken: &[Taken]) -> (Option<u64>, Vec<f64>) {
     (memory.peak_bytes, timed.iter().map(|one| one.seconds).collect())
 }
 
-/// Runs a piece of work and says what it took. In the round for memory, what the allocator has kept for later is handed back
-/// first, so that it counts when it is taken again; taking it costs time.
+/// Runs a piece of work and says what it took. In the round for memory, what the allocator has kept for later is handed
+/// back first, so that it counts when it is taken again; taking it costs time.
 pub(super) fn measure(round: usize, work: impl FnOnce()) -> Taken {
     if round == MEMORY_ROUND {
         hand_back();

@@ -1,5 +1,5 @@
-//! What `upstill bench` measures: every form of one thing, in turn (A B A B), so that other work on the machine falls on all
-//! alike, and beside PyTorch where a Python that has it is there.
+//! What `upstill bench` measures: every form of one thing, in turn (A B A B), so that other work on the machine falls
+//! on all alike, and beside PyTorch where a Python that has it is there.
 //!
 #![doc = include_str!("README.md")]
 

@@ -18,8 +18,8 @@ pub(super) struct PyTorch {
 }
 
 impl PyTorch {
-    /// Starts `python` for the GPU of `device`, when it is one of CUDA's, else for the CPU; it times `steps` steps together.
-    /// `Err` says why there is no PyTorch.
+    /// Starts `python` for the GPU of `device`, when it is one of CUDA's, else for the CPU; it times `steps` steps
+    /// together. `Err` says why there is no PyTorch.
     pub fn start(python: &str, device: &Device, precision: Precision, steps: usize) -> Result<Self, String> {
         let on = if device.kind == DeviceKind::Cuda { "cuda" } else { "cpu" };
         let command = Command::new(python)

@@ -1,4 +1,5 @@
-//! What lies before a run's first step on built shards, and whether a late step's batch takes longer than an early one's.
+//! What lies before a run's first step on built shards, and whether a late step's batch takes longer than an early
+//! one's.
 
 use std::path::Path;
 use std::time::Instant;

@@ -1,5 +1,5 @@
-//! One pass over real sentences, from the first step to the held-out loss: packed rows, sentence rows, and `transformers`' Trainer
-//! with a sentence a row, as its `run_mlm.py --line_by_line` has them.
+//! One pass over real sentences, from the first step to the held-out loss: packed rows, sentence rows, and
+//! `transformers`' Trainer with a sentence a row, as its `run_mlm.py --line_by_line` has them.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -58,8 +58,8 @@ const PEAK_LR: f64 = 1e-3;
 const WAYS: [(&str, Rows); 2] = [("upstill, packed rows", Rows::Packed), ("upstill, a sentence a row", Rows::Sentence)];
 const TRAINER: &str = "transformers' Trainer";
 
-/// Each way in turn, `rounds` times. `scratch` is a folder that need not exist, and does not afterwards; `note` is told what is not
-/// there.
+/// Each way in turn, `rounds` times. `scratch` is a folder that need not exist, and does not afterwards; `note` is told
+/// what is not there.
 ///
 /// # Errors
 /// When the data can't be opened or is empty, a size is impossible, or a step isn't finite.

@@ -164,7 +164,8 @@ fn plan_with_stand_in(student: &str, shape: Shape, shards: &Shards) -> Result<Pl
     plan_in_memory(&RunFile::parse(student, "what init writes")?, shards, Some(&GivenTeacher { shape, weights }))
 }
 
-/// The name of the shards: `data` where it is such a folder or the pocket language, else a folder that is made of its text.
+/// The name of the shards: `data` where it is such a folder or the pocket language, else a folder that is made of its
+/// text.
 fn shards_named(args: &Args, teacher: Option<&ModelFolder>) -> Result<String> {
     let data = Path::new(&args.data);
     if args.data == "pocket" || data.join("manifest.json").is_file() {

@@ -32,7 +32,8 @@ pub struct Args {
     /// The snapshot; beside the run file, as RUN.snapshot.json, unless given
     #[arg(long, value_name = "FILE")]
     file: Option<PathBuf>,
-    /// A run file whose model, trained for as many steps as the snapshot has, takes the place of the teacher that the run file names
+    /// A run file whose model, trained for as many steps as the snapshot has, takes the place of the teacher that the
+    /// run file names
     #[arg(long, value_name = "RUN_FILE")]
     teacher: Option<PathBuf>,
     /// Override a key of the run file; may be repeated

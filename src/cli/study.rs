@@ -105,11 +105,12 @@ struct OfFile {
 struct Grid {
     #[command(flatten)]
     common: Common,
-    /// Run nothing: print one command a run, teachers first, for any scheduler over a shared folder; or the script of a Slurm
-    /// array, or a Kubernetes Job
+    /// Run nothing: print one command a run, teachers first, for any scheduler over a shared folder; or the script of a
+    /// Slurm array, or a Kubernetes Job
     #[arg(long, value_enum, conflicts_with = "cell")]
     emit: Option<Emit>,
-    /// Also write what is small enough to be committed into this folder: study file, cells, figure as SVG, report as Markdown
+    /// Also write what is small enough to be committed into this folder: study file, cells, figure as SVG, report as
+    /// Markdown
     #[arg(long, value_name = "DIR", conflicts_with_all = ["emit", "cell", "verify"])]
     summary: Option<PathBuf>,
     /// One run alone, by its arm and seed, with the teachers that it needs; what --emit jobs prints

@@ -2,7 +2,8 @@
 
 use toml::{Table, Value};
 
-/// A line on each key that two plans do not share: `train.lr: 0.001 there, 0.002 now`. Tables in a list go by their names.
+/// A line on each key that two plans do not share: `train.lr: 0.001 there, 0.002 now`. Tables in a list go by their
+/// names.
 pub fn differences(there: &Table, now: &Table) -> Vec<String> {
     let [there, now] = [there, now].map(|table| {
         let mut flat = Vec::new();

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use toml::de::DeTable;
 
-/// The line, from 1, of every key and section of a TOML text, by its path: `distill.soft`. Empty for a text that is not TOML.
+/// The line, from 1, of every key and section of a TOML text, by its path: `distill.soft`. Empty for a text that is not
+/// TOML.
 pub(super) fn lines(text: &str) -> BTreeMap<String, usize> {
     let ends: Vec<usize> = text.match_indices('\n').map(|(at, _)| at).collect();
     let mut out = BTreeMap::new();

@@ -32,7 +32,8 @@ impl Mistakes {
         self.0.retain(|mistake| mistake.key != key);
     }
 
-    /// One error with every mistake, numbered; `None` without any. `lines` are those of the keys in the file, where it has them.
+    /// One error with every mistake, numbered; `None` without any. `lines` are those of the keys in the file, where it
+    /// has them.
     pub fn into_error(self, place: &str, lines: &BTreeMap<String, usize>) -> Option<Error> {
         let count = self.0.len();
         let mut text = match count {

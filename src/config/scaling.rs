@@ -10,9 +10,9 @@ use crate::words::{bytes_text, plural, scaled};
 
 /// A step among so many ranks, worked out from one rank's measured speed.
 ///
-/// The batch stays the run's, so a rank computes 1 / n of a step. The sum is a reduce-scatter and an all-gather: each rank sends and
-/// receives `2 (n - 1) / n` of the gradients' bytes over its own link, in `2 (n - 1)` messages, and nothing of it overlaps the
-/// computation.
+/// The batch stays the run's, so a rank computes 1 / n of a step. The sum is a reduce-scatter and an all-gather: each
+/// rank sends and receives `2 (n - 1) / n` of the gradients' bytes over its own link, in `2 (n - 1)` messages, and
+/// nothing of it overlaps the computation.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Scaled {
     /// Processes.
@@ -25,7 +25,8 @@ pub struct Scaled {
     pub efficiency: f64,
 }
 
-/// Time of a message beside its bytes, in seconds: that of MPI over Ethernet or shared memory, more than an InfiniBand's.
+/// Time of a message beside its bytes, in seconds: that of MPI over Ethernet or shared memory, more than an
+/// InfiniBand's.
 const MESSAGE_S: f64 = 5e-6;
 
 impl Scaled {
@@ -42,8 +43,8 @@ impl Plan {
         parameters * self.runtime.sum_dtype.bytes() as u64
     }
 
-    /// A step among one rank, two, four and so on, up to `most`, and no more than there are rows in a batch. `speed` is one rank's, and
-    /// `link` the bytes a second that a rank sends while it receives as many.
+    /// A step among one rank, two, four and so on, up to `most`, and no more than there are rows in a batch. `speed` is
+    /// one rank's, and `link` the bytes a second that a rank sends while it receives as many.
     pub fn scaled_to(&self, most: usize, speed: Speed, link: f64) -> Vec<Scaled> {
         let alone_s = self.estimate().seconds(speed) / self.train.steps.max(1) as f64;
         let most = most.min(self.train.batch / self.runtime.workers.max(1));

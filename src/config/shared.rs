@@ -12,8 +12,8 @@ pub struct Parting {
 }
 
 impl Plan {
-    /// How long this run and another are the same. They may differ in length, in the later course of their schedules, and in what
-    /// moves no weight: evaluations, checkpoints, `[runtime]`.
+    /// How long this run and another are the same. They may differ in length, in the later course of their schedules,
+    /// and in what moves no weight: evaluations, checkpoints, `[runtime]`.
     pub fn parting(&self, other: &Plan) -> Parting {
         if self.without_course().hash() != other.without_course().hash() {
             return Parting { steps: 0, what: "the model, the data, the method or the optimizer" };

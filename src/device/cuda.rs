@@ -53,7 +53,8 @@ pub(super) fn name(device: &BurnDevice) -> String {
     device.identity().map_or_else(|| "NVIDIA GPU".to_owned(), |identity| identity.name)
 }
 
-/// Says where tuned choices and compiled kernels are kept, before a device is opened: in the user's cache, not under `target/`.
+/// Says where tuned choices and compiled kernels are kept, before a device is opened: in the user's cache, not under
+/// `target/`.
 fn keep_kernels() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
@@ -73,13 +74,14 @@ fn kernels() -> Option<PathBuf> {
     named("UPSTILL_KERNEL_CACHE").or_else(|| Some(cache()?.join("kernels").join(models())))
 }
 
-/// The folder where a GPU's kernels will be kept, while none are, asked before the device is opened: then the first steps take minutes.
+/// The folder where a GPU's kernels will be kept, while none are, asked before the device is opened: then the first
+/// steps take minutes.
 pub fn kernels_to_come() -> Option<PathBuf> {
     kernels().filter(|folder| std::fs::read_dir(folder).map_or(true, |mut held| held.next().is_none()))
 }
 
-/// The machine's GPUs as a folder's name, each model once: cubecl keeps what it tuned by a device's number alone, and one home may serve
-/// machines with different ones.
+/// The machine's GPUs as a folder's name, each model once: cubecl keeps what it tuned by a device's number alone, and
+/// one home may serve machines with different ones.
 fn models() -> String {
     let information =
         |gpu: std::io::Result<std::fs::DirEntry>| std::fs::read_to_string(gpu.ok()?.path().join("information")).ok();
@@ -108,8 +110,8 @@ fn lacks_headers() -> bool {
     cfg!(feature = "cuda-nvrtc") && !found()
 }
 
-/// Kernels call exp, log, erf and the like from the CUDA toolkit's libdevice. Where there is no toolkit, puts `shaders/cuda_math.rs`
-/// in its place, so that the driver is all that a machine needs.
+/// Kernels call exp, log, erf and the like from the CUDA toolkit's libdevice. Where there is no toolkit, puts
+/// `shaders/cuda_math.rs` in its place, so that the driver is all that a machine needs.
 fn provide_math() {
     const MATH: &[u8] = include_bytes!("../../shaders/cuda_math.bc");
     static ONCE: Once = Once::new();

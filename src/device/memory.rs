@@ -3,7 +3,8 @@
 use std::fs::read_to_string;
 use std::path::{Path, PathBuf};
 
-/// Memory in bytes that this process may use, where the system says (Linux): the machine's, or a container's limit where that is less.
+/// Memory in bytes that this process may use, where the system says (Linux): the machine's, or a container's limit
+/// where that is less.
 pub fn memory_bytes() -> Option<u64> {
     let of_machine = machine(&read_to_string("/proc/meminfo").ok()?);
     let groups = read_to_string("/proc/self/cgroup").unwrap_or_default();
@@ -16,8 +17,8 @@ fn machine(meminfo: &str) -> Option<u64> {
     Some(kib * 1024)
 }
 
-/// The least limit of the control groups that a process is in, by the lines of its `/proc/PID/cgroup`, and of those above them. In a
-/// container a group's own folder may be shown as the root.
+/// The least limit of the control groups that a process is in, by the lines of its `/proc/PID/cgroup`, and of those
+/// above them. In a container a group's own folder may be shown as the root.
 fn of_groups(lines: &str, root: &Path) -> Option<u64> {
     let limits = lines.lines().filter_map(|line| {
         let (controllers, path) = line.split_once(':')?.1.split_once(':')?;

@@ -7,8 +7,8 @@ pub fn processor_name() -> String {
     named.map_or(std::env::consts::ARCH.to_owned(), |(_, name)| name.split_whitespace().collect::<Vec<_>>().join(" "))
 }
 
-/// The processor's name and its widest vectors: results of the same text and as many threads are the same to the bit. The name alone is
-/// not enough, as virtual machines give one name to processors of several kinds.
+/// The processor's name and its widest vectors: results of the same text and as many threads are the same to the bit.
+/// The name alone is not enough, as virtual machines give one name to processors of several kinds.
 pub fn processor() -> String {
     let sets = instructions();
     let widest = ["avx512f", "avx2", "avx", "sve", "neon"].into_iter().find(|set| sets.contains(set));

@@ -1,4 +1,5 @@
-//! What devices are like, as far as anything depends on it: the one table that kernels, the loop, the benchmarks and the estimate read.
+//! What devices are like, as far as anything depends on it: the one table that kernels, the loop, the benchmarks and
+//! the estimate read.
 
 use burn::tensor::Device as BurnDevice;
 
@@ -29,23 +30,25 @@ pub struct Traits {
     pub takes_wgsl: bool,
     /// Whether invocations come in warps of 32 that reduce a row in registers. WebGPU does not promise any.
     pub has_warps: bool,
-    /// Invocations that share a slot of the loss, a power of two. On CUDA as many as leave a multiprocessor one slot at a time, whose
-    /// two rows of logits are then still in the cache when they are read again.
+    /// Invocations that share a slot of the loss, a power of two. On CUDA as many as leave a multiprocessor one slot at
+    /// a time, whose two rows of logits are then still in the cache when they are read again.
     pub loss_units: u32,
-    /// Bytes of logits, in f32, that the loss multiplies out at once: on a CPU few enough to stay in the last cache, with WebGPU what
-    /// every device can bind, with CUDA what makes large products.
+    /// Bytes of logits, in f32, that the loss multiplies out at once: on a CPU few enough to stay in the last cache,
+    /// with WebGPU what every device can bind, with CUDA what makes large products.
     pub logits_chunk_bytes: usize,
-    /// Whether the loss holds a chunk of the student's logits, of the teacher's and of the gradient, and no copies of them.
+    /// Whether the loss holds a chunk of the student's logits, of the teacher's and of the gradient, and no copies of
+    /// them.
     pub reuses_logits: bool,
-    /// Parameters that one launch of Adam moves: several where nothing limits buffers; one where a parameter's five, the guard and
-    /// CubeCL's own must be no more than the eight that every WebGPU device grants.
+    /// Parameters that one launch of Adam moves: several where nothing limits buffers; one where a parameter's five,
+    /// the guard and CubeCL's own must be no more than the eight that every WebGPU device grants.
     pub adams_a_launch: usize,
-    /// Steps that are asked for before the host reads their losses. Reading a number from a CPU costs nothing; from a GPU it waits for
-    /// all that was asked before.
+    /// Steps that are asked for before the host reads their losses. Reading a number from a CPU costs nothing; from a
+    /// GPU it waits for all that was asked before.
     pub steps_ahead: usize,
     /// Tokens that a pass without gradients takes at once: every core is busy, and activations stay small.
     pub tokens_at_once: usize,
-    /// Whether the allocator's pages take the size of the largest value so far, so that the largest is better asked for first.
+    /// Whether the allocator's pages take the size of the largest value so far, so that the largest is better asked for
+    /// first.
     pub grows_pages: bool,
 }
 
@@ -99,7 +102,8 @@ impl Traits {
     pub fn of(device: &BurnDevice) -> &'static Self {
         match device {
             _ if is_cpu(device) => &CPU,
-            // Told without opening it: the first value that a GPU is asked for may have to be the largest ([`make_room`](super::make_room)).
+            // Told without opening it: the first value that a GPU is asked for may have to be the largest
+            // ([`make_room`](super::make_room)).
             _ if is_cuda(device) => &CUDA,
             _ => Self::of_gpu(device),
         }
@@ -127,7 +131,8 @@ impl Traits {
         }
     }
 
-    /// What the device is like that a run file names, as far as the word says: `auto`, which may be any, counts as a CPU.
+    /// What the device is like that a run file names, as far as the word says: `auto`, which may be any, counts as a
+    /// CPU.
     pub fn of_word(word: &str) -> &'static Self {
         match word.split(':').next() {
             Some("cuda") => &CUDA,

@@ -1,8 +1,9 @@
 //! One process at a time in a folder: an operating system's lock on a file in it, which ends with the process however
 //! it ends. Where the file system has no locks, a file that one process alone can make says whose the folder is.
 //!
-//! A folder is locked before it is looked at. Everything that is written below it checks that the lock file is still the one that was
-//! locked. A study's cells lock each other out (`locks/` in its folder), so that any number of processes may share the study.
+//! A folder is locked before it is looked at. Everything that is written below it checks that the lock file is still
+//! the one that was locked. A study's cells lock each other out (`locks/` in its folder), so that any number of
+//! processes may share the study.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, ErrorKind, Read, Write};
@@ -36,7 +37,8 @@ pub struct Busy {
     /// The number of the process, where its lock says it.
     pub process: Option<u32>,
     folder: PathBuf,
-    /// Where the file system has no locks, the file that says so; a process of another machine that was killed leaves it behind.
+    /// Where the file system has no locks, the file that says so; a process of another machine that was killed leaves
+    /// it behind.
     said_by: Option<PathBuf>,
 }
 

@@ -1,9 +1,9 @@
 //! What was written, by hash, so that what is read again is what was written, or an error.
 //!
-//! A JSON file that upstill writes and reads again ends with a `checksum` of all before it ([`to_json`]). Those that speak of a
-//! folder have blake3 of its files under `files`, by their paths from there: `summary.json` of a finished run, `state.json` of a
-//! checkpoint, and `checksums.json` of any other folder ([`write_checksums`]). [`check`] holds a file or a folder against
-//! whichever of them lies beside or above it. Files that nobody listed are nobody's business.
+//! A JSON file that upstill writes and reads again ends with a `checksum` of all before it ([`to_json`]). Those that
+//! speak of a folder have blake3 of its files under `files`, by their paths from there: `summary.json` of a finished
+//! run, `state.json` of a checkpoint, and `checksums.json` of any other folder ([`write_checksums`]). [`check`] holds a
+//! file or a folder against whichever of them lies beside or above it. Files that nobody listed are nobody's business.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -102,7 +102,8 @@ impl Json {
     }
 }
 
-/// Reads a file that [`write_json`] wrote, or a version of upstill that knew no checksums. `what` completes "this is not ...".
+/// Reads a file that [`write_json`] wrote, or a version of upstill that knew no checksums. `what` completes "this is
+/// not ...".
 ///
 /// # Errors
 /// When it can't be read, was altered, or says something else.
@@ -207,8 +208,8 @@ struct Listed {
     files: Hashes,
 }
 
-/// Lists a folder's files in its `checksums.json`; what is meant to be changed by hand (a `README.md`) is left out. For folders that
-/// are still being made.
+/// Lists a folder's files in its `checksums.json`; what is meant to be changed by hand (a `README.md`) is left out. For
+/// folders that are still being made.
 ///
 /// # Errors
 /// When one can't be read, or the list not written.
@@ -218,8 +219,8 @@ pub fn write_checksums(folder: &Path) -> Result<()> {
     write_json(&folder.join(CHECKSUMS), &Listed { files })
 }
 
-/// Holds a file, or a folder's files, against the lists that lie beside or above it: `checksums.json`, a checkpoint's `state.json`, a
-/// run's `summary.json`. Where none of them lists it, there is nothing to check.
+/// Holds a file, or a folder's files, against the lists that lie beside or above it: `checksums.json`, a checkpoint's
+/// `state.json`, a run's `summary.json`. Where none of them lists it, there is nothing to check.
 ///
 /// # Errors
 /// When a file is missing or altered, or such a list is; all of them are named.

@@ -1,5 +1,5 @@
-//! Whose a folder is where the file system has no locks: a file that only one process can make, with the process's number, when it
-//! began and the machine, so that what a dead process left is told from what another has.
+//! Whose a folder is where the file system has no locks: a file that only one process can make, with the process's
+//! number, when it began and the machine, so that what a dead process left is told from what another has.
 
 use std::fmt::Write as _;
 use std::fs::{self, OpenOptions};

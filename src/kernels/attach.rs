@@ -1,4 +1,5 @@
-//! A number whose gradient is already known: how a kernel that works out losses and gradients in one go takes part in autodiff.
+//! A number whose gradient is already known: how a kernel that works out losses and gradients in one go takes part in
+//! autodiff.
 
 use burn::backend::autodiff::checkpoint::{base::Checkpointer, strategy::CheckpointStrategy};
 use burn::backend::autodiff::grads::Gradients;
@@ -7,8 +8,8 @@ use burn::backend::tensor::FloatTensor;
 use burn::backend::{Autodiff, Backend, Dispatch, TensorMetadata, backend_extension};
 use burn::tensor::{DType, Tensor};
 
-/// `value`, `[1]`, as a function of `of`: its backward pass hands `gradient` on, times what comes from above. Neither `value`
-/// nor `gradient` is on a graph. What it hands on is in `of`'s numbers, whatever `gradient` is in.
+/// `value`, `[1]`, as a function of `of`: its backward pass hands `gradient` on, times what comes from above. Neither
+/// `value` nor `gradient` is on a graph. What it hands on is in `of`'s numbers, whatever `gradient` is in.
 pub(super) fn attach<const D: usize>(value: Tensor<1>, of: Tensor<D>, gradient: Tensor<D>) -> Tensor<1> {
     let attached = Dispatch::attach(value.into_dispatch(), of.into_dispatch(), gradient.into_dispatch());
     Tensor::from_dispatch(attached)
@@ -28,7 +29,8 @@ trait Times: Backend {
     }
 }
 
-/// Casts to the dtype of the upstream gradient, which is the loss's: CubeCL reads both factors of a product with the first one's.
+/// Casts to the dtype of the upstream gradient, which is the loss's: CubeCL reads both factors of a product with the
+/// first one's.
 fn times<B: Backend>(gradient: FloatTensor<B>, above: FloatTensor<B>) -> FloatTensor<B> {
     let shape = vec![1; gradient.rank()];
     let gradient = in_numbers::<B>(gradient, above.dtype());

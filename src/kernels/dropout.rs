@@ -8,10 +8,11 @@ use burn::tensor::{Device, Tensor, TensorData};
 use super::cube;
 use crate::device::is_cpu;
 
-/// Draws the dropout masks of one forward pass. Each use is a new site; the mask of site `i` depends on `(key, i)` only.
+/// Draws the dropout masks of one forward pass. Each use is a new site; the mask of site `i` depends on `(key, i)`
+/// only.
 ///
-/// A forward pass over some rows of a batch, [`of_rows`](Dropout::of_rows), draws those rows of the whole batch's masks, as long as
-/// rows come in the batch's order: however a batch is cut, it is the same batch.
+/// A forward pass over some rows of a batch, [`of_rows`](Dropout::of_rows), draws those rows of the whole batch's
+/// masks, as long as rows come in the batch's order: however a batch is cut, it is the same batch.
 #[derive(Debug, Clone)]
 pub struct Dropout {
     rate: f64,
@@ -26,7 +27,8 @@ impl Dropout {
         Self { rate, key, site: 0, rows: 0..1 }
     }
 
-    /// For a forward pass over these rows of a batch; every tensor that is dropped from has the same number of elements a row.
+    /// For a forward pass over these rows of a batch; every tensor that is dropped from has the same number of elements
+    /// a row.
     #[must_use]
     pub fn of_rows(self, rows: Range<usize>) -> Self {
         Self { rows, ..self }
@@ -37,8 +39,8 @@ impl Dropout {
         Self::new(0.0, 0)
     }
 
-    /// Whether kernels that draw words of four elements, from the first on, can draw the masks of so many elements; always so where
-    /// nothing is dropped.
+    /// Whether kernels that draw words of four elements, from the first on, can draw the masks of so many elements;
+    /// always so where nothing is dropped.
     pub(super) fn is_whole_words(&self, elements: usize, can_draw: impl FnOnce() -> bool) -> bool {
         self.rate == 0.0 || self.first(elements).is_multiple_of(4) && can_draw()
     }

@@ -1,6 +1,6 @@
-//! The distillation loss on GPUs: launches `shaders/dwt_loss.wgsl` where the runtime takes WGSL, else the CubeCL form, by chunks
-//! of slots that fit a binding. Where the logits come as factors, burn's matrix products make a chunk of them and take its
-//! gradient back.
+//! The distillation loss on GPUs: launches `shaders/dwt_loss.wgsl` where the runtime takes WGSL, else the CubeCL form,
+//! by chunks of slots that fit a binding. Where the logits come as factors, burn's matrix products make a chunk of them
+//! and take its gradient back.
 
 use burn::backend::cubecl::dtype_to_storage_type;
 use burn::tensor::{DType, Tensor};
@@ -100,8 +100,8 @@ fn join(a: Logits, b: Logits) -> Logits {
     }
 }
 
-/// Weighted losses `[m, 2]` and the gradient `[m, v]` of slots whose logits fit a binding; the gradient is in the numbers of the
-/// student's factors.
+/// Weighted losses `[m, 2]` and the gradient `[m, v]` of slots whose logits fit a binding; the gradient is in the
+/// numbers of the student's factors.
 fn launch(
     student: &Logits,
     teacher: Option<&Logits>,

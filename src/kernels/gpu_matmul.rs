@@ -1,8 +1,9 @@
-//! Products of matrices on GPUs. Small ones where WGSL is taken are `shaders/matmul.wgsl`, one short kernel for all shapes, where burn
-//! compiles a long one for each.
+//! Products of matrices on GPUs. Small ones where WGSL is taken are `shaders/matmul.wgsl`, one short kernel for all
+//! shapes, where burn compiles a long one for each.
 //!
-//! burn's kernel is specialised to each shape and unrolled. That is faster on large products, and takes a browser or a software
-//! GPU one to two seconds to compile for each shape. Products of more than some 10^8 multiplications are left to burn.
+//! burn's kernel is specialised to each shape and unrolled. That is faster on large products, and takes a browser or a
+//! software GPU one to two seconds to compile for each shape. Products of more than some 10^8 multiplications are left
+//! to burn.
 
 use burn::tensor::{DType, Tensor};
 use burn_cubecl::CubeBackend;
@@ -19,12 +20,12 @@ use super::{Kernels, inner};
 const MATMUL: Wgsl = Wgsl { source: super::matmul::WGSL, workgroup: 64 };
 /// Rows and columns that a workgroup makes.
 const TILE: usize = 32;
-/// Multiplications above which burn's kernels are worth what compiling them takes: here a GPU of 1 TFLOP/s is busy for a quarter of a
-/// millisecond.
+/// Multiplications above which burn's kernels are worth what compiling them takes: here a GPU of 1 TFLOP/s is busy for
+/// a quarter of a millisecond.
 const SMALL: usize = 1 << 27;
 
-/// `a b` over the last two dimensions, in `numbers`; those before them are equal. One short kernel where it is a small product of
-/// f32 on a GPU that takes WGSL and the kernels are the fused ones, else burn's. Contiguous.
+/// `a b` over the last two dimensions, in `numbers`; those before them are equal. One short kernel where it is a small
+/// product of f32 on a GPU that takes WGSL and the kernels are the fused ones, else burn's. Contiguous.
 pub(super) fn product(a: &CubeTensor, b: &CubeTensor, numbers: DType, kernels: Kernels) -> CubeTensor {
     let is_f32 = [a.dtype, b.dtype, numbers] == [DType::F32; 3];
     if kernels == Kernels::Fused && is_f32 && is_small(a, b) && Wgsl::runs_on(&a.client) {

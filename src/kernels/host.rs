@@ -1,8 +1,9 @@
 //! Operations on host memory with a backward pass of our own: how the CPU's fused operations take part in autodiff.
 //!
-//! burn's CPU backend spends most of a step in copies and elementwise work on one core; so the CPU's layers are fused by hand.
-//! An operation here is a value computed in plain Rust, and a backward pass that is linked into burn's graph. Attention computes
-//! only the pairs of one sentence: packed rows cost what their sentences cost. `upstill bench step` shows what this gains.
+//! burn's CPU backend spends most of a step in copies and elementwise work on one core; so the CPU's layers are fused
+//! by hand. An operation here is a value computed in plain Rust, and a backward pass that is linked into burn's graph.
+//! Attention computes only the pairs of one sentence: packed rows cost what their sentences cost. `upstill bench step`
+//! shows what this gains.
 
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -27,8 +28,8 @@ pub(super) trait HostBackward: Debug + Send + Sync {
     /// What its time counts as.
     fn part(&self) -> Part;
 
-    /// The gradients with respect to the parents that are `wanted`, flat; anything for the others. `above` is the upstream
-    /// gradient: that with respect to the operation's value.
+    /// The gradients with respect to the parents that are `wanted`, flat; anything for the others. `above` is the
+    /// upstream gradient: that with respect to the operation's value.
     fn backward(&self, above: &[f32], wanted: [bool; PARENTS]) -> [Vec<f32>; PARENTS];
 }
 
@@ -43,8 +44,8 @@ pub(super) fn slice(x: &HostTensor) -> &[f32] {
     x.as_slice().expect("contiguous f32")
 }
 
-/// `value`, worked out on the host, as a tensor that depends on `parents` by `backward`. When none of them is on a graph, the
-/// tensor is on none.
+/// `value`, worked out on the host, as a tensor that depends on `parents` by `backward`. When none of them is on a
+/// graph, the tensor is on none.
 pub(super) fn with_gradient<const D: usize>(
     value: Vec<f32>,
     shape: [usize; D],

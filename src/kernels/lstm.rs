@@ -1,15 +1,16 @@
-//! Two LSTMs side by side, one for each direction of a text (Hochreiter and Schmidhuber 1997; gates in PyTorch's order):
+//! Two LSTMs side by side, one for each direction of a text (Hochreiter and Schmidhuber 1997; gates in PyTorch's
+//! order):
 //!
 //! ```text
 //! (i, f, g, o) = x_t W + b + (h_{t-1} * keep) U      i, f, o through the sigmoid, g through tanh
 //! c_t = f c_{t-1} + i g        h_t = o tanh(c_t)     h_0 = c_0 = 0
 //! ```
 //!
-//! `x_t W + b` of all steps at once is the caller's one product; what is left here is a product a step. `keep` is the mask of
-//! recurrent dropout, one for a row and all its steps (Gal and Ghahramani 2016), shared by the gates.
+//! `x_t W + b` of all steps at once is the caller's one product; what is left here is a product a step. `keep` is the
+//! mask of recurrent dropout, one for a row and all its steps (Gal and Ghahramani 2016), shared by the gates.
 //!
-//! Rows are sorted by length, the longest first, so that the rows still going on at a step are the first `active_t` of them: no
-//! work is done on padding, and its states are 0.
+//! Rows are sorted by length, the longest first, so that the rows still going on at a step are the first `active_t` of
+//! them: no work is done on padding, and its states are 0.
 //!
 //! Shapes: `t` steps, `b` rows, `h` units of a direction, `g = 4 h` gates.
 
@@ -45,7 +46,8 @@ impl Direction {
     }
 }
 
-/// The states of both directions at every step, `[2, t, b, h]`; 0 from a row's end on. `active_t[t]` rows go on at step t.
+/// The states of both directions at every step, `[2, t, b, h]`; 0 from a row's end on. `active_t[t]` rows go on at step
+/// t.
 ///
 /// # Panics
 /// When shapes differ, or `active_t` grows.
@@ -253,8 +255,8 @@ vectorised! {
 }
 
 vectorised! {
-    /// One row of one step backwards: `wanted_h` is the gradient by the state, `carry_h` that by the cell (in: from the step
-    /// after; out: for the step before), `out_g` that by the gates before their sigmoid or tanh.
+    /// One row of one step backwards: `wanted_h` is the gradient by the state, `carry_h` that by the cell (in: from the
+    /// step after; out: for the step before), `out_g` that by the gates before their sigmoid or tanh.
     fn step_back(gates_g: &[f32], before_h: &[f32], cell_h: &[f32], wanted_h: &[f32], carry_h: &mut [f32], out_g: &mut [f32]) {
         let h = before_h.len();
         let (i, rest) = gates_g.split_at(h);

@@ -22,8 +22,8 @@ pub struct Norm {
     pub epsilon: f64,
 }
 
-/// `gamma (y - mean) / sqrt(variance + epsilon) + beta` over each row of `y = dropout(x) + residual`, all `[n, d]`; without a
-/// residual there is no dropout either. In f32, whatever `x` comes in.
+/// `gamma (y - mean) / sqrt(variance + epsilon) + beta` over each row of `y = dropout(x) + residual`, all `[n, d]`;
+/// without a residual there is no dropout either. In f32, whatever `x` comes in.
 pub fn norm_of_sum(
     x_nd: Tensor<2>,
     residual_nd: Option<Tensor<2>>,
@@ -48,8 +48,8 @@ pub fn norm_of_sum(
     layer_norm(sum_nd, norm.gamma_d.clone(), Some(norm.beta_d.clone()), norm.epsilon)
 }
 
-/// [`norm_of_sum`] of a [`dense`] layer's `x W + b`: `[n, f]` and a residual `[n, d]` to `[n, d]`. On a GPU the sum takes the bias
-/// along.
+/// [`norm_of_sum`] of a [`dense`] layer's `x W + b`: `[n, f]` and a residual `[n, d]` to `[n, d]`. On a GPU the sum
+/// takes the bias along.
 pub fn dense_norm(
     x_nf: Tensor<2>,
     layer: &Dense,

@@ -1,5 +1,5 @@
-//! Where a step's time goes: while somebody asks, our operations add up their wall time, forward and backward. A GPU is then waited
-//! for before and after each, which makes the step longer, and its shares true.
+//! Where a step's time goes: while somebody asks, our operations add up their wall time, forward and backward. A GPU is
+//! then waited for before and after each, which makes the step longer, and its shares true.
 
 use std::cell::Cell;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};

@@ -28,8 +28,8 @@ pub(super) fn on_vectors<R>(work: impl FnOnce() -> R) -> R {
 /// Below this, [`exp`] is 0.
 pub(super) const LOWEST: f32 = -87.3;
 
-/// e^x for x <= 0, within 2e-7 of itself; 0 below [`LOWEST`]; NaN for NaN: x = k ln 2 + r, and the polynomial of Cephes' `expf`
-/// (Moshier 1984) for e^r.
+/// e^x for x <= 0, within 2e-7 of itself; 0 below [`LOWEST`]; NaN for NaN: x = k ln 2 + r, and the polynomial of
+/// Cephes' `expf` (Moshier 1984) for e^r.
 #[inline(always)]
 pub(super) fn exp(x: f32) -> f32 {
     // Adding this rounds to a whole number, which is then in the lowest bits.

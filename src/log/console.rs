@@ -1,5 +1,5 @@
-//! What a person sees on standard error while runs go on: bars on a terminal, as wide as it is; a line every few seconds in a pipe, a
-//! notebook or a terminal that can't move its cursor; or nothing. None of it has a colour.
+//! What a person sees on standard error while runs go on: bars on a terminal, as wide as it is; a line every few
+//! seconds in a pipe, a notebook or a terminal that can't move its cursor; or nothing. None of it has a colour.
 
 use std::collections::BTreeMap;
 use std::env::var;
@@ -86,7 +86,8 @@ impl Console {
         }
     }
 
-    /// Cells that the study is known to have, by name, each with its work: time left goes by work. Those told before are kept.
+    /// Cells that the study is known to have, by name, each with its work: time left goes by work. Those told before
+    /// are kept.
     pub fn expect(&self, of: impl IntoIterator<Item = (String, f64)>) {
         if let Some((_, cells)) = &self.0.study {
             lock(cells).expect(of);
@@ -135,8 +136,8 @@ fn can_move_its_cursor(name: &str) -> bool {
     cfg!(windows) || !matches!(name, "" | "dumb")
 }
 
-/// Whether a notebook shows what is written: it looks like a terminal, and keeps every line that was ever drawn. Jupyter sets the first
-/// of these, every IPython kernel the second.
+/// Whether a notebook shows what is written: it looks like a terminal, and keeps every line that was ever drawn.
+/// Jupyter sets the first of these, every IPython kernel the second.
 fn is_notebook(told: impl Fn(&str) -> String) -> bool {
     !told("JPY_PARENT_PID").is_empty() || told("MPLBACKEND").contains("inline")
 }

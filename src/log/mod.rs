@@ -40,10 +40,12 @@ pub struct RunLog {
 }
 
 impl RunLog {
-    /// Opens the files of `run_dir` (made where it is missing). With `resume` a run goes on: records from that step on are cut off.
+    /// Opens the files of `run_dir` (made where it is missing). With `resume` a run goes on: records from that step on
+    /// are cut off.
     ///
     /// # Errors
-    /// Without `resume`, when the folder already holds records; with it, when they are broken, altered or missing before that step.
+    /// Without `resume`, when the folder already holds records; with it, when they are broken, altered or missing
+    /// before that step.
     pub fn open(run_dir: &Path, resume: Option<Resume>, progress: Progress) -> Result<Self> {
         make_folder(run_dir)?;
         let path = run_dir.join(STEPS);
@@ -67,7 +69,8 @@ impl RunLog {
         Ok(())
     }
 
-    /// Waits until what was recorded is on disk. Call it before a checkpoint is named, so that the records never lag behind it.
+    /// Waits until what was recorded is on disk. Call it before a checkpoint is named, so that the records never lag
+    /// behind it.
     pub fn flush(&mut self) -> Result<()> {
         self.steps.sync()?;
         self.events.sync()

@@ -9,8 +9,8 @@ use crate::files::manifest::Hashes;
 
 /// One optimizer step: a line of `steps.jsonl`, a point in TensorBoard, a mark on the console.
 ///
-/// Losses are in nats a masked token. A number that is not finite is written as `null` and read back as NaN. Of several models
-/// that train together, each has its numbers in `models`, and those of the first stand above them too.
+/// Losses are in nats a masked token. A number that is not finite is written as `null` and read back as NaN. Of several
+/// models that train together, each has its numbers in `models`, and those of the first stand above them too.
 #[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 pub struct StepRecord {
     /// Index of the step, from 0.
@@ -48,8 +48,8 @@ pub struct StepRecord {
     /// Each model's numbers, where several train together.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub models: Vec<ModelRecord>,
-    /// Share of held-out masked tokens where two models (or a model and the teacher) have the same most likely candidate, by
-    /// their names, `large/small`; on the steps that measure it.
+    /// Share of held-out masked tokens where two models (or a model and the teacher) have the same most likely
+    /// candidate, by their names, `large/small`; on the steps that measure it.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub agreement: BTreeMap<String, f64>,
 }
@@ -138,7 +138,8 @@ impl StepRecord {
         })
     }
 
-    /// The record's numbers that are there, by TensorBoard tag. Several models' have their names before: `large/loss/hard`.
+    /// The record's numbers that are there, by TensorBoard tag. Several models' have their names before:
+    /// `large/loss/hard`.
     pub fn scalars(&self) -> impl Iterator<Item = (Cow<'static, str>, f64)> {
         let speed = [("speed/tokens_per_s", Some(self.tokens_per_s)), ("speed/mfu", self.mfu)];
         let one = [
@@ -207,7 +208,8 @@ pub struct Summary {
     /// Agreement between models at the end, as in [`StepRecord`].
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub agreement: BTreeMap<String, f64>,
-    /// blake3 of `steps.jsonl` and of the models' files, by their paths in the run directory; none of runs of older versions.
+    /// blake3 of `steps.jsonl` and of the models' files, by their paths in the run directory; none of runs of older
+    /// versions.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub files: Hashes,
 }

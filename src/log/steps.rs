@@ -44,12 +44,13 @@ impl StepWriter {
         Ok(Self { path: path.into(), out: BufWriter::new(file.doing("create", path)?), hasher: blake3::Hasher::new(), next: 0 })
     }
 
-    /// Goes on with a file whose next record will be that of `from.step`: records of that step and later are cut off, and so is a
-    /// last line that a crash left half-written. A run that was stopped and resumed so leaves the file of one that was not.
+    /// Goes on with a file whose next record will be that of `from.step`: records of that step and later are cut off,
+    /// and so is a last line that a crash left half-written. A run that was stopped and resumed so leaves the file of
+    /// one that was not.
     ///
     /// # Errors
-    /// When a line before that is not a record, a step before that has none, or the records are not those that the checkpoint knew; then
-    /// the file is as it was.
+    /// When a line before that is not a record, a step before that has none, or the records are not those that the
+    /// checkpoint knew; then the file is as it was.
     pub fn resume(path: &Path, from: Resume) -> Result<Self> {
         if !path.exists() {
             return match from.step {

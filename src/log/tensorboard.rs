@@ -1,8 +1,8 @@
 //! TensorBoard event files, written by hand: scalars need three messages and one checksum.
 //!
-//! A file is TFRecords: `u64 length | masked crc of length | data | masked crc of data`, little-endian; each record's data is a
-//! protobuf `Event`. TensorBoard 2.21 was seen to read files of this writer (`EventAccumulator`, resume included); the bytes are
-//! held by a golden test.
+//! A file is TFRecords: `u64 length | masked crc of length | data | masked crc of data`, little-endian; each record's
+//! data is a protobuf `Event`. TensorBoard 2.21 was seen to read files of this writer (`EventAccumulator`, resume
+//! included); the bytes are held by a golden test.
 
 use std::borrow::Cow;
 use std::fs::{File, OpenOptions};
@@ -20,7 +20,8 @@ pub struct EventWriter {
 }
 
 impl EventWriter {
-    /// Starts a new event file in `run_dir`; with `resume_step`, readers drop what earlier files hold from that step on.
+    /// Starts a new event file in `run_dir`; with `resume_step`, readers drop what earlier files hold from that step
+    /// on.
     pub fn open(run_dir: &Path, resume_step: Option<u64>) -> Result<Self> {
         let now = wall_time();
         let (path, file) = create_new(run_dir, now as u64)?;

@@ -1,5 +1,5 @@
-//! The losses of Mukherjee and Awadallah 2019, each by its equation's number and a row: equations 2 and 3 are [`super::hard_loss`]
-//! on class logits.
+//! The losses of Mukherjee and Awadallah 2019, each by its equation's number and a row: equations 2 and 3 are
+//! [`super::hard_loss`] on class logits.
 //!
 //! Shapes: `b` rows, `c` classes, `d` width of the representations.
 
@@ -29,8 +29,8 @@ pub fn logit_loss(scores_bc: Tensor<2>, teacher_bc: Tensor<2>, elements: Element
     elements.of(scores_bc - teacher_bc)
 }
 
-/// Equations 6 and 7, the representation loss: the student's projected representation against the teacher's, both `[b, d]`; out
-/// `[b]`.
+/// Equations 6 and 7, the representation loss: the student's projected representation against the teacher's, both
+/// `[b, d]`; out `[b]`.
 pub fn representation_loss(student_bd: Tensor<2>, teacher_bd: Tensor<2>, elements: Elements) -> Tensor<1> {
     elements.of(student_bd - teacher_bd)
 }
@@ -53,8 +53,9 @@ impl JointWeights {
     }
 }
 
-/// The teacher's targets for the logit loss: `logit(p) = log(p / (1 - p))` of each class's probability `p = softmax(z)`, worked out
-/// from the logits `z` (so that it is exact where p rounds to 1), and cut to `-largest..=largest`.
+/// The teacher's targets for the logit loss: `logit(p) = log(p / (1 - p))` of each class's probability
+/// `p = softmax(z)`, worked out from the logits `z` (so that it is exact where p rounds to 1), and cut to
+/// `-largest..=largest`.
 ///
 /// For two classes these are `z_1 - z_2` and its negative.
 pub fn log_odds(z_c: &[f32], largest: f64) -> Vec<f32> {
@@ -66,8 +67,8 @@ pub fn log_odds(z_c: &[f32], largest: f64) -> Vec<f32> {
     (0..z_c.len()).map(|at| (f64::from(z_c[at]) - log_sum(at)).clamp(-largest, largest) as f32).collect()
 }
 
-/// How confident a teacher is (table 9): the variance of a row's class probabilities, and the mean of that over rows of logits.
-/// The largest possible is [`largest_variance`].
+/// How confident a teacher is (table 9): the variance of a row's class probabilities, and the mean of that over rows of
+/// logits. The largest possible is [`largest_variance`].
 pub fn confidence<'a>(rows: impl ExactSizeIterator<Item = &'a [f32]>) -> f64 {
     let count = rows.len().max(1) as f64;
     let variance = |z_c: &[f32]| {

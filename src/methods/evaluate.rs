@@ -80,8 +80,8 @@ pub(super) fn must_be_numbers(mut values: impl Iterator<Item = f64>, what: &str)
 /// Logits in bytes that are multiplied out at once; what [`evaluate_together`] needs beyond a batch's hidden states.
 const LOGITS_BYTES: usize = 64 << 20;
 
-/// Scores `models`, on a device without autodiff, on the first `rows` rows, without blocking; each makes one pass over them, and
-/// logits exist some slots at a time.
+/// Scores `models`, on a device without autodiff, on the first `rows` rows, without blocking; each makes one pass over
+/// them, and logits exist some slots at a time.
 ///
 /// # Errors
 /// When nothing is masked there.

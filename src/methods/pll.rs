@@ -1,7 +1,8 @@
 //! Pseudo-log-likelihoods of sentences, and minimal pairs scored by them.
 //!
 //! A masked model gives a sentence no likelihood; its pseudo-log-likelihood is the sum over its tokens of each one's
-//! log-probability when it is masked and the others are seen (Salazar et al. 2020). A sentence of n tokens is read n times.
+//! log-probability when it is masked and the others are seen (Salazar et al. 2020). A sentence of n tokens is read n
+//! times.
 
 use std::collections::HashMap;
 
@@ -43,8 +44,8 @@ pub type Tick<'a> = &'a mut dyn FnMut(usize, usize) -> Result<()>;
 /// Scores minimal pairs: of each, the sentence with the higher pseudo-log-likelihood is the one preferred.
 ///
 /// # Errors
-/// Before anything is scored: a sentence that is longer than the model reads or that has no token, and no pairs at all. Later: when
-/// `tick` fails, or the device.
+/// Before anything is scored: a sentence that is longer than the model reads or that has no token, and no pairs at all.
+/// Later: when `tick` fails, or the device.
 pub fn score_pairs(
     model: &impl LanguageModel,
     tokenizer: &Tokenizer,
@@ -97,8 +98,9 @@ struct Query {
     at: usize,
 }
 
-/// The pseudo-log-likelihood of each sentence, given as its tokens without `[CLS]` and `[SEP]`, in nats. Equal sentences are scored
-/// once; those of one length go together, so that next to no padding is read, and only what is masked goes through the head.
+/// The pseudo-log-likelihood of each sentence, given as its tokens without `[CLS]` and `[SEP]`, in nats. Equal
+/// sentences are scored once; those of one length go together, so that next to no padding is read, and only what is
+/// masked goes through the head.
 ///
 /// # Errors
 /// When `tick` fails, or the device; when what the model says is no number.
@@ -146,8 +148,8 @@ pub fn pseudo_log_likelihoods(
     Ok(place.into_iter().map(|at| sums[at]).collect())
 }
 
-/// Rows of one length that are read together: so many tokens that every core is busy and their activations stay small, and no more
-/// logits than fit in some memory, where a device multiplies them all out.
+/// Rows of one length that are read together: so many tokens that every core is busy and their activations stay small,
+/// and no more logits than fit in some memory, where a device multiplies them all out.
 fn rows_at_once(model: &impl LanguageModel, length: usize, compute: &Compute) -> usize {
     const LOGITS: usize = 1 << 26;
     (compute.traits.tokens_at_once / length).min(LOGITS / model.shape().vocab_size().max(1)).max(1)
@@ -202,16 +204,7 @@ mod tests {
     }
 
     fn model(device: &Device) -> BertForMaskedLm {
-        let shape = BertShape {
-            vocab_size: 12,
-            hidden: 16,
-            layers: 2,
-            heads: 2,
-            intermediate: 32,
-            max_positions: 8,
-            token_types: 2,
-            norm_epsilon: 1e-12,
-        };
+        let shape = BertShape { intermediate: 32, ..BertShape::new(12, 16, 2, 2, 8) };
         shape.init(3, 0.5, device)
     }
 

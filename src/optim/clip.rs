@@ -14,7 +14,8 @@ pub fn global_norm<M: Module>(model: &M, gradients: &GradientsParams) -> f64 {
     (on_cpu + elsewhere).sqrt()
 }
 
-/// The square of the 2-norm of all gradients of `model` taken as one vector, `[1]`, still on the GPU that the model is on.
+/// The square of the 2-norm of all gradients of `model` taken as one vector, `[1]`, still on the GPU that the model is
+/// on.
 ///
 /// # Panics
 /// When no parameter has a gradient.

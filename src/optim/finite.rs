@@ -7,8 +7,8 @@ use crate::device::failed;
 use crate::error::Result;
 use crate::model::Weights;
 
-/// The names of the tensors that hold something that is not a finite number; none of a healthy model. One pass on the device and
-/// one number a tensor back.
+/// The names of the tensors that hold something that is not a finite number; none of a healthy model. One pass on the
+/// device and one number a tensor back.
 ///
 /// # Errors
 /// When the device fails.

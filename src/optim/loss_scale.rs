@@ -1,5 +1,6 @@
-//! Dynamic loss scaling for products of f16 (Micikevicius et al. 2018, "Mixed precision training", section 3.2): the loss is multiplied
-//! before its backward pass, so that small gradients don't vanish, and gradients are divided by as much after it.
+//! Dynamic loss scaling for products of f16 (Micikevicius et al. 2018, "Mixed precision training", section 3.2): the
+//! loss is multiplied before its backward pass, so that small gradients don't vanish, and gradients are divided by as
+//! much after it.
 
 /// The factor, and how long it has held. The numbers are those of PyTorch's `GradScaler`.
 #[derive(Debug, Clone, Copy, PartialEq)]

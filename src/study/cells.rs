@@ -15,8 +15,8 @@ use crate::files::{Lock, write_text};
 use crate::log::Console;
 use crate::train::waiting;
 
-/// The numerics of this version: raised when a plan comes to other numbers than before by more than rounding, so that lines from
-/// before are not taken for what this version would find.
+/// The numerics of this version: raised when a plan comes to other numbers than before by more than rounding, so that
+/// lines from before are not taken for what this version would find.
 pub const NUMERICS: u32 = 1;
 
 /// What a cell came to.
@@ -251,7 +251,8 @@ mod tests {
         must_be_as_written(&serde_json::to_string(&line).unwrap()).unwrap();
     }
 
-    /// Runs that were committed are found by the hashes of their plans; a change of those would have all of them run again.
+    /// Runs that were committed are found by the hashes of their plans; a change of those would have all of them run
+    /// again.
     #[test]
     fn committed_cells_are_the_cells_of_their_studies() {
         let results = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/results");

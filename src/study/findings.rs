@@ -13,7 +13,8 @@ pub enum Verdict {
     Better,
     /// Beyond chance, in the other direction.
     Worse,
-    /// Surely smaller than the margin, either way; said also of a difference that is beyond chance and smaller than matters.
+    /// Surely smaller than the margin, either way; said also of a difference that is beyond chance and smaller than
+    /// matters.
     Equivalent,
     /// None of these.
     Undecided,
@@ -65,7 +66,8 @@ pub struct Comparison {
     pub p_equivalence: Option<f64>,
     /// The margin that would just have passed: any difference is smaller than this.
     pub bound: f64,
-    /// Seeds that would see a difference as large as the margin in four of five studies, at Holm's first level; where seeds are paired.
+    /// Seeds that would see a difference as large as the margin in four of five studies, at Holm's first level; where
+    /// seeds are paired.
     pub seeds_needed: Option<u64>,
     /// What it says.
     pub verdict: Verdict,
@@ -98,8 +100,8 @@ impl Estimate {
     }
 }
 
-/// What an arm needs less than its reference to come as far as that one's training with one budget; all of it negative where it needs
-/// more.
+/// What an arm needs less than its reference to come as far as that one's training with one budget; all of it negative
+/// where it needs more.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Saved {
     /// The arm.

@@ -15,8 +15,8 @@ pub fn parse_cell(name: &str) -> Option<(&str, u64)> {
     Some((arm, seed.parse().ok()?))
 }
 
-/// One command a run, teachers before students: `words` and `--cell`, quoted for a POSIX shell. Each can be given again at any time,
-/// and does only what is not done.
+/// One command a run, teachers before students: `words` and `--cell`, quoted for a POSIX shell. Each can be given again
+/// at any time, and does only what is not done.
 pub fn jobs(spec: &StudySpec, words: &[String]) -> Vec<String> {
     let names = |seed: u64, arms: Vec<(&ArmSpec, &[u64])>| -> Vec<String> {
         arms.into_iter().filter(|(_, seeds)| seeds.contains(&seed)).map(|(arm, _)| cell_name(&arm.name, seed)).collect()

@@ -1,5 +1,6 @@
-//! What a study's models are scored on beside their own held-out text and its tasks: other held-out sets, and minimal pairs. Neither
-//! moves a weight, so neither is part of a plan: a set that is added later is scored on the models that are there.
+//! What a study's models are scored on beside their own held-out text and its tasks: other held-out sets, and minimal
+//! pairs. Neither moves a weight, so neither is part of a plan: a set that is added later is scored on the models that
+//! are there.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -34,8 +35,8 @@ impl Measures {
     /// Opens what a study names.
     ///
     /// # Errors
-    /// When something can't be read, or a set's vocabulary is not that of the study's data, whose `tokenizer` it is and which lie at
-    /// `data`.
+    /// When something can't be read, or a set's vocabulary is not that of the study's data, whose `tokenizer` it is and
+    /// which lie at `data`.
     pub fn open(spec: &StudySpec, tokenizer: &Tokenizer, data: &str) -> Result<Self> {
         let held_out = open_held_out_sets(&spec.held_out)?;
         held_out.iter().try_for_each(|set| set.must_fit(tokenizer, data))?;

@@ -7,12 +7,13 @@ use crate::files::{Claim, InUse, is_free, write_text};
 use crate::log::Console;
 use crate::train::waiting;
 
-/// Makes the study's folder with its file, or checks that the one there is this study's. Until the first cell the file may change,
-/// where no process works with it: for that long, the second value has to live. The first is the file's text as it stands there.
+/// Makes the study's folder with its file, or checks that the one there is this study's. Until the first cell the file
+/// may change, where no process works with it: for that long, the second value has to live. The first is the file's
+/// text as it stands there.
 ///
 /// # Errors
-/// When the folder holds something else, or the study was changed after its first cell or while a process works on it: says in which
-/// line.
+/// When the folder holds something else, or the study was changed after its first cell or while a process works on it:
+/// says in which line.
 pub fn register(dir: &Path, text: &str, is_same: impl Fn(&str) -> bool) -> Result<(String, InUse)> {
     let mut stands = text.to_owned();
     let known = |file: &Path| {

@@ -11,10 +11,11 @@ pub const HELD_OUT: &str = "held-out loss";
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct TestSpec {
-    /// The primary end point: "held-out loss" (at the end of training), or the name of another held-out set, of minimal pairs or of
-    /// a task.
+    /// The primary end point: "held-out loss" (at the end of training), or the name of another held-out set, of minimal
+    /// pairs or of a task.
     pub end_point: String,
-    /// A difference that is surely smaller than this is none: in the end point's unit, nats a masked token or a score's.
+    /// A difference that is surely smaller than this is none: in the end point's unit, nats a masked token or a
+    /// score's.
     pub margin: f64,
     /// The arms that are compared with their reference; all unless written.
     pub arms: Vec<String>,
@@ -73,7 +74,8 @@ fn quoted(names: &[&str]) -> String {
 /// A study file's `[test]`, and what the file is known by.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Registration {
-    /// The first 16 hexadecimal digits of the BLAKE3 hash of `study.toml` in the study's folder, which was there before the first run.
+    /// The first 16 hexadecimal digits of the BLAKE3 hash of `study.toml` in the study's folder, which was there before
+    /// the first run.
     pub study_file: String,
     /// What was fixed in it; none where it says nothing of tests.
     #[serde(default)]

@@ -41,7 +41,8 @@ pub struct Study {
     /// What was fixed before the first run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub registration: Option<Registration>,
-    /// Each arm against its reference, at the primary end point first; written for readers, worked out anew from the arms when read.
+    /// Each arm against its reference, at the primary end point first; written for readers, worked out anew from the
+    /// arms when read.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub claims: Vec<Claim>,
     /// What arms need less than their references to come as far, where runs ended at several budgets.

@@ -15,8 +15,8 @@ enum Reached {
     BeyondTheLast,
 }
 
-/// Where a curve of `(steps, loss)` first comes to `loss`: between neighbours the loss falls linearly over the logarithm of the steps.
-/// Never beyond what was run.
+/// Where a curve of `(steps, loss)` first comes to `loss`: between neighbours the loss falls linearly over the
+/// logarithm of the steps. Never beyond what was run.
 fn reached(curve: &[(f64, f64)], loss: f64) -> Reached {
     match curve.first() {
         None => return Reached::BeyondTheLast,
@@ -30,8 +30,8 @@ fn reached(curve: &[(f64, f64)], loss: f64) -> Reached {
     crossing.map_or(Reached::BeyondTheLast, Reached::At)
 }
 
-/// One row for each budget of `reference` that two seeds or more have in common with `arm`; empty where ends of training at several
-/// budgets are missing.
+/// One row for each budget of `reference` that two seeds or more have in common with `arm`; empty where ends of
+/// training at several budgets are missing.
 pub fn steps_saved(arm: &Arm, reference: &Arm, students: u64) -> Vec<Saved> {
     let pairs: Vec<(&[Budget], &[Budget])> = arm
         .runs

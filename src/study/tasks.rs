@@ -28,7 +28,8 @@ struct Scores {
     scores: BTreeMap<String, f64>,
 }
 
-/// Fine-tunes the model in a folder on each task with a seed, and keeps the main scores in the file `kept`, where they are found again.
+/// Fine-tunes the model in a folder on each task with a seed, and keeps the main scores in the file `kept`, where they
+/// are found again.
 pub(super) fn score(
     model: &Path,
     kept: &Path,

@@ -1,16 +1,18 @@
 //! A value of its own for each arm, the learning rate above all: which ones are tried, and which is taken.
 //!
-//! A rate is chosen before the study's seeds are run, on seeds and held-out rows that no result uses; trials are cells like others.
+//! A rate is chosen before the study's seeds are run, on seeds and held-out rows that no result uses; trials are cells
+//! like others.
 
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 
-/// `[tune]` of a study file: what a placeholder stands for is tried out for each teacher and arm that has it, on seeds and held-out
-/// rows that the study itself does not use, and the value with the lowest held-out loss at the end is taken for all its seeds.
+/// `[tune]` of a study file: what a placeholder stands for is tried out for each teacher and arm that has it, on seeds
+/// and held-out rows that the study itself does not use, and the value with the lowest held-out loss at the end is
+/// taken for all its seeds.
 ///
-/// It is never a value at an edge of those tried: the grid grows there by the same factor until the best has worse ones on both
-/// sides.
+/// It is never a value at an edge of those tried: the grid grows there by the same factor until the best has worse ones
+/// on both sides.
 ///
 /// ```toml
 /// [tune]

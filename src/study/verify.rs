@@ -14,9 +14,9 @@ use super::spec::StudySpec;
 use crate::error::{Error, IoContext, Result};
 use crate::tokens::Shards;
 
-/// Nats by which a repeated cell's losses may differ on another processor or with another number of threads: sums may then be taken
-/// in another order, and training carries that on. Burn's operations in place of ours move a run of 900 steps on the pocket language
-/// by up to 0.008 on its way and 0.005 at its end.
+/// Nats by which a repeated cell's losses may differ on another processor or with another number of threads: sums may
+/// then be taken in another order, and training carries that on. Burn's operations in place of ours move a run of 900
+/// steps on the pocket language by up to 0.008 on its way and 0.005 at its end.
 pub const ROUNDING: f64 = 0.02;
 
 /// A repeated cell.
@@ -39,8 +39,8 @@ impl Verified {
     }
 }
 
-/// Runs up to `count` of the study's finished cells again, chosen by chance, in a folder that is deleted afterwards. Losses are
-/// compared; scores follow from the same weights.
+/// Runs up to `count` of the study's finished cells again, chosen by chance, in a folder that is deleted afterwards.
+/// Losses are compared; scores follow from the same weights.
 ///
 /// # Errors
 /// When no cell is finished, or one can't be run.

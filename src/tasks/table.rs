@@ -38,8 +38,8 @@ pub struct TableSpec {
 /// alphabet.
 ///
 /// # Errors
-/// When a file or a column is missing, a text is empty, a dev label is none of the classes or no finite number, or all training
-/// examples have the same label; when the name is no name for a folder, or a metric does not fit the labels.
+/// When a file or a column is missing, a text is empty, a dev label is none of the classes or no finite number, or all
+/// training examples have the same label; when the name is no name for a folder, or a metric does not fit the labels.
 pub fn table_task(spec: &TableSpec) -> Result<Task> {
     if spec.name.contains(['/', '\\']) || spec.name.starts_with('.') || spec.name.is_empty() {
         return Err(Error::new(format!("a task can't be called {:?}: files are named for it", spec.name))

@@ -76,7 +76,8 @@ pub struct SplitOptions {
 /// in the notes.
 ///
 /// # Errors
-/// For a regression, a class with too few rows, a training row with a hidden label, no test rows, or a validation share outside 0 to 1.
+/// For a regression, a class with too few rows, a training row with a hidden label, no test rows, or a validation share
+/// outside 0 to 1.
 pub fn split_for_transfer(task: &Task, unlabelled: &[Unlabelled], options: &SplitOptions) -> Result<TransferTask> {
     let Kind::Classification { classes } = &task.kind else {
         return Err(Error::new(format!("{} asks for scores, and a teacher's labels are classes", task.name))

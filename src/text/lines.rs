@@ -92,8 +92,8 @@ fn cut(bytes: &[u8]) -> usize {
     space.or(character).unwrap_or(bytes.len())
 }
 
-/// Documents of plain text: an empty line ends one. With [`ReadOptions::each_line`], in a file without empty lines between
-/// others each line is one.
+/// Documents of plain text: an empty line ends one. With [`ReadOptions::each_line`], in a file without empty lines
+/// between others each line is one.
 pub(super) fn documents(stream: Box<dyn BufRead + Send>, source: &Source, options: &ReadOptions) -> Documents {
     let lines = Lines::new(stream, source, options, PARAGRAPH_BYTES);
     let mut texts = Texts { lines, each_line: options.each_line, next: None, single: Vec::new().into_iter() };

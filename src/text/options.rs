@@ -20,7 +20,8 @@ pub struct ReadOptions {
     pub column: String,
     /// Reads on where bytes are not UTF-8, with the replacement character in their place.
     pub lossy: bool,
-    /// In plain text each line is a document, unless empty lines part documents. What builds data by lines says so itself.
+    /// In plain text each line is a document, unless empty lines part documents. What builds data by lines says so
+    /// itself.
     #[serde(skip)]
     pub each_line: bool,
     /// A longer line of JSON, row of a table or (four times this) page of Parquet is refused, in bytes: a small packed

@@ -31,7 +31,8 @@ fn window(header: &[u8]) -> Option<u64> {
     (!is_single_segment).then(|| base + base / 8 * u64::from(window & 7))
 }
 
-/// The most memory that unpacking an xz file may take, in KiB: dictionaries of up to 2^31 bytes, beyond any that xz makes.
+/// The most memory that unpacking an xz file may take, in KiB: dictionaries of up to 2^31 bytes, beyond any that xz
+/// makes.
 const XZ_MEMORY_KIB: u32 = (1 << 21) + (1 << 10);
 
 /// The stream within an xz file of any number of streams.

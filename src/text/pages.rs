@@ -18,8 +18,8 @@ use parquet::schema::types::Type;
 use super::options::mebibytes;
 use crate::error::{Error, IoContext, Result};
 
-/// A row group whose pages are looked at once they are unpacked: how many values a page of differences has stands within
-/// it, and the decoder makes room for them before it reads one.
+/// A row group whose pages are looked at once they are unpacked: how many values a page of differences has stands
+/// within it, and the decoder makes room for them before it reads one.
 pub(super) struct Group<'a> {
     group: Box<dyn RowGroupReader + 'a>,
     longest: usize,
@@ -142,9 +142,9 @@ impl PageReader for Unpacked {
     }
 }
 
-/// A file whose pages are refused where they would become too long, whatever their headers say. The decoder takes a page's
-/// header from a stream, then its bytes: what it took says how long the page is to become, and a packing that is not
-/// held to that by the decoder is unpacked once before, into nothing.
+/// A file whose pages are refused where they would become too long, whatever their headers say. The decoder takes a
+/// page's header from a stream, then its bytes: what it took says how long the page is to become, and a packing that is
+/// not held to that by the decoder is unpacked once before, into nothing.
 pub(super) struct Pages {
     file: File,
     path: String,
@@ -224,7 +224,8 @@ impl Pages {
         sizes
     }
 
-    /// Refuses what a page becomes where that is more than its header says, before the decoder unpacks it without a bound.
+    /// Refuses what a page becomes where that is more than its header says, before the decoder unpacks it without a
+    /// bound.
     fn check_unpacked(&self, packing: Compression, packed: &[u8], page: &PageSizes) -> Result<()> {
         let most = match packing {
             // Deflate's best is 258 bytes for two bits.
@@ -302,7 +303,8 @@ struct PageSizes {
     values: u64,
 }
 
-/// Reads a page's header (Thrift's compact protocol), in which fields may come in any order; none where it is no header.
+/// Reads a page's header (Thrift's compact protocol), in which fields may come in any order; none where it is no
+/// header.
 fn page_sizes(header: &[u8]) -> Option<PageSizes> {
     let mut sizes = PageSizes { is_packed: true, ..PageSizes::default() };
     Thrift { rest: header }.fields(0, &mut |field, kind, thrift| {
@@ -371,8 +373,8 @@ impl Thrift<'_> {
         self.number().and_then(|zigzag| (zigzag & 1 == 0).then_some(zigzag >> 1))
     }
 
-    /// Takes the header of Parquet's DELTA_BINARY_PACKED, which has the numbers of this protocol, and says how many values
-    /// follow; with `whole` takes those too, block by block. The last block ends where the last value does.
+    /// Takes the header of Parquet's DELTA_BINARY_PACKED, which has the numbers of this protocol, and says how many
+    /// values follow; with `whole` takes those too, block by block. The last block ends where the last value does.
     fn pass_differences(&mut self, whole: bool) -> Option<u64> {
         let [block, parts, count, _first] = [self.number()?, self.number()?, self.number()?, self.number()?];
         let values_of_part = block.checked_div(parts)?;

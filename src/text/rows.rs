@@ -16,8 +16,8 @@ use crate::error::{Error, Result};
 /// truth values become text, as Python writes them: `0.0`, `true`. Tabs separate without quoting; commas with.
 ///
 /// # Errors
-/// When the file is missing, of another kind or broken, a column is missing, or the rows take more than a quarter of the memory
-/// that there is.
+/// When the file is missing, of another kind or broken, a column is missing, or the rows take more than a quarter of
+/// the memory that there is.
 pub fn read_rows(path: &Path, has_header: bool, wanted: &Wanted, options: &ReadOptions) -> Result<Vec<Row>> {
     read_up_to(path, has_header, wanted, options, memory_bytes().map_or(u64::MAX, |bytes| bytes / SHARE))
 }

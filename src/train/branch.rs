@@ -1,8 +1,8 @@
 //! A run that goes on from another's checkpoint, where both are the same run up to there.
 //!
-//! A plan's losses do not depend on how it was carried out, so such a run is the one that its plan trains from the beginning, to the
-//! bit, and has that plan's hash: the steps that it shares with the other are found, not repeated. Decays of several lengths branched
-//! off one stable run come so.
+//! A plan's losses do not depend on how it was carried out, so such a run is the one that its plan trains from the
+//! beginning, to the bit, and has that plan's hash: the steps that it shares with the other are found, not repeated.
+//! Decays of several lengths branched off one stable run come so.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -21,12 +21,13 @@ pub fn checkpoint_of(run: &Path, step: u64) -> PathBuf {
     run.join(CHECKPOINTS).join(folder_name(step))
 }
 
-/// Makes the directory of a run whose first steps are another run's: it holds that run's `checkpoint` and the records before it, and
-/// [`train_run`](super::train_run) with `resume` goes on from there. A directory that already holds this run is left as it is.
+/// Makes the directory of a run whose first steps are another run's: it holds that run's `checkpoint` and the records
+/// before it, and [`train_run`](super::train_run) with `resume` goes on from there. A directory that already holds this
+/// run is left as it is.
 ///
 /// # Errors
-/// When the checkpoint is damaged or belongs to no run, when the two runs part before it (says where), or when the directory holds
-/// something else.
+/// When the checkpoint is damaged or belongs to no run, when the two runs part before it (says where), or when the
+/// directory holds something else.
 pub fn begin_at(plan: &Plan, dir: &Path, checkpoint: &Path) -> Result<()> {
     if dir.join("plan.toml").exists() {
         return claim(dir, plan, true).map(drop);

@@ -42,7 +42,8 @@ impl HeldOutSet {
         must_share_vocabulary(&self.shards, &self.name, tokenizer, model)
     }
 
-    /// Scores a model, on a device without autodiff, on the first `rows` held-out rows, with masks that are the same for every model.
+    /// Scores a model, on a device without autodiff, on the first `rows` held-out rows, with masks that are the same
+    /// for every model.
     ///
     /// # Errors
     /// As [`evaluate`].
@@ -71,8 +72,8 @@ pub fn must_share_vocabulary(shards: &Shards, data: &str, tokenizer: &Tokenizer,
         .help(format!("build shards for it: upstill data build TEXT --out DIR --tokenizer {model}")))
 }
 
-/// How a model reads held-out text: as its run's plan says, or a sentence a row of at most 128 tokens, masked as BERT's; never longer
-/// than the `most` tokens that the model reads.
+/// How a model reads held-out text: as its run's plan says, or a sentence a row of at most 128 tokens, masked as
+/// BERT's; never longer than the `most` tokens that the model reads.
 pub fn held_out_options(plan: Option<&Plan>, length: Option<usize>, most: usize) -> BatchOptions {
     let masking = plan.map_or_else(Masking::default, |plan| Masking {
         rate: plan.data.mask_rate,

@@ -1,7 +1,8 @@
-//! A run in memory: what [`train_run`](super::train_run) is for folders, for places that have no files and may not wait.
+//! A run in memory: what [`train_run`](super::train_run) is for folders, for places that have no files and may not
+//! wait.
 //!
-//! It has the plan, the step, the records and the files of a run in a folder, to the bit (`tests/memory.rs`): what native code writes to
-//! disk is made by functions that give [`Files`], bytes by path.
+//! It has the plan, the step, the records and the files of a run in a folder, to the bit (`tests/memory.rs`): what
+//! native code writes to disk is made by functions that give [`Files`], bytes by path.
 
 use burn::module::Module;
 use web_time::Instant;
@@ -20,8 +21,8 @@ use crate::log::{Resume, STEPS, StepRecord, Summary, steps_before};
 use crate::model::{AnyModel, LanguageModel, ModelFolder, Weights};
 use crate::tokens::Shards;
 
-/// A run in memory, step by step, by one worker whatever the plan says. Its [files](MemoryRun::files) are those of a run's folder: `upstill train --resume` goes on
-/// with them, and [`MemoryRun::open`] with that command's.
+/// A run in memory, step by step, by one worker whatever the plan says. Its [files](MemoryRun::files) are those of a
+/// run's folder: `upstill train --resume` goes on with them, and [`MemoryRun::open`] with that command's.
 pub struct MemoryRun {
     plan: Plan,
     shards: Shards,
@@ -148,7 +149,8 @@ impl MemoryRun {
         GivenTeacher { shape: model.shape(), weights: Weights::read_back(model).await }
     }
 
-    /// The files of a run's folder: the plan, the records, a checkpoint of this very step, and, at the end, model and summary.
+    /// The files of a run's folder: the plan, the records, a checkpoint of this very step, and, at the end, model and
+    /// summary.
     ///
     /// # Errors
     /// When steps that aren't read yet turn out not to be finite.

@@ -33,7 +33,8 @@ fn plan(shards: &Shards) -> Plan {
     plan_on(&file, shards).unwrap()
 }
 
-/// Fails after 0, 1, 2, ... writes, until there are no more than that; goes on each time, and compares. Gives how many there are.
+/// Fails after 0, 1, 2, ... writes, until there are no more than that; goes on each time, and compares. Gives how many
+/// there are.
 fn campaign<T: PartialEq + std::fmt::Debug>(run: impl Fn(&Path, bool) -> Result<()>, look: impl Fn(&Path) -> T) -> usize {
     let base = tempfile::tempdir().unwrap();
     let whole = base.path().join("whole");

@@ -1,6 +1,6 @@
-//! The life of a run in its folder, whatever it trains: the folder is claimed, a finished run is found, a stretch of work begins or goes
-//! on from the last checkpoint, and its end leaves models, records and a summary. [`MemoryRun`](super::MemoryRun) lives the same life
-//! in a map of files.
+//! The life of a run in its folder, whatever it trains: the folder is claimed, a finished run is found, a stretch of
+//! work begins or goes on from the last checkpoint, and its end leaves models, records and a summary.
+//! [`MemoryRun`](super::MemoryRun) lives the same life in a map of files.
 
 use std::fs;
 use std::path::Path;
@@ -52,11 +52,12 @@ impl Planned for TransferPlan {
     }
 }
 
-/// Takes a run's folder for this process, and begins it with its plan, or checks that the one there is this plan's. `resumes` says
-/// whether a run that is there is to be gone on with.
+/// Takes a run's folder for this process, and begins it with its plan, or checks that the one there is this plan's.
+/// `resumes` says whether a run that is there is to be gone on with.
 ///
 /// # Errors
-/// When another process has the folder, it holds something else, or it holds this run and that isn't wanted. It is left as it is.
+/// When another process has the folder, it holds something else, or it holds this run and that isn't wanted. It is left
+/// as it is.
 pub(super) fn claim(dir: &Path, plan: &impl Planned, resumes: bool) -> Result<Lock> {
     let known = |file: &Path| match (&plan.differs_from(file)?[..], resumes) {
         ([], true) => Ok(()),
@@ -112,7 +113,8 @@ pub(super) struct Stretch<'a> {
 }
 
 impl<'a> Stretch<'a> {
-    /// Begins at step `at` of at most `most`. `new` is `run.json` where the run has just begun; `resume` is where its records go on.
+    /// Begins at step `at` of at most `most`. `new` is `run.json` where the run has just begun; `resume` is where its
+    /// records go on.
     ///
     /// # Errors
     /// When `run.json` or the records can't be read, were altered, or can't be written.
@@ -142,8 +144,8 @@ impl<'a> Stretch<'a> {
         Ok(())
     }
 
-    /// Saves a checkpoint of `step` steps, which `fill` writes; of those before it, the last `keep` stay, the best one and those of the
-    /// steps `keep_at`.
+    /// Saves a checkpoint of `step` steps, which `fill` writes; of those before it, the last `keep` stay, the best one
+    /// and those of the steps `keep_at`.
     ///
     /// # Errors
     /// When it can't be written.
@@ -181,8 +183,8 @@ impl<'a> Stretch<'a> {
         self.log.next_step()
     }
 
-    /// Leaves what a finished run leaves: its models, which `fill` writes, all of them or none, and then what it came to, which
-    /// `summary` says with the hashes of everything.
+    /// Leaves what a finished run leaves: its models, which `fill` writes, all of them or none, and then what it came
+    /// to, which `summary` says with the hashes of everything.
     ///
     /// # Errors
     /// When a file can't be written, or the folder was changed by somebody else.

@@ -29,8 +29,9 @@ pub struct Mpi {
     _universe: Universe,
 }
 
-// SAFETY: MPI was initialised for calls from any thread, one at a time (`MPI_THREAD_SERIALIZED`), and every call after that goes
-// through the lock around the communicator. The universe is only kept; it is dropped on the thread that owns this value.
+// SAFETY: MPI was initialised for calls from any thread, one at a time (`MPI_THREAD_SERIALIZED`), and every call after
+// that goes through the lock around the communicator. The universe is only kept; it is dropped on the thread that owns
+// this value.
 unsafe impl Send for Mpi {}
 // SAFETY: as above: shared references reach MPI through the lock alone.
 unsafe impl Sync for Mpi {}

@@ -217,7 +217,8 @@ pub(super) fn refuse_if_not_finite(
     Ok(())
 }
 
-/// Refuses held-out losses that are no numbers after step `done`, though the weights may be: where a record said nothing, nobody would know.
+/// Refuses held-out losses that are no numbers after step `done`, though the weights may be: where a record said
+/// nothing, nobody would know.
 pub(super) fn refuse_lost(names: &[&str], losses: &[f64], done: u64) -> Result<()> {
     let Some((name, loss)) = names.iter().zip(losses).find(|(_, loss)| !loss.is_finite()) else { return Ok(()) };
     let of = if names.len() > 1 { format!(" of {name}") } else { String::new() };
@@ -227,7 +228,8 @@ pub(super) fn refuse_lost(names: &[&str], losses: &[f64], done: u64) -> Result<(
     .help(CALM))
 }
 
-/// Refuses a model that has weights which are no numbers, so that it is neither saved nor called done. `after` says when: "step 20".
+/// Refuses a model that has weights which are no numbers, so that it is neither saved nor called done. `after` says
+/// when: "step 20".
 pub(super) async fn refuse_broken_weights<M: Module>(model: &M, name: &str, after: &str) -> Result<()> {
     let broken = not_finite(model).await?;
     let Some(first) = broken.first() else { return Ok(()) };

@@ -1,12 +1,12 @@
 //! Ranks: processes that share each batch, on one machine or on many, as MPI starts them.
 //!
-//! All ranks take the same steps and say the same things to each other in the same order: a sum a step, and at the start, at each
-//! checkpoint and at the end a comparison of what must be alike. Rank 0 alone evaluates, logs and saves.
+//! All ranks take the same steps and say the same things to each other in the same order: a sum a step, and at the
+//! start, at each checkpoint and at the end a comparison of what must be alike. Rank 0 alone evaluates, logs and saves.
 //!
-//! Each rank sums one part of the gradients, in the ranks' order, and sends it to the others: the bits are those of as many workers
-//! in one process, and a rank sends 2 (n - 1) / n of the bytes. A wish to stop travels with the sum, so that all stop after the same
-//! step. Only the first rank knows the folder. Every wait polls, with a limit; an error ends all ranks through `MPI_Abort`. The link
-//! is a trait, so that tests run ranks as threads.
+//! Each rank sums one part of the gradients, in the ranks' order, and sends it to the others: the bits are those of as
+//! many workers in one process, and a rank sends 2 (n - 1) / n of the bytes. A wish to stop travels with the sum, so
+//! that all stop after the same step. Only the first rank knows the folder. Every wait polls, with a limit; an error
+//! ends all ranks through `MPI_Abort`. The link is a trait, so that tests run ranks as threads.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -30,8 +30,8 @@ pub struct Ranks {
 }
 
 impl Ranks {
-    /// The ranks that this process was started with: by `mpirun`, `srun` or whatever else starts MPI's processes; none where it was
-    /// started alone. Once a process.
+    /// The ranks that this process was started with: by `mpirun`, `srun` or whatever else starts MPI's processes; none
+    /// where it was started alone. Once a process.
     ///
     /// # Errors
     /// When it was started as one of several by a build without MPI: each would train the whole run.
@@ -53,7 +53,8 @@ impl Ranks {
         }
     }
 
-    /// Over a link that joins two ranks or more, of which this one is on a machine of this name. All ranks call it together.
+    /// Over a link that joins two ranks or more, of which this one is on a machine of this name. All ranks call it
+    /// together.
     pub fn new(link: Box<dyn Link>, machine: &str) -> Self {
         let mut ranks = Self { link, stops: AtomicBool::new(false), local_rank: 0, sharing_cores: 1 };
         let said = ranks.all_say(&format!("{machine}\t{}", allowed_cores()));
@@ -69,7 +70,8 @@ impl Ranks {
         self.local_rank
     }
 
-    /// How many ranks may run on the cores that this one may run on, itself included: one where `mpirun` gave each its own.
+    /// How many ranks may run on the cores that this one may run on, itself included: one where `mpirun` gave each its
+    /// own.
     pub fn sharing_cores(&self) -> usize {
         self.sharing_cores
     }
@@ -99,9 +101,9 @@ impl Ranks {
         self.stops.load(Ordering::SeqCst)
     }
 
-    /// The sum of what all ranks bring, in the ranks' order, to the bit the same on each; `stop` tells the others that this one was
-    /// asked to stop. Each rank sums one part and sends it to the others, so that a rank sends 2 (n - 1) / n times the values, however
-    /// many ranks there are.
+    /// The sum of what all ranks bring, in the ranks' order, to the bit the same on each; `stop` tells the others that
+    /// this one was asked to stop. Each rank sums one part and sends it to the others, so that a rank sends 2 (n - 1) /
+    /// n times the values, however many ranks there are.
     pub fn sum(&self, values: &[f32], dtype: SumDtype, stop: bool) -> Vec<f32> {
         let (rank, size) = (self.rank(), self.size());
         let mut values = values.to_vec();

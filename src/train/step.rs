@@ -1,12 +1,13 @@
 //! One optimizer step, from a batch to its record.
 //!
-//! What a step comes to is read from the device without blocking, so that the same code trains in a browser, where nothing may
-//! wait: [`wait`](crate::device::wait) makes it a plain call elsewhere.
+//! What a step comes to is read from the device without blocking, so that the same code trains in a browser, where
+//! nothing may wait: [`wait`](crate::device::wait) makes it a plain call elsewhere.
 //!
-//! Training does not wait for the GPU. [`Steps`] keeps losses on the device; a [`Guard`](crate::optim::Guard) there holds whether
-//! all steps were finite and each model's clipping factor, and the Adam kernel obeys it. A bad step is found late: neither it nor
-//! a later one has moved a weight. Evaluations and checkpoints read first. In a browser the guard is used with every form of the
-//! kernels, because each reading takes a turn of the event loop, a tenth of a second in some browsers.
+//! Training does not wait for the GPU. [`Steps`] keeps losses on the device; a [`Guard`](crate::optim::Guard) there
+//! holds whether all steps were finite and each model's clipping factor, and the Adam kernel obeys it. A bad step is
+//! found late: neither it nor a later one has moved a weight. Evaluations and checkpoints read first. In a browser the
+//! guard is used with every form of the kernels, because each reading takes a turn of the event loop, a tenth of a
+//! second in some browsers.
 
 use std::collections::BTreeMap;
 
@@ -25,8 +26,8 @@ use crate::optim::{Guard, scale};
 
 /// Takes the steps of a run, and keeps what they came to on the device until it is read.
 ///
-/// Where a [`Guard`] is to be had, nothing is read back in between; a step that wasn't finite is then found when it is read, and
-/// neither it nor those after it have moved a weight.
+/// Where a [`Guard`] is to be had, nothing is read back in between; a step that wasn't finite is then found when it is
+/// read, and neither it nor those after it have moved a weight.
 pub struct Steps {
     guard: Option<Guard>,
     ahead: usize,
@@ -39,9 +40,10 @@ impl Steps {
         Self { guard: guard(method.compute(), learners), ahead, unread: Vec::new() }
     }
 
-    /// Takes step number `step` (from 0) on its batch: losses and gradients of each micro-batch, summed; the norm over all of a
-    /// model's gradients; clipping; one update a model. Gives the records of the steps that were read, which may be none. Read
-    /// at once are those where an evaluation or a checkpoint is due, so that both belong to their step.
+    /// Takes step number `step` (from 0) on its batch: losses and gradients of each micro-batch, summed; the norm over
+    /// all of a model's gradients; clipping; one update a model. Gives the records of the steps that were read, which
+    /// may be none. Read at once are those where an evaluation or a checkpoint is due, so that both belong to their
+    /// step.
     ///
     /// # Errors
     /// When a step isn't finite, the evaluation fails or the device does.

@@ -1,12 +1,14 @@
-//! Workers: copies of the models that share each batch, a thread and a device each, in one process or in several ([`Ranks`]).
+//! Workers: copies of the models that share each batch, a thread and a device each, in one process or in several
+//! ([`Ranks`]).
 //!
-//! All take the same steps of the same batches, each on rows of its own. Once a step, however many micro-batches it has, their gradients and
-//! losses are summed; then each makes the same update, so that weights stay alike and are never sent. The first worker alone evaluates, logs
-//! and saves.
+//! All take the same steps of the same batches, each on rows of its own. Once a step, however many micro-batches it
+//! has, their gradients and losses are summed; then each makes the same update, so that weights stay alike and are
+//! never sent. The first worker alone evaluates, logs and saves.
 //!
-//! Clipping, the guard and the loss scale are decided by each worker from the same bits of the sum, so that nothing else is ever
-//! sent. When one worker ends, with an error or a panic, all end: they meet on the host before each sum, before NCCL's too, which
-//! can't be called back. burn's own data parallelism would sum each parameter in every backward pass, micro-batches included.
+//! Clipping, the guard and the loss scale are decided by each worker from the same bits of the sum, so that nothing
+//! else is ever sent. When one worker ends, with an error or a panic, all end: they meet on the host before each sum,
+//! before NCCL's too, which can't be called back. burn's own data parallelism would sum each parameter in every
+//! backward pass, micro-batches included.
 
 use std::ops::Range;
 use std::panic::resume_unwind;
@@ -50,9 +52,9 @@ struct Table {
     first_gone: Option<usize>,
 }
 
-/// Runs a worker on each device: `first` on this thread, and `other` for each further one on a thread and a rayon pool of its own, with as many
-/// threads as this one's. On one device of one process there is no worker, and nothing to sum. Of several processes each calls this with
-/// its own devices, of which all have as many.
+/// Runs a worker on each device: `first` on this thread, and `other` for each further one on a thread and a rayon pool
+/// of its own, with as many threads as this one's. On one device of one process there is no worker, and nothing to sum.
+/// Of several processes each calls this with its own devices, of which all have as many.
 ///
 /// However a worker ends, the others end with it; what it ended with is the answer, its panic too.
 ///
@@ -130,8 +132,9 @@ impl Worker {
         Ok(place * rows / workers..(place + 1) * rows / workers)
     }
 
-    /// The sum of what all workers bring, of the same length, to the bit the same for each: in the workers' order through the host, and in
-    /// NCCL's among CUDA's GPUs of one process. Over processes, each one's sum is summed in the ranks' order.
+    /// Sums a value over all workers (all-reduce). Lengths must agree, and every worker receives the same bits. The sum
+    /// is taken in the workers' order on the host, in NCCL's among CUDA's GPUs of one process, and, over processes, in
+    /// the ranks' order of each one's sum.
     ///
     /// # Errors
     /// When another worker has ended, or the device fails.
@@ -235,7 +238,8 @@ mod tests {
     use super::*;
     use crate::device::wait;
 
-    /// Each worker of `count` brings its number, `rounds` times; what `last` does instead of a worker's last round is up to it.
+    /// Each worker of `count` brings its number, `rounds` times; what `last` does instead of a worker's last round is
+    /// up to it.
     fn run(count: usize, rounds: u64, last: impl Fn(&Worker) -> Result<()> + Sync) -> Result<(Vec<f32>, u64)> {
         let work = |worker: &Worker| {
             let mut found = Vec::new();

@@ -1,4 +1,5 @@
-//! The page's side of upstill: a [`Session`] that trains a teacher and two students in memory, and its calls from JavaScript.
+//! The page's side of upstill: a [`Session`] that trains a teacher and two students in memory, and its calls from
+//! JavaScript.
 //!
 //! Nothing here computes: batches, models, losses, optimizers and schedules are the command's own.
 #![warn(missing_docs)]

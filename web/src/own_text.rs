@@ -13,8 +13,8 @@ const HELD_OUT: f64 = 0.1;
 /// Sentences that training and scoring need at the least.
 const FEWEST: usize = 40;
 
-/// A text as sentences of tokens, with a vocabulary of its own. Each paragraph is a document: a tenth of them, or of the sentences
-/// where paragraphs are few, is held out.
+/// A text as sentences of tokens, with a vocabulary of its own. Each paragraph is a document: a tenth of them, or of
+/// the sentences where paragraphs are few, is held out.
 ///
 /// # Errors
 /// When it is too long, not text, or too short to learn from.

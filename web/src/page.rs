@@ -19,7 +19,8 @@ fn told(error: upstill::Error) -> JsError {
     JsError::new(&error.to_string())
 }
 
-/// Hands what the libraries complain about to the console: a shader that doesn't compile is only logged, asynchronously.
+/// Hands what the libraries complain about to the console: a shader that doesn't compile is only logged,
+/// asynchronously.
 struct ToConsole;
 
 impl log::Log for ToConsole {
@@ -38,8 +39,8 @@ impl log::Log for ToConsole {
 
 #[cfg(target_family = "wasm")]
 unsafe extern "C" {
-    /// What the linker makes of all code that runs before `main` elsewhere: CubeCL registers its operations there. Where nobody calls
-    /// it, the linker puts the call before every single export, at 15 ms each.
+    /// What the linker makes of all code that runs before `main` elsewhere: CubeCL registers its operations there.
+    /// Where nobody calls it, the linker puts the call before every single export, at 15 ms each.
     fn __wasm_call_ctors();
 }
 

@@ -1,5 +1,6 @@
-//! `cargo xtask web`: builds the page into a folder that any web server can give out, and serves it. `cargo xtask dist`: wheels, archives,
-//! the page, completions and man pages. `cargo xtask torture`: what survives kills, broken disks, flipped bits, races and damaged input.
+//! `cargo xtask web`: builds the page into a folder that any web server can give out, and serves it.
+//! `cargo xtask dist`: wheels, archives, the page, completions and man pages. `cargo xtask torture`: what survives
+//! kills, broken disks, flipped bits, races and damaged input.
 
 mod dist;
 mod serve;

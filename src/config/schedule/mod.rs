@@ -28,13 +28,15 @@ pub const EXAMPLES: &str = "2.0, \"4 -> 1 linear\", \"1 -> 0.1 cosine over 60%\"
 /// | `... until 50%`, `... until 1000 steps` | this piece lasts to that point of the run |
 /// | `..., then -> 0` | goes on from the last value |
 ///
-/// A piece without `over` or `until` takes the rest of the run (only the last may do so), and the last value holds to the end.
+/// A piece without `over` or `until` takes the rest of the run (only the last may do so), and the last value holds to
+/// the end.
 ///
-/// **End points.** A piece from A to B that begins at step p and lasts n steps gives `A + (B - A) * (step - p) / max(1, n)` while
-/// `step - p < n` (steps count from 0, and the value at `step` is the one used by that update); from `p + n` on the next piece
-/// counts. So `0 -> x over w steps, then -> 0 linear` is `x * step / max(1, w)` and then `x * (total - step) / max(1, total - w)`:
-/// Hugging Face's `get_linear_schedule_with_warmup`, and DistilBERT's training. The first update of such a warm-up has rate 0, and
-/// the last one of the run is one step short of 0. A share of the run is rounded up to whole steps, as DistilBERT does.
+/// **End points.** A piece from A to B that begins at step p and lasts n steps gives
+/// `A + (B - A) * (step - p) / max(1, n)` while `step - p < n` (steps count from 0, and the value at `step` is the one
+/// used by that update); from `p + n` on the next piece counts. So `0 -> x over w steps, then -> 0 linear` is
+/// `x * step / max(1, w)` and then `x * (total - step) / max(1, total - w)`: Hugging Face's
+/// `get_linear_schedule_with_warmup`, and DistilBERT's training. The first update of such a warm-up has rate 0, and the
+/// last one of the run is one step short of 0. A share of the run is rounded up to whole steps, as DistilBERT does.
 ///
 /// # Examples
 /// ```

@@ -1,5 +1,5 @@
-//! A step of Adam or AdamW on the GPU in one pass over memory, by numbers that are still on the device: no step waits for the host
-//! to have read its losses.
+//! A step of Adam or AdamW on the GPU in one pass over memory, by numbers that are still on the device: no step waits
+//! for the host to have read its losses.
 
 use burn::tensor::Tensor;
 use burn_cubecl::tensor::CubeTensor;
@@ -19,8 +19,8 @@ struct Moved {
     out: Box<[f32]>,
 }
 
-/// Moves an element of each parameter along z. `guard` has 1 for a run whose steps have all been finite, else 0; then a factor of the
-/// gradient a model.
+/// Moves an element of each parameter along z. `guard` has 1 for a run whose steps have all been finite, else 0; then a
+/// factor of the gradient a model.
 #[cube(launch)]
 #[expect(clippy::too_many_arguments, reason = "a kernel has buffers and numbers, no structs of them")]
 fn adam_kernel(
@@ -100,7 +100,7 @@ impl GuardedAdam {
     fn launch_all(mut self) {
         let client = self.guard.client.clone();
         let together = Traits::of_runtime(client.name()).adams_a_launch;
-        // Like with like: a launch is as wide as its longest.
+        // Tensors of similar length go together: a launch has as many threads a tensor as its longest needs.
         self.waiting.sort_by_key(|of| std::cmp::Reverse(of.length()));
         while let Some(numbers) = self.waiting.first().map(|of| of.numbers) {
             let (alike, others): (Vec<_>, Vec<_>) = self.waiting.into_iter().partition(|of| of.numbers == numbers);
@@ -156,8 +156,8 @@ fn guard_kernel(before: &[f32], totals: &[f32], squares: &[f32], clips: &[f32], 
     out[0] = alive;
 }
 
-/// From the guard before, each model's loss and squared gradient norm of this step, and its largest norm (0 does not clip):
-/// `[1 + models]`.
+/// From the guard before, each model's loss and squared gradient norm of this step, and its largest norm (0 does not
+/// clip): `[1 + models]`.
 pub(crate) fn guard(before: &Tensor<1>, totals: &Tensor<1>, squares: &Tensor<1>, clips: &Tensor<1>) -> Tensor<1> {
     let before = super::on_gpu(before);
     let out = super::empty([1 + totals.dims()[0]], &before);

@@ -1,5 +1,5 @@
-//! Self-attention, from what goes into query, key and value to the heads' results side by side: one product for all three, one pass
-//! that adds their biases and parts the heads, and back.
+//! Self-attention, from what goes into query, key and value to the heads' results side by side: one product for all
+//! three, one pass that adds their biases and parts the heads, and back.
 
 use burn::backend::cubecl::dtype_to_storage_type;
 use burn::tensor::{DType, Tensor};
@@ -17,7 +17,8 @@ use super::dense::Factors;
 use super::link::{GpuBackward, PARENTS, with_gradient};
 use super::shares::Shares;
 
-/// Three matrices `[d, f]` next to each other, cast to another dtype: `[d, 3 f]`, of so many `vectors`; `f` counts vectors.
+/// Three matrices `[d, f]` next to each other, cast to another dtype: `[d, 3 f]`, of so many `vectors`; `f` counts
+/// vectors.
 #[cube(launch)]
 #[expect(clippy::too_many_arguments, reason = "a kernel has buffers and numbers, no structs of them")]
 fn join_kernel<I: Float, O: Float, W: Size>(
@@ -68,7 +69,8 @@ fn part_kernel<F: Float, W: Size>(
     c_df[i] = joined[at + 2 * f];
 }
 
-/// Where element `i` of `[b, heads, s, width]` is in `[b * s, columns]`, whose first columns are the heads side by side.
+/// Where element `i` of `[b, heads, s, width]` is in `[b * s, columns]`, whose first columns are the heads side by
+/// side.
 #[cube]
 fn side_by_side(i: usize, s: usize, heads: usize, width: usize, columns: usize) -> usize {
     let position = i / width % s;
@@ -77,7 +79,8 @@ fn side_by_side(i: usize, s: usize, heads: usize, width: usize, columns: usize) 
     (row * s + position) * columns + head * width + i % width
 }
 
-/// `[n, 3 d]` and three biases to query, key and value, `[b, heads, s, width]` each, of so many `vectors`; `width` counts vectors.
+/// `[n, 3 d]` and three biases to query, key and value, `[b, heads, s, width]` each, of so many `vectors`; `width`
+/// counts vectors.
 #[cube(launch)]
 #[expect(clippy::too_many_arguments, reason = "a kernel has buffers and numbers, no structs of them")]
 fn split_heads_kernel<F: Float, W: Size>(

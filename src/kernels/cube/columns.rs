@@ -1,4 +1,5 @@
-//! Sums over the rows of a matrix, of many columns at once: what biases, scales and shifts get. In the same order every time.
+//! Sums over the rows of a matrix, of many columns at once: what biases, scales and shifts get. In the same order every
+//! time.
 
 use burn::backend::cubecl::dtype_to_storage_type;
 use burn_cubecl::tensor::CubeTensor;

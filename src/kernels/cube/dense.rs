@@ -1,5 +1,6 @@
-//! Dense layers: a product in the product's numbers, and in one pass after it the bias, with or without GELU. What goes into a
-//! product is made of its numbers here, and gradients come in those of what they are of, so that no pass does nothing but convert.
+//! Dense layers: a product in the product's numbers, and in one pass after it the bias, with or without GELU. What goes
+//! into a product is made of its numbers here, and gradients come in those of what they are of, so that no pass does
+//! nothing but convert.
 
 use burn::backend::cubecl::dtype_to_storage_type;
 use burn::tensor::{DType, Tensor};
@@ -20,8 +21,8 @@ fn bell<W: Size>(x: Vector<f32, W>) -> Vector<f32, W> {
     max(Vector::new(-0.5f32) * x * x, Vector::new(-87.0f32)).exp()
 }
 
-/// The normal distribution's integral up to x, of the same x's bell: 1 less half of it times a polynomial, from 0 on (Abramowitz and
-/// Stegun 1964, 7.1.26, within 7.5e-8), and what is left of 1 below 0.
+/// The normal distribution's integral up to x, of the same x's bell: 1 less half of it times a polynomial, from 0 on
+/// (Abramowitz and Stegun 1964, 7.1.26, within 7.5e-8), and what is left of 1 below 0.
 #[cube]
 fn below<W: Size>(x: Vector<f32, W>, bell: Vector<f32, W>) -> Vector<f32, W> {
     let one = Vector::<f32, W>::new(1.0f32);
@@ -87,7 +88,8 @@ fn gelu_backward_kernel<F: Float, W: Size>(
     out_nf[i] = Vector::cast_from(Vector::<f32, W>::cast_from(above_nf[i]) * slope);
 }
 
-/// How `[n, f]` is gone through: cubes, a cube's shape, elements of a vector, and how many vectors there are in all and in a row.
+/// How `[n, f]` is gone through: cubes, a cube's shape, elements of a vector, and how many vectors there are in all and
+/// in a row.
 fn by_vectors(x_nf: &CubeTensor) -> (CubeCount, CubeDim, usize, [u32; 2]) {
     let f = x_nf.meta.shape()[1];
     let size = super::vector_size(f);

@@ -1,4 +1,5 @@
-//! Dropout's factors drawn on the GPU: the same bits as `dropout.rs` draws on the host, so that nothing of a mask is uploaded.
+//! Dropout's factors drawn on the GPU: the same bits as `dropout.rs` draws on the host, so that nothing of a mask is
+//! uploaded.
 
 use burn::tensor::{Device, Tensor};
 use cubecl::ir::{ElemType, UIntKind};

@@ -23,13 +23,13 @@ pub(in super::super) trait GpuBackward: Debug + Send + Sync {
     /// What its time counts as.
     fn part(&self) -> Part;
 
-    /// The gradients with respect to the parents, in their order: of those that are `wanted`, anything for the others. `above` is
-    /// the gradient with respect to the operation's value, contiguous.
+    /// The gradients with respect to the parents, in their order: of those that are `wanted`, anything for the others.
+    /// `above` is the gradient with respect to the operation's value, contiguous.
     fn backward(&self, above: CubeTensor, wanted: [bool; PARENTS]) -> Vec<Option<CubeTensor>>;
 }
 
-/// `value`, worked out by a kernel, as a tensor that depends on `parents` by `backward`. When none of them is on a graph, the
-/// tensor is on none.
+/// `value`, worked out by a kernel, as a tensor that depends on `parents` by `backward`. When none of them is on a
+/// graph, the tensor is on none.
 pub(in super::super) fn with_gradient<const D: usize, const N: usize>(
     value: CubeTensor,
     parents: [DispatchTensor; N],

@@ -1,6 +1,6 @@
-//! The distillation loss in CubeCL, for every runtime of it: CUDA, Metal, Vulkan. Passes, shapes and numerics are those of
-//! `shaders/dwt_loss.wgsl`, which has them explained; where WGSL selects by a flag this form is compiled without the part.
-//! Logits are taken several at a time.
+//! The distillation loss in CubeCL, for every runtime of it: CUDA, Metal, Vulkan. Passes, shapes and numerics are those
+//! of `shaders/dwt_loss.wgsl`, which has them explained; where WGSL selects by a flag this form is compiled without the
+//! part. Logits are taken several at a time.
 
 use cubecl::ir::ElemType;
 use cubecl::prelude::*;
@@ -41,8 +41,8 @@ fn biased<W: Size>(
     logits
 }
 
-/// Weighted losses `[m, 2]` and the gradient `[m, v]`, in the dtype that its products want. One cube of `units` a slot, in any
-/// arrangement of cubes. `biases` has the student's, then the teacher's; `v` counts vectors.
+/// Weighted losses `[m, 2]` and the gradient `[m, v]`, in the dtype that its products want. One cube of `units` a slot,
+/// in any arrangement of cubes. `biases` has the student's, then the teacher's; `v` counts vectors.
 #[cube(launch)]
 #[expect(clippy::too_many_arguments, reason = "a kernel has buffers and numbers, no structs of them")]
 pub(in super::super) fn dwt_loss_kernel<F: Float, W: Size>(

@@ -1,9 +1,10 @@
-//! Kernels in CubeCL, for every GPU runtime: CUDA, Vulkan, Metal, WebGPU. Each file has a kernel, its launch, and its gradient.
+//! Kernels in CubeCL, for every GPU runtime: CUDA, Vulkan, Metal, WebGPU. Each file has a kernel, its launch, and its
+//! gradient.
 //!
-//! On a GPU an operation is fused as far as nothing else reads what lies inside: self-attention from its input to the heads'
-//! results, a dense layer with the norm after it. Within one, a value has the dtype of its next use, a bias is added by the pass
-//! that follows, and no launch only converts or copies where another could do it: the host's time for a step grows with the
-//! number of launches. Tests hold each to its composed form.
+//! On a GPU an operation is fused as far as nothing else reads what lies inside: self-attention from its input to the
+//! heads' results, a dense layer with the norm after it. Within one, a value has the dtype of its next use, a bias is
+//! added by the pass that follows, and no launch only converts or copies where another could do it: the host's time for
+//! a step grows with the number of launches. Tests hold each to its composed form.
 
 mod adam;
 mod attention;
@@ -52,8 +53,8 @@ fn ints_on_gpu(x: &Tensor<1, burn::tensor::Int>) -> CubeTensor {
     exact(into_contiguous(x.clone().try_into_primitive::<CubeBackend>().expect("a GPU's tensor")))
 }
 
-/// Trims the buffer to the tensor's own length: CUDA pads uploads to rows of up to 512 bytes, and a kernel takes the length of its
-/// list from the buffer.
+/// Trims the buffer to the tensor's own length: CUDA pads uploads to rows of up to 512 bytes, and a kernel takes the
+/// length of its list from the buffer.
 fn exact(x: CubeTensor) -> CubeTensor {
     let used = (x.meta.num_elements() * x.dtype.size()) as u64;
     match x.handle.size_in_used().saturating_sub(used) {
@@ -92,8 +93,8 @@ fn cubes(units: usize) -> (CubeCount, CubeDim) {
     (arranged(cubes), CubeDim::new_1d(WIDE))
 }
 
-/// Elements that an invocation takes at once of rows of `length`: four next to each other, which are one read and one draw of dropout, or
-/// as many as rows have whole ones of.
+/// Elements that an invocation takes at once of rows of `length`: four next to each other, which are one read and one
+/// draw of dropout, or as many as rows have whole ones of.
 pub(super) fn vector_size(length: usize) -> usize {
     [4, 2].into_iter().find(|size| length.is_multiple_of(*size)).unwrap_or(1)
 }

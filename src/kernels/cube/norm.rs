@@ -15,7 +15,8 @@ use super::dropout::factors_of;
 use super::link::{GpuBackward, PARENTS, with_gradient};
 use super::reduce::{Lanes, place, row, sum, within};
 
-/// `d` counts vectors. After the normed rows comes what each was multiplied by, a vector of it each, in one buffer: WebGPU grants eight.
+/// `d` is the width in vectors. `normed_and_scale` holds the normalised rows and then, one vector for each row, what it
+/// was multiplied by: one buffer for both, because WebGPU promises no more than eight.
 #[cube(launch)]
 #[expect(clippy::too_many_arguments, reason = "a kernel has buffers and numbers, no structs of them")]
 fn norm_kernel<F: Float, W: Size>(
@@ -148,8 +149,8 @@ fn norm_backward_kernel<F: Float, W: Size>(
     }
 }
 
-/// Sums over `ROWS` rows of what scale, shift and bias get, next to each other: an invocation a vector of columns, of which there are
-/// `d`.
+/// Sums over `ROWS` rows of what scale, shift and bias get, next to each other: an invocation a vector of columns, of
+/// which there are `d`.
 #[cube(launch)]
 fn norm_columns_kernel<F: Float, W: Size>(
     above_nd: &[Vector<f32, W>],

@@ -1,9 +1,10 @@
 //! Rows shared out among invocations, and what these find together.
 //!
-//! A thread handles four elements: one read, one draw of dropout and one division of an index serve four. On CUDA one warp
-//! handles a row: what a thread has of the row stays in its registers, and sums over a warp need neither shared memory nor
-//! barriers. WebGPU promises no subgroups, so that a workgroup handles a row there. Without a CUDA device, instruction counts of
-//! the emulated one decided (`tests/cuda/step.py`): these kernels were bound by instructions, not by memory.
+//! A thread handles four elements: one read, one draw of dropout and one division of an index serve four. On CUDA one
+//! warp handles a row: what a thread has of the row stays in its registers, and sums over a warp need neither shared
+//! memory nor barriers. WebGPU promises no subgroups, so that a workgroup handles a row there. Without a CUDA device,
+//! instruction counts of the emulated one decided (`tests/cuda/step.py`): these kernels were bound by instructions, not
+//! by memory.
 
 use cubecl::prelude::*;
 

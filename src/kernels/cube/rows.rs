@@ -1,5 +1,5 @@
-//! Rows of a table looked up, with a gradient that adds up each row's by itself: no two invocations write one place, so that it is
-//! the same every time and needs no atomics. burn 0.22's goes through all looked-up rows one after another.
+//! Rows of a table looked up, with a gradient that adds up each row's by itself: no two invocations write one place, so
+//! that it is the same every time and needs no atomics. burn 0.22's goes through all looked-up rows one after another.
 
 use burn::backend::cubecl::dtype_to_storage_type;
 use burn::tensor::Tensor;
@@ -11,8 +11,8 @@ use super::super::places::Places;
 use super::super::spent::{self, Part};
 use super::link::{GpuBackward, PARENTS, with_gradient};
 
-/// A cube adds up the gradients of one row of the table: those at `order[starts[row]..starts[row + 1]]`, of the first `named` rows; of
-/// others there are none.
+/// A cube adds up the gradients of one row of the table: those at `order[starts[row]..starts[row + 1]]`, of the first
+/// `named` rows; the gradient of every other row is zero.
 #[cube(launch)]
 #[expect(clippy::too_many_arguments, reason = "a kernel has buffers and numbers, no structs of them")]
 fn sum_rows_kernel<F: Float>(

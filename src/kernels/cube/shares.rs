@@ -1,4 +1,5 @@
-//! What attention does between its two products of heads: scores to shares, among the positions of a sentence, with dropout.
+//! What attention does between its two products of heads: scores to shares, among the positions of a sentence, with
+//! dropout.
 
 use burn::backend::cubecl::dtype_to_storage_type;
 use burn_cubecl::tensor::CubeTensor;
@@ -129,8 +130,8 @@ fn shares_backward_kernel<F: Float, W: Size>(
     }
 }
 
-/// `softmax(scale scores)` over the last dimension of `[b, heads, s, s]`, where a position sees those of its own number in
-/// `segments_bs`, and after dropout; in the scores' numbers.
+/// `softmax(scale scores)` over the last dimension of `[b, heads, s, s]`, where a position sees those of its own number
+/// in `segments_bs`, and after dropout; in the scores' numbers.
 #[derive(Debug)]
 pub(super) struct Shares {
     shares_bhss: CubeTensor,

@@ -1,4 +1,5 @@
-//! The sum of the squares of many tensors, several a launch: a model has a gradient for each of its parameters, and most are small.
+//! The sum of the squares of many tensors, several a launch: a model has a gradient for each of its parameters, and
+//! most are small.
 
 use burn::tensor::Tensor;
 use burn_cubecl::tensor::CubeTensor;

@@ -4,8 +4,8 @@ use std::fmt::Write as _;
 
 use super::{Chart, DotPlot, POINTS, downsample};
 
-/// A line chart's numbers, a line a point: the series, x, y, and the spread where it has one. Curves are as they are drawn, smoothed
-/// where the figure says so and thinned to as many points; single values follow as `NAME, one run`.
+/// A line chart's numbers, a line a point: the series, x, y, and the spread where it has one. Curves are as they are
+/// drawn, smoothed where the figure says so and thinned to as many points; single values follow as `NAME, one run`.
 pub fn chart_csv(chart: &Chart) -> String {
     let mut out = format!("series,{},{},low,high\n", field(&chart.x.label), field(&chart.y.label));
     for series in &chart.series {

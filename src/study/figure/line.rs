@@ -23,7 +23,8 @@ pub struct Chart {
     pub series: Vec<Series>,
     /// Dashed horizontal lines.
     pub references: Vec<Reference>,
-    /// Share of the x range, from its start, that the y range need not hold: what falls from far above would flatten the rest.
+    /// Share of the x range, from its start, that the y range need not hold: what falls from far above would flatten
+    /// the rest.
     pub settle: f64,
 }
 

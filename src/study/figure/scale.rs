@@ -94,7 +94,8 @@ fn is_round(value: f64, decimals: usize, step: f64) -> bool {
     (shown - value).abs() < step.min(1e12) * 1e-3
 }
 
-/// A number as people write it: four significant digits at most, thousands apart, powers of ten for the very small and large.
+/// A number as people write it: four significant digits at most, thousands apart, powers of ten for the very small and
+/// large.
 pub fn number(value: f64) -> String {
     let size = value.abs();
     if !value.is_finite() {

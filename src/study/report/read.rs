@@ -44,8 +44,8 @@ pub struct Material {
     pub runs: Vec<Vec<Run>>,
 }
 
-/// Reads run directories and study folders. Each folder with a `study.json` is a study; all other runs, found there or below,
-/// make up one more, in which runs whose plans differ by nothing but the seed are one arm.
+/// Reads run directories and study folders. Each folder with a `study.json` is a study; all other runs, found there or
+/// below, make up one more, in which runs whose plans differ by nothing but the seed are one arm.
 ///
 /// # Errors
 /// When a folder is missing or holds neither, or a file in it can't be understood (says which).

@@ -22,7 +22,8 @@ const COMMANDS: &str = "```sh\n\
     upstill study study.toml --cells cells.jsonl --verify 3   # repeats three of its runs\n\
     ```\n\n";
 
-/// Writes a study's report as Markdown and its figure into `folder`, and copies what its cells came to from the study's own folder.
+/// Writes a study's report as Markdown and its figure into `folder`, and copies what its cells came to from the study's
+/// own folder.
 ///
 /// # Errors
 /// When a file can't be read or written, or is above 2 MB.

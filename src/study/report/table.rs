@@ -23,8 +23,8 @@ pub(super) struct Row {
 /// A head, and what stands below it for each arm.
 type Column<'a> = (String, Box<dyn Fn(&Arm) -> String + 'a>);
 
-/// The results aligned for a terminal: what was found in numbers and in sentences, other end points, what is saved, and what the arms
-/// are.
+/// The results aligned for a terminal: what was found in numbers and in sentences, other end points, what is saved, and
+/// what the arms are.
 pub fn terminal_table(study: &Study) -> String {
     let primary = study.primary();
     let mut out = aligned(&results(study));
@@ -91,7 +91,8 @@ pub(super) fn about(study: &Study) -> Option<Table> {
     Some(plain(table(study, columns))).filter(|table| table.head.len() > 1)
 }
 
-/// Arm by arm: every end point but the primary; none where there is no other. `in_full` has each difference below its mean.
+/// Arm by arm: every end point but the primary; none where there is no other. `in_full` has each difference below its
+/// mean.
 pub(super) fn others(study: &Study, in_full: bool) -> Option<Table> {
     let primary = study.primary();
     let ends: Vec<(EndPoint, Vec<Comparison>)> = study

@@ -8,9 +8,9 @@ use super::Interval;
 /// Samples that are drawn.
 pub const BOOTSTRAP_DRAWS: usize = 2000;
 
-/// 95 % interval of the mean over groups of the means of their items, over other items of their kind: the 2.5th and 97.5th percentile
-/// over seeded samples with replacement from each group. For two models give the differences, item by item. None without a group of
-/// two items, or where a group is empty or an item not a number.
+/// 95 % interval of the mean over groups of the means of their items, over other items of their kind: the 2.5th and
+/// 97.5th percentile over seeded samples with replacement from each group. For two models give the differences, item by
+/// item. None without a group of two items, or where a group is empty or an item not a number.
 pub fn bootstrap_95(groups: &[Vec<f64>]) -> Option<Interval> {
     let is_whole = |group: &Vec<f64>| !group.is_empty() && group.iter().all(|item| item.is_finite());
     if !groups.iter().all(is_whole) || !groups.iter().any(|group| group.len() > 1) {

@@ -24,8 +24,8 @@ pub fn bound(found: &Difference, alpha: f64) -> f64 {
     }
 }
 
-/// Pairs that a two-sided paired t-test at level `alpha` takes to see a true difference of `margin` with a power of [`POWER`], where
-/// differences have the standard deviation `sd`; none above a million.
+/// Pairs that a two-sided paired t-test at level `alpha` takes to see a true difference of `margin` with a power of
+/// [`POWER`], where differences have the standard deviation `sd`; none above a million.
 pub fn seeds_needed(margin: f64, sd: f64, alpha: f64) -> Option<u64> {
     const MOST: u64 = 1_000_000;
     let is_enough = |n: u64| {

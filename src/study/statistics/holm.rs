@@ -1,7 +1,7 @@
 //! Several tests at once.
 
-/// Holm's step-down correction: each p-value as large as it must be for the chance of a single false finding among all of them to
-/// stay below the level it is compared with.
+/// Holm's step-down correction: each p-value as large as it must be for the chance of a single false finding among all
+/// of them to stay below the level it is compared with.
 pub fn holm(p_values: &[f64]) -> Vec<f64> {
     let mut order: Vec<usize> = (0..p_values.len()).collect();
     order.sort_by(|&a, &b| p_values[a].total_cmp(&p_values[b]));

@@ -68,8 +68,8 @@ pub struct Difference {
     pub freedom: f64,
 }
 
-/// Compares two arms' `(seed, value)`: seed by seed where both have the same seeds, else by Welch's test; none when an arm has
-/// fewer than two values, or one that is not a number.
+/// Compares two arms' `(seed, value)`: seed by seed where both have the same seeds, else by Welch's test; none when an
+/// arm has fewer than two values, or one that is not a number.
 pub fn difference(a: &[(u64, f64)], b: &[(u64, f64)]) -> Option<Difference> {
     let found = match paired_differences(a, b) {
         Some(pairs) => paired(&pairs),

@@ -18,8 +18,9 @@ pub struct SignFlip {
     pub draws: Option<u64>,
 }
 
-/// The share of all assignments of signs to `differences` whose mean is as far from zero as theirs, or further: of all 2^n up to 20
-/// differences, else of seeded draws (then the observed one counts too). None under two differences, or where one is not a number.
+/// The share of all assignments of signs to `differences` whose mean is as far from zero as theirs, or further: of all
+/// 2^n up to 20 differences, else of seeded draws (then the observed one counts too). None under two differences, or
+/// where one is not a number.
 pub fn sign_flip(differences: &[f64]) -> Option<SignFlip> {
     if differences.len() < 2 || differences.iter().any(|d| !d.is_finite()) {
         return None;

@@ -24,8 +24,8 @@ pub(super) fn t_quantile(outside: f64, freedom: f64) -> f64 {
     f64::sqrt(low * high)
 }
 
-/// P(|T| >= `critical`) for the noncentral t with noncentrality `shift`: what a two-sided test's power is. Its square is
-/// noncentral F with one degree of freedom above, a mixture of central ones with Poisson's weights.
+/// P(|T| >= `critical`) for the noncentral t with noncentrality `shift`: what a two-sided test's power is. Its square
+/// is noncentral F with one degree of freedom above, a mixture of central ones with Poisson's weights.
 pub(super) fn power_two_sided(critical: f64, freedom: f64, shift: f64) -> f64 {
     /// Above it, the mixture would have too many terms, and the power is 1 for any test that is in use.
     const LARGEST: f64 = 140.0;

@@ -1,5 +1,5 @@
-//! The experiments of Mukherjee and Awadallah 2019, tables 5 to 12, as arms over one base run file: every cell is a transfer run,
-//! found when it is there.
+//! The experiments of Mukherjee and Awadallah 2019, tables 5 to 12, as arms over one base run file: every cell is a
+//! transfer run, found when it is there.
 
 mod results;
 mod spec;

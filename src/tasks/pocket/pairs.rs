@@ -14,8 +14,9 @@ type Two = [Vec<&'static str>; 2];
 /// Pairs of each paradigm that is drawn.
 const EACH: usize = 200;
 
-/// The pocket language's minimal pairs, always the same: a noun and its verb in one number, whatever stands between them; verbs that
-/// go with a class of nouns; praise that goes with praise; facts of the world. The two sentences of a pair differ in one word.
+/// The pocket language's minimal pairs, always the same: a noun and its verb in one number, whatever stands between
+/// them; verbs that go with a class of nouns; praise that goes with praise; facts of the world. The two sentences of a
+/// pair differ in one word.
 pub fn pocket_pairs() -> Vec<MinimalPair> {
     let mut rng = ChaCha8Rng::seed_from_u64(0);
     rng.set_stream(1 << 32); // none of the tasks'

@@ -110,8 +110,8 @@ fn every_word_is_one_of_the_language() {
     }
 }
 
-/// A logistic regression (least squares for scores) on the counts of words, apart for the first and the second sentence,
-/// and of words that both have.
+/// A logistic regression (least squares for scores) on the counts of words, apart for the first and the second
+/// sentence, and of words that both have.
 fn bag_of_words(task: &Task) -> f64 {
     let known = words();
     let features = |example: &Example| -> Vec<usize> {

@@ -1,6 +1,7 @@
 //! A weighted context-free grammar without recursion: what the pocket language is written in.
 //!
-//! One grammar serves both to draw sentences and to say how likely each word is (`inside.rs`), so the two cannot drift apart.
+//! One grammar serves both to draw sentences and to say how likely each word is (`inside.rs`), so the two cannot drift
+//! apart.
 
 use std::collections::HashMap;
 
@@ -72,8 +73,8 @@ impl Builder {
     /// The grammar of these rules.
     ///
     /// # Panics
-    /// Where a symbol is not defined, is defined through itself, or can be empty or longer than [`LONGEST`]: the rules are
-    /// part of the program, and a test builds them.
+    /// Where a symbol is not defined, is defined through itself, or can be empty or longer than [`LONGEST`]: the rules
+    /// are part of the program, and a test builds them.
     pub fn build(self) -> Grammar {
         let mut words: Vec<String> = self
             .rules

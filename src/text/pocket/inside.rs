@@ -28,13 +28,15 @@ impl Channel {
         (1.0 - self.hidden - self.replaced + other, other)
     }
 
-    /// The probability of seeing a word as it is, and that of seeing one given other word, when nobody says whether it was chosen.
+    /// The probability of seeing a word as it is, and that of seeing one given other word, when nobody says whether it
+    /// was chosen.
     fn unknown(&self, words: usize) -> (f64, f64) {
         let (same, other) = self.chosen(words);
         (1.0 - self.rate + self.rate * same, self.rate * other)
     }
 
-    /// The probability that `truth` was at a place that was chosen and shows `seen`, given what the other places say of it.
+    /// The probability that `truth` was at a place that was chosen and shows `seen`, given what the other places say of
+    /// it.
     pub fn behind(&self, context: &[f64], truth: u16, seen: Seen) -> f64 {
         let of_truth = context[usize::from(truth)];
         let Some(seen) = seen else { return of_truth };
@@ -116,10 +118,11 @@ impl<'g> Reader<'g> {
         self.rules.push(Rule { from, left: body[0], right, p });
     }
 
-    /// For each place, the probability of each word there given all the *other* places of a corrupted sentence; by word.
-    /// `None` where the grammar cannot make a sentence of this length.
+    /// For each place, the probability of each word there given all the *other* places of a corrupted sentence; by
+    /// word. `None` where the grammar cannot make a sentence of this length.
     ///
-    /// The reader doesn't know which of the words that it sees were chosen. [`Channel::behind`] adds what is seen at the place itself.
+    /// The reader doesn't know which of the words that it sees were chosen. [`Channel::behind`] adds what is seen at
+    /// the place itself.
     pub fn contexts(&self, seen: &[Seen], channel: Channel) -> Option<Vec<Vec<f64>>> {
         let outside = self.outside(seen, channel)?;
         let context = |outs: Vec<f64>| {
@@ -133,8 +136,8 @@ impl<'g> Reader<'g> {
         Some(outside.into_iter().map(context).collect())
     }
 
-    /// For each place and word class, how likely the rest of the sentence is around a word of that class, up to a factor
-    /// that is the same for all.
+    /// For each place and word class, how likely the rest of the sentence is around a word of that class, up to a
+    /// factor that is the same for all.
     fn outside(&self, seen: &[Seen], channel: Channel) -> Option<Vec<Vec<f64>>> {
         let n = seen.len();
         if n >= 64 || self.lengths[self.start] >> n & 1 == 0 {

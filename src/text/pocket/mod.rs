@@ -1,11 +1,12 @@
 //! The pocket language: a seeded generator of English-like text whose true source is known.
 //!
-//! A document is a few sentences about one topic, which now and then changes. A sentence follows a grammar (`rules`) over a small
-//! world (`world`):
+//! A document is a few sentences about one topic, which now and then changes. A sentence follows a grammar (`rules`)
+//! over a small world (`world`):
 //!
-//! * **clauses**, where a verb agrees in number with a noun that may stand several phrases away, and is of that noun's class, as
-//!   adjectives are: "the dogs that the girl near the barns has thanked are sleeping.";
-//! * **facts** about people, the same in every text, named by one relation after another: "the boss of the mother of ben is a doctor.";
+//! * **clauses**, where a verb agrees in number with a noun that may stand several phrases away, and is of that noun's
+//!   class, as adjectives are: "the dogs that the girl near the barns has thanked are sleeping.";
+//! * **facts** about people, the same in every text, named by one relation after another: "the boss of the mother of
+//!   ben is a doctor.";
 //! * **sentiment**, where "not", "but" and "although" turn things round;
 //! * **hands** and **turns**, which need a state to be followed: "anna gave the key to ben, ben gave ...".
 //!
@@ -63,8 +64,9 @@ pub struct Estimate {
     pub tokens: usize,
 }
 
-/// What an ideal reader loses on the pocket language under BERT's masking, measured once: [`Pocket::source_loss`] of seed 0,
-/// 20,000 sentences and the default channel. The language is the same for every seed, so this holds for all of them.
+/// What an ideal reader loses on the pocket language under BERT's masking, measured once: [`Pocket::source_loss`] of
+/// seed 0, 20,000 sentences and the default channel. The language is the same for every seed, so this holds for all of
+/// them.
 pub fn source_loss() -> Estimate {
     Estimate { mean: 0.782_379, standard_error: 0.003_716, tokens: 215_280 }
 }
@@ -88,13 +90,13 @@ impl Pocket {
         Document { sentences: sentences.collect() }
     }
 
-    /// What an ideal reader loses in nats a masked word: it knows the grammar and the channel, sees one corrupted sentence
-    /// at a time, and gives each word its true probability. Exact for each sentence, and estimated over this many of them,
-    /// drawn from the seed; at least 2 are.
+    /// What an ideal reader loses in nats a masked word: it knows the grammar and the channel, sees one corrupted
+    /// sentence at a time, and gives each word its true probability. Exact for each sentence, and estimated over this
+    /// many of them, drawn from the seed; at least 2 are.
     ///
-    /// Its unit is the language's own words and punctuation marks, so compare it with models whose vocabulary holds each of
-    /// [`words`] whole and that mask each place with the same chance. A vocabulary that splits words spreads a word's loss over
-    /// its pieces, and the means are then not comparable.
+    /// Its unit is the language's own words and punctuation marks, so compare it with models whose vocabulary holds
+    /// each of [`words`] whole and that mask each place with the same chance. A vocabulary that splits words spreads a
+    /// word's loss over its pieces, and the means are then not comparable.
     pub fn source_loss(&self, sentences: usize, channel: Channel) -> Estimate {
         let start = symbol("S");
         let reader = Reader::new(&GRAMMAR, start);
@@ -107,7 +109,8 @@ impl Pocket {
                 (truth, seen)
             })
             .collect();
-        // What a place shows is averaged over, not drawn; so every place of a sentence counts, not only the chosen ones.
+        // What a place shows is averaged over, not drawn; so every place of a sentence counts, not only the chosen
+        // ones.
         let lost: Vec<(f64, usize)> = drawn
             .par_iter()
             .map(|(truth, seen)| {

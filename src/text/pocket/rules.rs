@@ -1,7 +1,7 @@
 //! The rules of the pocket language: how its sentences are made.
 //!
-//! Symbols carry features in their names: `NP.animal.many.1` is a noun phrase about several animals with one more phrase
-//! allowed inside.
+//! Symbols carry features in their names: `NP.animal.many.1` is a noun phrase about several animals with one more
+//! phrase allowed inside.
 
 use super::grammar::{Builder, Grammar};
 use super::world::*;
@@ -121,7 +121,8 @@ fn clauses(b: &mut Builder) {
     }
 }
 
-/// `FACT.topic`: something about a person that is always true; `WHO.person.links.group` names the person by that many links.
+/// `FACT.topic`: something about a person that is always true; `WHO.person.links.group` names the person by that many
+/// links.
 fn facts(b: &mut Builder) {
     for (person, name) in PEOPLE.iter().enumerate() {
         b.rule(format!("WHO.{person}.0"), 1.0, *name);
@@ -184,7 +185,8 @@ fn naming(person: usize, links: usize, group: Group) -> Vec<String> {
     .collect()
 }
 
-/// `SENTIMENT`: praise or blame, where "not" turns a word round and "but" and "although" a clause; the main clause counts.
+/// `SENTIMENT`: praise or blame, where "not" turns a word round and "but" and "although" a clause; the main clause
+/// counts.
 fn sentiment(b: &mut Builder) {
     b.class("EVENT", EVENTS);
     for (p, (judgements, feelings)) in JUDGEMENTS.iter().zip(&FEELINGS).enumerate() {

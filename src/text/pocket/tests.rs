@@ -54,7 +54,8 @@ fn every_word_is_listed_and_few_enough_for_a_small_vocabulary() {
     assert_eq!(seen.len(), known.len(), "every word comes up in 3,000 documents");
 }
 
-/// Reads a noun phrase that starts at `at`: the number of its noun, and where the phrase ends. Checks every verb inside.
+/// Reads a noun phrase that starts at `at`: the number of its noun, and where the phrase ends. Checks every verb
+/// inside.
 fn noun_phrase(words: &[&str], at: usize, checked: &mut usize) -> Option<(usize, usize)> {
     if PEOPLE.contains(words.get(at)?) {
         return Some((0, at + 1));

@@ -14,7 +14,8 @@ pub struct Kind {
     pub is: [&'static str; 4],
 }
 
-/// The classes of nouns. Each two neighbours (0 and 1, 2 and 3, ...) are opposites: what one is, the other is said not to be.
+/// The classes of nouns. Each two neighbours (0 and 1, 2 and 3, ...) are opposites: what one is, the other is said not
+/// to be.
 pub const KINDS: [Kind; 8] = [
     Kind {
         name: "person",
@@ -128,8 +129,8 @@ pub struct Relation {
     pub holder: [usize; 4],
 }
 
-/// The relations. One that goes by family leads to a person whose team is news, and the other way round, so that each link of
-/// "the boss of the mother of ben" is a look-up of its own.
+/// The relations. One that goes by family leads to a person whose team is news, and the other way round, so that each
+/// link of "the boss of the mother of ben" is a look-up of its own.
 pub const RELATIONS: [Relation; 4] = [
     Relation { name: "mother", group: Group::Family, holder: [0, 6, 9, 15] },
     Relation { name: "father", group: Group::Family, holder: [3, 5, 8, 14] },

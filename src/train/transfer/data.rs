@@ -35,7 +35,8 @@ pub fn transfer_task(data: &TransferData, seed: u64) -> Result<TransferTask> {
     split_for_transfer(&task, &unlabelled, &options)
 }
 
-/// What the paths of a plan hold, for [`TransferPlan::hash`]: rows, word vectors, and the teacher's and the student's weights.
+/// What the paths of a plan hold, for [`TransferPlan::hash`]: rows, word vectors, and the teacher's and the student's
+/// weights.
 ///
 /// # Errors
 /// When one can't be read.
@@ -51,8 +52,8 @@ pub fn transfer_contents(plan: &TransferPlan, task: &TransferTask) -> Result<Str
     Ok(text)
 }
 
-/// A pocket task, and text of the language at large (its test sentences left out): as a transfer set is in-domain text that
-/// nobody labelled, it holds all of the language's words, as the test set does.
+/// A pocket task, and text of the language at large (its test sentences left out): as a transfer set is in-domain text
+/// that nobody labelled, it holds all of the language's words, as the test set does.
 fn of_pocket(name: &str) -> Result<(Task, Vec<Unlabelled>)> {
     if !pocket_names().contains(&name) {
         return Err(Error::new(format!("there is no pocket task {name:?}, and no files are named"))

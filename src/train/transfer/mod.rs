@@ -1,13 +1,13 @@
-//! A transfer run in its folder: the task divided, the teacher made ready and asked once, the student trained phase by phase with
-//! the loop of all methods, and scored on the test set at the end.
+//! A transfer run in its folder: the task divided, the teacher made ready and asked once, the student trained phase by
+//! phase with the loop of all methods, and scored on the test set at the end.
 //!
-//! The folder holds `plan.toml`, `run.json`, `steps.jsonl`, `model/` (the student) and `summary.json`, and until then a checkpoint; teachers and
-//! their outputs are beside them, or in the folder that a study's cells share.
+//! The folder holds `plan.toml`, `run.json`, `steps.jsonl`, `model/` (the student) and `summary.json`, and until then a
+//! checkpoint; teachers and their outputs are beside them, or in the folder that a study's cells share.
 //!
-//! Each phase of a schedule is one value of [`Transfer`](crate::methods::Transfer), one call of the loop and a new optimizer. What
-//! is frozen has no gradient, so that neither the loop nor the optimizer knows of freezing. The teacher is asked once, chunk by
-//! chunk, and its outputs are kept under the hash of all that they depend on. A transfer run file has keys of its own
-//! (`src/config/transfer/`), chosen by its `method`.
+//! Each phase of a schedule is one value of [`Transfer`](crate::methods::Transfer), one call of the loop and a new
+//! optimizer. What is frozen has no gradient, so that neither the loop nor the optimizer knows of freezing. The teacher
+//! is asked once, chunk by chunk, and its outputs are kept under the hash of all that they depend on. A transfer run
+//! file has keys of its own (`src/config/transfer/`), chosen by its `method`.
 
 mod data;
 mod midway;
@@ -104,7 +104,8 @@ pub struct TransferSummary {
     pub seconds: f64,
     /// What a reader should know of the data.
     pub notes: Vec<String>,
-    /// blake3 of `steps.jsonl` and of the student's files, by their paths in the run's folder; none of runs of older versions.
+    /// blake3 of `steps.jsonl` and of the student's files, by their paths in the run's folder; none of runs of older
+    /// versions.
     #[serde(default, skip_serializing_if = "Hashes::is_empty")]
     pub files: Hashes,
 }
@@ -112,8 +113,8 @@ pub struct TransferSummary {
 /// Trains a student in its folder; a finished run is found and not repeated, one that was cut off goes on exactly.
 ///
 /// # Errors
-/// When the transfer set is empty and the student learns from it, the folder holds another run, files can't be read or written, or
-/// a step isn't finite. After Ctrl-C an [interrupted](Error::is_interrupted) error, with all saved.
+/// When the transfer set is empty and the student learns from it, the folder holds another run, files can't be read or
+/// written, or a step isn't finite. After Ctrl-C an [interrupted](Error::is_interrupted) error, with all saved.
 pub fn train_transfer(plan: &TransferPlan, task: &TransferTask, options: &TransferOptions) -> Result<TransferSummary> {
     let _lock = claim(options.dir, plan, true)?;
     if let Some(summary) = finished(options.dir)? {

@@ -98,8 +98,8 @@ impl PhaseRun<'_> {
         self.method(phase, 0).steps_per_pass().max(self.plan.train.round_steps)
     }
 
-    /// Trains a student, on a device with autodiff, until its validation loss no longer falls; gives the best. `before` are the
-    /// phases before this one, `midway` the place in this one to go on from.
+    /// Trains a student, on a device with autodiff, until its validation loss no longer falls; gives the best. `before`
+    /// are the phases before this one, `midway` the place in this one to go on from.
     pub fn run(
         &self,
         phase: &Phase,

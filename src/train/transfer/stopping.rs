@@ -44,8 +44,8 @@ impl EarlyStopping {
     }
 }
 
-/// A number as text that reads back to the bit: JSON's numbers are read to within a unit in the last place, and a phase that goes on
-/// compares with this one.
+/// A number as text that reads back to the bit: JSON's numbers are read to within a unit in the last place, and a phase
+/// that goes on compares with this one.
 mod exact {
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
 

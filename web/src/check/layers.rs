@@ -1,4 +1,5 @@
-//! The operations of an encoder layer and the optimizer's update on this device, against burn's own operations on the CPU.
+//! The operations of an encoder layer and the optimizer's update on this device, against burn's own operations on the
+//! CPU.
 
 use burn::optim::GradientsParams;
 use burn::tensor::{Device, Tensor, TensorData};

@@ -29,7 +29,8 @@ pub struct Check {
 /// When the device can't be read.
 pub async fn check_kernels(device: &Device) -> Result<Vec<Check>> {
     let mut out = Vec::new();
-    // Large cases take a software GPU minutes, and find nothing that the small ones don't; without slots nothing is launched.
+    // Large cases take a software GPU minutes, and find nothing that the small ones don't; without slots nothing is
+    // launched.
     let cases: Vec<Case> = cases().into_iter().filter(|case| case.m > 0 && case.m * case.v <= 4096).collect();
     for &form in Traits::of(device).kernels {
         let mut check =
@@ -62,8 +63,8 @@ async fn excess_of(case: &Case, form: Kernels, device: &Device) -> Result<f64> {
     let total = read(loss.total.inner()).await?;
     let found = read(gradient_mv).await?;
     let total_wanted = case.loss.hard_factor() * wanted.hard + case.loss.soft_factor() * wanted.soft;
-    // As `tests/close.rs` allows on a GPU, where burn adds up slots one after another in f32 and WGSL's exp is off by 3 + 2 |x|
-    // units in the last place.
+    // As `tests/close.rs` allows on a GPU, where burn adds up slots one after another in f32 and WGSL's exp is off by 3
+    // + 2 |x| units in the last place.
     let of_loss = (f64::from(total[0]) - total_wanted).abs() / (1e-5 + 1e-4 * total_wanted.abs());
     let largest = wanted.gradient_mv.iter().fold(0.0f64, |largest, x| largest.max(x.abs()));
     let allowed = 1e-6 + 1e-5 * largest;

@@ -1,7 +1,8 @@
 //! `cargo xtask dist`: what is given out, in one go.
 //!
-//! A target's binary is compiled once: it is the wheel's, and the archive's. The compilers for other systems, and for a glibc older than
-//! this machine's, come from PyPI (`ziglang`), as does what makes wheels (`maturin`); both go into a virtual environment of their own.
+//! A target's binary is compiled once: it is the wheel's, and the archive's. The compilers for other systems, and for a
+//! glibc older than this machine's, come from PyPI (`ziglang`), as does what makes wheels (`maturin`); both go into a
+//! virtual environment of their own.
 
 mod archive;
 mod tools;
@@ -203,7 +204,8 @@ fn with_cuda(project: &str, manifest: &Path) -> Result<String> {
     Ok(project.replace(name, "\nname = \"upstill-cuda\"\n").replace(table, &built))
 }
 
-/// Completions and man pages, as the first of the binaries that runs here writes them: they are the same on every system.
+/// Completions and man pages, as the first of the binaries that runs here writes them: they are the same on every
+/// system.
 fn shell_files(built: &[Built]) -> Result<Vec<Entry>> {
     let folder = target_folder().join("dist-shell");
     let _ = fs::remove_dir_all(&folder);

@@ -1,8 +1,9 @@
 //! `cargo xtask torture`: does anything that goes wrong around the command give a wrong result in silence?
 //!
 //! Every trial is drawn from a seed and printed when it fails, so that it can be repeated. Trials:
-//! processes killed at random moments and at every call that changes a file; such calls that fail as a full or broken disk makes them; bits
-//! flipped in every kind of folder that is read again; several processes at once; readers given damaged input under a memory limit.
+//! processes killed at random moments and at every call that changes a file; such calls that fail as a full or broken
+//! disk makes them; bits flipped in every kind of folder that is read again; several processes at once; readers given
+//! damaged input under a memory limit.
 
 mod damage;
 mod random;

@@ -1,5 +1,5 @@
-//! Readers given damaged bytes within one process: thousands of files in the time of one command. What they are is in `fuzz/readers.rs`,
-//! and `tests/readers.rs` runs them, which this starts.
+//! Readers given damaged bytes within one process: thousands of files in the time of one command. What they are is in
+//! `fuzz/readers.rs`, and `tests/readers.rs` runs them, which this starts.
 
 use std::env;
 use std::path::{Path, PathBuf};
@@ -58,7 +58,8 @@ fn compiled() -> Result<PathBuf> {
     program_of_tests(&said).ok_or_else(|| "the tests did not compile; what cargo said is above".into())
 }
 
-/// The program of `tests/all.rs` among cargo's messages: the command that the tests start is among them too, before or after it.
+/// The program of `tests/all.rs` among cargo's messages: the command that the tests start is among them too, before or
+/// after it.
 fn program_of_tests(messages: &str) -> Option<PathBuf> {
     let tests = messages.lines().find(|line| line.contains("\"kind\":[\"test\"]") && line.contains("\"name\":\"all\""))?;
     Some(tests.split_once("\"executable\":\"")?.1.split('"').next()?.into())

@@ -1,4 +1,5 @@
-//! What trials happen to: some text, a tokenizer, shards, run files, a finished run; and what each command makes of them undisturbed.
+//! What trials happen to: some text, a tokenizer, shards, run files, a finished run; and what each command makes of
+//! them undisturbed.
 
 use std::collections::BTreeMap;
 use std::fs;

@@ -135,7 +135,8 @@ const FINETUNE_AGAIN: [&str; 18] = {
     args
 };
 
-/// Whether each of these commands reads its folder while nothing is wrong with it: one that fails anyway would survive everything.
+/// Whether each of these commands reads its folder while nothing is wrong with it: one that fails anyway would survive
+/// everything.
 pub fn must_read_whole(scene: &Scene) -> Result<()> {
     for (kind, args) in READERS.iter().filter(|(kind, _)| *kind != "data") {
         scene.clear("flipped");
