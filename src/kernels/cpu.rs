@@ -8,6 +8,7 @@ use burn::backend::tensor::FloatTensor;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use rayon::prelude::*;
 
+use super::bf16::{self, Factor, Second};
 use super::dwt_loss::DwtLoss;
 use super::matrix::{Matrix, add_columns, add_product, zeros};
 use super::row::{RowLoss, row};
@@ -31,6 +32,10 @@ pub(super) fn dwt_loss(
 
     let (student, teacher) = (Host::new(student), teacher.map(Host::new));
     let (student, teacher) = (student.rows(), teacher.as_ref().map(Host::rows));
+    let (student, teacher) = match compute.is_bf16_on_cpu() {
+        true => (student.in_bf16(v, wants_gradient), teacher.map(|teacher| teacher.in_bf16(v, false))),
+        false => (student, teacher),
+    };
     // Unused slots of a head are left out before anything is multiplied.
     let is_used = |slot: &usize| matches!(student, Rows::Whole { .. }) || weights_m[*slot] != 0.0;
     let slots: Vec<usize> = (0..m).filter(is_used).collect();
@@ -141,7 +146,7 @@ impl Host {
         match self {
             Host::Whole(logits_mv) => Rows::Whole { logits_mv: slice(logits_mv) },
             Host::Factors { hidden_md, words_vd, bias_v } => {
-                Rows::Factors { hidden_md: slice(hidden_md), words_vd: slice(words_vd), bias_v: slice(bias_v) }
+                Rows::Factors { hidden_md: slice(hidden_md), words_vd: slice(words_vd), bias_v: slice(bias_v), rounded: None }
             }
         }
     }
@@ -150,17 +155,46 @@ impl Host {
 /// [`Logits`] as slices.
 enum Rows<'a> {
     Whole { logits_mv: &'a [f32] },
-    Factors { hidden_md: &'a [f32], words_vd: &'a [f32], bias_v: &'a [f32] },
+    Factors { hidden_md: &'a [f32], words_vd: &'a [f32], bias_v: &'a [f32], rounded: Option<RoundedWords> },
+}
+
+/// The decoder in bf16, as both of its products read it, for all chunks.
+struct RoundedWords {
+    words_dv: Factor,
+    /// For the gradient of hidden states.
+    words_vd: Option<Factor>,
 }
 
 impl Rows<'_> {
+    /// With products in bf16, where there are any.
+    fn in_bf16(self, v: usize, wants_gradient: bool) -> Self {
+        match self {
+            Rows::Factors { hidden_md, words_vd, bias_v, .. } => {
+                let words = Matrix::new(words_vd, words_vd.len() / v);
+                let rounded = RoundedWords {
+                    words_dv: Factor::right(words.transposed()),
+                    words_vd: wants_gradient.then(|| Factor::right(words)),
+                };
+                Rows::Factors { hidden_md, words_vd, bias_v, rounded: Some(rounded) }
+            }
+            whole => whole,
+        }
+    }
+
     /// Multiplies out the logits of some slots.
     fn fill(&self, slots: &[usize], v: usize, out_cv: &mut [f32]) {
         match self {
             Rows::Whole { logits_mv } => {
                 out_cv.par_chunks_mut(v).zip(slots).for_each(|(out_v, slot)| out_v.copy_from_slice(&logits_mv[slot * v..][..v]));
             }
-            Rows::Factors { hidden_md, words_vd, bias_v } => {
+            Rows::Factors { hidden_md, words_vd, bias_v, rounded: Some(rounded) } => {
+                let d = words_vd.len() / v;
+                let hidden_cd = gather(hidden_md, slots, d);
+                bf16::fill(out_cv, &Factor::left(Matrix::new(&hidden_cd, d)), &rounded.words_dv, |_, column, [sums]| {
+                    sums.iter_mut().zip(&bias_v[column..]).for_each(|(sum, bias)| *sum += bias);
+                });
+            }
+            Rows::Factors { hidden_md, words_vd, bias_v, rounded: None } => {
                 let d = words_vd.len() / v;
                 out_cv.par_chunks_mut(v).for_each(|out_v| out_v.copy_from_slice(bias_v));
                 let hidden_cd = gather(hidden_md, slots, d);
@@ -177,16 +211,29 @@ impl Rows<'_> {
         v: usize,
         [hidden_md, of_words_vd, of_bias_v]: [&mut Vec<f32>; 3],
     ) {
-        let Rows::Factors { hidden_md: x_md, words_vd, .. } = self else { unreachable!("the gradient has the student's form") };
+        let Rows::Factors { hidden_md: x_md, words_vd, rounded, .. } = self else {
+            unreachable!("the gradient has the student's form")
+        };
         let d = words_vd.len() / v;
-        let mut hidden_cd = vec![0.0; slots.len() * d];
-        add_product(&mut hidden_cd, Matrix::new(gradient_cv, v), Matrix::new(words_vd, d));
+        let x_cd = gather(x_md, slots, d);
+        let hidden_cd = match rounded {
+            Some(RoundedWords { words_vd, .. }) => {
+                let ([gradient_cv, gradient_vc], sums_v) = Factor::two(gradient_cv, None, v, Second::Turned);
+                of_bias_v.iter_mut().zip(sums_v).for_each(|(of_bias, sum)| *of_bias += sum);
+                bf16::add_product(of_words_vd, &gradient_vc, &Factor::right(Matrix::new(&x_cd, d)));
+                bf16::multiply(&gradient_cv, words_vd.as_ref().expect("a gradient is wanted"))
+            }
+            None => {
+                let mut hidden_cd = vec![0.0; slots.len() * d];
+                add_product(&mut hidden_cd, Matrix::new(gradient_cv, v), Matrix::new(words_vd, d));
+                add_product(of_words_vd, Matrix::new(gradient_cv, v).transposed(), Matrix::new(&x_cd, d));
+                add_columns(of_bias_v, gradient_cv);
+                hidden_cd
+            }
+        };
         for (row_d, slot) in hidden_cd.chunks(d).zip(slots) {
             hidden_md[slot * d..][..d].copy_from_slice(row_d);
         }
-        let x_cd = gather(x_md, slots, d);
-        add_product(of_words_vd, Matrix::new(gradient_cv, v).transposed(), Matrix::new(&x_cd, d));
-        add_columns(of_bias_v, gradient_cv);
     }
 }
 
