@@ -40,7 +40,9 @@ pub(super) fn dwt_loss(
     let is_used = |slot: &usize| matches!(student, Rows::Whole { .. }) || weights_m[*slot] != 0.0;
     let slots: Vec<usize> = (0..m).filter(is_used).collect();
     let mut gradient = wants_gradient.then(|| Gradient::zeros(&student, m, v));
-    let chunk = (compute.traits.logits_chunk_bytes / (4 * v.max(1))).max(1).min(slots.len());
+    let chunk = (compute.traits.logits_chunk_bytes / (4 * v.max(1))).max(1);
+    // Whole blocks of rows, which the product works out anyway.
+    let chunk = if compute.is_bf16_on_cpu() { chunk.next_multiple_of(bf16::BLOCK) } else { chunk }.min(slots.len());
     let is_in_place = matches!(gradient, Some(Gradient::Whole { .. }));
     let mut spare_cv = zeros(if is_in_place { 0 } else { chunk * v });
     let mut teacher_cv = zeros(if teacher.is_some() { chunk * v } else { 0 });
@@ -69,6 +71,12 @@ pub(super) fn dwt_loss(
         if let Some(Gradient::Factors { hidden_md, words_vd, bias_v }) = &mut gradient {
             student.add_gradient(slots, &spare_cv[..slots.len() * v], v, [hidden_md, words_vd, bias_v]);
         }
+    }
+    if let (Rows::Factors { words_vd, .. }, Some(Gradient::Factors { words_vd: of_words_vd, .. })) = (&student, &mut gradient)
+        && of_words_vd.is_empty()
+    {
+        // No slot was used.
+        *of_words_vd = zeros(words_vd.len());
     }
     let scalar = |x: f64| Tensor::<1>::from_floats([x as f32], &Device::flex());
     Found { hard: scalar(hard), soft: scalar(soft), gradient: gradient.map(|gradient| gradient.upload(m, v)) }
@@ -220,7 +228,11 @@ impl Rows<'_> {
             Some(RoundedWords { words_vd, .. }) => {
                 let ([gradient_cv, gradient_vc], sums_v) = Factor::two(gradient_cv, None, v, Second::Turned);
                 of_bias_v.iter_mut().zip(sums_v).for_each(|(of_bias, sum)| *of_bias += sum);
-                bf16::add_product(of_words_vd, &gradient_vc, &Factor::right(Matrix::new(&x_cd, d)));
+                let x_cd = Factor::right(Matrix::new(&x_cd, d));
+                match of_words_vd.is_empty() {
+                    true => *of_words_vd = bf16::multiply(&gradient_vc, &x_cd),
+                    false => bf16::add_product(of_words_vd, &gradient_vc, &x_cd),
+                }
                 bf16::multiply(&gradient_cv, words_vd.as_ref().expect("a gradient is wanted"))
             }
             None => {
@@ -253,8 +265,10 @@ impl Gradient {
         match student {
             // Zeros of the system: the threads that fill it touch it first.
             Rows::Whole { .. } => Gradient::Whole { logits_mv: vec![0.0; m * v] },
-            Rows::Factors { hidden_md, words_vd, .. } => {
-                Gradient::Factors { hidden_md: vec![0.0; hidden_md.len()], words_vd: zeros(words_vd.len()), bias_v: vec![0.0; v] }
+            Rows::Factors { hidden_md, words_vd, rounded, .. } => {
+                // In bf16 the first chunk's is the first value.
+                let words_vd = if rounded.is_some() { Vec::new() } else { zeros(words_vd.len()) };
+                Gradient::Factors { hidden_md: vec![0.0; hidden_md.len()], words_vd, bias_v: vec![0.0; v] }
             }
         }
     }

@@ -2,7 +2,8 @@
 
 use std::arch::asm;
 
-use super::tiles::{BLOCK, Block, ROW_BYTES, TILE_BYTES};
+use super::BLOCK;
+use super::tiles::{Block, ROW_BYTES, TILE_BYTES};
 
 /// The tile registers of the present thread, all of 16 rows of 64 bytes, until this is dropped.
 pub(super) struct Tiles(());

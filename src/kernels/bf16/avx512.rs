@@ -2,7 +2,8 @@
 
 use std::arch::x86_64::*;
 
-use super::tiles::{BLOCK, Block, TILE, WIDE};
+use super::BLOCK;
+use super::tiles::{Block, TILE, WIDE};
 
 /// A row of 16 words in which the first half of 32 numbers alternates with the second.
 const INTERLEAVED: [u16; 32] = {

@@ -37,6 +37,9 @@ use super::matrix::{Matrix, add_columns, zeros};
 use crate::device::Bf16Unit as Unit;
 pub(super) use dense::{dense, several};
 
+/// Rows, and columns, of the smallest block of a product: two tiles by two.
+pub(super) const BLOCK: usize = 32;
+
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Side {
     Left,

@@ -1,12 +1,13 @@
 //! Factors in tiles, and the walk over a product's blocks.
 
+use std::cell::RefCell;
 use std::mem::MaybeUninit;
 
 use rayon::prelude::*;
 
 use super::super::matrix::{Matrix, add_columns};
 use super::super::vector::on_vectors;
-use super::{Second, Side, Unit, amx, avx512};
+use super::{BLOCK, Second, Side, Unit, amx, avx512};
 
 /// Numbers in a row of a tile.
 pub(super) const WIDE: usize = 32;
@@ -14,8 +15,6 @@ pub(super) const WIDE: usize = 32;
 pub(super) const TILE: usize = 16 * WIDE;
 pub(super) const TILE_BYTES: usize = TILE * size_of::<u16>();
 pub(super) const ROW_BYTES: usize = WIDE * size_of::<u16>();
-/// Rows, and columns, of the smallest block of a product: two tiles by two.
-pub(super) const BLOCK: usize = 32;
 
 /// A tile's row: what a line of the cache holds.
 #[derive(Clone, Copy)]
@@ -205,7 +204,7 @@ const INNER: usize = 512 / WIDE;
 /// The largest block that a thread sums up: what it reads of both factors stays in the second cache.
 const LARGEST: usize = 256;
 
-/// The product, finished by `each`, which is given a row, its first column, and the sums there with N - 1 more rows of room; all N go
+/// The product, finished by `each`, which is given a row, its first column, and the sums there with N - 1 more rows of room, in which anything may be; all N go
 /// to `outs`.
 pub(super) fn product<const N: usize>(
     unit: Unit,
@@ -230,23 +229,35 @@ pub(super) fn product<const N: usize>(
     }
     let (rows, columns) = block_sizes(m, n);
     let down = m.div_ceil(rows);
-    let room = || vec![0.0f32; N * rows * columns];
-    (0..down * n.div_ceil(columns)).into_par_iter().for_each_init(room, |sums, at| {
+    (0..down * n.div_ceil(columns)).into_par_iter().for_each(|at| {
         let (row, column) = (at % down * rows, at / down * columns);
         let (rows_here, columns_here) = (rows.min(m - row), columns.min(n - column));
-        sum_up(unit, left, right, [row, column], [rows_here, columns_here], &mut sums[..rows * columns], columns);
-        on_vectors(|| {
-            let mut matrices = sums.chunks_mut(rows * columns);
+        with_room(N * rows * columns, |room| {
+            let mut matrices = room.chunks_exact_mut(rows * columns);
             let mut matrices: [&mut [f32]; N] = std::array::from_fn(|_| matrices.next().expect("a matrix of room each"));
-            for r in 0..rows_here {
-                let mut values = matrices.each_mut().map(|sums| &mut sums[r * columns..][..columns_here]);
-                each(row + r, column, values.each_mut().map(|values| &mut **values));
-                for (values, place) in values.iter().zip(&places) {
-                    // SAFETY: as long as all rows and columns, which was just asserted; nobody else has these.
-                    unsafe { write(values, place.to.add((row + r) * n + column), place.adds) };
+            sum_up(unit, left, right, [row, column], [rows_here, columns_here], matrices[0], columns);
+            on_vectors(|| {
+                for r in 0..rows_here {
+                    let mut values = matrices.each_mut().map(|sums| &mut sums[r * columns..][..columns_here]);
+                    each(row + r, column, values.each_mut().map(|values| &mut **values));
+                    for (values, place) in values.iter().zip(&places) {
+                        // SAFETY: as long as all rows and columns, which was just asserted; nobody else has these.
+                        unsafe { write(values, place.to.add((row + r) * n + column), place.adds) };
+                    }
                 }
-            }
+            });
         });
+    });
+}
+
+/// So much room of the thread's own, with anything in it: zeros would have to be written each time.
+fn with_room(length: usize, work: impl FnOnce(&mut [f32])) {
+    thread_local! {
+        static ROOM: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
+    }
+    ROOM.with_borrow_mut(|room| {
+        room.resize(room.len().max(length), 0.0);
+        work(&mut room[..length]);
     });
 }
 
