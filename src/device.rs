@@ -10,18 +10,22 @@
 
 use burn::tensor::{Device as BurnDevice, FloatDType, Tensor, TensorData, Transaction};
 
+mod bf16;
 mod compute;
 #[cfg_attr(not(feature = "cuda"), path = "device/no_cuda.rs")]
 mod cuda;
 mod memory;
+mod precision;
 mod processor;
 mod traits;
 
 use crate::error::{Error, Result};
 
+pub use bf16::Bf16Unit;
 pub use compute::{Compute, Precision};
 pub use cuda::{found as cuda_devices, kernels_to_come};
 pub use memory::memory_bytes;
+pub use precision::PrecisionChoice;
 pub use processor::{instructions, processor, processor_name};
 pub use traits::{Kernels, Traits};
 
@@ -135,7 +139,7 @@ impl Device {
         match self.handle.supports_dtype(wanted) {
             true => Ok(()),
             false => Err(Error::new(format!("{} ({}) does not compute in {precision}", self.kind.word(), self.name)).help(
-                "write [runtime] precision = \"f32\"; bf16 needs CUDA (an Ampere GPU or later), f16 CUDA or a GPU with WebGPU's shader-f16; the CPU has both, slowly",
+                "write [runtime] precision = \"f32\"; bf16 needs CUDA (an Ampere GPU or later), f16 CUDA or a GPU with WebGPU's shader-f16; the CPU has both, f16 slowly",
             )),
         }
     }

@@ -1,6 +1,7 @@
 //! Integration tests, one module for each thing protected.
 
 mod batch;
+mod bf16;
 mod branch;
 mod cli;
 mod close;

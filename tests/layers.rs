@@ -228,12 +228,18 @@ fn a_gpu_draws_the_hosts_dropout_masks() {
     }
 }
 
-/// The rounding of numbers with 8 bits, and what it comes to: the CPU computes them too, slowly.
+/// The rounding of numbers with 8 bits, and what it comes to, in burn's operations and our own.
 #[test]
 fn layers_in_bf16_are_those_in_f32_but_for_rounding() {
+    for kernels in [Kernels::Composed, Kernels::Fused] {
+        layers_in_bf16(kernels);
+    }
+}
+
+fn layers_in_bf16(kernels: Kernels) {
     let device = Device::flex();
     let in_precision = |precision| {
-        let compute = Compute::of(&device).by(Kernels::Composed).in_dtype(precision);
+        let compute = Compute::of(&device).by(kernels).in_dtype(precision);
         let (gamma, beta, bias) = (leaf([64], 3, &device), leaf([64], 4, &device), leaf([64], 6, &device));
         let sight = Sight::new(&[1; 48], 24);
         let vectors = [gamma.clone(), beta.clone(), bias.clone()];

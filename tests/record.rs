@@ -49,7 +49,8 @@ const RUNS: [(&str, &[&str]); 13] = [
     ("two workers", &["preset=dwt-normal", "distill.positions=all", "model.dropout=0.1", "runtime.workers=2"]),
     ("remapped", &["preset=dwt-normal", "distill.start=remap", "model.dropout=0.1"]),
     ("composed", &["preset=dwt-normal", "runtime.kernels=composed", "model.dropout=0.1", "train.steps=8"]),
-    ("bf16", &["preset=dwt-normal", "runtime.precision=bf16", "model.dropout=0.1", "train.steps=8"]),
+    // By burn's operations: our own products are other instructions on each kind of processor.
+    ("bf16", &["preset=dwt-normal", "runtime.precision=bf16", "runtime.kernels=composed", "model.dropout=0.1", "train.steps=8"]),
     ("f16", &["preset=standalone", "runtime.precision=f16", "train.steps=8"]),
     ("smoothed, rare words", &["preset=standalone", "distill.label_smoothing=0.1", "data.rarity=0.5", "data.whole_word=true"]),
     ("adamw", &["preset=standalone", "train.optimizer=adamw", "train.weight_decay=0.1", "train.clip=0.5", "train.steps=8"]),

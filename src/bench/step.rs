@@ -13,7 +13,7 @@ use crate::config::{Pass, Plan, Rows, RunFile};
 use crate::device::{Compute, Device, DeviceKind, Kernels, Precision, Traits, make_room};
 use crate::error::Result;
 use crate::kernels::dwt_loss::spread;
-use crate::kernels::{Spent, spent};
+use crate::kernels::{Dense, Spent, dense, spent};
 use crate::methods::{Dwt, MaskedLm, ModelTeacher};
 use crate::model::{AnyModel, BertShape, Shape};
 use crate::tokens::{Shards, Tokenizer};
@@ -53,8 +53,8 @@ pub struct StepBenchOptions<'a> {
     pub sizes: Vec<StepSize>,
     /// Times that each form has its turn, after one that warms up.
     pub rounds: usize,
-    /// Numbers of the products.
-    pub precision: Precision,
+    /// Numbers of our products; each form takes part in each.
+    pub precisions: Vec<Precision>,
     /// Forms that take part.
     pub forms: Vec<Kernels>,
     /// A Python that may have PyTorch.
@@ -110,23 +110,27 @@ pub struct StepSpent {
     pub batch_s: f64,
 }
 
-/// A step of each size, each form in turn with PyTorch's, `rounds` times after one that warms up.
+/// A step of each size, each form in turn with PyTorch's, `rounds` times after one that warms up. On the CPU PyTorch's numbers are both
+/// f32 and bf16, whatever ours are: its best is the faster.
 ///
 /// # Errors
 /// When a size is impossible, or the device doesn't have the precision.
 pub fn bench_step(options: &StepBenchOptions, device: &Device, mut note: impl FnMut(String)) -> Result<Vec<StepRow>> {
-    device.must_have(options.precision)?;
-    let mut pytorch =
-        options.python.and_then(|python| match PyTorch::start(python, device, options.precision, steps_a_turn(device)) {
-            Ok(pytorch) => {
-                note(format!("against {}", pytorch.about));
-                Some(pytorch)
+    options.precisions.iter().try_for_each(|precision| device.must_have(*precision))?;
+    let theirs = if device.kind == DeviceKind::Cpu { vec![Precision::F32, Precision::Bf16] } else { options.precisions.clone() };
+    let mut pytorch = Vec::new();
+    for precision in theirs.into_iter().filter(|_| options.python.is_some()) {
+        match PyTorch::start(options.python.unwrap_or_default(), device, precision, steps_a_turn(device)) {
+            Ok(found) => {
+                note(format!("against {} in {precision}", found.about));
+                pytorch.push((precision, found));
             }
             Err(why) => {
                 note(format!("NOTE: no PyTorch to compare with: {why}; --python names one that has it"));
-                None
+                break;
             }
-        });
+        }
+    }
     let mut rows = Vec::new();
     for size in &options.sizes {
         rows.extend(in_turn(*size, options, device, &mut pytorch, &mut note)?);
@@ -153,80 +157,110 @@ fn in_turn(
     size: StepSize,
     options: &StepBenchOptions,
     device: &Device,
-    pytorch: &mut Option<PyTorch>,
+    pytorch: &mut [(Precision, PyTorch)],
     note: &mut impl FnMut(String),
 ) -> Result<Vec<StepRow>> {
     let rounds = options.rounds;
-    let bench = StepBench::new(size, rounds as u64 + 3, options.precision, device)?;
-    let mut forms: Vec<Runner> = options.forms.iter().map(|&form| bench.runner(form)).collect();
-    let request = bench.request();
-    let mut ways: Vec<(&str, &str, Vec<Taken>)> =
-        WAYS.into_iter().filter(|_| pytorch.is_some()).map(|(way, name)| (way, name, Vec::new())).collect();
-    let mut peaks = Vec::new();
+    let benches = options.precisions.iter().map(|precision| StepBench::new(size, rounds as u64 + 3, *precision, device));
+    let benches = benches.collect::<Result<Vec<_>>>()?;
+    let mut ours: Vec<(&StepBench, Runner)> =
+        benches.iter().flat_map(|bench| options.forms.iter().map(move |&form| (bench, bench.runner(form)))).collect();
+    let request = benches[0].request();
+    let mut ways: Vec<Way> = Vec::new();
+    for (of, (precision, _)) in pytorch.iter().enumerate() {
+        ways.extend(WAYS.into_iter().map(|(way, name)| Way { of, precision: *precision, way, name, taken: Vec::new() }));
+    }
+    let mut peaks: Vec<(Precision, Vec<f64>)> = Vec::new();
     for round in 0..=rounds + 1 {
-        for runner in &mut forms {
+        for (bench, runner) in &mut ours {
             let taken = bench.step(runner, round)?;
             (round > 0).then(|| runner.taken.push(taken));
         }
-        if let Some(pytorch) = pytorch {
-            ways.retain_mut(|(way, name, all)| match pytorch.measure(round, &format!("step {way} {request}")) {
-                Ok(taken) => {
-                    (round > 0).then(|| all.push(taken));
-                    true
-                }
-                Err(why) => {
-                    note(format!("NOTE: {name}, {}: {why}", size.name()));
-                    false
-                }
-            });
+        ways.retain_mut(|way| match pytorch[way.of].1.measure(round, &format!("step {} {request}", way.way)) {
+            Ok(taken) => {
+                (round > 0).then(|| way.taken.push(taken));
+                true
+            }
+            Err(why) => {
+                note(format!("NOTE: {} in {}, {}: {why}", way.name, way.precision, size.name()));
+                false
+            }
+        });
+        for precision in options.precisions.iter().copied().chain(pytorch.iter().map(|(precision, _)| *precision)) {
+            let found = product_flops_per_s(device, precision);
+            match peaks.iter_mut().find(|(of, _)| *of == precision) {
+                Some((_, all)) => all.push(found),
+                None => peaks.push((precision, vec![found])),
+            }
         }
-        peaks.push(product_flops_per_s(device, options.precision));
     }
-    let mut spent = Vec::new();
-    for runner in &mut forms {
-        spent.push((runner.form.word(), bench.spent(runner, rounds + 2)?));
+    let mut measured = Vec::new();
+    for (bench, runner) in &mut ours {
+        let spent = bench.spent(runner, rounds + 2)?;
+        measured.push(Measured::new(runner.form.word(), bench.precision, &runner.taken, spent));
     }
-    let measured = forms.into_iter().map(|runner| (runner.form.word().to_owned(), runner.taken));
-    let measured = measured.chain(ways.into_iter().map(|(_, name, all)| (name.to_owned(), all)));
-    let measured: Vec<(String, Option<u64>, Vec<f64>)> = measured
-        .map(|(name, all)| {
-            let (peak_bytes, seconds) = memory_and_seconds(&all);
-            (name, peak_bytes, seconds)
-        })
-        .collect();
-    let is_at_best = |name: &str| WAYS.iter().any(|(_, way)| *way == name && *way != AS_WRITTEN);
-    // The best of its ways in each round.
-    let theirs: Vec<f64> = (0..rounds)
-        .filter_map(|round| {
-            let best = measured.iter().filter(|(name, ..)| is_at_best(name));
-            best.map(|(_, _, all)| all[round]).reduce(f64::min)
-        })
-        .collect();
-    let published = published_flops_per_s(&device.name, options.precision);
-    let peak = published.unwrap_or_else(|| median(peaks));
-    let row = |(form, peak_bytes, all): (String, Option<u64>, Vec<f64>)| {
-        let seconds = median(all.clone());
-        let mut ratios: Vec<f64> = theirs.iter().zip(&all).map(|(theirs, ours)| theirs / ours).collect();
+    measured.extend(ways.iter().map(|way| Measured::new(way.name, way.precision, &way.taken, None)));
+    let peak = |precision: Precision| match published_flops_per_s(&device.name, precision) {
+        Some(published) => (published, "published"),
+        None => (peaks.iter().find(|(of, _)| *of == precision).map_or(f64::NAN, |(_, all)| median(all.clone())), "product"),
+    };
+    let theirs = best_of_theirs(&measured, rounds);
+    Ok(measured.into_iter().map(|one| one.row(&benches[0], device, &theirs, peak(one.precision))).collect())
+}
+
+/// A way to write the step in PyTorch, in the numbers of one of the PyTorchs that were started.
+struct Way {
+    of: usize,
+    precision: Precision,
+    way: &'static str,
+    name: &'static str,
+    taken: Vec<Taken>,
+}
+
+/// What the rounds of a form, or of one of PyTorch's ways, came to.
+struct Measured {
+    form: &'static str,
+    precision: Precision,
+    peak_bytes: Option<u64>,
+    seconds: Vec<f64>,
+    spent: Option<StepSpent>,
+}
+
+impl Measured {
+    fn new(form: &'static str, precision: Precision, taken: &[Taken], spent: Option<StepSpent>) -> Self {
+        let (peak_bytes, seconds) = memory_and_seconds(taken);
+        Self { form, precision, peak_bytes, seconds, spent }
+    }
+
+    fn row(&self, bench: &StepBench, device: &Device, theirs: &[f64], (peak, of): (f64, &'static str)) -> StepRow {
+        let seconds = median(self.seconds.clone());
+        let mut ratios: Vec<f64> = theirs.iter().zip(&self.seconds).map(|(theirs, ours)| theirs / ours).collect();
         ratios.sort_by(f64::total_cmp);
         let flops_per_s = bench.flops() / seconds;
         StepRow {
-            size: size.name(),
+            size: bench.size.name(),
+            form: self.form.to_owned(),
             device: device.to_string(),
-            precision: options.precision.word(),
+            precision: self.precision.word(),
             tokens_per_s: bench.tokens() / seconds,
-            pytorch_tokens_per_s: (!theirs.is_empty()).then(|| bench.tokens() / median(theirs.clone())),
+            pytorch_tokens_per_s: (!theirs.is_empty()).then(|| bench.tokens() / median(theirs.to_vec())),
             ratio: (!ratios.is_empty()).then(|| median(ratios.clone())),
             ratio_range: ratios.first().zip(ratios.last()).map(|(low, high)| [*low, *high]),
             flops_per_s,
             mfu: flops_per_s / peak,
             peak_flops_per_s: peak,
-            peak: if published.is_some() { "published" } else { "product" },
-            spent: spent.iter().find(|(word, _)| *word == form).and_then(|(_, spent)| *spent),
-            peak_bytes,
-            form,
+            peak: of,
+            spent: self.spent,
+            peak_bytes: self.peak_bytes,
         }
-    };
-    Ok(measured.into_iter().map(row).collect())
+    }
+}
+
+/// The seconds of PyTorch's fastest way in each round, in whatever numbers.
+fn best_of_theirs(measured: &[Measured], rounds: usize) -> Vec<f64> {
+    let is_at_best = |form: &str| WAYS.iter().any(|(_, way)| *way == form && *way != AS_WRITTEN);
+    let best = |round: usize| measured.iter().filter(|one| is_at_best(one.form)).map(|one| one.seconds[round]).reduce(f64::min);
+    (0..rounds).filter_map(best).collect()
 }
 
 /// Tokens a second of one size, each form in turn.
@@ -250,7 +284,7 @@ pub fn bench_step_forms(size: StepSize, rounds: usize, device: &Device) -> Resul
     let options = StepBenchOptions {
         sizes: vec![size],
         rounds,
-        precision: Precision::F32,
+        precisions: vec![Precision::F32],
         forms: Traits::of(&device.handle).kernels.to_vec(),
         python: None,
     };
@@ -341,7 +375,7 @@ impl StepBench {
 
     /// Where the time of further steps goes, each of our operations waited for; none where they don't run.
     fn spent(&self, runner: &mut Runner, round: usize) -> Result<Option<StepSpent>> {
-        if runner.form == Kernels::Composed || (self.device.kind == DeviceKind::Cpu && self.precision != Precision::F32) {
+        if runner.form == Kernels::Composed || (self.device.kind == DeviceKind::Cpu && self.precision == Precision::F16) {
             return Ok(None);
         }
         let (taken, spent) = spent(|| self.step(runner, round));
@@ -399,7 +433,13 @@ fn product_flops_per_s(device: &Device, precision: Precision) -> f64 {
     let side: usize = if device.kind == DeviceKind::Cuda { 8192 } else { 1536 };
     let compute = Compute::of(&device.handle).in_dtype(precision);
     let x = compute.factor(Tensor::<2>::ones([side, side], &device.handle));
-    let product = || x.clone().matmul(x.clone()).narrow(0, 0, 1).narrow(1, 0, 1).cast(FloatDType::F32).into_scalar::<f32>();
+    let bias = Tensor::<1>::zeros([side], &device.handle);
+    let multiplied = || match (device.kind, precision) {
+        // Its own product, which rounds factors itself.
+        (DeviceKind::Cpu, Precision::Bf16) => dense(x.clone(), &Dense { weight_df: x.clone(), bias_f: bias.clone() }, &compute),
+        _ => x.clone().matmul(x.clone()),
+    };
+    let product = || multiplied().narrow(0, 0, 1).narrow(1, 0, 1).cast(FloatDType::F32).into_scalar::<f32>();
     let seconds = [(); 2].map(|()| measure(0, || assert!(product() > 0.0)).seconds);
     2.0 * (side as f64).powi(3) / seconds[0].min(seconds[1])
 }

@@ -4,7 +4,7 @@ use burn::tensor::{Int, Tensor, TensorData};
 use serde::Serialize;
 
 use super::{DeviceArg, print_json};
-use crate::device::{Adapter, Device, adapters, cuda_devices, instructions, memory_bytes, processor_name};
+use crate::device::{Adapter, Bf16Unit, Device, adapters, cuda_devices, instructions, memory_bytes, processor_name};
 use crate::error::{Error, Result};
 use crate::loss::{hard_loss, soft_loss};
 
@@ -29,6 +29,8 @@ struct Report {
     system: String,
     processor: String,
     instructions: Vec<&'static str>,
+    /// How the CPU multiplies bf16.
+    bf16: &'static str,
     threads: usize,
     memory_bytes: Option<u64>,
     cuda: Vec<String>,
@@ -73,6 +75,7 @@ pub fn run(args: Args) -> Result<()> {
         system: system(),
         processor: processor_name(),
         instructions: instructions(),
+        bf16: Bf16Unit::here().words(),
         threads: std::thread::available_parallelism().map_or(1, usize::from),
         memory_bytes: memory_bytes(),
         cuda: cuda_devices().iter().map(|device| device.name()).collect(),
@@ -119,6 +122,7 @@ fn words(report: &Report) -> String {
     if !report.instructions.is_empty() {
         out += &format!("          {}\n", report.instructions.join(" "));
     }
+    out += &format!("          bf16 is multiplied {}\n", report.bf16);
     match (cfg!(feature = "cuda"), report.cuda.is_empty()) {
         (false, _) => out += "cuda      not in this build (feature cuda)\n",
         (true, true) => out += "cuda      no NVIDIA driver, or it lists no GPU\n",

@@ -215,6 +215,7 @@ impl Plan {
         let kernels = kernels.map_or_else(String::new, |kernels| format!("{kernels} kernels, "));
         let workers = if *workers == 1 { String::new() } else { format!("{workers} workers, each ") };
         let sum = if *sum_dtype == SumDtype::F32 { String::new() } else { format!(", gradients sent in {sum_dtype}") };
+        let precision = precision.words(device);
         format!("device {device}, {precision}, {kernels}{workers}{} rows at once, {threads}{sum}", self.rows_at_once())
     }
 

@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::plan::{LearnerPlan, Plan, Positions, TEACHER};
 use super::shape::{Kept, Parameters, Pass, Shape};
-use crate::device::{Kernels, Precision, Traits};
+use crate::device::{Kernels, PrecisionChoice, Traits};
 
 /// What a plan will cost.
 ///
@@ -214,9 +214,13 @@ impl Plan {
         (if self.distill.positions == Positions::All { self.data.length } else { self.data.slots }) as f64
     }
 
-    /// Bytes of a number of products.
+    /// Bytes of a number of products. The CPU has f32 between products in bf16.
     fn value_bytes(&self) -> f64 {
-        if self.runtime.precision == Precision::F32 { 4.0 } else { 2.0 }
+        match self.runtime.precision {
+            PrecisionChoice::F16 => 2.0,
+            PrecisionChoice::Bf16 if !self.traits().is_cpu => 2.0,
+            _ => 4.0,
+        }
     }
 
     fn traits(&self) -> &'static Traits {

@@ -6,7 +6,7 @@ use toml::Value;
 
 use super::schedule::EXAMPLES;
 use super::{Method, OptimizerKind, Positions, Rows, Schedule, Start, SumDtype};
-use crate::device::{Kernels, Precision};
+use crate::device::{Kernels, PrecisionChoice};
 
 /// A key of a run file.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -111,7 +111,7 @@ pub const KEYS: &[Key] = &[
     key("train.checkpoint_every", Whole, Rule("steps / 10"), "steps between checkpoints"),
     key("train.keep_checkpoints", Whole, Is("2"), "checkpoints kept besides the best"),
     key("runtime.device", Text, Is("\"auto\""), "auto, cpu, cuda or wgpu; never changes results beyond rounding"),
-    key("runtime.precision", Word(Precision::WORDS), Is("\"f32\""), "number format of the forward and backward pass"),
+    key("runtime.precision", Word(PrecisionChoice::WORDS), Is("\"f32\""), "number format of the forward and backward pass"),
     key("runtime.kernels", Word(KERNELS), Is("\"auto\""), "form of the operations that have several: what measured best"),
     key("runtime.micro_batch", Whole, Rule("batch, or what fits memory"), "rows at once on one device"),
     key("runtime.workers", Whole, Is("1"), "copies of the models that share each batch, a GPU each"),

@@ -8,7 +8,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use super::differences::differences;
 use super::shape::{ModelPlan, TeacherModel};
 use super::{Parameters, Schedule};
-use crate::device::{Kernels, Precision};
+use crate::device::{Kernels, PrecisionChoice};
 use crate::error::{Error, Result};
 use crate::files::manifest::{read_toml, sealed_toml};
 use crate::files::write_text;
@@ -261,7 +261,7 @@ pub struct RuntimePlan {
     /// `auto`, `cpu`, `wgpu`, ... as written; the device room reads it.
     pub device: String,
     /// Number format of the forward and backward pass.
-    pub precision: Precision,
+    pub precision: PrecisionChoice,
     /// Which kernels run where there are several; `None` for those that measured best on the device. Left out of `plan.toml` then,
     /// whose hash is that of plans from before this key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -359,7 +359,7 @@ impl Plan {
         let mut plan = self.clone();
         plan.runtime = RuntimePlan {
             device: String::new(),
-            precision: Precision::F32,
+            precision: PrecisionChoice::F32,
             kernels: None,
             micro_batch: 0,
             workers: 1,

@@ -5,7 +5,7 @@ use super::facts::{DataFacts, Facts, TeacherFacts};
 use super::learner::models;
 use super::plan::*;
 use super::{ModelPlan, RunFile, Schedule, Shape, TeacherModel};
-use crate::device::{Kernels, Precision};
+use crate::device::{Kernels, PrecisionChoice};
 use crate::error::Result;
 
 impl RunFile {
@@ -55,7 +55,7 @@ fn draft(file: &RunFile, facts: &Facts) -> Plan {
                 (word, Some(auto)) if word == "auto" => auto.to_owned(),
                 (word, _) => word,
             },
-            precision: file.word("runtime.precision", Precision::from_word, Precision::F32),
+            precision: file.word("runtime.precision", PrecisionChoice::from_word, PrecisionChoice::F32),
             kernels: file.text("runtime.kernels").and_then(|word| Kernels::from_word(&word)),
             micro_batch: file.try_whole("runtime.micro_batch").map_or(train.batch, |rows| rows as usize),
             workers: file.whole("runtime.workers") as usize,

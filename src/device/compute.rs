@@ -7,6 +7,7 @@
 
 use burn::tensor::{DType, Device as BurnDevice};
 
+use super::PrecisionChoice;
 use super::traits::{Kernels, Traits};
 use crate::error::{Error, Result};
 use crate::words::words;
@@ -54,7 +55,8 @@ impl Kernels {
 /// How operations run: decided once, where a run or an evaluation begins, and carried by what a model reads.
 ///
 /// With `bf16` or `f16`, dense layers and attention multiply numbers of 16 bits, made from f32 on the way in; sums inside a product,
-/// softmax, layer norms, the residual stream, the loss and every weight stay in f32, and so do gradients of weights.
+/// softmax, layer norms, the residual stream, the loss and every weight stay in f32, and so do gradients of weights. The CPU's own
+/// operations round factors inside the product, and have f32 between all of them; attention's short products stay f32 there.
 #[derive(Debug, Clone)]
 pub struct Compute {
     /// The device, outside autodiff.
@@ -87,8 +89,8 @@ impl Compute {
     ///
     /// # Errors
     /// When the device has no such kernels.
-    pub fn of_run(device: &BurnDevice, wanted: Option<Kernels>, precision: Precision) -> Result<Self> {
-        let compute = Self::of(device).in_dtype(precision);
+    pub fn of_run(device: &BurnDevice, wanted: Option<Kernels>, precision: PrecisionChoice) -> Result<Self> {
+        let compute = Self::of(device).in_dtype(precision.on(device));
         match wanted {
             Some(kernels) if Kernels::asked()?.is_none() => {
                 kernels.must_be_on(device)?;

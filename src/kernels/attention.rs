@@ -12,7 +12,7 @@ use super::host::{HostBackward, HostTensor, PARENTS, host, slice, with_gradient}
 use super::matrix::{Matrix, Threads, product};
 use super::spent::{self, Part};
 use super::vector::{exp, on_vectors};
-use super::{Compute, Dense, cube, dense, in_f32};
+use super::{Compute, Dense, bf16, cube, dense, in_f32};
 use crate::batch::TokenOrder;
 
 /// Added to the score of a pair of positions that must not see each other; far below any real score, and finite,
@@ -111,10 +111,12 @@ pub fn self_attention(
     if sight.is_whole() && compute.is_fused_on_gpu(Some((dropout, scores))) {
         return cube::self_attention(x_nd, layers, heads, sight, dropout.mask(scores), compute);
     }
-    let is_on_cpu = compute.is_fused_on_cpu();
     let x_nd = compute.factor(x_nd); // once for all three
-    let inputs = layers.each_ref().map(|layer| dense(x_nd.clone(), layer, compute));
-    match is_on_cpu {
+    let inputs = match compute.is_bf16_on_cpu() {
+        true => spent::on(Part::Dense, || bf16::several(&x_nd, layers)),
+        false => layers.each_ref().map(|layer| dense(x_nd.clone(), layer, compute)),
+    };
+    match compute.is_fused_on_cpu() {
         true => spent::on(Part::Attention, || fused(inputs, heads, sight, dropout.mask(scores))),
         false => composed(inputs, heads, sight, dropout, compute),
     }

@@ -8,6 +8,7 @@ use burn::backend::tensor::FloatTensor;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use rayon::prelude::*;
 
+use super::bf16::{self, Factor, Second};
 use super::dwt_loss::DwtLoss;
 use super::matrix::{Matrix, add_columns, add_product, zeros};
 use super::row::{RowLoss, row};
@@ -31,11 +32,17 @@ pub(super) fn dwt_loss(
 
     let (student, teacher) = (Host::new(student), teacher.map(Host::new));
     let (student, teacher) = (student.rows(), teacher.as_ref().map(Host::rows));
+    let (student, teacher) = match compute.is_bf16_on_cpu() {
+        true => (student.in_bf16(v, wants_gradient), teacher.map(|teacher| teacher.in_bf16(v, false))),
+        false => (student, teacher),
+    };
     // Unused slots of a head are left out before anything is multiplied.
     let is_used = |slot: &usize| matches!(student, Rows::Whole { .. }) || weights_m[*slot] != 0.0;
     let slots: Vec<usize> = (0..m).filter(is_used).collect();
     let mut gradient = wants_gradient.then(|| Gradient::zeros(&student, m, v));
-    let chunk = (compute.traits.logits_chunk_bytes / (4 * v.max(1))).max(1).min(slots.len());
+    let chunk = (compute.traits.logits_chunk_bytes / (4 * v.max(1))).max(1);
+    // Whole blocks of rows, which the product works out anyway.
+    let chunk = if compute.is_bf16_on_cpu() { chunk.next_multiple_of(bf16::BLOCK) } else { chunk }.min(slots.len());
     let is_in_place = matches!(gradient, Some(Gradient::Whole { .. }));
     let mut spare_cv = zeros(if is_in_place { 0 } else { chunk * v });
     let mut teacher_cv = zeros(if teacher.is_some() { chunk * v } else { 0 });
@@ -64,6 +71,12 @@ pub(super) fn dwt_loss(
         if let Some(Gradient::Factors { hidden_md, words_vd, bias_v }) = &mut gradient {
             student.add_gradient(slots, &spare_cv[..slots.len() * v], v, [hidden_md, words_vd, bias_v]);
         }
+    }
+    if let (Rows::Factors { words_vd, .. }, Some(Gradient::Factors { words_vd: of_words_vd, .. })) = (&student, &mut gradient)
+        && of_words_vd.is_empty()
+    {
+        // No slot was used.
+        *of_words_vd = zeros(words_vd.len());
     }
     let scalar = |x: f64| Tensor::<1>::from_floats([x as f32], &Device::flex());
     Found { hard: scalar(hard), soft: scalar(soft), gradient: gradient.map(|gradient| gradient.upload(m, v)) }
@@ -141,7 +154,7 @@ impl Host {
         match self {
             Host::Whole(logits_mv) => Rows::Whole { logits_mv: slice(logits_mv) },
             Host::Factors { hidden_md, words_vd, bias_v } => {
-                Rows::Factors { hidden_md: slice(hidden_md), words_vd: slice(words_vd), bias_v: slice(bias_v) }
+                Rows::Factors { hidden_md: slice(hidden_md), words_vd: slice(words_vd), bias_v: slice(bias_v), rounded: None }
             }
         }
     }
@@ -150,17 +163,46 @@ impl Host {
 /// [`Logits`] as slices.
 enum Rows<'a> {
     Whole { logits_mv: &'a [f32] },
-    Factors { hidden_md: &'a [f32], words_vd: &'a [f32], bias_v: &'a [f32] },
+    Factors { hidden_md: &'a [f32], words_vd: &'a [f32], bias_v: &'a [f32], rounded: Option<RoundedWords> },
+}
+
+/// The decoder in bf16, as both of its products read it, for all chunks.
+struct RoundedWords {
+    words_dv: Factor,
+    /// For the gradient of hidden states.
+    words_vd: Option<Factor>,
 }
 
 impl Rows<'_> {
+    /// With products in bf16, where there are any.
+    fn in_bf16(self, v: usize, wants_gradient: bool) -> Self {
+        match self {
+            Rows::Factors { hidden_md, words_vd, bias_v, .. } => {
+                let words = Matrix::new(words_vd, words_vd.len() / v);
+                let rounded = RoundedWords {
+                    words_dv: Factor::right(words.transposed()),
+                    words_vd: wants_gradient.then(|| Factor::right(words)),
+                };
+                Rows::Factors { hidden_md, words_vd, bias_v, rounded: Some(rounded) }
+            }
+            whole => whole,
+        }
+    }
+
     /// Multiplies out the logits of some slots.
     fn fill(&self, slots: &[usize], v: usize, out_cv: &mut [f32]) {
         match self {
             Rows::Whole { logits_mv } => {
                 out_cv.par_chunks_mut(v).zip(slots).for_each(|(out_v, slot)| out_v.copy_from_slice(&logits_mv[slot * v..][..v]));
             }
-            Rows::Factors { hidden_md, words_vd, bias_v } => {
+            Rows::Factors { hidden_md, words_vd, bias_v, rounded: Some(rounded) } => {
+                let d = words_vd.len() / v;
+                let hidden_cd = gather(hidden_md, slots, d);
+                bf16::fill(out_cv, &Factor::left(Matrix::new(&hidden_cd, d)), &rounded.words_dv, |_, column, [sums]| {
+                    sums.iter_mut().zip(&bias_v[column..]).for_each(|(sum, bias)| *sum += bias);
+                });
+            }
+            Rows::Factors { hidden_md, words_vd, bias_v, rounded: None } => {
                 let d = words_vd.len() / v;
                 out_cv.par_chunks_mut(v).for_each(|out_v| out_v.copy_from_slice(bias_v));
                 let hidden_cd = gather(hidden_md, slots, d);
@@ -177,16 +219,33 @@ impl Rows<'_> {
         v: usize,
         [hidden_md, of_words_vd, of_bias_v]: [&mut Vec<f32>; 3],
     ) {
-        let Rows::Factors { hidden_md: x_md, words_vd, .. } = self else { unreachable!("the gradient has the student's form") };
+        let Rows::Factors { hidden_md: x_md, words_vd, rounded, .. } = self else {
+            unreachable!("the gradient has the student's form")
+        };
         let d = words_vd.len() / v;
-        let mut hidden_cd = vec![0.0; slots.len() * d];
-        add_product(&mut hidden_cd, Matrix::new(gradient_cv, v), Matrix::new(words_vd, d));
+        let x_cd = gather(x_md, slots, d);
+        let hidden_cd = match rounded {
+            Some(RoundedWords { words_vd, .. }) => {
+                let ([gradient_cv, gradient_vc], sums_v) = Factor::two(gradient_cv, None, v, Second::Turned);
+                of_bias_v.iter_mut().zip(sums_v).for_each(|(of_bias, sum)| *of_bias += sum);
+                let x_cd = Factor::right(Matrix::new(&x_cd, d));
+                match of_words_vd.is_empty() {
+                    true => *of_words_vd = bf16::multiply(&gradient_vc, &x_cd),
+                    false => bf16::add_product(of_words_vd, &gradient_vc, &x_cd),
+                }
+                bf16::multiply(&gradient_cv, words_vd.as_ref().expect("a gradient is wanted"))
+            }
+            None => {
+                let mut hidden_cd = vec![0.0; slots.len() * d];
+                add_product(&mut hidden_cd, Matrix::new(gradient_cv, v), Matrix::new(words_vd, d));
+                add_product(of_words_vd, Matrix::new(gradient_cv, v).transposed(), Matrix::new(&x_cd, d));
+                add_columns(of_bias_v, gradient_cv);
+                hidden_cd
+            }
+        };
         for (row_d, slot) in hidden_cd.chunks(d).zip(slots) {
             hidden_md[slot * d..][..d].copy_from_slice(row_d);
         }
-        let x_cd = gather(x_md, slots, d);
-        add_product(of_words_vd, Matrix::new(gradient_cv, v).transposed(), Matrix::new(&x_cd, d));
-        add_columns(of_bias_v, gradient_cv);
     }
 }
 
@@ -206,8 +265,10 @@ impl Gradient {
         match student {
             // Zeros of the system: the threads that fill it touch it first.
             Rows::Whole { .. } => Gradient::Whole { logits_mv: vec![0.0; m * v] },
-            Rows::Factors { hidden_md, words_vd, .. } => {
-                Gradient::Factors { hidden_md: vec![0.0; hidden_md.len()], words_vd: zeros(words_vd.len()), bias_v: vec![0.0; v] }
+            Rows::Factors { hidden_md, words_vd, rounded, .. } => {
+                // In bf16 the first chunk's is the first value.
+                let words_vd = if rounded.is_some() { Vec::new() } else { zeros(words_vd.len()) };
+                Gradient::Factors { hidden_md: vec![0.0; hidden_md.len()], words_vd, bias_v: vec![0.0; v] }
             }
         }
     }

@@ -8,7 +8,7 @@ use super::host::{HostBackward, HostTensor, PARENTS, host, slice, with_gradient}
 use super::matrix::{Matrix, add_columns, add_product, multiply, zeros};
 use super::spent::{self, Part};
 use super::vector::{erf, exp, on_vectors};
-use super::{Compute, cube, in_f32, matmul};
+use super::{Compute, bf16, cube, in_f32, matmul};
 use crate::device::is_cpu;
 
 /// The parameters of a dense layer.
@@ -25,6 +25,9 @@ pub fn dense(x_nd: Tensor<2>, layer: &Dense, compute: &Compute) -> Tensor<2> {
     if compute.is_fused_on_gpu(None) {
         return cube::dense(x_nd, layer, false, compute);
     }
+    if compute.is_bf16_on_cpu() {
+        return spent::on(Part::Dense, || bf16::dense(&x_nd, layer, false));
+    }
     match compute.is_fused_on_cpu() {
         true => spent::on(Part::Dense, || fused(&x_nd, layer, false)),
         false => composed(x_nd, layer, compute),
@@ -35,6 +38,9 @@ pub fn dense(x_nd: Tensor<2>, layer: &Dense, compute: &Compute) -> Tensor<2> {
 pub fn dense_gelu(x_nd: Tensor<2>, layer: &Dense, compute: &Compute) -> Tensor<2> {
     if compute.is_fused_on_gpu(None) {
         return cube::dense(x_nd, layer, true, compute);
+    }
+    if compute.is_bf16_on_cpu() {
+        return spent::on(Part::Dense, || bf16::dense(&x_nd, layer, true));
     }
     match compute.is_fused_on_cpu() {
         true => spent::on(Part::Dense, || fused(&x_nd, layer, true)),
@@ -128,7 +134,7 @@ fn times(a: &[f32], b: &[f32]) -> Vec<f32> {
 
 /// Phi(x) and x phi(x), with phi the normal density and Phi its integral.
 #[inline(always)]
-fn normal(x: f32) -> (f32, f32) {
+pub(super) fn normal(x: f32) -> (f32, f32) {
     const INVERSE_SQRT_2_PI: f32 = 0.398_942_3;
     (0.5 + 0.5 * erf(x * std::f32::consts::FRAC_1_SQRT_2), x * INVERSE_SQRT_2_PI * exp(-0.5 * x * x))
 }

@@ -7,11 +7,11 @@ use rayon::prelude::*;
 /// A matrix over a slice, with any strides.
 #[derive(Clone, Copy)]
 pub(super) struct Matrix<'a> {
-    data: &'a [f32],
-    rows: usize,
-    columns: usize,
-    row_stride: usize,
-    column_stride: usize,
+    pub data: &'a [f32],
+    pub rows: usize,
+    pub columns: usize,
+    pub row_stride: usize,
+    pub column_stride: usize,
 }
 
 impl<'a> Matrix<'a> {

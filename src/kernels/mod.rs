@@ -12,6 +12,7 @@
 
 mod attach;
 mod attention;
+mod bf16;
 mod cpu;
 #[cfg_attr(not(feature = "gpu"), path = "no_gpu.rs")]
 mod cube;
@@ -56,9 +57,9 @@ pub use spent::{Spent, spent};
 pub(crate) use update::{AdamStep, adam, sum_of_squares};
 
 impl Compute {
-    /// A factor of a product, in the product's dtype.
+    /// A factor of a product, in the product's dtype; where the product itself rounds it, as it is.
     pub fn factor<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
-        if x.dtype() == self.dtype() { x } else { x.cast(self.dtype()) }
+        if x.dtype() == self.dtype() || self.is_bf16_on_cpu() { x } else { x.cast(self.dtype()) }
     }
 
     /// Whether a GPU's own kernels run: those that draw dropout of so many elements themselves, or draw none.
@@ -67,9 +68,17 @@ impl Compute {
         self.kernels != Kernels::Composed && !self.traits.is_cpu && dropout.is_none_or(draws)
     }
 
-    /// Whether the CPU's own kernels run: they know f32 alone.
+    /// Whether the CPU's own kernels run: they know f32, and bf16 inside products.
     fn is_fused_on_cpu(&self) -> bool {
-        self.kernels == Kernels::Fused && self.precision == Precision::F32 && self.traits.is_cpu
+        self.kernels == Kernels::Fused && self.traits.is_cpu && (self.precision == Precision::F32 || self.is_bf16_on_cpu())
+    }
+
+    /// Whether the CPU's own products of bf16 run, between values in f32. A browser has burn's.
+    fn is_bf16_on_cpu(&self) -> bool {
+        cfg!(not(target_family = "wasm"))
+            && self.kernels == Kernels::Fused
+            && self.traits.is_cpu
+            && self.precision == Precision::Bf16
     }
 }
 

@@ -40,7 +40,7 @@ pub(super) fn agree_on_start(ranks: &Ranks, plan: &Plan, device: &Device) -> Res
     let facts = [
         ("upstill", version),
         ("kind of device", device.kind.word().to_owned()),
-        ("runtime.precision", precision.to_string()),
+        ("runtime.precision", precision.on(&device.handle).to_string()),
         ("runtime.kernels", kernels.map_or("auto".to_owned(), |kernels| kernels.to_string())),
         ("runtime.workers", workers.to_string()),
         ("runtime.sum_dtype", sum_dtype.to_string()),

@@ -64,7 +64,7 @@ fn learners(plan: &Plan, given: Option<&GivenTeacher>, device: &Device) -> Resul
         let train = own.train(&plan.train);
         Ok(Learner {
             model: initial(plan, &own, given, device)?,
-            optimizer: Optimizer::new(&train).for_precision(plan.runtime.precision),
+            optimizer: Optimizer::new(&train).for_precision(plan.runtime.precision.on(device)),
             lr: own.lr,
             clip: own.clip,
             dropout: own.model.dropout,

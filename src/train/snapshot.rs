@@ -145,7 +145,7 @@ impl Snapshot {
 
     /// The first steps of a plan.
     fn of(plan: &Plan, shards: &Shards, teacher: Option<&GivenTeacher>, run: &SnapshotRun) -> Result<Self> {
-        run.device.must_have(plan.runtime.precision)?;
+        run.device.must_have(plan.runtime.precision.on(&run.device.handle))?;
         let compute = Compute::of_run(&run.device.handle, plan.runtime.kernels, plan.runtime.precision)?;
         let mut trained = first_steps(plan, shards, teacher, run)?;
         let files = wait(trained.files())?;
@@ -161,7 +161,7 @@ impl Snapshot {
                 device: run.device.kind.word().to_owned(),
                 name: if run.device.kind == DeviceKind::Cpu { processor() } else { run.device.name.clone() },
                 threads: rayon::current_num_threads(),
-                precision: plan.runtime.precision,
+                precision: compute.precision,
                 kernels: compute.kernels.word().to_owned(),
                 rows_at_once: plan.rows_at_once(),
             },

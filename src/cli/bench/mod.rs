@@ -105,6 +105,7 @@ Examples:
   upstill bench step
   upstill bench step --against pytorch --python .venv/bin/python --json
   upstill bench step --sizes 1 --rounds 9
+  upstill bench step --precision f32,bf16 --form fused
   upstill bench step --paper --device cuda --precision bf16
 
 Every form takes its turn in every round, with PyTorch's; a ratio is the median over the rounds of each round's.")]
@@ -121,9 +122,9 @@ pub struct Step {
     /// Rows a step, in place of the size's own
     #[arg(long)]
     rows: Option<usize>,
-    /// Numbers of the products
-    #[arg(long, value_parser = ["f32", "bf16", "f16"], default_value = "f32")]
-    precision: String,
+    /// Numbers of our products, several with commas; PyTorch's on a CPU are f32 and bf16
+    #[arg(long, value_parser = ["f32", "bf16", "f16"], default_value = "f32", value_delimiter = ',')]
+    precision: Vec<String>,
     /// One form alone: composed, fused or cubecl; all that the device has, unless given
     #[arg(long, value_parser = PossibleValuesParser::new(Kernels::WORDS))]
     form: Option<String>,
@@ -182,7 +183,7 @@ fn run_step(args: &Step) -> Result<()> {
     let options = StepBenchOptions {
         sizes: sizes.iter().map(with_rows).collect(),
         rounds: args.rounds.max(1),
-        precision: precision(&args.precision),
+        precisions: args.precision.iter().map(|word| precision(word)).collect(),
         forms: forms(args.form.as_deref(), &device)?,
         python: (args.against == "pytorch").then_some(args.python.as_str()),
     };
@@ -299,15 +300,15 @@ fn run_agree(args: &Agree) -> Result<()> {
 
 fn step_table(rows: &[StepRow]) -> String {
     let mut out = format!(
-        "{:<40} {:<19} {:>9} {:>8} {:>8} {:>9}  {}\n",
+        "{:<40} {:<40} {:>9} {:>8} {:>8} {:>9}  {}\n",
         "size", "form", "tokens/s", "GFLOP/s", "of peak", "memory", "against PyTorch at its best"
     );
     for row in rows {
         let ratio = row.ratio.zip(row.ratio_range).map(|(ratio, [low, high])| format!("{ratio:.2} x ({low:.2} to {high:.2})"));
         let line = format!(
-            "{:<40} {:<19} {:>9.0} {:>8.1} {:>6.0} % {:>9}  {}",
+            "{:<40} {:<40} {:>9.0} {:>8.1} {:>6.0} % {:>9}  {}",
             row.size,
-            row.form,
+            format!("{}, {}", row.form, row.precision),
             row.tokens_per_s,
             row.flops_per_s / 1e9,
             row.mfu * 100.0,

@@ -469,7 +469,7 @@ fn the_reference_lists_every_key_and_is_itself_a_run_file() {
 
     [runtime]
     device = "auto"                  # auto, cpu, cuda or wgpu; never changes results beyond rounding
-    precision = "f32"                # number format of the forward and backward pass (f32 | bf16 | f16)
+    precision = "f32"                # number format of the forward and backward pass (f32 | bf16 | f16 | auto)
     kernels = "auto"                 # form of the operations that have several: what measured best (auto | composed | fused | cubecl)
     # micro_batch: batch, or what fits memory # rows at once on one device
     workers = 1                      # copies of the models that share each batch, a GPU each
