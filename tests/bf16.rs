@@ -43,7 +43,8 @@ fn of_head([m, d, v]: [usize; 3], precision: Precision, used: fn(usize) -> bool)
 
 #[test]
 fn the_loss_with_its_head_in_bf16_is_that_in_f32_but_for_the_rounding_of_its_gradient() {
-    let cases: [([usize; 3], fn(usize) -> bool); 4] = [
+    type IsUsed = fn(usize) -> bool;
+    let cases: [([usize; 3], IsUsed); 4] = [
         ([1, 1, 2], |_| true),
         ([37, 20, 300], |slot| slot % 3 != 0),
         // Several chunks of slots.

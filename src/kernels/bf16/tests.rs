@@ -125,8 +125,8 @@ fn what_is_no_ordinary_number_is_multiplied_as_such() {
         3.389_531_4e38, // bf16's largest
         f32::MIN_POSITIVE,
         1e-40,
-        1.003_906_25, // a tie, to the even one below
-        1.011_718_75, // a tie, to the even one above
+        1.0 + 1.0 / 256.0, // a tie, to the even one below
+        1.0 + 3.0 / 256.0, // a tie, to the even one above
         1e-30,
     ];
     let ones = [1.0; 16];
@@ -143,7 +143,7 @@ fn what_is_no_ordinary_number_is_multiplied_as_such() {
 
 #[test]
 fn a_number_is_rounded_to_the_nearest_and_ties_to_even() {
-    for x in spread(10_000, 3).into_iter().chain([0.0, 1.003_906_25, 1.011_718_75, 3.4e38, f32::INFINITY, -1e-30]) {
+    for x in spread(10_000, 3).into_iter().chain([0.0, 1.0 + 1.0 / 256.0, 1.0 + 3.0 / 256.0, 3.4e38, f32::INFINITY, -1e-30]) {
         let wanted = burn::tensor::bf16::from_f32(x).to_f32();
         assert_eq!(plain::round(x).to_bits(), wanted.to_bits(), "{x}");
     }
