@@ -22,10 +22,10 @@ mod traits;
 use crate::error::{Error, Result};
 
 pub use bf16::Bf16Unit;
-pub use compute::{Compute, Precision};
+pub use compute::Compute;
 pub use cuda::{found as cuda_devices, kernels_to_come};
 pub use memory::memory_bytes;
-pub use precision::PrecisionChoice;
+pub use precision::{Precision, PrecisionChoice};
 pub use processor::{instructions, processor, processor_name};
 pub use traits::{Kernels, Traits};
 

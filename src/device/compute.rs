@@ -7,22 +7,9 @@
 
 use burn::tensor::{DType, Device as BurnDevice};
 
-use super::PrecisionChoice;
+use super::precision::{Precision, PrecisionChoice};
 use super::traits::{Kernels, Traits};
 use crate::error::{Error, Result};
-use crate::words::words;
-
-words! {
-    /// Number format of the forward and backward pass; weights, moments and sums stay in f32.
-    Precision {
-        /// 32 bits.
-        F32 = "f32",
-        /// bfloat16.
-        Bf16 = "bf16",
-        /// IEEE half.
-        F16 = "f16",
-    }
-}
 
 impl Kernels {
     /// What `UPSTILL_KERNELS` asks for, if anything. Nothing else reads it.

@@ -2,8 +2,20 @@
 
 use burn::tensor::Device as BurnDevice;
 
-use super::{Bf16Unit, Precision, Traits};
+use super::{Bf16Unit, Traits};
 use crate::words::words;
+
+words! {
+    /// Number format of the forward and backward pass; weights, moments and sums stay in f32.
+    Precision {
+        /// 32 bits.
+        F32 = "f32",
+        /// bfloat16.
+        Bf16 = "bf16",
+        /// IEEE half.
+        F16 = "f16",
+    }
+}
 
 words! {
     /// What a run file asks for as the number format of its products.
