@@ -1,12 +1,13 @@
 //! The devices: detect, choose, say why.
 //!
-//! **flex is the CPU backend**: pure Rust, eager, the same bits on every run with as many threads, and it runs in a browser.
-//! burn's `cpu` (CubeCL through LLVM, with fusion) needs LLVM to build and had not finished its first tiny step after 4 minutes
-//! in the one try; ndarray is deprecated. With operations of our own where the time goes, little is left to flex.
+//! **flex is the CPU backend**: pure Rust, eager, the same bits on every run with as many threads, and it runs in a
+//! browser. burn's `cpu` (CubeCL through LLVM, with fusion) needs LLVM to build and had not finished its first tiny
+//! step after 4 minutes in the one try; ndarray is deprecated. With operations of our own where the time goes, little
+//! is left to flex.
 //!
-//! **Fusion is off, and autotune is on with `cuda` only.** burn's fusion is another backend type, through which kernels of our
-//! own would have to be wired; it is known for wrong results, and what it would fuse in an encoder layer is written out in
-//! `src/kernels/cube/`.
+//! **Fusion is off, and autotune is on with `cuda` only.** burn's fusion is another backend type, through which kernels
+//! of our own would have to be wired; it is known for wrong results, and what it would fuse in an encoder layer is
+//! written out in `src/kernels/cube/`.
 
 use burn::tensor::{Device as BurnDevice, FloatDType, Tensor, TensorData, Transaction};
 
@@ -83,8 +84,8 @@ impl Device {
         Self { handle: BurnDevice::flex(), kind: DeviceKind::Cpu, name: format!("{threads} threads"), why: why.to_owned() }
     }
 
-    /// Chooses what `request` names ([`CHOICES`]); `auto` takes the first NVIDIA GPU where this build has CUDA, else the
-    /// first real GPU, else the CPU.
+    /// Chooses what `request` names ([`CHOICES`]); `auto` takes the first NVIDIA GPU where this build has CUDA, else
+    /// the first real GPU, else the CPU.
     ///
     /// # Errors
     /// When the request is unknown, or names what this machine or this build does not have.
@@ -100,8 +101,8 @@ impl Device {
 }
 
 impl Device {
-    /// The devices of so many workers: of GPUs this one and those after it, in the order of `cuda:N` and `wgpu:N`; a CPU, and a GPU
-    /// that it imitates, has room for all.
+    /// The devices of so many workers: of GPUs this one and those after it, in the order of `cuda:N` and `wgpu:N`; a
+    /// CPU, and a GPU that it imitates, has room for all.
     ///
     /// # Errors
     /// When there are fewer GPUs.
@@ -145,7 +146,8 @@ impl Device {
     }
 }
 
-/// Waits for what a device was asked. A browser may not wait: only what is there at once, as all is on the CPU, can be had so.
+/// Waits for what a device was asked. A browser may not wait: only what is there at once, as all is on the CPU, can be
+/// had so.
 pub fn wait<T>(asked: impl Future<Output = T>) -> T {
     pollster::block_on(asked)
 }
@@ -195,7 +197,8 @@ pub fn is_cpu(device: &BurnDevice) -> bool {
     *device == BurnDevice::flex()
 }
 
-/// Memory in bytes of what a run file's `runtime.device` names, where it is known: of a CUDA GPU its own, else the machine's.
+/// Memory in bytes of what a run file's `runtime.device` names, where it is known: of a CUDA GPU its own, else the
+/// machine's.
 pub(crate) fn memory_of(request: &str) -> Option<u64> {
     let (word, which) = request.split_once(':').unwrap_or((request, "0"));
     let of_gpu = || cuda::memory_bytes(&cuda::found().get(which.parse::<usize>().ok()?)?.handle);
@@ -207,9 +210,9 @@ pub(crate) fn auto_is() -> Option<&'static str> {
     (!cuda::found().is_empty()).then_some("cuda")
 }
 
-/// Asks for memory for a value of so many bytes, and gives it back, before anything else is on the device. Through CUDA, CubeCL's
-/// pages are as large as the largest value so far, and when a larger one comes, those that are there are hardly used again: 9.3 GiB
-/// were held where 5.4 were enough.
+/// Asks for memory for a value of so many bytes, and gives it back, before anything else is on the device. Through
+/// CUDA, CubeCL's pages are as large as the largest value so far, and when a larger one comes, those that are there are
+/// hardly used again: 9.3 GiB were held where 5.4 were enough.
 pub(crate) fn make_room(device: &BurnDevice, bytes: usize) {
     if Traits::of(device).grows_pages {
         drop(Tensor::<1>::empty([bytes / size_of::<f32>()], device));

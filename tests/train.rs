@@ -17,7 +17,8 @@ use crate::common::{plan, run, run_on, shards, steps, weights};
 
 #[test]
 fn a_resumed_run_is_the_uninterrupted_run_to_the_bit() {
-    // Products of f16 bring a loss scale that has to go on too; those of bf16 have blocks that threads take in any order.
+    // Products of f16 bring a loss scale that has to go on too; those of bf16 have blocks that threads take in any
+    // order.
     for precision in ["f32", "f16", "bf16"] {
         resumed_is_uninterrupted(precision);
     }

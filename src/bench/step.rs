@@ -110,8 +110,8 @@ pub struct StepSpent {
     pub batch_s: f64,
 }
 
-/// A step of each size, each form in turn with PyTorch's, `rounds` times after one that warms up. On the CPU PyTorch's numbers are both
-/// f32 and bf16, whatever ours are: its best is the faster.
+/// A step of each size, each form in turn with PyTorch's, `rounds` times after one that warms up. On the CPU PyTorch's
+/// numbers are both f32 and bf16, whatever ours are: its best is the faster.
 ///
 /// # Errors
 /// When a size is impossible, or the device doesn't have the precision.

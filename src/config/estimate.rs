@@ -10,11 +10,11 @@ use crate::device::{Kernels, PrecisionChoice, Traits};
 ///
 /// Parameters, the work of a forward pass and what a layer keeps are the family's: see [`Sizes`](super::Sizes) of each.
 ///
-/// **Work** counts multiplications and additions of the matrix products, backward as twice forward. The teacher's forward pass is
-/// counted apart. Of several models that train together each has such a step. With `h` rows that the head runs on (the masked
-/// positions, or every one for `positions = "all"`), a vocabulary V and a width d, each direction takes `2 h V d` more, to multiply out
-/// what the model learns from. Each direction of a model after its first also takes `6 h V d`, to multiply out and differentiate the
-/// model's own logits again.
+/// **Work** counts multiplications and additions of the matrix products, backward as twice forward. The teacher's
+/// forward pass is counted apart. Of several models that train together each has such a step. With `h` rows that the
+/// head runs on (the masked positions, or every one for `positions = "all"`), a vocabulary V and a width d, each
+/// direction takes `2 h V d` more, to multiply out what the model learns from. Each direction of a model after its
+/// first also takes `6 h V d`, to multiply out and differentiate the model's own logits again.
 ///
 /// **Memory** is an estimate too, and all of it is of one worker:
 ///
@@ -108,7 +108,8 @@ impl Plan {
         }
     }
 
-    /// FLOPs a head row of what models take from each other; see [`Estimate`]. The teacher's own forward has its head once.
+    /// FLOPs a head row of what models take from each other; see [`Estimate`]. The teacher's own forward has its head
+    /// once.
     fn directions(&self, learners: &[LearnerPlan]) -> f64 {
         let product = |hidden: usize| 2.0 * self.model.shape.vocab_size() as f64 * hidden as f64;
         let taught = self.teacher.as_ref().and_then(|teacher| teacher.model.as_ref()).map_or(0, |model| model.shape.hidden());
@@ -133,7 +134,8 @@ impl Plan {
         bytes.saturating_sub(fixed) / a_row
     }
 
-    /// Rows at once where the run file leaves it open: the whole batch, or a worker's share of it, or as many as fit nine tenths of the memory, in equal parts.
+    /// Rows at once where the run file leaves it open: the whole batch, or a worker's share of it, or as many as fit
+    /// nine tenths of the memory, in equal parts.
     pub(super) fn rows_that_fit(&self, memory_bytes: Option<u64>) -> usize {
         let share = self.train.batch.div_ceil(self.runtime.workers.max(1));
         let room = memory_bytes.map_or(u64::MAX, |bytes| bytes / 10 * 9);
@@ -174,15 +176,16 @@ impl Plan {
         memory
     }
 
-    /// Bytes of the batches on the host: the one that is trained on, and those prepared ahead. A row has three numbers a token and
-    /// three a masked position, of 4 bytes each.
+    /// Bytes of the batches on the host: the one that is trained on, and those prepared ahead. A row has three numbers
+    /// a token and three a masked position, of 4 bytes each.
     pub(super) fn batches_bytes(&self) -> u64 {
         const AT_ONCE: u64 = 4;
         let a_row = 12 * (self.data.length as u64 + self.data.slots as u64);
         (self.train.batch as u64).saturating_mul(a_row).saturating_mul(AT_ONCE)
     }
 
-    /// Bytes of the largest value that a step makes, which memory is better asked for first: see [`crate::device::make_room`].
+    /// Bytes of the largest value that a step makes, which memory is better asked for first: see
+    /// [`crate::device::make_room`].
     pub(crate) fn largest_value_bytes(&self) -> usize {
         let (rows, length) = (self.rows_at_once() as f64, self.data.length as f64);
         let slots = rows * self.head_rows();

@@ -43,8 +43,8 @@ fn find() -> Bf16Unit {
     }
     match has_amx() && amx_is_granted() {
         true => Bf16Unit::Amx,
-        // Intel's multiply pairs at half the rate of f32's single numbers (80 GFLOP/s a core beside 160 on a Xeon of 2023), AMD's at the
-        // same rate.
+        // Intel's multiply pairs at half the rate of f32's single numbers (80 GFLOP/s a core beside 160 on a Xeon of
+        // 2023), AMD's at the same rate.
         false if is_intel() => Bf16Unit::Rounded,
         false => Bf16Unit::Avx512,
     }
@@ -64,8 +64,8 @@ fn is_intel() -> bool {
     [leaf.ebx, leaf.edx, leaf.ecx].map(u32::to_le_bytes).concat() == b"GenuineIntel"
 }
 
-/// Linux wants to be asked before it keeps a process's tiles: `arch_prctl(ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA)`. What it grants
-/// counts for all threads.
+/// Linux wants to be asked before it keeps a process's tiles: `arch_prctl(ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA)`.
+/// What it grants counts for all threads.
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 fn amx_is_granted() -> bool {
     const ARCH_REQ_XCOMP_PERM: libc::c_long = 0x1023;

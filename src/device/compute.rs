@@ -1,9 +1,9 @@
 //! How operations run, decided once: on which device, by which kernels, in which dtype.
 //!
-//! [`Compute`] is made once, where a run or an evaluation begins, and goes with a batch's inputs. There is no autocast and no
-//! second copy of a model: `Compute::factor`, or on GPUs the operation itself, casts the factors of a product, and gradients of
-//! f32 weights are f32. f16 needs a loss scale, which is part of the optimizer's state; a step that overflows is taken again
-//! (`src/train/scaled.rs`), so that none is lost.
+//! [`Compute`] is made once, where a run or an evaluation begins, and goes with a batch's inputs. There is no autocast
+//! and no second copy of a model: `Compute::factor`, or on GPUs the operation itself, casts the factors of a product,
+//! and gradients of f32 weights are f32. f16 needs a loss scale, which is part of the optimizer's state; a step that
+//! overflows is taken again (`src/train/scaled.rs`), so that none is lost.
 
 use burn::tensor::{DType, Device as BurnDevice};
 
@@ -41,9 +41,10 @@ impl Kernels {
 
 /// How operations run: decided once, where a run or an evaluation begins, and carried by what a model reads.
 ///
-/// With `bf16` or `f16`, dense layers and attention multiply numbers of 16 bits, made from f32 on the way in; sums inside a product,
-/// softmax, layer norms, the residual stream, the loss and every weight stay in f32, and so do gradients of weights. The CPU's own
-/// operations round factors inside the product, and have f32 between all of them; attention's short products stay f32 there.
+/// With `bf16` or `f16`, dense layers and attention multiply numbers of 16 bits, made from f32 on the way in; sums
+/// inside a product, softmax, layer norms, the residual stream, the loss and every weight stay in f32, and so do
+/// gradients of weights. The CPU's own operations round factors inside the product, and have f32 between all of them;
+/// attention's short products stay f32 there.
 #[derive(Debug, Clone)]
 pub struct Compute {
     /// The device, outside autodiff.
@@ -57,8 +58,9 @@ pub struct Compute {
 }
 
 impl Compute {
-    /// In f32, by the kernels that `UPSTILL_KERNELS` asks for where the device has them, else fused: on a CPU they measured best; on a
-    /// GPU they launch a fifth of burn's kernels, and burn's gradient of a table look-up goes through tokens one by one.
+    /// In f32, by the kernels that `UPSTILL_KERNELS` asks for where the device has them, else fused: on a CPU they
+    /// measured best; on a GPU they launch a fifth of burn's kernels, and burn's gradient of a table look-up goes
+    /// through tokens one by one.
     pub fn of(device: &BurnDevice) -> Self {
         let traits = Traits::of(device);
         let asked = Kernels::asked().ok().flatten();

@@ -53,8 +53,9 @@ fn composed(x_nd: Tensor<2>, layer: &Dense, compute: &Compute) -> Tensor<2> {
     matmul(compute.factor(x_nd), compute.factor(weight_df), compute) + compute.factor(bias_f).unsqueeze()
 }
 
-/// GELU by the error function, `x * Phi(x)`, in burn operations with its exact gradient everywhere: burn 0.22's own backward
-/// pass is an approximation on GPUs (off by up to 9e-4), so there it is composed of operations whose gradients are exact.
+/// GELU by the error function, `x * Phi(x)`, in burn operations with its exact gradient everywhere: burn 0.22's own
+/// backward pass is an approximation on GPUs (off by up to 9e-4), so there it is composed of operations whose gradients
+/// are exact.
 pub fn erf_gelu<const D: usize>(x: Tensor<D>) -> Tensor<D> {
     if is_cpu(&x.device()) {
         return gelu(x);

@@ -40,22 +40,23 @@ pub struct RunOptions<'a> {
     pub device: &'a Device,
 }
 
-/// Trains a plan in its directory, or goes on with it. Several workers (`[runtime] workers`) share each batch on devices of this kind,
-/// from this one on, and the CPU's threads evenly.
+/// Trains a plan in its directory, or goes on with it. Several workers (`[runtime] workers`) share each batch on
+/// devices of this kind, from this one on, and the CPU's threads evenly.
 ///
 /// # Errors
-/// When the directory holds another run (it is left as it is), or this one already and `resume` is off; when a step isn't
-/// finite; when a file can't be written. After Ctrl-C: an [interrupted](Error::is_interrupted) error, with all saved.
+/// When the directory holds another run (it is left as it is), or this one already and `resume` is off; when a step
+/// isn't finite; when a file can't be written. After Ctrl-C: an [interrupted](Error::is_interrupted) error, with all
+/// saved.
 pub fn train_run(plan: &Plan, shards: &Shards, options: &RunOptions) -> Result<Summary> {
     train_run_in_ranks(plan, shards, options, None)
 }
 
-/// [`train_run`] with the other processes that share each batch: all call it with the same plan and shards. The first rank alone
-/// reads and writes the directory; each rank has `[runtime] workers` and `threads` of its own.
+/// [`train_run`] with the other processes that share each batch: all call it with the same plan and shards. The first
+/// rank alone reads and writes the directory; each rank has `[runtime] workers` and `threads` of its own.
 ///
 /// # Errors
-/// As [`train_run`], and when ranks differ in what they were started with, or in their weights. The caller then ends all ranks
-/// ([`Ranks::abort`]), unless the error is an [interrupted](Error::is_interrupted) one, which all have.
+/// As [`train_run`], and when ranks differ in what they were started with, or in their weights. The caller then ends
+/// all ranks ([`Ranks::abort`]), unless the error is an [interrupted](Error::is_interrupted) one, which all have.
 pub fn train_run_in_ranks(plan: &Plan, shards: &Shards, options: &RunOptions, ranks: Option<&Arc<Ranks>>) -> Result<Summary> {
     let (workers, sharing) = (plan.runtime.workers.max(1), ranks.map_or(1, |ranks| ranks.sharing_cores()));
     match plan.runtime.threads {
@@ -174,7 +175,8 @@ fn stretch(
     complete(keeper, trained, done, held_out, options)
 }
 
-/// What comes after the last step of a stretch: scores and the models' folders; or, where it was stopped or failed, why.
+/// What comes after the last step of a stretch: scores and the models' folders; or, where it was stopped or failed,
+/// why.
 fn complete(
     mut keeper: Keeper,
     trained: Result<Vec<Learner<AnyModel>>>,

@@ -1,4 +1,5 @@
-//! The first steps of a run as a file to commit, so that a change of code, data or settings that moves training is noticed.
+//! The first steps of a run as a file to commit, so that a change of code, data or settings that moves training is
+//! noticed.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -30,8 +31,8 @@ pub struct Snapshot {
     teacher: Option<Value>,
     /// Optimizer steps.
     pub steps: u64,
-    /// One number a step by what it is (`loss/hard`, `train/grad_norm`, of several models `large/loss/hard`); none at steps that do
-    /// not measure it.
+    /// One number a step by what it is (`loss/hard`, `train/grad_norm`, of several models `large/loss/hard`); none at
+    /// steps that do not measure it.
     pub curves: BTreeMap<String, Vec<Option<f64>>>,
     /// blake3 of each model's weights after the last step, by its file.
     pub weights: Hashes,
@@ -80,7 +81,8 @@ pub struct SnapshotRun<'a> {
 pub struct Held {
     /// Steps that were compared.
     pub steps: u64,
-    /// What a number may be off by, as a share of the snapshot's (of 1 where that is smaller); 0 where every bit is promised.
+    /// What a number may be off by, as a share of the snapshot's (of 1 where that is smaller); 0 where every bit is
+    /// promised.
     pub allowed: f64,
     /// Why so much.
     pub why: &'static str,
@@ -194,15 +196,16 @@ impl Snapshot {
         self.teacher.is_some()
     }
 
-    /// The keys in which the plans of the same run now, and of its teacher's, are others than this snapshot's: a line each. Nothing of
-    /// a plan that another version of upstill wrote in keys of its own.
+    /// The keys in which the plans of the same run now, and of its teacher's, are others than this snapshot's: a line
+    /// each. Nothing of a plan that another version of upstill wrote in keys of its own.
     pub fn differences(&self, now: &Self) -> Vec<String> {
         let both = |there: &Value, now: &Value| Some((as_plan(there)?, as_plan(now)?));
         let mut lines = Vec::new();
         if let Some((mut there, now)) = both(&self.plan, &now.plan) {
             let own = |plan: &Plan| Some(plan.teacher.as_ref()?.model.as_ref()?.content_hash.clone());
             let trained_for_it = self.has_own_teacher();
-            // A teacher that was trained for the snapshot is known by its plan: its weights are rounded as each machine does.
+            // A teacher that was trained for the snapshot is known by its plan: its weights are rounded as each machine
+            // does.
             if let (true, Some(teacher), Some(hash)) =
                 (trained_for_it, there.teacher.as_mut().and_then(|teacher| teacher.model.as_mut()), own(&now))
             {
@@ -276,8 +279,8 @@ fn curves(records: &[StepRecord]) -> BTreeMap<String, Vec<Option<f64>>> {
     curves
 }
 
-/// What two runs of one plan may differ by, and why. To the bit, a run is promised on the CPU alone: by the same upstill, on the same
-/// processor, with as many threads and rows at once.
+/// What two runs of one plan may differ by, and why. To the bit, a run is promised on the CPU alone: by the same
+/// upstill, on the same processor, with as many threads and rows at once.
 fn tolerance(a: &Origin, b: &Origin, steps: u64) -> (f64, &'static str) {
     let is_known = a.commit != "unknown" && !a.commit.ends_with("-dirty");
     let is_reduced = |origin: &Origin| origin.precision != Precision::F32;
@@ -297,7 +300,8 @@ fn tolerance(a: &Origin, b: &Origin, steps: u64) -> (f64, &'static str) {
     (2e-3, "sums are taken in another order, and some tens of steps let that grow")
 }
 
-/// How far a number is from the snapshot's: a share of that, or of 1 where that is smaller. Infinite where one of them is missing.
+/// How far a number is from the snapshot's: a share of that, or of 1 where that is smaller. Infinite where one of them
+/// is missing.
 fn distance(was: Option<f64>, is: Option<f64>) -> f64 {
     match (was, is) {
         (None, None) => 0.0,

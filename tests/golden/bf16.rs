@@ -43,8 +43,8 @@ fn products_in_bf16_are_pytorchs() {
         let value_nf = dense(x_nd.clone(), &Dense { weight_df: weight_df.clone(), bias_f: bias_f.clone() }, &compute);
         let gradients = (value_nf.clone() * tensor(&case.above_nf, [n, f], &device)).sum().backward();
         let by = |x: &Tensor<2>| host(x.grad(&gradients).unwrap());
-        // PyTorch's are rounded to bf16 once more, which is off by up to 2^-9 of the number; sums of up to 35 terms below 4 are off by 2^-19.
-        // Had the factors not been rounded, each term would be off by up to 2^-8.
+        // PyTorch's are rounded to bf16 once more, which is off by up to 2^-9 of the number; sums of up to 35 terms
+        // below 4 are off by 2^-19. Had the factors not been rounded, each term would be off by up to 2^-8.
         hold(&host(value_nf), &case.value_nf);
         hold(&by(&x_nd), &case.of_x_nd);
         hold(&by(&weight_df), &case.of_weight_df);

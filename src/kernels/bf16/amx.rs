@@ -3,7 +3,7 @@
 use std::arch::asm;
 
 use super::BLOCK;
-use super::tiles::{Block, ROW_BYTES, TILE_BYTES};
+use super::block::{Block, ROW_BYTES, TILE_BYTES};
 
 /// The tile registers of the present thread, all of 16 rows of 64 bytes, until this is dropped.
 pub(super) struct Tiles(());

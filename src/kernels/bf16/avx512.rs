@@ -3,7 +3,7 @@
 use std::arch::x86_64::*;
 
 use super::BLOCK;
-use super::tiles::{Block, TILE, WIDE};
+use super::block::{Block, TILE, WIDE};
 
 /// A row of 16 words in which the first half of 32 numbers alternates with the second.
 const INTERLEAVED: [u16; 32] = {
@@ -74,8 +74,8 @@ const ALTERNATING: [[u16; 32]; 2] = {
     orders
 };
 
-/// 32 rows of 32 numbers that lie beside each other, times `factors` that lie alike where there are any; what is past `rows` and
-/// `columns` is 0. The sums of the columns go to `sums`.
+/// 32 rows of 32 numbers that lie beside each other, times `factors` that lie alike where there are any; what is past
+/// `rows` and `columns` is 0. The sums of the columns go to `sums`.
 ///
 /// # Safety
 /// As [`rows`], and `factors` likewise; so many columns of `sums` can be written.

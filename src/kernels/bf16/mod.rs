@@ -1,31 +1,35 @@
 //! Products of bf16 factors with f32 sums on the CPU, by the processor's own instructions where it has them.
 //!
-//! The factors are f32 and are rounded to bf16 on the way into tiles, to the nearest, ties to even; sums, and what is made of them, are
-//! f32. That is what a product in bf16 is on a GPU and in PyTorch's `autocast`, except that values between products stay f32 here.
+//! The factors are f32 and are rounded to bf16 on the way into tiles, to the nearest, ties to even; sums, and what is
+//! made of them, are f32. That is what a product in bf16 is on a GPU and in PyTorch's `autocast`, except that values
+//! between products stay f32 here.
 //!
-//! Tiles are those of AMX, and AVX512-BF16 reads the same: 16 rows of 64 bytes, one after another. In a left factor's tile a row is
-//! 32 inner values of one outer row; in a right factor's, 16 outer columns of a pair of inner values. Either is the other one with its
-//! 32-bit words transposed. Sizes are filled up with zeros, so that no instruction knows of edges.
+//! Tiles are those of AMX, and AVX512-BF16 reads the same: 16 rows of 64 bytes, one after another. In a left factor's
+//! tile a row is 32 inner values of one outer row; in a right factor's, 16 outer columns of a pair of inner values.
+//! Either is the other one with its 32-bit words transposed. Sizes are filled up with zeros, so that no instruction
+//! knows of edges.
 //!
-//! A block of the product is summed up in a scratch matrix that stays in the cache, is finished there by the caller (bias, GELU, ...),
-//! and is written once: where products take no time, writing is what takes it.
+//! A block of the product is summed up in a scratch matrix that stays in the cache, is finished there by the caller
+//! (bias, GELU, ...), and is written once: where products take no time, writing is what takes it.
 //!
-//! A processor without the instructions multiplies the rounded factors in f32, so that bf16 means the same numbers everywhere, but for
-//! the order of sums. The instructions read and write numbers below 2^-126 as 0.
+//! A processor without the instructions multiplies the rounded factors in f32, so that bf16 means the same numbers
+//! everywhere, but for the order of sums. The instructions read and write numbers below 2^-126 as 0.
 //!
 //! # What was tried
 //!
 //! * The `gemm` crate, which multiplies our f32, has no bf16 (0.19: f16, f32, f64 and complex).
-//! * oneDNN is a C++ library of several hundred thousand lines; its crates build it from source by CMake, which is longer than all
-//!   of upstill's own build on two cores, or want it installed. Neither was taken, and it was not timed by itself: PyTorch's bf16 is
-//!   oneDNN, and `upstill bench step` compares with that.
-//! * Rust's intrinsics for AMX are not stable; the seven instructions are written as assembly. NEON's (`bfmmla`) are neither, and no such
-//!   processor was there to try them on: aarch64 has the products of rounded factors.
+//! * oneDNN is a C++ library of several hundred thousand lines; its crates build it from source by CMake, which is
+//!   longer than all of upstill's own build on two cores, or want it installed. Neither was taken, and it was not timed
+//!   by itself: PyTorch's bf16 is oneDNN, and `upstill bench step` compares with that.
+//! * Rust's intrinsics for AMX are not stable; the seven instructions are written as assembly. NEON's (`bfmmla`) are
+//!   neither, and no such processor was there to try them on: aarch64 has the products of rounded factors.
 
 #[cfg(target_arch = "x86_64")]
 mod amx;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+#[cfg(target_arch = "x86_64")]
+mod block;
 mod dense;
 mod plain;
 #[cfg(test)]
@@ -82,8 +86,8 @@ impl Factor {
         Self::by(Unit::here(), x, Side::Right)
     }
 
-    /// Two factors of one reading of a matrix `x`, row after row of `columns`, or of its product with `times` place by place: it as a left
-    /// factor, and what `second` says; and the sums of its columns, before they are rounded.
+    /// Two factors of one reading of a matrix `x`, row after row of `columns`, or of its product with `times` place by
+    /// place: it as a left factor, and what `second` says; and the sums of its columns, before they are rounded.
     pub(super) fn two(x: &[f32], times: Option<&[f32]>, columns: usize, second: Second) -> ([Self; 2], Vec<f32>) {
         Self::two_by(Unit::here(), x, times, columns, second)
     }
@@ -129,8 +133,8 @@ impl Factor {
     }
 }
 
-/// The product, row after row, finished by `each` where it lies in the cache: that is given a row, a column, the sums from there on,
-/// and N - 1 times as much room for what else is to be found out. All N are returned.
+/// The product, row after row, finished by `each` where it lies in the cache: that is given a row, a column, the sums
+/// from there on, and N - 1 times as much room for what else is to be found out. All N are returned.
 ///
 /// # Panics
 /// When the factors don't fit each other.

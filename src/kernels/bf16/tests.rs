@@ -1,7 +1,8 @@
 use super::super::dwt_loss::spread;
 use super::*;
 
-/// What a product of bf16 factors is: the sum, in f32, of products of rounded factors; numbers below 2^-126 may count as 0.
+/// What a product of bf16 factors is: the sum, in f32, of products of rounded factors; numbers below 2^-126 may count
+/// as 0.
 fn defined(a: &[f32], b: &[f32], [m, k, n]: [usize; 3]) -> (Vec<f32>, Vec<f32>) {
     let (mut sums, mut sizes) = (vec![0.0; m * n], vec![0.0; m * n]);
     for (row, column, inner) in

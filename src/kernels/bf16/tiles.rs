@@ -7,22 +7,16 @@ use rayon::prelude::*;
 
 use super::super::matrix::{Matrix, add_columns};
 use super::super::vector::on_vectors;
+use super::block::{Block, TILE, WIDE};
 use super::{BLOCK, Second, Side, Unit, amx, avx512};
-
-/// Numbers in a row of a tile.
-pub(super) const WIDE: usize = 32;
-/// Numbers in a tile of 16 rows.
-pub(super) const TILE: usize = 16 * WIDE;
-pub(super) const TILE_BYTES: usize = TILE * size_of::<u16>();
-pub(super) const ROW_BYTES: usize = WIDE * size_of::<u16>();
 
 /// A tile's row: what a line of the cache holds.
 #[derive(Clone, Copy)]
 #[repr(C, align(64))]
 struct Line([u16; WIDE]);
 
-/// A factor in tiles: panels of 16 outer rows (a right factor's columns), an even number of them; in a panel, a tile for each 32 inner
-/// values, at least one. What is past the factor's sizes is 0.
+/// A factor in tiles: panels of 16 outer rows (a right factor's columns), an even number of them; in a panel, a tile
+/// for each 32 inner values, at least one. What is past the factor's sizes is 0.
 pub(super) struct Tiled {
     lines: Vec<Line>,
     /// Lines there are in the end.
@@ -100,7 +94,8 @@ impl Tiled {
     }
 }
 
-/// A left factor of `x` times `factors`, row after row of `columns`, one at least; a second factor; and the sums of the columns.
+/// A left factor of `x` times `factors`, row after row of `columns`, one at least; a second factor; and the sums of the
+/// columns.
 pub(super) fn two_of(x: &[f32], factors: Option<&[f32]>, columns: usize, second: Second) -> ([Tiled; 2], Vec<f32>) {
     /// Columns that a thread takes at a time.
     const PART: usize = 64 * BLOCK;
@@ -118,7 +113,8 @@ pub(super) fn two_of(x: &[f32], factors: Option<&[f32]>, columns: usize, second:
             let start = block * BLOCK * columns + column;
             let (rows, columns_here) = (BLOCK.min(rows - block * BLOCK), BLOCK.min(columns - column));
             let (of_sums, panel) = (&of_sums, column / BLOCK * 2);
-            // SAFETY: AVX512-BF16 is there; rows and columns are within `x` and what has its shape; each block has tiles and sums of its own.
+            // SAFETY: AVX512-BF16 is there; rows and columns are within `x` and what has its shape; each block has
+            // tiles and sums of its own.
             unsafe {
                 let (x, factors) = (x.as_ptr().add(start), factors.map(|factors| factors.as_ptr().add(start)));
                 let sums = of_sums.to.add(block * columns + column);
@@ -154,7 +150,8 @@ unsafe fn fill_panel(x: Matrix, side: Side, from: usize, panel: &mut [MaybeUnini
             lines.fill(MaybeUninit::new(Line([0; WIDE])));
             continue;
         }
-        // SAFETY: a `Matrix` lies within its slice, so `outer` rows and `inner` columns from here on can be read; a tile is 16 lines.
+        // SAFETY: a `Matrix` lies within its slice, so `outer` rows and `inner` columns from here on can be read; a
+        // tile is 16 lines.
         unsafe {
             let first = x.data.as_ptr().add(from * x.row_stride + at * WIDE * x.column_stride);
             let tile = match (x.column_stride == 1, side) {
@@ -166,18 +163,6 @@ unsafe fn fill_panel(x: Matrix, side: Side, from: usize, panel: &mut [MaybeUnini
             avx512::write(&tile, to);
         }
     }
-}
-
-/// 32 rows by 32 columns of a product: `sums`, rows `row_stride` apart, are the products of two panels of either factor over `inner`
-/// tiles, one at least, and are added to what is there or replace it. Whoever makes one promises that all of it can be read and written.
-#[derive(Clone, Copy)]
-pub(super) struct Block {
-    pub left: [*const u16; 2],
-    pub right: [*const u16; 2],
-    pub inner: usize,
-    pub sums: *mut f32,
-    pub row_stride: usize,
-    pub adds: bool,
 }
 
 /// Where a product goes, row after row.
@@ -204,8 +189,8 @@ const INNER: usize = 512 / WIDE;
 /// The largest block that a thread sums up: what it reads of both factors stays in the second cache.
 const LARGEST: usize = 256;
 
-/// The product, finished by `each`, which is given a row, its first column, and the sums there with N - 1 more rows of room, in which anything may be; all N go
-/// to `outs`.
+/// The product, finished by `each`, which is given a row, its first column, and the sums there with N - 1 more rows of
+/// room, in which anything may be; all N go to `outs`.
 pub(super) fn product<const N: usize>(
     unit: Unit,
     left: &Tiled,
