@@ -26,14 +26,14 @@ words! {
         Bf16 = "bf16",
         /// IEEE half.
         F16 = "f16",
-        /// The fastest whose curve was measured to be f32's; see [`PrecisionChoice::on`].
+        /// The fastest whose curve was measured to be no worse than f32's; see [`PrecisionChoice::on`].
         Auto = "auto",
     }
 }
 
 impl PrecisionChoice {
-    /// What it comes to on a device. `auto` is bf16 on a CPU that multiplies it faster than f32, where a run's held-out
-    /// loss was measured within 0.02 nats of f32's; on GPUs, where that was not measured, and anywhere else it is f32.
+    /// What it comes to on a device. `auto` is bf16 on a CPU that multiplies it faster than f32, where held-out losses were measured to
+    /// be at most 0.02 nats above f32's; on GPUs, where that was not measured, and anywhere else it is f32.
     pub fn on(self, device: &BurnDevice) -> Precision {
         match self {
             PrecisionChoice::F32 => Precision::F32,
