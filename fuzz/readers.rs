@@ -5,8 +5,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
+use upstill::answers::{Block, Cache, Slots};
 use upstill::checkpoint::verify;
-use upstill::config::{Plan, RunFile};
+use upstill::config::{AnswersHeader, AnswersKind, Plan, RunFile};
 use upstill::device::{Device, wait};
 use upstill::error::Error;
 use upstill::files::write_files;
@@ -38,7 +39,7 @@ const fn reader(name: &'static str, file: &'static str, is_sealed: bool, read: f
 }
 
 /// All of them.
-pub const READERS: [Reader; 27] = [
+pub const READERS: [Reader; 29] = [
     reader("run_file", "run.toml", false, |scene| {
         let file = RunFile::load(&scene.at("run.toml"))?;
         if file.is_transfer() {
@@ -94,6 +95,8 @@ pub const READERS: [Reader; 27] = [
             Weights::of_sealed(&bytes, "0 0").ok_or_else(|| Error::new("not as it was written").help("make it again"))?;
         Ok(weights.hash())
     }),
+    reader("answers", "answers/blocks/00000000.answers", true, |scene| answers(&scene.at("answers"))),
+    reader("answers_header", "asked/cache.json", true, |scene| answers(&scene.at("asked"))),
 ];
 
 /// The reader of a name.
@@ -151,6 +154,9 @@ impl Scene {
         fs::remove_file(scene.at("pickle/model.safetensors")).map_err(unreadable)?;
         scene.write("data", &scene.shards.files()?)?;
         scene.write("words", &tokenizer.files()?)?;
+        for cache in ["answers", "asked"] {
+            scene.write_answers(cache)?;
+        }
         for reader in &READERS {
             let path = scene.at(reader.file);
             fs::create_dir_all(path.parent().unwrap_or(&path)).map_err(unreadable)?;
@@ -162,6 +168,23 @@ impl Scene {
         }
         fs::write(scene.at("settings/vocab.txt"), tokenizer.vocab().join("\n")).map_err(unreadable)?;
         Ok(scene)
+    }
+
+    /// A cache of a teacher's answers with one block.
+    fn write_answers(&self, name: &str) -> Result<()> {
+        let plan = plan_in_memory(&RunFile::parse(RUN, "the scene")?, &self.shards, None)?;
+        let header = AnswersHeader::of(&plan, "nobody", AnswersKind::TopK, 2, 3);
+        let cache = Cache::take(&self.at(name), header, &mut |busy| Err(busy.into_error()))?;
+        let slots = Slots {
+            log_sum_exp: vec![1.0; 3],
+            entropy: vec![0.5; 3],
+            label_loss: vec![2.0; 3],
+            rest: vec![0.25; 3],
+            named: vec![2; 3],
+            ids: vec![7, 8, 9, 7, 8, 9],
+            shares: vec![0.5, 0.25, 0.5, 0.25, 0.5, 0.25],
+        };
+        cache.write(&Block { number: 0, used: vec![2, 0, 1], slots }).map(drop)
     }
 
     fn at(&self, name: &str) -> PathBuf {
@@ -249,6 +272,11 @@ fn unreadable(error: std::io::Error) -> Error {
 
 fn utf16(text: &str) -> Vec<u8> {
     std::iter::once(0xfeff).chain(text.encode_utf16()).flat_map(u16::to_le_bytes).collect()
+}
+
+fn answers(folder: &Path) -> Result<String> {
+    let cache = Cache::open(folder)?;
+    Ok(format!("{:?} {:?}", cache.header(), cache.read(0)?))
 }
 
 fn show(folder: &Path) -> Result<String> {

@@ -33,6 +33,7 @@
 //! | [`text`] | files | documents, sentences; the pocket language |
 //! | [`tokens`] | sentences | WordPiece ids in memory-mapped [`tokens::Shards`] |
 //! | [`batch`] | shards, seed, step | a [`batch::Batch`] |
+//! | [`answers`] | a batch | what a teacher said of it, from a cache on disk |
 //! | [`kernels`] | logits, or what they are the product of | the distillation loss and its gradient, fused |
 //! | [`model`] | a batch | logits at its masked slots |
 //! | [`loss`] | logits, labels, a teacher's logits | equations 1 to 3 of the paper |
@@ -53,6 +54,7 @@
 #[macro_use]
 mod terminal;
 
+pub mod answers;
 pub mod batch;
 #[cfg(not(target_family = "wasm"))]
 pub mod bench;

@@ -1,5 +1,6 @@
 //! Integration tests, one module for each thing protected.
 
+mod answers;
 mod batch;
 mod bf16;
 mod branch;

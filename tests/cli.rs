@@ -63,6 +63,7 @@ fn help_fits_a_screen() {
       study      Compare a stand-alone student with students of weak teachers: a grid of runs, a table, a report
       init       Write a commented run file, or a study's, for text or token shards of your own
       train      Train what a run file says
+      teach      Ask a run's teacher about its batches once, and keep the answers for any number of runs
       plan       Say what a run file comes to: parameters, memory, FLOPs, expected time. Trains nothing
       snapshot   Hold the first steps of a run against a committed file: losses, gradient norms, weights
       eval       Score a model on held-out text

@@ -135,7 +135,7 @@ fn no_loss_has_a_gradient_with_respect_to_a_partner() {
         let batch = method.batches(0, 1).next().unwrap();
         let (at, size) = (method.settings(0), method.size(&batch));
         let mut dropout = vec![Dropout::new(0.1, 1), Dropout::new(0.1, 2)];
-        for (own, loss) in method.losses(&models, &batch, &at, size, &mut dropout).into_iter().enumerate() {
+        for (own, loss) in method.losses(&models, &batch, &at, size, &mut dropout).unwrap().into_iter().enumerate() {
             let gradients = loss.total.backward();
             let partner = GradientsParams::from_grads(gradients, models[1 - own]);
             assert!(partner.is_empty(), "the loss of model {own} moves its partner ({positions})");

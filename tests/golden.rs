@@ -3,6 +3,7 @@
 
 mod bf16;
 mod pairs;
+mod signals;
 mod student;
 mod together;
 mod training;

@@ -3,8 +3,8 @@
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use upstill::device::{Compute, Kernels, Precision};
 use upstill::kernels::dwt_loss::{BOTH, Case, DwtLoss, cases, spread};
-use upstill::kernels::{self, Logits, Targets, matmul};
-use upstill::loss::{StepLoss, dwt_loss};
+use upstill::kernels::{self, Logits, Outcomes, Targets, few_outcomes, matmul};
+use upstill::loss::{StepLoss, dwt_loss, outcomes_loss};
 
 use crate::close::{Kind, close};
 
@@ -229,4 +229,72 @@ fn software_gpu_products_are_the_reference() {
             close(found, wanted, Kind::GradientOfFactors);
         }
     }
+}
+
+/// Losses against a few outcomes and the gradient with respect to the student's logits, by one form.
+fn hold_outcomes_to_the_reference(form: Kernels, device: &Device, losses: Kind, gradients: Kind) {
+    // Without slots there is nothing to launch on a GPU.
+    let is_cpu = losses == Kind::LossOfSlots;
+    for case in few_outcomes::cases().into_iter().filter(|case| is_cpu || case.dense.m > 0) {
+        let wanted = few_outcomes::reference(&case);
+        println!("{form:?}: {}", case.dense.name);
+        let (m, v, loss) = (case.dense.m, case.dense.v, case.dense.loss);
+        let student_mv = tensor(&case.dense.student_mv, [m, v], &device.clone().autodiff()).require_grad();
+        let (targets, compute) = (targets(&case.dense, device), Compute::of(device).by(form));
+        let outcomes = Outcomes::new(case.ids_mk, case.shares_mk, case.rest_m, case.constant_m, device);
+        let found = outcomes_loss(Logits::Whole(student_mv.clone()), &outcomes, &targets, &loss, &compute);
+        let gradient = student_mv.grad(&found.total.clone().backward());
+        let gradient_mv: Vec<f32> = gradient.map_or_else(Vec::new, |gradient| gradient.into_data().try_to_vec().unwrap());
+        if loss.alpha_hard.is_some() {
+            close(&[value(found.hard)], &[wanted.hard], losses);
+        }
+        close(&[value(found.soft.unwrap())], &[wanted.soft], losses);
+        let total = loss.hard_factor() * wanted.hard + loss.soft_factor() * wanted.soft;
+        close(&[value(found.total)], &[total], losses);
+        close(&gradient_mv, &wanted.gradient_mv, gradients);
+    }
+}
+
+#[test]
+fn both_forms_of_the_loss_against_outcomes_are_the_reference() {
+    for form in [Kernels::Composed, Kernels::Fused] {
+        hold_outcomes_to_the_reference(form, &Device::flex(), Kind::LossOfSlots, Kind::GradientCpu);
+    }
+}
+
+#[test]
+fn head_and_loss_against_outcomes_together_are_the_head_and_then_the_loss() {
+    for (m, v) in [(7, 257), (300, 30522)] {
+        let case = few_outcomes::OutcomesCase::top(Case::new("factors", m, v, DwtLoss { smoothing: 0.1, ..BOTH }), 12);
+        let run = |form: Kernels| {
+            let (plain, d) = (Device::flex(), 24);
+            let tracked = plain.clone().autodiff();
+            let hidden_md = tensor(&spread(m * d, 10), [m, d], &tracked).require_grad();
+            let words_vd = tensor(&spread(v * d, 11), [v, d], &tracked).require_grad();
+            let bias_v = tensor(&spread(v, 12), [v], &tracked).require_grad();
+            let (words, bias) = (words_vd.clone() * 0.1, bias_v.clone() * 1.0);
+            let student = Logits::Factors { hidden_md: hidden_md.clone(), words_vd: words, bias_v: bias };
+            let few = case.clone();
+            let outcomes = Outcomes::new(few.ids_mk, few.shares_mk, few.rest_m, few.constant_m, &plain);
+            let total =
+                outcomes_loss(student, &outcomes, &targets(&case.dense, &plain), &case.dense.loss, &on_cpu(form)).total * 0.5;
+            let gradients = total.clone().backward();
+            let vec = |x: Tensor<2>| x.into_data().try_to_vec::<f32>().unwrap();
+            let of_bias: Vec<f32> = bias_v.grad(&gradients).unwrap().into_data().try_to_vec().unwrap();
+            let found = [vec(hidden_md.grad(&gradients).unwrap()), vec(words_vd.grad(&gradients).unwrap()), of_bias];
+            (value(total), found)
+        };
+        let ((composed, composed_gradients), (fused, fused_gradients)) = (run(Kernels::Composed), run(Kernels::Fused));
+        close(&[fused], &[composed], Kind::LossOfSlots);
+        for (fused, composed) in fused_gradients.iter().zip(&composed_gradients) {
+            close(fused, composed, Kind::GradientOfFactors);
+        }
+    }
+}
+
+#[test]
+#[ignore = "needs a GPU: UPSTILL_TEST_GPU=software cargo test -- --ignored gpu"]
+fn a_software_gpu_has_the_loss_against_outcomes_in_burns_operations() {
+    let gpu = crate::common::gpu();
+    hold_outcomes_to_the_reference(Kernels::Fused, &gpu.handle, Kind::LossOfSlotsGpu, Kind::GradientGpu);
 }

@@ -17,6 +17,7 @@ const ROOMS: &[&str] = &[
     "text",
     "tokens",
     "batch",
+    "answers",
     "kernels",
     "loss",
     "model",

@@ -172,6 +172,7 @@ impl Batches {
     pub fn at(&self, step: u64) -> Batch {
         let BatchOptions { batch: rows, length, objective, .. } = self.inner.options;
         let mut batch = Batch::empty(rows, length, self.inner.slots, objective.order(), self.inner.special.pad as i32);
+        batch.first_row = step.wrapping_mul(rows as u64);
         let mut scratch = RowScratch::default();
         for i in 0..rows {
             if let Some((epoch, row)) = self.inner.place(step, i, self.left_out) {

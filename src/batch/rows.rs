@@ -10,6 +10,9 @@ use crate::tokens::Special;
 pub struct Batch {
     /// Rows, b.
     pub rows: usize,
+    /// The number of the first one, of the endless sequence of epochs or of the held-out order: with the shards, the seed and the
+    /// masking it says what they are, whatever the batch.
+    pub first_row: u64,
     /// Tokens in a row, s.
     pub length: usize,
     /// What the model sees, `[b, s]`: masked tokens replaced, padding `[PAD]`.
@@ -47,6 +50,7 @@ impl Batch {
         let (places_bm, labels_bm, weights_bm) = (vec![0; rows * slots], vec![0; rows * slots], vec![0.0; rows * slots]);
         Self {
             rows,
+            first_row: 0,
             length,
             input_ids_bs: vec![pad; rows * length],
             segments_bs: vec![0; rows * length],
@@ -66,6 +70,7 @@ impl Batch {
         let segments_bs = self.segments_bs[s.clone()].to_vec();
         Self {
             rows: rows.len(),
+            first_row: self.first_row + rows.start as u64,
             length: self.length,
             input_ids_bs: self.input_ids_bs[s.clone()].to_vec(),
             positions_bs: self.positions_bs[s].to_vec(),

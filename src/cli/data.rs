@@ -1,16 +1,17 @@
 //! `upstill data`: text to shards, and what shards hold.
 
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use super::print_json;
+use super::{new_folder, print_json};
 use crate::batch::{BatchOptions, Batches, Masking, Split};
-use crate::config::Rows;
-use crate::error::Result;
+use crate::config::{Rows, RunFile};
+use crate::error::{Error, Result};
 use crate::log::Reading;
 use crate::text::{LONGEST_LINE, ReadOptions};
 use crate::tokens::{BuildOptions, HeldOutBy, Manifest, Progress, Tokenizer, Watch, build, percent};
-use crate::train::{interrupted, open_shards};
+use crate::train::{dump_asked, interrupted, open_shards, plan_run};
 
 #[derive(clap::Subcommand)]
 pub enum DataCommand {
@@ -18,12 +19,15 @@ pub enum DataCommand {
     Build(Build),
     /// Check a data folder, say what it holds and where it came from, and draw a masked batch of it
     Show(Show),
+    /// Write what a run asks of its teacher, for a teacher that is another program
+    Dump(Dump),
 }
 
 pub fn run(command: &DataCommand) -> Result<()> {
     match command {
         DataCommand::Build(args) => run_build(args),
         DataCommand::Show(args) => run_show(args),
+        DataCommand::Dump(args) => run_dump(args),
     }
 }
 
@@ -134,6 +138,52 @@ pub struct Show {
     /// Print the manifest as JSON
     #[arg(long)]
     json: bool,
+}
+
+#[derive(clap::Args)]
+#[command(after_help = "\
+Writes asked.json and a safetensors file for each block of rows: input_ids, segments (0 at padding) and positions [rows, s],
+slots and labels [rows, m], used [rows], all i32. Whoever answers writes a cache, as examples/teacher_in_transformers.py does
+with any model of `transformers` over the same vocabulary.
+
+Examples:
+  upstill data dump student.toml --out asked
+  python examples/teacher_in_transformers.py bert-base-uncased asked answers --top-k 12
+  upstill train student.toml --set teacher.from=answers")]
+pub struct Dump {
+    /// The run file; whom it names as its teacher plays no part
+    run_file: PathBuf,
+    /// The folder to make
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+    /// These steps' batches, counted from 0, the last left out; the whole run's unless given
+    #[arg(long, value_name = "A..B", value_parser = super::teach::steps)]
+    steps: Option<Range<u64>>,
+    /// Override a key of the run file, as in seed=2; may be repeated
+    #[arg(long, value_name = "KEY=VALUE")]
+    set: Vec<String>,
+}
+
+fn run_dump(args: &Dump) -> Result<()> {
+    let mut file = RunFile::load(&args.run_file)?;
+    args.set.iter().for_each(|assignment| file.set(assignment));
+    if file.is_transfer() {
+        return Err(Error::new("a transfer run has texts, not masked rows").help("name the run file of a language model"));
+    }
+    // What is asked does not depend on who answers, who need not be here.
+    if file.wanted().teacher.is_some() {
+        file.set("teacher.from=uniform");
+    }
+    let (plan, shards) = plan_run(&file)?;
+    let target = new_folder(&args.out)?;
+    let steps = args.steps.clone().unwrap_or(0..plan.train.steps);
+    let mut blocks = 0;
+    target.write(|folder| {
+        blocks = dump_asked(&plan, &shards, steps, folder, &interrupted)?;
+        Ok(())
+    })?;
+    println!("{}: asked.json and {blocks} blocks of rows", args.out.display());
+    Ok(())
 }
 
 fn run_build(args: &Build) -> Result<()> {

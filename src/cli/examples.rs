@@ -9,7 +9,7 @@ use clap::{CommandFactory, Parser};
 use super::Cli;
 
 /// What people read.
-const DOCUMENTS: [&str; 13] = [
+const DOCUMENTS: [&str; 14] = [
     "README.md",
     "examples/results/README.md",
     "src/bench/README.md",
@@ -18,6 +18,7 @@ const DOCUMENTS: [&str; 13] = [
     "src/guide/getting_started.md",
     "src/guide/your_own_text.md",
     "src/guide/distilling.md",
+    "src/guide/teachers_elsewhere.md",
     "src/guide/scoring.md",
     "src/guide/studies.md",
     "src/guide/gpus.md",

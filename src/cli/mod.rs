@@ -19,6 +19,7 @@ mod snapshot;
 mod study;
 mod study_args;
 mod study_transfer;
+mod teach;
 mod tokenizer;
 mod train;
 
@@ -79,6 +80,8 @@ enum Command {
     Init(init::Args),
     /// Train what a run file says
     Train(train::Args),
+    /// Ask a run's teacher about its batches once, and keep the answers for any number of runs
+    Teach(teach::Args),
     /// Say what a run file comes to: parameters, memory, FLOPs, expected time. Trains nothing
     Plan(plan::Args),
     /// Hold the first steps of a run against a committed file: losses, gradient norms, weights
@@ -136,8 +139,9 @@ Examples:
 
 impl Command {
     fn has_something_to_save(&self) -> bool {
-        let builds = matches!(self, Command::Data(data::DataCommand::Build(_)));
-        builds || matches!(self, Command::Study(_) | Command::Init(_) | Command::Train(_) | Command::Finetune(_))
+        let builds = matches!(self, Command::Data(data::DataCommand::Build(_) | data::DataCommand::Dump(_)));
+        builds
+            || matches!(self, Command::Study(_) | Command::Init(_) | Command::Train(_) | Command::Teach(_) | Command::Finetune(_))
     }
 }
 
@@ -166,6 +170,7 @@ fn run(command: Command) -> Result<()> {
         Command::Study(args) => study::run(args),
         Command::Init(args) => init::run(args),
         Command::Train(args) => train::run(args),
+        Command::Teach(args) => teach::run(args),
         Command::Plan(args) => plan::run(args),
         Command::Snapshot(args) => snapshot::run(args),
         Command::Eval(args) => eval::run(args),

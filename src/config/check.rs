@@ -1,13 +1,13 @@
 //! What can't be, in a plan: each check adds to one list, so that all is said at once.
 
 use super::bounds::{negative_weight, positive_temperature, shape, share};
-use super::check_models;
 use super::facts::{Facts, TeacherFacts};
 use super::mistakes::Mistakes;
 use super::plan::*;
 use super::schedule::number;
 use super::shape::Shape;
 use super::{RunFile, Schedule};
+use super::{answers, check_models};
 use crate::words::bytes_text;
 
 /// What a plan's file and the schedules' arithmetic hold exactly.
@@ -28,9 +28,11 @@ pub(super) fn check(file: &RunFile, plan: &Plan, facts: &Facts) -> Mistakes {
             method.into_iter().for_each(|method| check_models::refuse(file, method, &mut out));
         }
     }
+    program(file, plan, &mut out);
     initial_weights(plan, &mut out);
     data(file, plan, facts, &mut out);
     distill(plan, &mut out);
+    divergence(file, plan, &mut out);
     train(file, plan, &mut out);
     runtime(plan, &mut out);
     if let Some(found) = &facts.teacher {
@@ -38,6 +40,9 @@ pub(super) fn check(file: &RunFile, plan: &Plan, facts: &Facts) -> Mistakes {
             Ok(found) => teacher(plan, found, facts, &mut out),
             Err(error) => out.add("teacher.from", error.to_string(), "name a run directory or a Hugging Face folder"),
         }
+    }
+    if let (Some(found), Ok(_)) = (&facts.answers, &facts.data) {
+        answers::check(plan, found, &mut out);
     }
     // A memory estimate of a plan that can't be would be noise.
     if out == Mistakes::default() {
@@ -58,10 +63,12 @@ fn method(file: &RunFile, plan: &Plan, out: &mut Mistakes) {
             );
         }
         Some(Method::Standalone) => {
-            if file.has_written("teacher.from") {
-                out.add("teacher.from", "a standalone run has no teacher", "remove it, or write method = \"dwt\"");
+            for key in ["teacher.from", "teacher.command", "teacher.timeout_s"] {
+                if file.has_written(key) {
+                    out.add(key, "a standalone run has no teacher", "remove it, or write method = \"dwt\"");
+                }
             }
-            for key in ["soft", "temperature", "tau_squared", "positions", "start"] {
+            for key in ["soft", "temperature", "tau_squared", "divergence", "beta", "positions", "start"] {
                 let path = format!("distill.{key}");
                 if file.has_written(&path) {
                     out.add(&path, "a standalone run has no soft loss", "remove it, or write method = \"dwt\"");
@@ -136,6 +143,40 @@ fn distill(plan: &Plan, out: &mut Mistakes) {
     share(out, "distill.label_smoothing", *label_smoothing, 0.0);
     if plan.distill.start == Start::Remap && plan.teacher.as_ref().is_some_and(|teacher| teacher.from == UNIFORM) {
         out.add("distill.start", "the uniform teacher has no layers to start from", "write start = \"fresh\"");
+    }
+}
+
+/// A teacher that is a program.
+fn program(file: &RunFile, plan: &Plan, out: &mut Mistakes) {
+    let Some(timeout_s) = plan.teacher.as_ref().and_then(|teacher| teacher.timeout_s) else {
+        if file.has_written("teacher.timeout_s") && file.method() != Some(Method::Standalone) {
+            out.add("teacher.timeout_s", "is for a program, and there is none", "remove it, or write teacher.command");
+        }
+        return;
+    };
+    if file.has_written("teacher.from") {
+        out.add("teacher.command", "is given together with teacher.from", "write one of them");
+    }
+    if !(timeout_s > 0.0 && timeout_s <= 1e6) {
+        out.add("teacher.timeout_s", format!("is {}", number(timeout_s)), "write a number above 0 and up to 1000000");
+    }
+    if plan.distill.start == Start::Remap {
+        out.add("distill.start", "a program has no layers to start from", "write start = \"fresh\"");
+    }
+}
+
+fn divergence(file: &RunFile, plan: &Plan, out: &mut Mistakes) {
+    let Divergence { kind, beta } = plan.distill.divergence;
+    if kind == DivergenceKind::JensenShannon && !(beta > 0.0 && beta < 1.0) {
+        let fix = "write a number between 0 and 1, such as 0.5; for the ends take divergence = \"kl\" and \"reverse-kl\"";
+        out.add("distill.beta", format!("is {}", number(beta)), fix);
+    }
+    if kind != DivergenceKind::JensenShannon && file.has_written("distill.beta") {
+        out.add("distill.beta", format!("{kind} has none"), "remove it, or write divergence = \"jensen-shannon\"");
+    }
+    if kind != DivergenceKind::Kl && plan.teacher.as_ref().is_some_and(|teacher| teacher.answers.is_some()) {
+        let what = format!("{kind} needs whole distributions, and the teacher is a cache of what was kept of them");
+        out.add("distill.divergence", what, "write divergence = \"kl\", or name the teacher itself");
     }
 }
 

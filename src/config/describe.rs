@@ -1,6 +1,7 @@
 //! A plan in words: what `upstill plan` prints, and what a report notes.
 
 use super::estimate::Speed;
+use super::kept::AnswersPlan;
 use super::plan::*;
 use super::schedule::number;
 use super::shape::ModelPlan;
@@ -94,10 +95,18 @@ impl Plan {
             },
             format!("the soft loss is taken at {}: chosen here; the paper doesn't say where", positions_text(*positions)),
         ];
+        if !self.distill.divergence.is_kl() {
+            notes.push(format!("the soft loss is {}; the paper's is the KL divergence", self.distill.divergence.kind));
+        }
         if soft.as_constant().is_none() {
             notes.push(format!("soft weight {soft}: the paper recommends a decay from 4 to 1, gives no shape and didn't run it"));
         }
         match &teacher.model {
+            None if teacher.timeout_s.is_some() => notes.push("the teacher is a program: chosen here".into()),
+            None if !teacher.is_uniform() => notes.push(
+                "the teacher's answers were written down once, and cut down: no model of it is in memory, and none of its FLOPs are counted; \
+                 chosen here".into(),
+            ),
             None => notes.push("the teacher is the uniform distribution: a control, not in the paper".into()),
             Some(model) if self.teacher_ratio().is_some_and(|ratio| ratio >= 1.0) => notes.push(format!(
                 "the teacher ({}) is not smaller than the student ({}): conventional distillation, not the paper's",
@@ -125,7 +134,11 @@ impl Plan {
             Some(TeacherPlan { model: Some(teacher), .. }) => {
                 format!("{}: {student} learns with a {}-layer teacher", self.method, teacher.shape.layers())
             }
-            Some(_) => format!("{}: {student} learns with the uniform distribution", self.method),
+            Some(teacher) if teacher.is_uniform() => {
+                format!("{}: {student} learns with the uniform distribution", self.method)
+            }
+            Some(teacher) if teacher.timeout_s.is_some() => format!("{}: {student} learns from a program", self.method),
+            Some(_) => format!("{}: {student} learns from what a teacher said", self.method),
         }
     }
 
@@ -135,6 +148,13 @@ impl Plan {
 
     fn teacher_text(&self) -> String {
         let Some(teacher) = &self.teacher else { return "none".into() };
+        if let Some(timeout_s) = teacher.timeout_s {
+            return format!("the program `{}`, which may take {} s to answer", teacher.from, number(timeout_s));
+        }
+        if let Some(AnswersPlan { teacher: who, kind, count, temperature, .. }) = &teacher.answers {
+            let (who, at) = (who.get(..12).unwrap_or(who), number(*temperature));
+            return format!("{}: what {who} answered, {kind} of {count} at temperature {at}", teacher.from);
+        }
         match (&teacher.model, self.teacher_ratio()) {
             (Some(model), Some(ratio)) => format!(
                 "{}: {}, width {}, {}; {}parameters, {ratio:.2}x the {}'s size (without heads)",
@@ -177,7 +197,7 @@ impl Plan {
     }
 
     fn loss_text(&self) -> String {
-        let DistillPlan { hard, soft, temperature, tau_squared, positions, label_smoothing, .. } = &self.distill;
+        let DistillPlan { hard, soft, temperature, tau_squared, divergence, positions, label_smoothing, .. } = &self.distill;
         if !self.models.is_empty() {
             return self.shared_loss_text();
         }
@@ -187,7 +207,8 @@ impl Plan {
         }
         if self.teacher.is_some() {
             let factor = if *tau_squared { ", times its square" } else { "" };
-            text += &format!("; soft {soft} at {}, temperature {temperature}{factor}", positions_text(*positions));
+            let by = if divergence.is_kl() { String::new() } else { divergence_text(*divergence) + ", " };
+            text += &format!("; soft {soft} {by}at {}, temperature {temperature}{factor}", positions_text(*positions));
         }
         text
     }
@@ -262,6 +283,12 @@ pub(super) fn shape_text(model: &ModelPlan) -> String {
         count(parameters.total as f64),
         count(parameters.without_head as f64)
     )
+}
+
+/// `by reverse-kl`.
+fn divergence_text(divergence: Divergence) -> String {
+    let beta = if divergence.beta > 0.0 { format!(" with beta {}", number(divergence.beta)) } else { String::new() };
+    format!("by {}{beta}", divergence.kind)
 }
 
 pub(super) fn positions_text(positions: Positions) -> &'static str {

@@ -1,6 +1,6 @@
 //! What resolving a run file needs to know about the world, gathered by others: the config room opens nothing.
 
-use super::{Rows, Shape};
+use super::{AnswersFacts, Rows, Shape};
 use crate::error::Result;
 
 /// What to look up before a run file can be resolved. Values that are wrong in the file are replaced by defaults here, so that
@@ -34,8 +34,10 @@ pub struct Wanted {
 pub struct Facts {
     /// The shards, cut into rows as wanted.
     pub data: Result<DataFacts>,
-    /// The teacher; `None` when [`Wanted::teacher`] was.
+    /// The teacher; `None` when [`Wanted::teacher`] was, or is a cache of answers.
     pub teacher: Option<Result<TeacherFacts>>,
+    /// The cache of a teacher's answers, where [`Wanted::teacher`] is one.
+    pub answers: Option<AnswersFacts>,
     /// Memory of the device that the run names, when known.
     pub memory_bytes: Option<u64>,
     /// What the device `auto` is here, when known.

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use toml::Value;
 
 use super::schedule::EXAMPLES;
-use super::{Method, OptimizerKind, Positions, Rows, Schedule, Start, SumDtype};
+use super::{DivergenceKind, Method, OptimizerKind, Positions, Rows, Schedule, Start, SumDtype};
 use crate::device::{Kernels, PrecisionChoice};
 
 /// A key of a run file.
@@ -80,7 +80,9 @@ pub const KEYS: &[Key] = &[
     key("model.token_types", Whole, Is("2"), "rows of the token-type table; 0 leaves it out"),
     key("model.dropout", Number, Is("0.1"), "dropout probability"),
     key("model.initializer_range", Number, Is("0.02"), "standard deviation of the initial weights"),
-    key("teacher.from", Text, Rule("none"), "a run directory or Hugging Face folder; or \"uniform\", a control"),
+    key("teacher.from", Text, Rule("none"), "a run directory, Hugging Face folder or cache; or \"uniform\", a control"),
+    key("teacher.command", Text, Rule("none"), "a program to ask in place of a folder: on its standard input and output"),
+    key("teacher.timeout_s", Number, Is("60.0"), "seconds that the program may take to answer"),
     key("data.shards", Text, Rule("required"), "a folder made by `upstill data build`; or \"pocket\", the embedded language"),
     key("data.rows", Word(Rows::WORDS), Is("\"sentence\""), "one sentence a row, or several packed with the same losses"),
     key("data.length", Whole, Is("128"), "tokens of a row, [CLS] and [SEP] included"),
@@ -92,6 +94,8 @@ pub const KEYS: &[Key] = &[
     key("distill.soft", Kind::Schedule, Is("1.0"), "weight of the soft loss"),
     key("distill.temperature", Kind::Schedule, Is("2.0"), "temperature of the soft loss"),
     key("distill.tau_squared", Flag, Is("false"), "multiply the soft loss by the temperature squared"),
+    key("distill.divergence", Word(DivergenceKind::WORDS), Is("\"kl\""), "how far the student is from its teacher"),
+    key("distill.beta", Number, Is("0.5"), "the teacher's share of the mixture of jensen-shannon"),
     key("distill.positions", Word(Positions::WORDS), Is("\"masked\""), "where the soft loss is taken"),
     key("distill.start", Word(Start::WORDS), Is("\"fresh\""), "random weights, or the teacher's remapped"),
     key("distill.label_smoothing", Number, Is("0.0"), "share of the hard target spread over the vocabulary"),

@@ -6,6 +6,7 @@
 //! This room opens no data and no model: what they hold comes in as [`Facts`], so that resolving is a pure function and every
 //! mistake, of the file and against the facts, is said in one message.
 
+mod answers;
 mod bounds;
 mod check;
 mod check_models;
@@ -14,6 +15,7 @@ mod describe_models;
 mod differences;
 mod estimate;
 mod facts;
+mod kept;
 mod keys;
 mod learner;
 mod lines;
@@ -29,13 +31,15 @@ mod shared;
 mod tests;
 mod transfer;
 
+pub use answers::{ANSWERS_FORMAT, AnswersFacts, AnswersHeader};
 pub use estimate::{Estimate, Memory, Speed, Work};
 pub use facts::{DataFacts, Facts, TeacherFacts, Wanted};
+pub use kept::{AnswersKind, AnswersPlan};
 pub use keys::{Fallback, KEYS, Key, Kind, reference};
 use plan::MIN_LENGTH;
 pub use plan::{
-    DataPlan, DistillPlan, LearnerPlan, MODEL, Method, OptimizerKind, Plan, Positions, Rows, RuntimePlan, SourcePlan, Start,
-    SumDtype, TEACHER, TeacherPlan, TrainPlan, UNIFORM,
+    DataPlan, DistillPlan, Divergence, DivergenceKind, LearnerPlan, MODEL, Method, OptimizerKind, Plan, Positions, Rows,
+    RuntimePlan, SourcePlan, Start, SumDtype, TEACHER, TeacherPlan, TrainPlan, UNIFORM,
 };
 pub use run_file::RunFile;
 pub use scaling::Scaled;

@@ -6,6 +6,7 @@ use std::path::Path;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::differences::differences;
+use super::kept::AnswersPlan;
 use super::shape::{ModelPlan, TeacherModel};
 use super::{Parameters, Schedule};
 use crate::device::{Kernels, PrecisionChoice};
@@ -83,15 +84,34 @@ impl<'de> Deserialize<'de> for Plan {
     }
 }
 
-/// The teacher: a trained model, or (`model = None`, `from = "uniform"`) the uniform distribution as a control.
+/// The teacher: a trained model, what one said earlier, a program, or (none of them, `from = "uniform"`) the uniform
+/// distribution as a control.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TeacherPlan {
-    /// A run directory, a checkpoint or a Hugging Face folder; or `uniform`.
+    /// A run directory, a checkpoint or a Hugging Face folder; a cache of answers; a command line; or `uniform`.
     pub from: String,
-    /// What was found there; `None` for `uniform`.
+    /// The model that was found there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub model: Option<TeacherModel>,
+    /// The answers that were found there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub answers: Option<AnswersPlan>,
+    /// Seconds that a command may take to answer; of others none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout_s: Option<f64>,
+}
+
+impl TeacherPlan {
+    /// Whether it is the uniform distribution.
+    pub fn is_uniform(&self) -> bool {
+        self.model.is_none() && self.is_in_memory()
+    }
+
+    /// Whether it is in memory while a student trains: neither answers on disk nor a program.
+    pub fn is_in_memory(&self) -> bool {
+        self.answers.is_none() && self.timeout_s.is_none()
+    }
 }
 
 /// A model that a run trains: its shape, its loss, its optimizer.
@@ -199,6 +219,9 @@ pub struct DistillPlan {
     pub temperature: Schedule,
     /// Whether the soft loss is multiplied by tau^2 (Hinton et al. 2015); the paper's equation has no such factor.
     pub tau_squared: bool,
+    /// How far the student is from its teacher.
+    #[serde(default, skip_serializing_if = "Divergence::is_kl")]
+    pub divergence: Divergence,
     /// Where the soft loss is taken.
     pub positions: Positions,
     /// How the student starts.
@@ -370,8 +393,12 @@ impl Plan {
         plan.train.keep_at.clear();
         plan.data.shards.clear();
         plan.held_out.clear();
-        if let Some(TeacherPlan { from, model: Some(_) }) = &mut plan.teacher {
-            from.clear();
+        if let Some(teacher) = &mut plan.teacher {
+            // What a command line says is all that is known of its program.
+            if teacher.model.is_some() || teacher.answers.is_some() {
+                teacher.from.clear();
+            }
+            teacher.timeout_s = teacher.timeout_s.map(|_| 0.0);
         }
         plan
     }
@@ -408,6 +435,44 @@ words! {
         /// Several sentences a row, each attending only to itself with positions from 0: the same losses, less padding.
         Packed = "packed",
     }
+}
+
+words! {
+    /// How far a student's distribution q is from its teacher's p.
+    #[derive(Default)]
+    DivergenceKind {
+        /// KL(p || q), the paper's equation 2.
+        #[default]
+        Kl = "kl",
+        /// KL(q || p).
+        ReverseKl = "reverse-kl",
+        /// Generalised Jensen-Shannon divergence.
+        JensenShannon = "jensen-shannon",
+        /// Half of the sum of |p - q|.
+        TotalVariation = "total-variation",
+    }
+}
+
+/// A divergence and what it has of numbers.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Divergence {
+    /// Which.
+    pub kind: DivergenceKind,
+    /// The teacher's share of the mixture in Jensen-Shannon's; 0 of others.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub beta: f64,
+}
+
+impl Divergence {
+    /// Whether it is the paper's, and stands in no plan.
+    pub fn is_kl(&self) -> bool {
+        self.kind == DivergenceKind::Kl
+    }
+}
+
+fn is_zero(beta: &f64) -> bool {
+    *beta == 0.0
 }
 
 words! {

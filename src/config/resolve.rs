@@ -1,10 +1,10 @@
 //! From what was written and what was found to a plan: a pure function.
 
 use super::check::check;
-use super::facts::{DataFacts, Facts, TeacherFacts};
+use super::facts::{DataFacts, Facts};
 use super::learner::models;
 use super::plan::*;
-use super::{ModelPlan, RunFile, Schedule, Shape, TeacherModel};
+use super::{AnswersFacts, ModelPlan, RunFile, Schedule, Shape, TeacherModel};
 use crate::device::{Kernels, PrecisionChoice};
 use crate::error::Result;
 
@@ -36,7 +36,7 @@ fn draft(file: &RunFile, facts: &Facts) -> Plan {
     let data = data(file, facts.data.as_ref().ok());
     let model = model(file, facts.data.as_ref().map_or(0, |data| data.vocab_size));
     let train = train(file, data.rows_per_epoch);
-    let teacher = teacher(file, method, facts.teacher.as_ref().and_then(|found| found.as_ref().ok()));
+    let teacher = teacher(file, method, facts);
     let distill = distill(file, method);
     let models = match method {
         Method::Cotrain => models(file, &model, &distill, &train, teacher.is_some()),
@@ -76,15 +76,25 @@ fn model(file: &RunFile, vocab_size: usize) -> ModelPlan {
     }
 }
 
-fn teacher(file: &RunFile, method: Method, found: Option<&TeacherFacts>) -> Option<TeacherPlan> {
+fn teacher(file: &RunFile, method: Method, facts: &Facts) -> Option<TeacherPlan> {
+    if let Some(command) = file.text("teacher.command").filter(|_| method != Method::Standalone) {
+        return Some(TeacherPlan {
+            from: command,
+            model: None,
+            answers: None,
+            timeout_s: Some(file.number("teacher.timeout_s")),
+        });
+    }
     let from = file.text("teacher.from").filter(|_| method != Method::Standalone)?;
+    let found = facts.teacher.as_ref().and_then(|found| found.as_ref().ok());
     let model = found.filter(|_| from != UNIFORM).map(|found| TeacherModel {
         shape: found.shape.clone(),
         parameters: found.shape.parameters().total,
         tokenizer_hash: found.tokenizer_hash.clone(),
         content_hash: found.content_hash.clone(),
     });
-    Some(TeacherPlan { from, model })
+    let answers = facts.answers.as_ref().map(AnswersFacts::plan);
+    Some(TeacherPlan { from, model, answers, timeout_s: None })
 }
 
 fn data(file: &RunFile, found: Option<&DataFacts>) -> DataPlan {
@@ -113,17 +123,24 @@ fn distill(file: &RunFile, method: Method) -> DistillPlan {
     if method == Method::Standalone {
         let (positions, start) = (Positions::Masked, Start::Fresh);
         let (soft, temperature) = (Schedule::constant(0.0), Schedule::constant(1.0));
-        return DistillPlan { hard, soft, temperature, tau_squared: false, positions, start, label_smoothing };
+        let divergence = Divergence::default();
+        return DistillPlan { hard, soft, temperature, tau_squared: false, divergence, positions, start, label_smoothing };
     }
     DistillPlan {
         hard,
         soft: file.schedule("distill.soft"),
         temperature: file.schedule("distill.temperature"),
         tau_squared: file.flag("distill.tau_squared"),
+        divergence: divergence(file),
         positions: file.word("distill.positions", Positions::from_word, Positions::Masked),
         start: file.word("distill.start", Start::from_word, Start::Fresh),
         label_smoothing,
     }
+}
+
+fn divergence(file: &RunFile) -> Divergence {
+    let kind = file.word("distill.divergence", DivergenceKind::from_word, DivergenceKind::Kl);
+    Divergence { kind, beta: if kind == DivergenceKind::JensenShannon { file.number("distill.beta") } else { 0.0 } }
 }
 
 fn train(file: &RunFile, rows_per_epoch: u64) -> TrainPlan {

@@ -18,6 +18,8 @@ const PRESETS: &[(&str, &str)] = &[
     ("dwt-strong", include_str!("presets/dwt-strong.toml")),
     ("dwt-decay", include_str!("presets/dwt-decay.toml")),
     ("inherit", include_str!("presets/inherit.toml")),
+    ("salt", include_str!("presets/salt.toml")),
+    ("lu-liu", include_str!("presets/lu-liu.toml")),
 ];
 
 /// A run as it was written: any part of [`keys::KEYS`], from a file, a preset and `--set`.
@@ -194,6 +196,7 @@ impl RunFile {
     /// What to look up before [`RunFile::resolve`].
     pub fn wanted(&self) -> Wanted {
         let teacher = self.text("teacher.from").filter(|from| from != "uniform" && self.method() != Some(Method::Standalone));
+        let teacher = teacher.filter(|_| self.text("teacher.command").is_none());
         let length = self.whole("data.length") as usize;
         let batch = self.whole("train.batch") as usize;
         let mask_rate = self.number("data.mask_rate");

@@ -6,6 +6,7 @@
 //! | [`getting_started`] | What do I run first, and what does it say? |
 //! | [`your_own_text`] | How does text become shards, and which tokenizer? |
 //! | [`distilling`] | How does a student learn from a weak teacher, and what can be scheduled? |
+//! | [`teachers_elsewhere`] | How is a teacher asked once and read many times, or another program? |
 //! | [`scoring`] | How good is a model: held-out loss, GLUE, own labels, words for `[MASK]`? |
 //! | [`studies`] | Does a difference hold over seeds, and how is that shown? |
 //! | [`gpus`] | What runs on which GPU, and how do several share a batch? |
@@ -27,6 +28,9 @@ pub mod your_own_text {}
 
 #[doc = include_str!("distilling.md")]
 pub mod distilling {}
+
+#[doc = include_str!("teachers_elsewhere.md")]
+pub mod teachers_elsewhere {}
 
 #[doc = include_str!("scoring.md")]
 pub mod scoring {}

@@ -26,26 +26,71 @@ pub(super) fn dwt_loss(
     let [m, v] = student.dims();
     let teacher = loss.alpha_soft.map(|_| teacher.expect("a soft loss has a teacher"));
     assert!(teacher.is_none_or(|teacher| teacher.dims() == [m, v]), "student and teacher have the same slots and vocabulary");
+    let teacher = teacher.map(Host::new);
+    let teacher = teacher.as_ref().map(Host::rows);
+    let teacher = match compute.is_bf16_on_cpu() {
+        true => teacher.map(|teacher| teacher.in_bf16(v, false)),
+        false => teacher,
+    };
+    let mut teacher_cv = zeros(if teacher.is_some() { slots_at_once(compute, m, v) * v } else { 0 });
+    by_chunks(student, targets, compute, wants_gradient, |chunk| {
+        let teacher_cv = match &teacher {
+            Some(teacher) => {
+                let teacher_cv = &mut teacher_cv[..chunk.slots.len() * v];
+                teacher.fill(chunk.slots, v, teacher_cv);
+                teacher_cv
+            }
+            None => &mut [],
+        };
+        rows(chunk.student_cv, teacher_cv, chunk.slots, v, loss, chunk.labels_m, chunk.weight)
+    })
+}
+
+/// Slots whose logits fit the cache, of `m`.
+fn slots_at_once(compute: &Compute, m: usize, v: usize) -> usize {
+    let chunk = (compute.traits.logits_chunk_bytes / (4 * v.max(1))).max(1);
+    // Whole blocks of rows, which the product works out anyway.
+    if compute.is_bf16_on_cpu() { chunk.next_multiple_of(bf16::BLOCK) } else { chunk }.min(m)
+}
+
+/// Some slots that are worked on together.
+pub(super) struct Chunk<'a> {
+    /// Which.
+    pub slots: &'a [usize],
+    /// The student's logits there, `[c, v]`; to become the gradient of the total with respect to them.
+    pub student_cv: &'a mut [f32],
+    /// The label of every slot, `[m]`.
+    pub labels_m: &'a [i64],
+    /// What a slot's loss is multiplied by, the count it is divided by included.
+    pub weight: &'a (dyn Fn(usize) -> f64 + Sync),
+}
+
+/// Multiplies out the student's logits chunk by chunk, has `each` turn them into losses and their gradient, and adds both up.
+pub(super) fn by_chunks(
+    student: &Logits,
+    targets: &Targets,
+    compute: &Compute,
+    wants_gradient: bool,
+    mut each: impl FnMut(Chunk) -> Vec<RowLoss>,
+) -> Found {
+    let [m, v] = student.dims();
     let labels_m: Vec<i64> = targets.labels_m.clone().into_data().iter::<i64>().collect();
     let weights_m: Vec<f32> = targets.weights_m.clone().into_data().iter::<f32>().collect();
     assert!(labels_m.len() == m && weights_m.len() == m, "a label and a weight a slot");
 
-    let (student, teacher) = (Host::new(student), teacher.map(Host::new));
-    let (student, teacher) = (student.rows(), teacher.as_ref().map(Host::rows));
-    let (student, teacher) = match compute.is_bf16_on_cpu() {
-        true => (student.in_bf16(v, wants_gradient), teacher.map(|teacher| teacher.in_bf16(v, false))),
-        false => (student, teacher),
+    let student = Host::new(student);
+    let student = match compute.is_bf16_on_cpu() {
+        true => student.rows().in_bf16(v, wants_gradient),
+        false => student.rows(),
     };
     // Unused slots of a head are left out before anything is multiplied.
     let is_used = |slot: &usize| matches!(student, Rows::Whole { .. }) || weights_m[*slot] != 0.0;
     let slots: Vec<usize> = (0..m).filter(is_used).collect();
     let mut gradient = wants_gradient.then(|| Gradient::zeros(&student, m, v));
-    let chunk = (compute.traits.logits_chunk_bytes / (4 * v.max(1))).max(1);
-    // Whole blocks of rows, which the product works out anyway.
-    let chunk = if compute.is_bf16_on_cpu() { chunk.next_multiple_of(bf16::BLOCK) } else { chunk }.min(slots.len());
+    let chunk = slots_at_once(compute, slots.len(), v);
     let is_in_place = matches!(gradient, Some(Gradient::Whole { .. }));
     let mut spare_cv = zeros(if is_in_place { 0 } else { chunk * v });
-    let mut teacher_cv = zeros(if teacher.is_some() { chunk * v } else { 0 });
+    let weight = |slot: usize| f64::from(weights_m[slot]) / targets.count.max(1) as f64;
     let (mut hard, mut soft) = (0.0, 0.0);
 
     for slots in slots.chunks(chunk.max(1)) {
@@ -55,16 +100,8 @@ pub(super) fn dwt_loss(
             _ => &mut spare_cv[..slots.len() * v],
         };
         student.fill(slots, v, student_cv);
-        let teacher_cv = match &teacher {
-            Some(teacher) => {
-                let teacher_cv = &mut teacher_cv[..slots.len() * v];
-                teacher.fill(slots, v, teacher_cv);
-                teacher_cv
-            }
-            None => &mut [],
-        };
-        let weight = |slot: usize| f64::from(weights_m[slot]) / targets.count.max(1) as f64;
-        for (slot, loss) in slots.iter().zip(rows(student_cv, teacher_cv, slots, v, loss, &labels_m, weight)) {
+        let losses = each(Chunk { slots, student_cv, labels_m: &labels_m, weight: &weight });
+        for (slot, loss) in slots.iter().zip(losses) {
             hard += weight(*slot) * loss.hard;
             soft += weight(*slot) * loss.soft;
         }

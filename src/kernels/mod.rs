@@ -26,6 +26,7 @@ mod host;
 mod lstm;
 mod matrix;
 mod norm;
+mod outcomes;
 mod places;
 mod row;
 mod spent;
@@ -37,6 +38,9 @@ mod wgsl;
 /// The definition of the distillation loss, and its cases.
 #[path = "../../shaders/dwt_loss.rs"]
 pub mod dwt_loss;
+/// The definition of the loss against a few outcomes of a teacher, and its cases.
+#[path = "../../shaders/outcomes.rs"]
+pub mod few_outcomes;
 /// The definition of a product of matrices, and its cases.
 #[path = "../../shaders/matmul.rs"]
 pub mod matmul;
@@ -51,6 +55,7 @@ pub use dropout::Dropout;
 pub use dwt_loss::DwtLoss;
 pub use lstm::{Direction, bilstm, lstm_composed};
 pub use norm::{Norm, dense_norm, norm_of_sum};
+pub use outcomes::{Outcomes, outcomes_loss};
 pub use places::{Places, look_up};
 use spent::Part;
 pub use spent::{Spent, spent};
@@ -236,7 +241,6 @@ pub fn dwt_loss(student: &Logits, teacher: Option<&Logits>, targets: &Targets, l
     let (student, teacher) = (&rounded(student), teacher.map(rounded));
     let teacher = teacher.as_ref();
     let plain = student.clone().detached();
-    let device = plain.device();
     #[cfg(feature = "gpu")]
     let found = match compute.traits.is_cpu {
         true => spent::on(Part::Loss, || cpu::dwt_loss(&plain, teacher, targets, loss, compute, tracked)),
@@ -244,21 +248,28 @@ pub fn dwt_loss(student: &Logits, teacher: Option<&Logits>, targets: &Targets, l
     };
     #[cfg(not(feature = "gpu"))]
     let found = spent::on(Part::Loss, || cpu::dwt_loss(&plain, teacher, targets, loss, compute, tracked));
-    let Found { hard, soft, gradient } = found;
-    let total = hard.clone() * loss.hard_factor();
-    let total = if loss.alpha_soft.is_some() { total + soft.clone() * loss.soft_factor() } else { total };
-    let nothing = || Tensor::<1>::zeros([1], &device);
-    let total = match (student.clone(), gradient) {
-        (Logits::Whole(logits_mv), Some(Logits::Whole(gradient_mv))) => attach::attach(total, logits_mv, gradient_mv),
-        (
-            Logits::Factors { hidden_md, words_vd, bias_v },
-            Some(Logits::Factors { hidden_md: of_hidden, words_vd: of_words, bias_v: of_bias }),
-        ) => {
-            attach::attach(total, hidden_md, of_hidden)
-                + attach::attach(nothing(), words_vd, of_words)
-                + attach::attach(nothing(), bias_v, of_bias)
-        }
-        _ => total,
-    };
-    StepLoss { total, hard, soft: loss.alpha_soft.map(|_| soft) }
+    found.attached(student, loss)
+}
+
+impl Found {
+    /// The step's loss, whose total carries the gradient where the student is on a graph.
+    fn attached(self, student: &Logits, loss: &DwtLoss) -> StepLoss {
+        let Found { hard, soft, gradient } = self;
+        let total = hard.clone() * loss.hard_factor();
+        let total = if loss.alpha_soft.is_some() { total + soft.clone() * loss.soft_factor() } else { total };
+        let nothing = || Tensor::<1>::zeros([1], &hard.device());
+        let total = match (student.clone(), gradient) {
+            (Logits::Whole(logits_mv), Some(Logits::Whole(gradient_mv))) => attach::attach(total, logits_mv, gradient_mv),
+            (
+                Logits::Factors { hidden_md, words_vd, bias_v },
+                Some(Logits::Factors { hidden_md: of_hidden, words_vd: of_words, bias_v: of_bias }),
+            ) => {
+                attach::attach(total, hidden_md, of_hidden)
+                    + attach::attach(nothing(), words_vd, of_words)
+                    + attach::attach(nothing(), bias_v, of_bias)
+            }
+            _ => total,
+        };
+        StepLoss { total, hard, soft: loss.alpha_soft.map(|_| soft) }
+    }
 }

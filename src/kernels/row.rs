@@ -113,7 +113,10 @@ const BLOCK: usize = 1024;
 #[expect(clippy::needless_range_loop, reason = "one place in several rows at a time")]
 /// Replaces the elements of `rows`, taken together, by the first part of what `each` gives, and adds up the second.
 #[inline(always)]
-fn sweep<const N: usize, const K: usize>(rows: [&mut [f32]; N], each: impl Fn([f32; N]) -> ([f32; N], [f32; K])) -> [f64; K] {
+pub(super) fn sweep<const N: usize, const K: usize>(
+    rows: [&mut [f32]; N],
+    each: impl Fn([f32; N]) -> ([f32; N], [f32; K]),
+) -> [f64; K] {
     let length = rows[0].len();
     assert!(rows.iter().all(|row| row.len() == length), "rows of one length");
     let mut sums = [0.0; K];
@@ -158,7 +161,7 @@ fn sweep<const N: usize, const K: usize>(rows: [&mut [f32]; N], each: impl Fn([f
 }
 
 #[inline(always)]
-fn largest(row: &[f32]) -> f32 {
+pub(super) fn largest(row: &[f32]) -> f32 {
     let larger = |a: f32, b: f32| if a > b { a } else { b };
     let mut lanes = [f32::NEG_INFINITY; LANES];
     let chunks = row.chunks_exact(LANES);

@@ -2,6 +2,8 @@
 //!
 //! Shapes: `n` slots (masked positions of all rows), `v` vocabulary.
 
+mod divergence;
+mod outcomes;
 mod transfer;
 
 use burn::tensor::activation::log_softmax;
@@ -10,6 +12,8 @@ use burn::tensor::{Int, Tensor};
 use crate::device::{Compute, Kernels};
 pub use crate::kernels::StepLoss;
 use crate::kernels::{self, DwtLoss, Logits, Targets};
+pub use divergence::{divergence_loss, jensen_shannon_loss, reverse_loss, total_variation_loss};
+pub use outcomes::{outcomes_loss, soft_loss_of_outcomes};
 pub use transfer::{Elements, JointWeights, confidence, largest_variance, log_odds, logit_loss, representation_loss};
 
 /// Equation 1, the hard loss `H(q, p)`: cross-entropy of the label against the student's prediction, a slot.

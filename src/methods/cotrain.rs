@@ -10,13 +10,13 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 
 use super::masked_lm::{MaskedLm, Objective};
+use super::source::{Signal, Source};
 use super::teacher::Teacher;
 use super::{BatchSize, HeldOut, Method, ModelLoss, Pending, Settings, SoftSettings, TEACHER};
 use crate::batch::Batch;
 use crate::config::{DistillPlan, LearnerPlan, SourcePlan};
 use crate::device::Compute;
 use crate::error::Result;
-use crate::kernels::Logits;
 use crate::model::{AnyModel, BatchTensors, Dropout};
 
 /// On the same masked batch, model `i` minimises `alpha_h(i) * H + sum over j of alpha_s(j to i) * S(p_j, p_i)`, with p_j cut
@@ -29,7 +29,7 @@ pub struct Cotrain {
     distill: DistillPlan,
     models: Vec<LearnerPlan>,
     steps: u64,
-    teacher: Option<Box<dyn Teacher>>,
+    teacher: Option<Source>,
 }
 
 impl Cotrain {
@@ -42,7 +42,13 @@ impl Cotrain {
         steps: u64,
         teacher: Option<Box<dyn Teacher>>,
     ) -> Self {
-        Self { data, distill, models, steps, teacher }
+        Self { data, distill, models, steps, teacher: teacher.map(Source::Asked) }
+    }
+
+    /// With what a teacher said earlier, or a program, in the place of a fixed teacher.
+    #[must_use]
+    pub fn with_source(self, source: Source) -> Self {
+        Self { teacher: Some(source), ..self }
     }
 
     fn soft_settings(&self, source: &SourcePlan, step: u64) -> SoftSettings {
@@ -93,31 +99,31 @@ impl Method for Cotrain {
         at: &[Settings],
         whole: BatchSize,
         dropout: &mut [Dropout],
-    ) -> Vec<ModelLoss> {
-        let batch = BatchTensors::new(batch, &self.data.compute);
-        let objective = Objective::new(&self.distill, at, &batch, whole);
+    ) -> Result<Vec<ModelLoss>> {
+        let tensors = BatchTensors::new(batch, &self.data.compute);
+        let objective = Objective::new(&self.distill, at, &tensors, whole);
         let passes: Vec<_> = models.iter().zip(dropout).map(|(model, dropout)| objective.pass(model, dropout)).collect();
 
         let is_asked = |name: &str| at.iter().flat_map(|at| &at.soft).any(|soft| soft.from == name && soft.alpha != 0.0);
-        let mut signals: BTreeMap<&str, Logits> = BTreeMap::new();
+        let mut signals: BTreeMap<&str, Signal> = BTreeMap::new();
         for ((plan, model), pass) in self.models.iter().zip(models).zip(&passes).filter(|((plan, _), _)| is_asked(&plan.name)) {
             signals.insert(&plan.name, objective.overhear(model, pass));
         }
-        if let Some(teacher) = self.teacher.as_deref().filter(|_| is_asked(TEACHER)) {
-            signals.insert(TEACHER, objective.ask(teacher));
+        if let Some(teacher) = self.teacher.as_ref().filter(|_| is_asked(TEACHER)) {
+            signals.insert(TEACHER, objective.ask(teacher, batch)?);
         }
 
         let loss = |((model, pass), at): ((&&AnyModel, _), &Settings)| {
-            let heard: Vec<Option<Logits>> = at.soft.iter().map(|soft| signals.get(soft.from.as_str()).cloned()).collect();
+            let heard: Vec<Option<Signal>> = at.soft.iter().map(|soft| signals.get(soft.from.as_str()).cloned()).collect();
             objective.loss(model, pass, at, &heard)
         };
-        models.iter().zip(&passes).zip(at).map(loss).collect()
+        Ok(models.iter().zip(&passes).zip(at).map(loss).collect())
     }
 
     /// Also how often two of the models, and each model and the fixed teacher, agree.
     fn held_out<'a>(&'a self, models: &'a [&'a AnyModel]) -> Pending<'a, Result<HeldOut>> {
         Box::pin(async move {
-            let found = self.data.score(models, self.teacher.as_deref()).await?;
+            let found = self.data.score(models, self.teacher.as_ref().and_then(Source::teacher)).await?;
             let name = |at: usize| &self.models[at].name;
             let mut agreement: BTreeMap<String, f64> =
                 found.agreement.iter().map(|&(a, b, share)| (format!("{}/{}", name(a), name(b)), share)).collect();

@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use super::masked_lm::{MaskedLm, Objective};
+use super::source::Source;
 use super::teacher::Teacher;
 use super::{BatchSize, HeldOut, Method, ModelLoss, Pending, Settings, SoftSettings, TEACHER};
 use crate::batch::Batch;
@@ -17,7 +18,7 @@ pub struct Dwt {
     data: MaskedLm,
     distill: DistillPlan,
     steps: u64,
-    teacher: Option<Box<dyn Teacher>>,
+    teacher: Option<Source>,
 }
 
 /// Masked language modelling alone (equation 1), over `steps` steps.
@@ -28,7 +29,12 @@ pub fn standalone(data: MaskedLm, distill: DistillPlan, steps: u64) -> Dwt {
 impl Dwt {
     /// Distillation from `teacher` over `steps` steps.
     pub fn new(data: MaskedLm, distill: DistillPlan, steps: u64, teacher: Box<dyn Teacher>) -> Self {
-        Self { teacher: Some(teacher), ..standalone(data, distill, steps) }
+        Self { teacher: Some(Source::Asked(teacher)), ..standalone(data, distill, steps) }
+    }
+
+    /// Distillation from what a teacher said earlier, or from a program: it is not in memory.
+    pub fn from_source(data: MaskedLm, distill: DistillPlan, steps: u64, source: Source) -> Self {
+        Self { teacher: Some(source), ..standalone(data, distill, steps) }
     }
 }
 
@@ -73,14 +79,15 @@ impl Method for Dwt {
         at: &[Settings],
         whole: BatchSize,
         dropout: &mut [Dropout],
-    ) -> Vec<ModelLoss> {
-        let batch = BatchTensors::new(batch, &self.data.compute);
-        let objective = Objective::new(&self.distill, at, &batch, whole);
+    ) -> Result<Vec<ModelLoss>> {
+        let tensors = BatchTensors::new(batch, &self.data.compute);
+        let objective = Objective::new(&self.distill, at, &tensors, whole);
         let student_loss = |((student, at), dropout): ((&&AnyModel, &Settings), &mut Dropout)| {
             let pass = objective.pass(student, dropout);
-            let asked = |soft: &SoftSettings| self.teacher.as_deref().filter(|_| soft.alpha != 0.0);
-            let signals: Vec<_> = at.soft.iter().map(|soft| Some(objective.ask(asked(soft)?))).collect();
-            objective.loss(student, &pass, at, &signals)
+            let asked = |soft: &SoftSettings| self.teacher.as_ref().filter(|_| soft.alpha != 0.0);
+            let answer = |soft| asked(soft).map(|source| objective.ask(source, batch)).transpose();
+            let signals = at.soft.iter().map(answer).collect::<Result<Vec<_>>>()?;
+            Ok(objective.loss(student, &pass, at, &signals))
         };
         models.iter().zip(at).zip(dropout).map(student_loss).collect()
     }

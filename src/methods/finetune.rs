@@ -172,12 +172,12 @@ impl Method for Finetune<'_> {
         _at: &[Settings],
         whole: BatchSize,
         dropout: &mut [Dropout],
-    ) -> Vec<ModelLoss> {
+    ) -> Result<Vec<ModelLoss>> {
         let loss = |(model, dropout): (&&BertClassifier, &mut Dropout)| {
             let hard = self.loss(model, batch, whole, dropout);
             ModelLoss { total: hard.clone(), hard, soft: Vec::new() }
         };
-        models.iter().zip(dropout).map(loss).collect()
+        Ok(models.iter().zip(dropout).map(loss).collect())
     }
 
     fn held_out<'b>(&'b self, models: &'b [&'b BertClassifier]) -> Pending<'b, Result<HeldOut>> {

@@ -9,14 +9,15 @@ use burn::module::Module;
 use burn::tensor::Tensor;
 
 use super::evaluate::{Together, evaluate_together};
+use super::source::{Signal, Source};
 use super::teacher::{Teacher, TeacherSignal};
 use super::{BatchSize, ModelLoss, Settings, SoftSettings, few};
 use crate::batch::{Batch, Batches};
 use crate::config::{DistillPlan, Positions};
 use crate::device::{Compute, Precision};
 use crate::error::Result;
-use crate::kernels::{DwtLoss, Logits, Targets, look_up};
-use crate::loss::dwt_loss;
+use crate::kernels::{DwtLoss, Logits, StepLoss, Targets, look_up};
+use crate::loss::{divergence_loss, dwt_loss, outcomes_loss};
 use crate::model::{AnyModel, BatchTensors, Dropout, LanguageModel};
 
 /// Batches of masked rows to train on and to be scored on, and where to put them.
@@ -98,25 +99,23 @@ impl<'a> Objective<'a> {
         Pass { masked: model.head(slots_md, &inputs.compute), hidden_nd }
     }
 
-    /// A teacher's logits where soft losses are taken.
-    pub fn ask(&self, teacher: &dyn Teacher) -> Logits {
-        let BatchTensors { inputs, slots, .. } = self.batch;
-        match self.positions {
-            Positions::Masked => teacher.signal(inputs, slots),
-            Positions::All => teacher.signal(inputs, &inputs.everywhere()),
-        }
-        .logits()
+    /// What a teacher says of this batch, where soft losses are taken.
+    ///
+    /// # Errors
+    /// As [`Source::ask`].
+    pub fn ask(&self, source: &Source, batch: &Batch) -> Result<Signal> {
+        source.ask(batch, self.batch, self.positions)
     }
 
     /// The logits of a model that is being trained itself, of the pass it trains on, as another's targets: cut off from its
     /// graph.
-    pub fn overhear(&self, model: &AnyModel, pass: &Pass) -> Logits {
-        TeacherSignal::new(self.answers(model, pass)).logits()
+    pub fn overhear(&self, model: &AnyModel, pass: &Pass) -> Signal {
+        Signal::Logits(TeacherSignal::new(self.answers(model, pass)).logits())
     }
 
     /// The loss of the model that made this pass, with the `signals` of `at.soft` in its order. A signal whose weight is 0 is
     /// not read; without any, this is masked language modelling to the bit.
-    pub fn loss(&self, model: &AnyModel, pass: &Pass, at: &Settings, signals: &[Option<Logits>]) -> ModelLoss {
+    pub fn loss(&self, model: &AnyModel, pass: &Pass, at: &Settings, signals: &[Option<Signal>]) -> ModelLoss {
         let (batch, whole) = (self.batch, self.whole);
         let masked = Targets { labels_m: batch.labels_n.clone(), weights_m: batch.weights_n.clone(), count: whole.targets };
         let hard = DwtLoss::hard(at.alpha_hard, self.distill.label_smoothing);
@@ -126,7 +125,7 @@ impl<'a> Objective<'a> {
             tau_squared: self.distill.tau_squared,
             ..loss
         };
-        let mut left: Vec<(usize, &SoftSettings, Logits)> = Vec::new();
+        let mut left: Vec<(usize, &SoftSettings, Signal)> = Vec::new();
         for (place, (soft, signal)) in at.soft.iter().zip(signals).enumerate().filter(|(_, (soft, _))| soft.alpha != 0.0) {
             left.extend(signal.clone().map(|signal| (place, soft, signal)));
         }
@@ -135,9 +134,7 @@ impl<'a> Objective<'a> {
         let together = if self.positions == Positions::Masked { left.pop() } else { None };
         let mut softs: Vec<Option<Tensor<1>>> = vec![None; at.soft.len()];
         let first = match &together {
-            Some((_, soft, signal)) => {
-                dwt_loss(pass.masked.clone(), Some(signal.clone()), &masked, &with_soft(hard, soft), &batch.inputs.compute)
-            }
+            Some((_, soft, signal)) => self.against(pass.masked.clone(), signal.clone(), &masked, &with_soft(hard, soft)),
             None => dwt_loss(pass.masked.clone(), None, &masked, &hard, &batch.inputs.compute),
         };
         if let Some((place, ..)) = together {
@@ -148,12 +145,24 @@ impl<'a> Objective<'a> {
             let (answers, targets) = (self.answers(model, pass), self.soft_targets(masked));
             while let Some((place, soft, signal)) = left.pop() {
                 let loss = with_soft(DwtLoss { alpha_hard: None, ..hard }, soft);
-                let more = dwt_loss(answers.clone(), Some(signal), &targets, &loss, &batch.inputs.compute);
+                let more = self.against(answers.clone(), signal, &targets, &loss);
                 total = total + more.total;
                 softs[place] = more.soft;
             }
         }
         ModelLoss { total, hard: first.hard, soft: softs }
+    }
+
+    /// Equation 3 against one signal.
+    fn against(&self, student: Logits, signal: Signal, targets: &Targets, loss: &DwtLoss) -> StepLoss {
+        let compute = &self.batch.inputs.compute;
+        match signal {
+            Signal::Logits(teacher) if !self.distill.divergence.is_kl() => {
+                divergence_loss(student, teacher, targets, loss, self.distill.divergence, compute)
+            }
+            Signal::Logits(teacher) => dwt_loss(student, Some(teacher), targets, loss, compute),
+            Signal::Outcomes(outcomes) => outcomes_loss(student, &outcomes, targets, loss, compute),
+        }
     }
 
     /// A model's logits where soft losses are taken.

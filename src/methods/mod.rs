@@ -1,6 +1,7 @@
 //! Training methods: what each model minimises on a batch. One file a method; the loop is in [`crate::train`].
 
 mod classify;
+mod command;
 mod cotrain;
 mod dwt;
 mod evaluate;
@@ -9,6 +10,7 @@ mod finetune;
 mod logits;
 mod masked_lm;
 mod pll;
+mod source;
 mod teacher;
 mod transfer;
 
@@ -20,6 +22,8 @@ use burn::module::Module;
 use burn::tensor::Tensor;
 pub use classify::{Classified, Representation, TextTokens, classify};
 
+pub use command::CommandTeacher;
+pub(crate) use command::integers;
 pub use cotrain::Cotrain;
 pub use dwt::{Dwt, standalone};
 pub use evaluate::{Evaluation, Together, evaluate, evaluate_together};
@@ -28,6 +32,7 @@ pub use finetune::{EncodedBatch, EncodedTask, Finetune};
 pub use logits::FramedSentences;
 pub use masked_lm::MaskedLm;
 pub use pll::{Pll, Tick, encode_pairs, pseudo_log_likelihoods, score_pairs};
+pub use source::Source;
 pub use teacher::{ModelTeacher, Teacher, TeacherSignal, UniformTeacher};
 pub use transfer::{Head, LabelledRow, PhaseLoss, Transfer, TransferBatch, TransferRow, TransferRows, predict};
 
@@ -74,6 +79,9 @@ pub trait Method {
     /// What each model minimises on (a part of) a batch: the share of the whole step's loss that falls on it, when `whole`
     /// is the whole step's size. Each model has its own settings and draws its own dropout; no loss has a gradient with respect
     /// to another model.
+    ///
+    /// # Errors
+    /// When what a model learns from can't be had.
     fn losses(
         &self,
         models: &[&Self::Model],
@@ -81,7 +89,7 @@ pub trait Method {
         at: &[Settings],
         whole: BatchSize,
         dropout: &mut [Dropout],
-    ) -> Vec<ModelLoss>;
+    ) -> Result<Vec<ModelLoss>>;
 
     /// The models' scores on held-out data, without blocking where a browser must not; elsewhere [`wait`](crate::device::wait) has them.
     ///

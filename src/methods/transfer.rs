@@ -260,8 +260,8 @@ impl<'a> Method for Transfer<'a> {
         _at: &[Settings],
         _whole: BatchSize,
         dropout: &mut [Dropout],
-    ) -> Vec<ModelLoss> {
-        models.iter().zip(dropout).map(|(student, dropout)| self.losses_of(student, batch, dropout)).collect()
+    ) -> Result<Vec<ModelLoss>> {
+        Ok(models.iter().zip(dropout).map(|(student, dropout)| self.losses_of(student, batch, dropout)).collect())
     }
 
     /// The phase's own loss on the validation rows, not in nats but in its own measure.

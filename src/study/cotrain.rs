@@ -59,6 +59,7 @@ impl StudySpec {
             finetune_epochs: 3.0,
             test: Some(TestSpec::default()),
             tune: None,
+            answers: None,
         }
     }
 }

@@ -11,10 +11,12 @@ pub mod saved;
 pub mod scores;
 pub mod statistics;
 
+mod answers;
 mod cells;
 mod cotrain;
 mod gather;
 mod jobs;
+mod kept;
 mod measures;
 mod planner;
 mod pocket;

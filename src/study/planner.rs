@@ -117,16 +117,28 @@ impl Cell {
     /// # Errors
     /// When they are not.
     pub fn plan_to_train(&self, shards: &Shards) -> Result<Plan> {
-        let Some(taught) = &self.taught else { return Ok(self.plan.clone()) };
+        let Some(taught) = &self.taught else {
+            let answers = self.plan.teacher.as_ref().is_some_and(|teacher| teacher.answers.is_some());
+            return if answers { self.plan_with(shards, &self.file) } else { Ok(self.plan.clone()) };
+        };
         let weights = taught.weights();
         if taught.step.is_some() && !weights.exists() {
             return Err(Error::new(format!("{} has no such checkpoint any more", taught.cell.name))
                 .at(weights.display())
                 .help(format!("delete {}, and the teacher is trained again", taught.cell.dir.display())));
         }
+        self.plan_with_teacher(shards, &weights)
+    }
+
+    /// The plan with whoever or whatever teaches in a folder.
+    pub fn plan_with_teacher(&self, shards: &Shards, folder: &Path) -> Result<Plan> {
         let mut file = self.file.clone();
-        file.set(&format!("teacher.from={}", weights.display()));
-        let plan = plan_on(&file, shards);
+        file.set(&format!("teacher.from={}", folder.display()));
+        self.plan_with(shards, &file)
+    }
+
+    fn plan_with(&self, shards: &Shards, file: &RunFile) -> Result<Plan> {
+        let plan = plan_on(file, shards);
         let mut plan = plan.map_err(|error| error.at(format!("arm {:?}", self.arm_name)))?;
         plan.train.keep_at.clone_from(&self.plan.train.keep_at);
         Ok(plan)
@@ -360,6 +372,9 @@ impl<'a> Planner<'a> {
                 file.set(&setting);
             }
             plan = self.resolved(arm, &file, taught.as_deref())?;
+        }
+        if let Some(kept) = self.spec.kept(arm)? {
+            plan = kept.plan(plan);
         }
         let tried = match (wanted, &self.spec.tune) {
             (Use::Trial(value), Some(tune)) => format!(", {} {value}", tune.name),

@@ -68,6 +68,7 @@ impl StudySpec {
             },
             test: Some(TestSpec::default()),
             tune: None,
+            answers: None,
         }
     }
 }

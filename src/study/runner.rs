@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use super::answers::Shared;
 use super::cells::{CellLine, Ledger, ModelLine, NUMERICS};
 use super::gather::{add_budgets, gather};
 use super::measures::{Measured, Measures};
@@ -48,12 +49,14 @@ pub(super) struct Work<'a> {
     pub measures: Measures,
     pub options: &'a StudyOptions<'a>,
     pub ledger: Ledger,
+    /// Teachers' answers, where arms share them.
+    pub shared: Shared,
 }
 
 impl<'a> Work<'a> {
     pub fn new(spec: &'a StudySpec, shards: &'a Shards, tasks: &'a [Task], options: &'a StudyOptions<'a>) -> Result<Self> {
         let ledger = Ledger::open(options.dir, &spec.title, options.cells)?;
-        Ok(Self { spec, shards, tasks, measures: Measures::default(), options, ledger })
+        Ok(Self { spec, shards, tasks, measures: Measures::default(), options, ledger, shared: Shared::default() })
     }
 
     /// Opens what models are scored on beside tasks, before anything is trained; `cells` are those to be scored.
@@ -101,6 +104,7 @@ pub fn run_cells(spec: &StudySpec, shards: &Shards, tasks: &[Task], options: &St
         let in_all = flops_with_teacher(spec, &arms, &arm, &students);
         arms.push(Arm { flops_with_teacher: in_all, ..arm });
     }
+    work.shared.words().into_iter().for_each(|line| options.console.note(&line));
     let mut chosen: Vec<String> = Vec::new();
     for line in teachers.iter().chain(&students).flat_map(|cell| cell.plan.notes()) {
         if !chosen.contains(&line) {
@@ -468,7 +472,11 @@ impl Work<'_> {
             self.train(&taught.cell)?;
         }
         let Work { shards, options, .. } = self;
-        let plan = cell.plan_to_train(shards)?;
+        let live = cell.plan_to_train(shards)?;
+        let plan = match self.shared.answers(&cell.plan, &live, shards, (options.dir, options.device))? {
+            Some(answers) => cell.plan_with_teacher(shards, &answers)?,
+            None => live,
+        };
         if let Some(branch) = &cell.branch {
             self.branch_off(cell, &plan, branch);
         }

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use super::kept::Kept;
 use super::registration::{HELD_OUT, TestSpec};
 use super::tune::TuneSpec;
 use crate::error::{Error, IoContext, Result};
@@ -107,6 +108,11 @@ pub struct StudySpec {
     /// Passes over a task's training split.
     #[serde(default = "finetune_epochs")]
     pub finetune_epochs: f64,
+    /// What of a teacher's distribution is kept: `top-k 12`, or `50 draws`. Then a teacher is asked once about the batches of a seed, and
+    /// all arms of that seed read its answers from `answers/` in the study's folder; unless written, each run has its teacher in memory.
+    /// Arms that can't (another place or divergence, a temperature that changes, a student that starts as its teacher) go on as before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub answers: Option<String>,
     /// What is tested, and what counts as no difference; without it, differences are shown and none is called equivalent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub test: Option<TestSpec>,
@@ -168,6 +174,9 @@ pub struct ArmSpec {
     /// Budgets of its own, as the study's `branches`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub branches: Option<Vec<String>>,
+    /// What is kept of its teacher's distribution, as the study's `answers`; `none` has its teacher in memory.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub answers: Option<String>,
     /// It takes the value that tuning chose for this arm, and is not tuned itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tuned_as: Option<String>,
@@ -245,6 +254,12 @@ impl StudySpec {
         })?;
         spec.check()?;
         Ok(spec)
+    }
+
+    /// What of a teacher's distribution is kept for an arm, where answers are shared.
+    pub(super) fn kept(&self, arm: &ArmSpec) -> Result<Option<Kept>> {
+        let written = arm.answers.as_ref().or(self.answers.as_ref()).filter(|written| *written != "none");
+        written.map(|written| Kept::parse(written)).transpose()
     }
 
     /// What its models are measured by, by name.

@@ -7,6 +7,7 @@ use crate::error::{Error, Result};
 impl StudySpec {
     /// Refuses a study that can't be run as it is written.
     pub(super) fn check(&self) -> Result<()> {
+        self.teachers.iter().chain(&self.arms).try_for_each(|arm| self.kept(arm).map(drop))?;
         let twice = |mut names: Vec<&str>| {
             names.sort_unstable();
             names.windows(2).find(|pair| pair[0] == pair[1]).map(|pair| pair[0].to_owned())

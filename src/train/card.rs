@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::life::finished;
 use super::seeds::read_checkpoint_scores;
-use crate::config::{LearnerPlan, Plan};
+use crate::config::{AnswersPlan, LearnerPlan, Plan, TeacherPlan};
 use crate::error::Result;
 use crate::log::Summary;
 use crate::model::ModelFolder;
@@ -66,7 +66,7 @@ pub fn model_card(folder: &ModelFolder) -> Result<String> {
     let mut public = plan.clone();
     public.data.shards = name_of(&plan.data.shards);
     if let Some(teacher) = &mut public.teacher {
-        teacher.from = name_of(&teacher.from);
+        teacher.from = if teacher.timeout_s.is_some() { "a program".into() } else { name_of(&teacher.from) };
     }
     let _ = write!(out, "\n## Plan\n\n```toml\n{}```\n", public.to_toml());
     Ok(out)
@@ -120,12 +120,16 @@ fn partners(own: &LearnerPlan) -> String {
 }
 
 fn teacher(plan: &Plan) -> String {
-    match plan.teacher.as_ref().map(|teacher| &teacher.model) {
-        None => "none".to_owned(),
-        Some(None) => "the uniform distribution (a control)".to_owned(),
-        Some(Some(model)) => {
+    let Some(TeacherPlan { model, answers, timeout_s, .. }) = &plan.teacher else { return "none".to_owned() };
+    if timeout_s.is_some() {
+        return "a program".to_owned();
+    }
+    match (model, answers) {
+        (Some(model), _) => {
             format!("{} layers, width {}, {} parameters", model.shape.layers(), model.shape.hidden(), model.parameters)
         }
+        (None, Some(AnswersPlan { teacher, kind, count, .. })) => format!("what {teacher} answered, {kind} of {count}"),
+        (None, None) => "the uniform distribution (a control)".to_owned(),
     }
 }
 

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use super::GivenTeacher;
+use crate::answers::Cache;
 use crate::batch::{BatchOptions, Batches, Masking, Split};
 use crate::config::{DataFacts, Facts, Plan, RunFile, TeacherFacts, Wanted};
 use crate::device::{auto_is, memory_of};
@@ -50,7 +51,7 @@ pub fn plan_on(file: &RunFile, shards: &Shards) -> Result<Plan> {
 pub fn plan_in_memory(file: &RunFile, shards: &Shards, teacher: Option<&GivenTeacher>) -> Result<Plan> {
     let data = data_facts(&file.wanted(), shards);
     let teacher = teacher.map(|teacher| Ok(facts_of(&teacher.shape, &teacher.weights, shards.tokenizer())));
-    file.resolve(&Facts { data, teacher, memory_bytes: None, auto: None })
+    file.resolve(&Facts { data, teacher, answers: None, memory_bytes: None, auto: None })
 }
 
 /// Opens a data folder, or makes the pocket language for the name `pocket`.
@@ -68,8 +69,15 @@ pub fn open_shards(name: &str) -> Result<Shards> {
 pub(crate) fn find_facts(wanted: &Wanted, shards: Result<&Shards, &Error>) -> Facts {
     let data = shards.map_err(Clone::clone).and_then(|shards| data_facts(wanted, shards));
     let tokenizer = shards.ok().map(Shards::tokenizer);
-    let teacher = wanted.teacher.as_ref().map(|from| teacher_facts(Path::new(from), tokenizer));
-    Facts { data, teacher, memory_bytes: memory_of(&wanted.device), auto: auto_is() }
+    let from = wanted.teacher.as_ref().map(Path::new);
+    let (answers, teacher) = match from.filter(|from| Cache::is_at(from)) {
+        Some(cache) => match Cache::open(cache).and_then(|cache| cache.facts()) {
+            Ok(found) => (Some(found), None),
+            Err(error) => (None, Some(Err(error))),
+        },
+        None => (None, from.map(|from| teacher_facts(from, tokenizer))),
+    };
+    Facts { data, teacher, answers, memory_bytes: memory_of(&wanted.device), auto: auto_is() }
 }
 
 fn data_facts(wanted: &Wanted, shards: &Shards) -> Result<DataFacts> {

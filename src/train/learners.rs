@@ -1,15 +1,17 @@
 //! A run's models and its method, from its plan: before step 1, or as a checkpoint has them.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use burn::tensor::Device;
 
 use super::Learner;
+use crate::answers::Reader;
 use crate::batch::{Batch, BatchOptions, Batches, Masking, Split};
-use crate::config::{LearnerPlan, MODEL, Method as MethodName, ModelPlan, Plan, Start};
+use crate::config::{LearnerPlan, MODEL, Method as MethodName, ModelPlan, Plan, Start, TeacherPlan};
 use crate::device::{Compute, make_room};
-use crate::error::{Result, note};
-use crate::methods::{Cotrain, Dwt, MaskedLm, Method, ModelTeacher, Teacher, UniformTeacher, standalone};
+use crate::error::{Error, Result, note};
+use crate::methods::{CommandTeacher, Cotrain, Dwt, MaskedLm, Method, ModelTeacher, Source, Teacher, UniformTeacher, standalone};
 use crate::model::{AnyModel, ModelFolder, Shape, Weights, remap};
 use crate::optim::Optimizer;
 use crate::tokens::Shards;
@@ -132,7 +134,14 @@ fn method(plan: &Plan, shards: &Shards, given: Option<&GivenTeacher>, device: &D
     let (distill, steps) = (plan.distill.clone(), plan.train.steps);
     let compute = Compute::of_run(device, plan.runtime.kernels, plan.runtime.precision)?;
     let teacher = teacher(plan, given, &compute)?;
+    let source = elsewhere(plan)?;
     let data = masked_lm(plan, shards, compute)?;
+    if let Some(source) = source {
+        return Ok(match plan.method {
+            MethodName::Cotrain => Box::new(Cotrain::new(data, distill, plan.models.clone(), steps, None).with_source(source)),
+            _ => Box::new(Dwt::from_source(data, distill, steps, source)),
+        });
+    }
     Ok(match (plan.method, teacher) {
         (MethodName::Cotrain, teacher) => Box::new(Cotrain::new(data, distill, plan.models.clone(), steps, teacher)),
         (MethodName::Dwt, Some(teacher)) => Box::new(Dwt::new(data, distill, steps, teacher)),
@@ -140,8 +149,26 @@ fn method(plan: &Plan, shards: &Shards, given: Option<&GivenTeacher>, device: &D
     })
 }
 
-fn teacher(plan: &Plan, given: Option<&GivenTeacher>, compute: &Compute) -> Result<Option<Box<dyn Teacher>>> {
-    let Some(teacher) = &plan.teacher else { return Ok(None) };
+/// The cache or the program that the plan's teacher is, where it is one.
+fn elsewhere(plan: &Plan) -> Result<Option<Source>> {
+    let Some(TeacherPlan { from, answers, timeout_s, .. }) = &plan.teacher else { return Ok(None) };
+    if let Some(timeout_s) = timeout_s {
+        let timeout = Duration::from_secs_f64(*timeout_s);
+        return CommandTeacher::start(from, plan.model.shape.vocab_size(), timeout).map(|program| Some(Source::Command(program)));
+    }
+    let Some(known) = answers else { return Ok(None) };
+    let reader = Reader::open(Path::new(from))?;
+    if reader.cache().content_hash() != known.content_hash {
+        return Err(Error::new("the cache of the teacher's answers is another than when this run was planned")
+            .at(from)
+            .help("put it back; or start a run of its own with it, in another folder"));
+    }
+    Ok(Some(Source::Answers(reader)))
+}
+
+/// The teacher of a plan, in memory; none where there is none, its answers are on disk, or it is a program.
+pub(super) fn teacher(plan: &Plan, given: Option<&GivenTeacher>, compute: &Compute) -> Result<Option<Box<dyn Teacher>>> {
+    let Some(teacher) = plan.teacher.as_ref().filter(|teacher| teacher.is_in_memory()) else { return Ok(None) };
     if teacher.model.is_none() {
         return Ok(Some(Box::new(UniformTeacher { vocab_size: plan.model.shape.vocab_size() })));
     }

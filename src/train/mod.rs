@@ -24,6 +24,7 @@ mod scaled;
 mod seeds;
 mod snapshot;
 mod step;
+mod teach;
 pub mod transfer;
 mod trial;
 mod workers;
@@ -46,6 +47,7 @@ pub use seeds::{
 };
 pub use snapshot::{Held, Off, Origin, SNAPSHOT_STEPS, Snapshot, SnapshotRun};
 pub use step::Steps;
+pub use teach::{Asking, Taught, TeachOptions, Teaching, dump_asked};
 pub use trial::trial_speed;
 pub use workers::{Worker, together};
 

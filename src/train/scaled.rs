@@ -53,7 +53,7 @@ pub(super) async fn gradients<M: Method + ?Sized>(
         let factor = |learner: &Learner<M::Model>| learner.optimizer.loss_scale().map(|scale| scale.factor());
         let factors: Vec<Option<f64>> = learners.iter().map(factor).collect();
         let models: Vec<&M::Model> = learners.iter().map(|learner| &learner.model).collect();
-        let (mut losses, mut gradients) = accumulate(method, &models, share, &dropout, &factors);
+        let (mut losses, mut gradients) = accumulate(method, &models, share, &dropout, &factors)?;
         if let Some(worker) = share.worker {
             (losses, gradients) = over_workers(worker, &models, losses, gradients).await?;
         }
@@ -101,13 +101,13 @@ fn accumulate<M: Method + ?Sized>(
     share: &Share<M::Batch>,
     dropout: &[Dropout],
     factors: &[Option<f64>],
-) -> (Vec<Parts>, Vec<GradientsParams>) {
+) -> Result<(Vec<Parts>, Vec<GradientsParams>)> {
     let mut sums: Vec<Parts> = models.iter().map(|_| Parts::default()).collect();
     let mut accumulators: Vec<_> = models.iter().map(|_| GradientsAccumulator::<M::Model>::new()).collect();
     for rows in &share.parts {
         let part = method.part(share.batch, rows.clone());
         let mut dropout: Vec<Dropout> = dropout.iter().map(|dropout| dropout.clone().of_rows(rows.clone())).collect();
-        let losses = method.losses(models, &part, share.at, share.whole, &mut dropout);
+        let losses = method.losses(models, &part, share.at, share.whole, &mut dropout)?;
         for ((((model, loss), sum), accumulator), factor) in
             models.iter().zip(losses).zip(&mut sums).zip(&mut accumulators).zip(factors)
         {
@@ -119,5 +119,5 @@ fn accumulate<M: Method + ?Sized>(
             accumulator.accumulate(model, GradientsParams::from_grads(total.backward(), *model));
         }
     }
-    (sums, accumulators.iter_mut().map(GradientsAccumulator::grads).collect())
+    Ok((sums, accumulators.iter_mut().map(GradientsAccumulator::grads).collect()))
 }

@@ -32,7 +32,7 @@ pub fn trial_speed(plan: &Plan, shards: &Shards, device: &Device) -> Result<Spee
         let size = method.size(&part);
         let started = Instant::now();
         let mut dropout: Vec<Dropout> = learners.iter().map(|learner| Dropout::new(learner.dropout, 0)).collect();
-        for (model, loss) in models.iter().zip(method.losses(&models, &part, &at, size, &mut dropout)) {
+        for (model, loss) in models.iter().zip(method.losses(&models, &part, &at, size, &mut dropout)?) {
             let gradients = loss.total.backward();
             // Reading one gradient back waits for all of the backward pass.
             let words = model.words().grad(&gradients);

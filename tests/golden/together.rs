@@ -94,7 +94,7 @@ fn losses_by_direction_and_their_gradients_are_pytorchs() {
         let borrowed: Vec<&AnyModel> = models.iter().collect();
         let mut dropout = vec![Dropout::off(); models.len()];
         let (at, size) = (method.settings(0), method.size(&batch));
-        let losses = method.losses(&borrowed, &batch, &at, size, &mut dropout);
+        let losses = method.losses(&borrowed, &batch, &at, size, &mut dropout).unwrap();
         for (((name, wanted), model), loss) in case.losses.iter().zip(&models).zip(losses) {
             let what = format!("{}, {name}", case.name);
             eprintln!("{what}: total, hard and soft losses");

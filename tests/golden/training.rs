@@ -42,6 +42,7 @@ pub(super) struct BatchCase {
 impl BatchCase {
     pub fn batch(self) -> Batch {
         Batch {
+            first_row: 0,
             rows: self.rows,
             length: self.length,
             order: TokenOrder::Bidirectional,
@@ -105,6 +106,7 @@ pub(super) fn stand_in(vocab_size: usize, device: &Device) -> MaskedLm {
 /// Equation 3 with alpha_h = 1.
 pub(super) fn distill(alpha_soft: f64, tau: f64) -> DistillPlan {
     DistillPlan {
+        divergence: upstill::config::Divergence::default(),
         hard: 1.0.into(),
         soft: alpha_soft.into(),
         temperature: tau.into(),
@@ -164,7 +166,7 @@ fn gradients_on(device: &Device, loss_kind: Kind, gradient_kind: Kind) {
         let method = dwt(&teacher, plan, 1, device);
         let student = model("student", &student, &device.clone().autodiff());
         let (at, whole) = (method.settings(0), method.size(&batch));
-        let loss = method.losses(&[&student], &batch, &at, whole, &mut [Dropout::off()]).remove(0);
+        let loss = method.losses(&[&student], &batch, &at, whole, &mut [Dropout::off()]).unwrap().remove(0);
         let ModelLoss { total, hard, mut soft } = loss;
         let found = [total.clone(), hard, soft.remove(0).unwrap()].map(|loss| loss.into_scalar::<f32>());
         eprintln!("{}: total, hard and soft loss", case.name);
@@ -213,7 +215,7 @@ impl<M: Method<Model = AnyModel, Batch = Batch>> Method for Fixed<M> {
         at: &[Settings],
         whole: BatchSize,
         dropout: &mut [Dropout],
-    ) -> Vec<ModelLoss> {
+    ) -> upstill::Result<Vec<ModelLoss>> {
         self.method.losses(models, batch, at, whole, dropout)
     }
 

@@ -82,6 +82,7 @@ fn facts_that_could_not_be_found_join_the_mistakes() {
     let facts = Facts {
         data: Err(missing("data/wiki-books")),
         teacher: Some(Err(missing("runs/teacher-4l"))),
+        answers: None,
         memory_bytes: None,
         auto: None,
     };
@@ -296,7 +297,7 @@ fn keys_and_types_that_are_wrong() {
         write a schedule: 2.0, "4 -> 1 linear", "1 -> 0.1 cosine over 60%", "4 until 50%, then 1", "0 -> 5e-4 over 200 steps, then -> 0 linear"
     preset=dwt-weak
       preset: there is no preset `dwt-weak`
-        the presets are: standalone, dwt-normal, dwt-strong, dwt-decay, inherit
+        the presets are: standalone, dwt-normal, dwt-strong, dwt-decay, inherit, salt, lu-liu
     train.batch
       train.batch: not `key=value`
         for example: --set train.batch=64

@@ -37,7 +37,7 @@ fn teacher_of(layers: usize) -> TeacherFacts {
 }
 
 pub(super) fn facts() -> Facts {
-    Facts { data: Ok(data()), teacher: Some(Ok(teacher())), memory_bytes: None, auto: None }
+    Facts { data: Ok(data()), teacher: Some(Ok(teacher())), answers: None, memory_bytes: None, auto: None }
 }
 
 const DWT: &str = "preset = 'dwt-decay'\nteacher.from = 'runs/teacher-4l'\ndata.shards = 'data/wiki-books'\n";
@@ -197,7 +197,7 @@ fn a_plan_in_words() {
     let alone = run_file("method = 'standalone'\ndata.shards = 'pocket'\ntrain.steps = 300\nmodel.layers = 2\nmodel.hidden = 64");
     let small =
         DataFacts { vocab_size: 600, sentences: 20_000, tokens: 180_000, rows_per_epoch: 20_000, longest_sentence: 19, ..data() };
-    let facts = Facts { data: Ok(small), teacher: None, memory_bytes: Some(8 << 30), auto: None };
+    let facts = Facts { data: Ok(small), teacher: None, answers: None, memory_bytes: Some(8 << 30), auto: None };
     assert_snapshot!(alone.resolve(&facts).unwrap().describe(Some(Speed::Flops(4e10))), @"
     standalone: a 2-layer student learns alone, plan 69d75a5001573c2f
       student    2 layers, width 64, 1 head, feed-forward 256, dropout 0.1; 176 thousand parameters, 171 thousand without the head
@@ -265,7 +265,7 @@ fn presets_resolve_and_files_go_over_them() {
     assert_eq!(with(&["preset=dwt-strong"]).resolve(&facts()).unwrap().distill.soft, Schedule::constant(4.0));
     assert_snapshot!(RunFile::preset("dwt-weak").unwrap_err(), @"
     there is no preset `dwt-weak`
-    help: the presets are: standalone, dwt-normal, dwt-strong, dwt-decay, inherit
+    help: the presets are: standalone, dwt-normal, dwt-strong, dwt-decay, inherit, salt, lu-liu
     ");
 }
 
@@ -428,7 +428,9 @@ fn the_reference_lists_every_key_and_is_itself_a_run_file() {
     initializer_range = 0.02         # standard deviation of the initial weights
 
     [teacher]
-    # from: none                     # a run directory or Hugging Face folder; or "uniform", a control
+    # from: none                     # a run directory, Hugging Face folder or cache; or "uniform", a control
+    # command: none                  # a program to ask in place of a folder: on its standard input and output
+    timeout_s = 60.0                 # seconds that the program may take to answer
 
     [data]
     # shards: required               # a folder made by `upstill data build`; or "pocket", the embedded language
@@ -446,6 +448,8 @@ fn the_reference_lists_every_key_and_is_itself_a_run_file() {
     soft = 1.0                       # weight of the soft loss
     temperature = 2.0                # temperature of the soft loss
     tau_squared = false              # multiply the soft loss by the temperature squared
+    divergence = "kl"                # how far the student is from its teacher (kl | reverse-kl | jensen-shannon | total-variation)
+    beta = 0.5                       # the teacher's share of the mixture of jensen-shannon
     positions = "masked"             # where the soft loss is taken (masked | all)
     start = "fresh"                  # random weights, or the teacher's remapped (fresh | remap)
     label_smoothing = 0.0            # share of the hard target spread over the vocabulary
