@@ -1,6 +1,6 @@
-//! The distillation loss of masked language modelling and its gradient: the definition, and the cases that every form of it
-//! must agree on. The forms: [`reference`] here; `composed` in `src/loss/`, in burn operations; fused in `src/kernels/` (CPU)
-//! and `dwt_loss.wgsl` beside this file (WebGPU).
+//! The distillation loss of masked language modelling and its gradient: the definition, and the cases that every form
+//! of it must agree on. The forms: [`reference`] here; `composed` in `src/loss/`, in burn operations; fused in
+//! `src/kernels/` (CPU) and `dwt_loss.wgsl` beside this file (WebGPU).
 //!
 //! For a slot with student logits z, teacher logits t, label y and weight w, over a vocabulary of v tokens:
 //!
@@ -11,8 +11,8 @@
 //! d total / d z_i = alpha_hard (p_i - u_i) + alpha_soft f / tau (q_i - r_i)
 //! ```
 //!
-//! with e the label smoothing and 0 log 0 = 0. A batch's losses are the sums over its slots, each times w; the gradient of a
-//! slot of weight 0 is 0, whatever its logits.
+//! with e the label smoothing and 0 log 0 = 0. A batch's losses are the sums over its slots, each times w; the gradient
+//! of a slot of weight 0 is 0, whatever its logits.
 //!
 //! Shapes: `m` slots, `v` vocabulary; everything row after row.
 
@@ -131,7 +131,8 @@ impl Case {
         reference(&self.student_mv, &self.teacher_mv, &self.labels_m, &self.weights_m, &self.loss)
     }
 
-    /// Logits spread over about -3 to 3, labels spread over the vocabulary, every third weight 0 unless there is one slot.
+    /// Logits spread over about -3 to 3, labels spread over the vocabulary, every third weight 0 unless there is one
+    /// slot.
     pub fn new(name: &str, m: usize, v: usize, loss: DwtLoss) -> Self {
         let weight = |row: usize| if m > 1 && row % 3 == 1 { 0.0 } else { 0.5 + (row % 4) as f32 * 0.25 };
         Self {
@@ -243,7 +244,8 @@ mod tests {
                 let sum: f64 = gradient_v.iter().sum();
                 assert!(sum.abs() < 1e-9, "{}: row {row} sums to {sum}", case.name);
             }
-            // Adding a number to all logits of a slot changes nothing; a power of two keeps sums of small floats exact enough.
+            // Adding a number to all logits of a slot changes nothing; a power of two keeps sums of small floats exact
+            // enough.
             let moved: Vec<f32> = case.student_mv.iter().map(|z| z + 8.0).collect();
             let shifted = reference(&moved, &case.teacher_mv, &case.labels_m, &case.weights_m, &case.loss);
             let rounding = 1e-5 * found.hard.abs().max(found.soft).max(1.0);

@@ -1,5 +1,5 @@
-//! upstill ("distil upwards") trains a larger language model with the help of a smaller, weaker one (Lee et al. 2023), on CPUs
-//! and on any GPU.
+//! upstill ("distil upwards") trains a larger language model with the help of a smaller, weaker one (Lee et al. 2023),
+//! on CPUs and on any GPU.
 //!
 //! A student, a teacher and a corpus put together:
 //!
@@ -47,8 +47,8 @@
 //! [`config`] has the run file and the plan, [`device`] what to run on, [`error`] the one error, [`cli`] the command.
 //! `ARCHITECTURE.md` has the invariants and how to add things.
 #![warn(missing_docs)]
-// The browser build leaves out whole rooms (`cli`, `study`, `bench`), and what is C (Zstandard, Parquet) or has no place there (Ctrl-C,
-// PyTorch's pickles): by `target_family = "wasm"`, at the dependency or the module.
+// The browser build leaves out whole rooms (`cli`, `study`, `bench`), and what is C (Zstandard, Parquet) or has no
+// place there (Ctrl-C, PyTorch's pickles): by `target_family = "wasm"`, at the dependency or the module.
 
 // First: the modules after it use its macros in place of std's.
 #[macro_use]

@@ -160,7 +160,8 @@ fn f16_factors_on_a_software_gpu_give_the_losses_and_gradients_of_f32_but_for_ro
         for (found, wanted) in found_gradients.iter().zip(&wanted_gradients) {
             let norm = |x: &mut dyn Iterator<Item = f32>| x.map(|x| f64::from(x).powi(2)).sum::<f64>().sqrt();
             let off = norm(&mut found.iter().zip(wanted).map(|(a, b)| a - b)) / norm(&mut wanted.iter().copied());
-            // The gradient of a logit is rounded by up to 2^-12, a sum over many by less; the smallest of 1757 lose bits.
+            // The gradient of a logit is rounded by up to 2^-12, a sum over many by less; the smallest of 1757 lose
+            // bits.
             assert!(off < 1e-3, "{form:?}, {m} x {v}: a gradient is off by {off} of its norm");
         }
     }

@@ -1,4 +1,5 @@
-//! The fused operations of an encoder layer, the CPU's and a GPU's, against their composed forms: values and every gradient.
+//! The fused operations of an encoder layer, the CPU's and a GPU's, against their composed forms: values and every
+//! gradient.
 
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::optim::GradientsParams;
@@ -23,8 +24,8 @@ fn host<const D: usize>(x: Tensor<D>) -> Vec<f32> {
     x.into_data().try_to_vec().unwrap()
 }
 
-/// The value of `run`, and the gradients of its product with a matrix of other numbers. The operation is used twice, so that
-/// gradients add up.
+/// The value of `run`, and the gradients of its product with a matrix of other numbers. The operation is used twice, so
+/// that gradients add up.
 fn value_and_gradients<const A: usize>(
     leaves: [Tensor<2>; A],
     vectors: &[Tensor<1>],
@@ -97,8 +98,8 @@ fn hold(found: &[Vec<f32>], wanted: &[Vec<f32>], kind: Kind) {
     }
 }
 
-/// Rows, width in, width out: odd sizes, one of each, more than a thread's part, and with one or two more whole fours, which GPUs take
-/// at once, a few of them a lane.
+/// Rows, width in, width out: odd sizes, one of each, more than a thread's part, and with one or two more whole fours,
+/// which GPUs take at once, a few of them a lane.
 const SIZES: [(usize, usize, usize); 6] = [(1, 1, 1), (3, 5, 7), (130, 48, 33), (70, 64, 300), (9, 767, 12), (5, 126, 8)];
 
 fn a_dense_layer_is_a_product_and_a_bias_with_or_without_gelu(side: Side) {
@@ -174,7 +175,8 @@ fn attention_by_segments_is_attention_with_the_others_ruled_out(side: Side) {
         let run = |compute: &Compute, limit: fn(Sight) -> Sight| {
             let device = &compute.device;
             let sight = limit(Sight::new(&segments_bs, 12));
-            // One leaf of three: the key's bias has no gradient but rounding, as it adds the same to all scores of a query.
+            // One leaf of three: the key's bias has no gradient but rounding, as it adds the same to all scores of a
+            // query.
             let biases = leaf([3 * d], 4, device);
             let of_layers = biases.clone();
             let leaves = [leaf([n, d], 1, device), leaf([d, d], 2, device), leaf([d, d], 3, device), leaf([d, d], 8, device)];
@@ -199,7 +201,8 @@ fn attention_by_segments_is_attention_with_the_others_ruled_out(side: Side) {
 }
 
 fn rows_of_a_table_are_looked_up_and_their_gradients_added_up(side: Side) {
-    // One row often, one never, more columns than a cube has invocations; then more rows than a thread takes, the last ones never.
+    // One row often, one never, more columns than a cube has invocations; then more rows than a thread takes, the last
+    // ones never.
     let few: Vec<i32> = (0..70).map(|i| if i % 3 == 0 { 4 } else { i % 4 }).collect();
     let many: Vec<i32> = [149, 63, 64, 65, 0, 127, 128].repeat(2);
     for (rows, v, d) in [(few, 6, 300), (many, 300, 5)] {

@@ -164,8 +164,8 @@ fn functions(text: &str) -> Vec<(String, usize)> {
     out
 }
 
-/// `src/device/traits.rs` is the one table of what devices are like, and `src/device/compute.rs` the one reader of the environment's word
-/// on kernels.
+/// `src/device/traits.rs` is the one table of what devices are like, and `src/device/compute.rs` the one reader of the
+/// environment's word on kernels.
 #[test]
 fn what_a_device_is_like_is_asked_in_one_place() {
     const ASKING: [&str; 4] = ["starts_with(\"cuda", "starts_with(\"wgpu", "\"wgpu<wgsl>\"", "var(\"UPSTILL_KERNELS"];

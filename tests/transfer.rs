@@ -1,5 +1,5 @@
-//! The system of Mukherjee and Awadallah 2019 from end to end, on a small scale: what moves in which phase, what is seen by whom,
-//! what an interruption keeps, and what bad input says.
+//! The system of Mukherjee and Awadallah 2019 from end to end, on a small scale: what moves in which phase, what is
+//! seen by whom, what an interruption keeps, and what bad input says.
 
 use std::cell::Cell;
 use std::fs;

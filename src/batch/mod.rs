@@ -8,7 +8,8 @@
 //! ```
 //!
 //! A sentence has the same mask in an epoch whether it stands alone in a row or shares one, so `rows = "sentence"` and
-//! `rows = "packed"` give the same losses. Nothing here holds state between batches: resuming at a step is asking for it.
+//! `rows = "packed"` give the same losses. Nothing here holds state between batches: resuming at a step is asking for
+//! it.
 
 mod cut;
 mod masking;
@@ -53,7 +54,8 @@ pub enum Split {
 pub struct BatchOptions {
     /// One sentence a row, or several.
     pub layout: Rows,
-    /// Tokens in a row, s: `[CLS]`, `[SEP]` and padding included. Longer sentences are cut into pieces; no token is lost.
+    /// Tokens in a row, s: `[CLS]`, `[SEP]` and padding included. Longer sentences are cut into pieces; no token is
+    /// lost.
     pub length: usize,
     /// Rows in a batch, b.
     pub batch: usize,
@@ -97,12 +99,12 @@ struct Inner {
 impl Batches {
     /// Cuts and packs a split's sentences, from their lengths alone.
     ///
-    /// Packing needs 4 bytes a sentence and 4 a row (and 10 a sentence more while it runs); what was packed last is kept, and
-    /// found again.
+    /// Packing needs 4 bytes a sentence and 4 a row (and 10 a sentence more while it runs); what was packed last is
+    /// kept, and found again.
     ///
     /// # Errors
-    /// An empty split, a length below 3 or above 65536, a batch of 0 rows, a masking rate that is no share, or a vocabulary
-    /// without `[MASK]` where tokens are masked.
+    /// An empty split, a length below 3 or above 65536, a batch of 0 rows, a masking rate that is no share, or a
+    /// vocabulary without `[MASK]` where tokens are masked.
     pub fn new(shards: &Shards, split: Split, options: BatchOptions) -> Result<Self> {
         check(&options)?;
         let masker = match options.objective {
@@ -165,10 +167,10 @@ impl Batches {
 
     /// The batch of a step, in constant time.
     ///
-    /// Training: rows `step * batch ..` of the endless sequence of epochs, so that an epoch's last batch goes on into the next
-    /// epoch, with its order and its masks: no row is lost, and shapes are static. Held out: one pass in an order that is the same
-    /// for ever and shuffled, so that the first batches are a fair sample; the last one is filled up with empty rows (segments and
-    /// weights 0), and steps beyond it start over.
+    /// Training: rows `step * batch ..` of the endless sequence of epochs, so that an epoch's last batch goes on into
+    /// the next epoch, with its order and its masks: no row is lost, and shapes are static. Held out: one pass in an
+    /// order that is the same for ever and shuffled, so that the first batches are a fair sample; the last one is
+    /// filled up with empty rows (segments and weights 0), and steps beyond it start over.
     pub fn at(&self, step: u64) -> Batch {
         let BatchOptions { batch: rows, length, objective, .. } = self.inner.options;
         let mut batch = Batch::empty(rows, length, self.inner.slots, objective.order(), self.inner.special.pad as i32);
@@ -184,7 +186,8 @@ impl Batches {
         batch
     }
 
-    /// What each row of a step's batch holds: the row's number in the split, and its sentences'; none for rows that are empty.
+    /// What each row of a step's batch holds: the row's number in the split, and its sentences'; none for rows that are
+    /// empty.
     pub fn rows_of(&self, step: u64) -> Vec<(usize, Vec<usize>)> {
         let rows = (0..self.inner.options.batch).filter_map(|i| self.inner.place(step, i, self.left_out));
         rows.map(|(_, row)| (row, self.inner.pieces_of(row).map(|piece| piece.sentence).collect())).collect()
@@ -264,8 +267,9 @@ impl Inner {
     }
 }
 
-/// Slots of a row. Masked: what the longest sentence needs, and one more for packed rows, whose sentences each round up; at length 128
-/// and 15 % that is BERT's own `max_predictions_per_seq`, 20. Causal: every token but a sentence's last.
+/// Slots of a row. Masked: what the longest sentence needs, and one more for packed rows, whose sentences each round
+/// up; at length 128 and 15 % that is BERT's own `max_predictions_per_seq`, 20. Causal: every token but a sentence's
+/// last.
 fn slots(options: &BatchOptions) -> usize {
     let longest = options.objective.count(options.length - SPECIALS);
     match (options.objective, options.layout) {

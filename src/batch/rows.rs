@@ -10,14 +10,15 @@ use crate::tokens::Special;
 pub struct Batch {
     /// Rows, b.
     pub rows: usize,
-    /// The number of the first one, of the endless sequence of epochs or of the held-out order: with the shards, the seed and the
-    /// masking it says what they are, whatever the batch.
+    /// The number of the first one, of the endless sequence of epochs or of the held-out order: with the shards, the
+    /// seed and the masking it says what they are, whatever the batch.
     pub first_row: u64,
     /// Tokens in a row, s.
     pub length: usize,
     /// What the model sees, `[b, s]`: masked tokens replaced, padding `[PAD]`.
     pub input_ids_bs: Vec<i32>,
-    /// Which of the row's sentences a token belongs to, `[b, s]`, from 1; 0 is padding. Tokens attend within their segment.
+    /// Which of the row's sentences a token belongs to, `[b, s]`, from 1; 0 is padding. Tokens attend within their
+    /// segment.
     pub segments_bs: Vec<i32>,
     /// Place within the sentence, `[b, s]`: 0 at its `[CLS]` and on padding.
     pub positions_bs: Vec<i32>,

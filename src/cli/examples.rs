@@ -1,4 +1,5 @@
-//! Every example of the help, and every `upstill` command in what people read, is a command line that this program takes.
+//! Every example of the help, and every `upstill` command in what people read, is a command line that this program
+//! takes.
 
 use std::fs;
 use std::path::Path;
@@ -26,8 +27,8 @@ const DOCUMENTS: [&str; 14] = [
     "src/guide/papers.md",
 ];
 
-/// The words of a command as a shell takes them, up to a comment, a pipe or a redirection, or to a gap of three spaces, after which the
-/// help says what a command does.
+/// The words of a command as a shell takes them, up to a comment, a pipe or a redirection, or to a gap of three spaces,
+/// after which the help says what a command does.
 fn shell_words(line: &str) -> Vec<String> {
     let (mut words, mut word, mut quote, mut gap) = (Vec::new(), None::<String>, None, 0);
     for c in line.trim_start().chars() {
@@ -66,7 +67,8 @@ fn command_in(line: &str) -> Option<Vec<String>> {
     }
 }
 
-/// What is wrong with a command line; nothing where it parses, or asks for help. Prose names commands without what they need.
+/// What is wrong with a command line; nothing where it parses, or asks for help. Prose names commands without what they
+/// need.
 fn mistake(words: &[String], is_prose: bool) -> Option<String> {
     let line = std::iter::once("upstill").chain(words.iter().map(String::as_str));
     let error = Cli::try_parse_from(line).err()?;

@@ -3,11 +3,12 @@
 use super::{AnswersFacts, Rows, Shape};
 use crate::error::Result;
 
-/// What to look up before a run file can be resolved. Values that are wrong in the file are replaced by defaults here, so that
-/// one message can name the file's mistakes and the world's together.
+/// What to look up before a run file can be resolved. Values that are wrong in the file are replaced by defaults here,
+/// so that one message can name the file's mistakes and the world's together.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Wanted {
-    /// A folder of shards, `pocket`, or `None` when the file names none (leave [`Facts::data`] an error; it is not shown).
+    /// A folder of shards, `pocket`, or `None` when the file names none (leave [`Facts::data`] an error; it is not
+    /// shown).
     pub shards: Option<String>,
     /// A run directory, checkpoint or Hugging Face folder; `None` when no model is to be looked up.
     pub teacher: Option<String>,

@@ -5,7 +5,8 @@ use super::plan::*;
 use super::{ModelPlan, RunFile, Schedule, Shape};
 
 impl Plan {
-    /// The models that the run trains, in the order of its logs: one called `model`, or the several of a co-training run.
+    /// The models that the run trains, in the order of its logs: one called `model`, or the several of a co-training
+    /// run.
     pub fn learners(&self) -> Vec<LearnerPlan> {
         if !self.models.is_empty() {
             return self.models.clone();

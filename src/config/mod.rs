@@ -3,8 +3,8 @@
 //! ```text
 //! run file, preset, --set ──► RunFile ──► wanted ──► (others look it up) ──► Facts ──► resolve ──► Plan
 //! ```
-//! This room opens no data and no model: what they hold comes in as [`Facts`], so that resolving is a pure function and every
-//! mistake, of the file and against the facts, is said in one message.
+//! This room opens no data and no model: what they hold comes in as [`Facts`], so that resolving is a pure function and
+//! every mistake, of the file and against the facts, is said in one message.
 
 mod answers;
 mod bounds;

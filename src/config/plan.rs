@@ -256,7 +256,8 @@ pub struct TrainPlan {
     pub evaluate_every: u64,
     /// Held-out rows an evaluation.
     pub evaluate_rows: usize,
-    /// Held-out rows that come before those and are left out: rows for choosing settings are then others than rows for results.
+    /// Held-out rows that come before those and are left out: rows for choosing settings are then others than rows for
+    /// results.
     #[serde(default, skip_serializing_if = "is_none_left_out")]
     pub evaluate_after: usize,
     /// Steps between two checkpoints; the last step always has one.
@@ -285,8 +286,8 @@ pub struct RuntimePlan {
     pub device: String,
     /// Number format of the forward and backward pass.
     pub precision: PrecisionChoice,
-    /// Which kernels run where there are several; `None` for those that measured best on the device. Left out of `plan.toml` then,
-    /// whose hash is that of plans from before this key.
+    /// Which kernels run where there are several; `None` for those that measured best on the device. Left out of
+    /// `plan.toml` then, whose hash is that of plans from before this key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kernels: Option<Kernels>,
     /// Rows at once on one device; a batch, or a worker's share of it, is split into these.

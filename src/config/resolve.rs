@@ -12,7 +12,8 @@ impl RunFile {
     /// Works out the plan and checks it.
     ///
     /// # Errors
-    /// One error with every mistake: of the file's keys and types, of values that can't be, and of what doesn't fit the facts.
+    /// One error with every mistake: of the file's keys and types, of values that can't be, and of what doesn't fit the
+    /// facts.
     pub fn resolve(&self, facts: &Facts) -> Result<Plan> {
         if self.is_transfer() {
             return Err(crate::error::Error::new("a transfer run has a plan of another kind")

@@ -24,7 +24,8 @@ const PRESETS: &[(&str, &str)] = &[
 
 /// A run as it was written: any part of [`keys::KEYS`], from a file, a preset and `--set`.
 ///
-/// Mistakes in it are kept, not raised: [`RunFile::resolve`] says them all at once, together with what doesn't fit the facts.
+/// Mistakes in it are kept, not raised: [`RunFile::resolve`] says them all at once, together with what doesn't fit the
+/// facts.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RunFile {
     place: String,
@@ -130,8 +131,8 @@ impl RunFile {
         }
     }
 
-    /// Sets a key over what the file says: `distill.soft=4 -> 1 linear`. Text needs no quotes here. The last one counts, and of
-    /// `train.steps` and `train.epochs` the one set here.
+    /// Sets a key over what the file says: `distill.soft=4 -> 1 linear`. Text needs no quotes here. The last one
+    /// counts, and of `train.steps` and `train.epochs` the one set here.
     pub fn set(&mut self, assignment: &str) {
         let Some((path, text)) = assignment.split_once('=') else {
             return self.mistakes.add(assignment, "not `key=value`", "for example: --set train.batch=64");
@@ -145,8 +146,8 @@ impl RunFile {
         self.put_over(path, &value);
     }
 
-    /// This file with a key set over what it says, from code: as [`set`](Self::set) does, with a value in place of its text. A wrong key
-    /// or a value of another type is a mistake that [`RunFile::resolve`] tells.
+    /// This file with a key set over what it says, from code: as [`set`](Self::set) does, with a value in place of its
+    /// text. A wrong key or a value of another type is a mistake that [`RunFile::resolve`] tells.
     ///
     /// ```
     /// use upstill::RunFile;
@@ -287,8 +288,8 @@ impl RunFile {
         Ok(())
     }
 
-    // Typed reading: what was written, else the preset, else the default. Asking for a key that there is not is a programming error
-    // that the tests of this room meet.
+    // Typed reading: what was written, else the preset, else the default. Asking for a key that there is not is a
+    // programming error that the tests of this room meet.
 
     fn get(&self, path: &str) -> Option<Setting> {
         if cfg!(test) {

@@ -32,8 +32,9 @@ words! {
 }
 
 impl PrecisionChoice {
-    /// What it comes to on a device. `auto` is bf16 on a CPU that multiplies it faster than f32, where held-out losses were measured to
-    /// be at most 0.02 nats above f32's; on GPUs, where that was not measured, and anywhere else it is f32.
+    /// What it comes to on a device. `auto` is bf16 on a CPU that multiplies it faster than f32, where held-out losses
+    /// were measured to be at most 0.02 nats above f32's; on GPUs, where that was not measured, and anywhere else it is
+    /// f32.
     pub fn on(self, device: &BurnDevice) -> Precision {
         match self {
             PrecisionChoice::F32 => Precision::F32,

@@ -1,4 +1,5 @@
-//! Scaled dot-product attention (Vaswani et al. 2017) over rows that hold several sentences, each of which sees itself only.
+//! Scaled dot-product attention (Vaswani et al. 2017) over rows that hold several sentences, each of which sees itself
+//! only.
 
 use std::ops::Range;
 use std::sync::{Arc, OnceLock};
@@ -19,7 +20,8 @@ use crate::batch::TokenOrder;
 /// so that a row of padding (which sees nothing) has a softmax.
 const UNSEEN: f32 = -1e9;
 
-/// Who sees whom in a batch of rows: the positions of one segment see each other, those that `order` and `window` let them.
+/// Who sees whom in a batch of rows: the positions of one segment see each other, those that `order` and `window` let
+/// them.
 #[derive(Debug, Clone)]
 pub struct Sight {
     segments_bs: Arc<[i32]>,
@@ -32,8 +34,8 @@ pub struct Sight {
 }
 
 impl Sight {
-    /// From the segment of each position, `[b * s]` row after row: equal numbers above 0 next to each other are a segment, 0 is
-    /// padding. What padding sees is left open. Positions of a segment see all of it.
+    /// From the segment of each position, `[b * s]` row after row: equal numbers above 0 next to each other are a
+    /// segment, 0 is padding. What padding sees is left open. Positions of a segment see all of it.
     pub fn new(segments_bs: &[i32], length: usize) -> Self {
         let (order, window) = (TokenOrder::Bidirectional, None);
         Self { segments_bs: segments_bs.into(), length, order, window, bias_b1ss: Arc::default(), on_device: Arc::default() }
@@ -96,8 +98,8 @@ impl Sight {
     }
 }
 
-/// `dropout(softmax(q k^T / sqrt(w))) v` a head, with heads of width `w = d / heads` side by side: `[b * s, d]` to `[b * s, d]`, where
-/// query, key and value are three dense layers of `x`. In the product's numbers.
+/// `dropout(softmax(q k^T / sqrt(w))) v` a head, with heads of width `w = d / heads` side by side: `[b * s, d]` to
+/// `[b * s, d]`, where query, key and value are three dense layers of `x`. In the product's numbers.
 pub fn self_attention(
     x_nd: Tensor<2>,
     layers: &[Dense; 3],

@@ -1,7 +1,8 @@
 //! The distillation loss on burn's CPU backend, with the language-model head where the logits come as factors.
 //!
-//! Slots go in chunks that fit the cache. A chunk's logits are multiplied out, turned into their gradient where they lie, and
-//! multiplied back into the gradients of hidden states, decoder and bias: memory is that of a chunk, however many slots.
+//! Slots go in chunks that fit the cache. A chunk's logits are multiplied out, turned into their gradient where they
+//! lie, and multiplied back into the gradients of hidden states, decoder and bias: memory is that of a chunk, however
+//! many slots.
 
 use burn::backend::Flex;
 use burn::backend::tensor::FloatTensor;
@@ -65,7 +66,8 @@ pub(super) struct Chunk<'a> {
     pub weight: &'a (dyn Fn(usize) -> f64 + Sync),
 }
 
-/// Multiplies out the student's logits chunk by chunk, has `each` turn them into losses and their gradient, and adds both up.
+/// Multiplies out the student's logits chunk by chunk, has `each` turn them into losses and their gradient, and adds
+/// both up.
 pub(super) fn by_chunks(
     student: &Logits,
     targets: &Targets,

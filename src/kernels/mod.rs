@@ -1,12 +1,13 @@
-//! Fused operations: the language-model head and the distillation loss in one, a chunk of slots at a time, so that `[m, v]`
-//! logits never exist at once.
+//! Fused operations: the language-model head and the distillation loss in one, a chunk of slots at a time, so that
+//! `[m, v]` logits never exist at once.
 //!
-//! An operation has a composed form of burn's operations and fused ones: plain Rust on the CPU, CubeCL on any GPU, and, of the loss
-//! and of small products, WGSL by hand. `tests/kernels.rs` and `tests/layers.rs` hold them to each other, and those that have a
-//! definition in plain loops (`reference` in `shaders/`) to that. With a vocabulary of 30,522 the loss is most of a step; so its
-//! gradient is made in the forward pass. `[runtime] kernels` or `UPSTILL_KERNELS=composed` chooses burn's operations. No GPU of
-//! ours has measured the fused forms; they are the default there because they launch a fifth of burn's kernels, and because burn
-//! adds up the gradient of a look-up token by token.
+//! An operation has a composed form of burn's operations and fused ones: plain Rust on the CPU, CubeCL on any GPU, and,
+//! of the loss and of small products, WGSL by hand. `tests/kernels.rs` and `tests/layers.rs` hold them to each other,
+//! and those that have a definition in plain loops (`reference` in `shaders/`) to that. With a vocabulary of 30,522 the
+//! loss is most of a step; so its gradient is made in the forward pass. `[runtime] kernels` or
+//! `UPSTILL_KERNELS=composed` chooses burn's operations. No GPU of ours has measured the fused forms; they are the
+//! default there because they launch a fifth of burn's kernels, and because burn adds up the gradient of a look-up
+//! token by token.
 //!
 //! Shapes: `m` slots, `d` width, `v` vocabulary, `c` slots of a chunk.
 
@@ -87,8 +88,8 @@ impl Compute {
     }
 }
 
-/// `a b` over the last two dimensions; those before them are equal. Fused, a small product on a GPU through WebGPU is one short
-/// kernel for all shapes; any other is burn's.
+/// `a b` over the last two dimensions; those before them are equal. Fused, a small product on a GPU through WebGPU is
+/// one short kernel for all shapes; any other is burn's.
 pub fn matmul<const D: usize>(a: Tensor<D>, b: Tensor<D>, compute: &Compute) -> Tensor<D> {
     #[cfg(feature = "gpu")]
     if compute.kernels != Kernels::Composed && !compute.traits.is_cpu {
@@ -212,27 +213,30 @@ pub struct StepLoss {
     pub soft: Option<Tensor<1>>,
 }
 
-/// The hard loss slot by slot, `[m]` in nats and outside any graph, a chunk of slots at a time; none where no kernel of ours has it.
+/// The hard loss slot by slot, `[m]` in nats and outside any graph, a chunk of slots at a time; none where no kernel of
+/// ours has it.
 pub(crate) fn hard_losses(logits: &Logits, labels_m: &Tensor<1, Int>, compute: &Compute) -> Option<Tensor<1>> {
     let has_kernel = compute.kernels != Kernels::Composed && compute.traits.is_cpu;
     has_kernel.then(|| spent::on(Part::Loss, || cpu::hard_losses(&logits.clone().in_f32().detached(), labels_m, compute)))
 }
 
-/// What a device's kernel gives: sums over slots divided by the count, `[1]`, and the gradient of the total with respect to
-/// what the student came as, when it was wanted.
+/// What a device's kernel gives: sums over slots divided by the count, `[1]`, and the gradient of the total with
+/// respect to what the student came as, when it was wanted.
 struct Found {
     hard: Tensor<1>,
     soft: Tensor<1>,
     gradient: Option<Logits>,
 }
 
-/// The distillation loss, fused: the sums over slots of `shaders/dwt_loss.rs` divided by `targets.count`. `total` carries the
-/// gradient with respect to the student's logits or their factors when the student is on a device with autodiff.
+/// The distillation loss, fused: the sums over slots of `shaders/dwt_loss.rs` divided by `targets.count`. `total`
+/// carries the gradient with respect to the student's logits or their factors when the student is on a device with
+/// autodiff.
 ///
 /// `teacher` is read when the loss has a soft part, and must be there then.
 ///
 /// # Panics
-/// When shapes differ, a label is outside the vocabulary, a soft loss has no teacher, or the kernels are burn's operations.
+/// When shapes differ, a label is outside the vocabulary, a soft loss has no teacher, or the kernels are burn's
+/// operations.
 pub fn dwt_loss(student: &Logits, teacher: Option<&Logits>, targets: &Targets, loss: &DwtLoss, compute: &Compute) -> StepLoss {
     assert_ne!(compute.kernels, Kernels::Composed, "the composed loss is not a kernel");
     let tracked = student.device().is_autodiff();

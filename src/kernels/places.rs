@@ -119,7 +119,8 @@ impl HostBackward for Saved {
         let Sorted { order, starts } = places.sorted();
         let mut of_table_vd = zeros(v * d);
         of_table_vd.par_chunks_mut((ROWS * d).max(1)).enumerate().for_each(|(part, out_vd)| {
-            // A row's places end where the next one's begin: one start more than rows, and none for rows after the last named.
+            // A row's places end where the next one's begin: one start more than rows, and none for rows after the last
+            // named.
             let from = (part * ROWS).min(starts.len());
             let starts = &starts[from..(from + ROWS + 1).min(starts.len())];
             for (out_d, range) in out_vd.chunks_mut(*d).zip(starts.windows(2)) {

@@ -1,8 +1,9 @@
-//! One slot of the distillation loss on the CPU: loss and gradient in place, in two sweeps over a row that stays in the cache.
+//! One slot of the distillation loss on the CPU: loss and gradient in place, in two sweeps over a row that stays in the
+//! cache.
 //!
-//! The first sweep finds the largest logits; the second takes every exponential once and adds them up; a third, short one
-//! writes the gradient. Sums run in 16 lanes of f32 over blocks, and in f64 over blocks: vector instructions, and the same
-//! result on every CPU. `shaders/dwt_loss.rs` is the definition.
+//! The first sweep finds the largest logits; the second takes every exponential once and adds them up; a third, short
+//! one writes the gradient. Sums run in 16 lanes of f32 over blocks, and in f64 over blocks: vector instructions, and
+//! the same result on every CPU. `shaders/dwt_loss.rs` is the definition.
 
 use super::dwt_loss::DwtLoss;
 use super::vector::{LOWEST, exp, on_vectors};
@@ -14,9 +15,9 @@ pub(super) struct RowLoss {
     pub soft: f64,
 }
 
-/// The losses of the slot with student logits `student_v` and teacher logits `teacher_v`, which are spent: `student_v` then
-/// has the gradient of `weight` times the total, `teacher_v` nothing of use. Without a soft loss `teacher_v` may be empty;
-/// `spare_v` is room for a row, needed when there are both losses.
+/// The losses of the slot with student logits `student_v` and teacher logits `teacher_v`, which are spent: `student_v`
+/// then has the gradient of `weight` times the total, `teacher_v` nothing of use. Without a soft loss `teacher_v` may
+/// be empty; `spare_v` is room for a row, needed when there are both losses.
 pub(super) fn row(
     student_v: &mut [f32],
     teacher_v: &mut [f32],

@@ -40,8 +40,8 @@ pub fn hard_losses(logits: Logits, labels_n: Tensor<1, Int>, compute: &Compute) 
     }
 }
 
-/// Equation 2, the soft loss `S(p_teacher, p_student)`: KL divergence of the teacher's distribution to the student's, both at
-/// temperature `tau`, a slot. Not multiplied by tau^2, as in the paper; [`DwtLoss::soft_factor`] has it.
+/// Equation 2, the soft loss `S(p_teacher, p_student)`: KL divergence of the teacher's distribution to the student's,
+/// both at temperature `tau`, a slot. Not multiplied by tau^2, as in the paper; [`DwtLoss::soft_factor`] has it.
 ///
 /// Shapes: both logits `[n, v]`, out `[n]`. The teacher's carry no gradient.
 pub fn soft_loss(student_nv: Tensor<2>, teacher_nv: Tensor<2>, tau: f64) -> Tensor<1> {
@@ -52,8 +52,8 @@ pub fn soft_loss(student_nv: Tensor<2>, teacher_nv: Tensor<2>, tau: f64) -> Tens
     (teacher_p_nv * (log_teacher_nv - log_student_nv)).sum_dim(1).squeeze_dim::<1>(1)
 }
 
-/// Sum of `loss_n * weights_n` over `total`: a mean in nats a masked token whatever the micro-batch, when `total` counts the
-/// slots of the whole optimizer step. An empty step gives 0.
+/// Sum of `loss_n * weights_n` over `total`: a mean in nats a masked token whatever the micro-batch, when `total`
+/// counts the slots of the whole optimizer step. An empty step gives 0.
 pub fn weighted_mean(loss_n: Tensor<1>, weights_n: Tensor<1>, total: usize) -> Tensor<1> {
     (loss_n * weights_n).sum() / (total.max(1) as f64)
 }

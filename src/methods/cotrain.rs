@@ -1,10 +1,10 @@
-//! Models that teach each other while they train (Lee et al. 2023b, "co-training and co-distillation"), with or without a
-//! fixed teacher that all of them learn from too.
+//! Models that teach each other while they train (Lee et al. 2023b, "co-training and co-distillation"), with or without
+//! a fixed teacher that all of them learn from too.
 //!
-//! Models that teach each other use each other's training pass: one forward pass for each model and batch. A partner's logits are
-//! those that it trains on, dropout included. They come as the head's two factors, cut off from the graph, so that `[m, v]` logits
-//! never exist. A model's first soft loss is computed with its hard loss in one pass over the vocabulary; each further one takes
-//! another pass.
+//! Models that teach each other use each other's training pass: one forward pass for each model and batch. A partner's
+//! logits are those that it trains on, dropout included. They come as the head's two factors, cut off from the graph,
+//! so that `[m, v]` logits never exist. A model's first soft loss is computed with its hard loss in one pass over the
+//! vocabulary; each further one takes another pass.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -19,11 +19,12 @@ use crate::device::Compute;
 use crate::error::Result;
 use crate::model::{AnyModel, BatchTensors, Dropout};
 
-/// On the same masked batch, model `i` minimises `alpha_h(i) * H + sum over j of alpha_s(j to i) * S(p_j, p_i)`, with p_j cut
-/// off from its graph. Each model makes one forward pass a batch: what it tells its partners is what it trains on, dropout
-/// included. A model that learns from nobody at a step trains as it would alone, to the bit.
+/// On the same masked batch, model `i` minimises `alpha_h(i) * H + sum over j of alpha_s(j to i) * S(p_j, p_i)`, with
+/// p_j cut off from its graph. Each model makes one forward pass a batch: what it tells its partners is what it trains
+/// on, dropout included. A model that learns from nobody at a step trains as it would alone, to the bit.
 ///
-/// Only the abstract of the paper is public to us: that there is one weight and one temperature a direction is chosen here.
+/// Only the abstract of the paper is public to us: that there is one weight and one temperature a direction is chosen
+/// here.
 pub struct Cotrain {
     data: MaskedLm,
     distill: DistillPlan,
@@ -33,8 +34,8 @@ pub struct Cotrain {
 }
 
 impl Cotrain {
-    /// The models of a plan, in its order, over `steps` steps. Of `distill` it reads positions, label smoothing and the factor
-    /// of the temperature; weights and temperatures are the models' own.
+    /// The models of a plan, in its order, over `steps` steps. Of `distill` it reads positions, label smoothing and the
+    /// factor of the temperature; weights and temperatures are the models' own.
     pub fn new(
         data: MaskedLm,
         distill: DistillPlan,

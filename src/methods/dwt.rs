@@ -12,8 +12,8 @@ use crate::device::Compute;
 use crate::error::Result;
 use crate::model::{AnyModel, BatchTensors, Dropout};
 
-/// Equation 3: the student minimises `alpha_h * H + alpha_s * S`. A step whose `alpha_s` is 0 does not ask the teacher, and
-/// is masked language modelling to the bit.
+/// Equation 3: the student minimises `alpha_h * H + alpha_s * S`. A step whose `alpha_s` is 0 does not ask the teacher,
+/// and is masked language modelling to the bit.
 pub struct Dwt {
     data: MaskedLm,
     distill: DistillPlan,

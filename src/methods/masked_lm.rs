@@ -1,9 +1,10 @@
 //! What the masked-language-model methods share: their batches, what a model minimises on one, and their evaluation.
 //!
-//! The head runs at masked positions only, and so does the last layer after its attention, because nothing reads the other
-//! positions (`Bert::hidden_at`; a classifier reads `[CLS]` alone): the same numbers for 10 to 20 % less work, for student and
-//! teacher alike. A row has a fixed number of masked positions (20 at length 128), so that shapes are static; dropout there is
-//! keyed by the slot. `positions = "all"` reads every position, and computes all of them while some soft weight is above 0.
+//! The head runs at masked positions only, and so does the last layer after its attention, because nothing reads the
+//! other positions (`Bert::hidden_at`; a classifier reads `[CLS]` alone): the same numbers for 10 to 20 % less work,
+//! for student and teacher alike. A row has a fixed number of masked positions (20 at length 128), so that shapes are
+//! static; dropout there is keyed by the slot. `positions = "all"` reads every position, and computes all of them while
+//! some soft weight is above 0.
 
 use burn::module::Module;
 use burn::tensor::Tensor;
@@ -61,8 +62,8 @@ impl MaskedLm {
     }
 }
 
-/// What a masked language model minimises on a batch: its hard loss at the masked slots, and a soft loss from each whose
-/// predictions it learns from.
+/// What a masked language model minimises on a batch: its hard loss at the masked slots, and a soft loss from each
+/// whose predictions it learns from.
 pub(super) struct Objective<'a> {
     distill: &'a DistillPlan,
     batch: &'a BatchTensors,
@@ -107,14 +108,14 @@ impl<'a> Objective<'a> {
         source.ask(batch, self.batch, self.positions)
     }
 
-    /// The logits of a model that is being trained itself, of the pass it trains on, as another's targets: cut off from its
-    /// graph.
+    /// The logits of a model that is being trained itself, of the pass it trains on, as another's targets: cut off from
+    /// its graph.
     pub fn overhear(&self, model: &AnyModel, pass: &Pass) -> Signal {
         Signal::Logits(TeacherSignal::new(self.answers(model, pass)).logits())
     }
 
-    /// The loss of the model that made this pass, with the `signals` of `at.soft` in its order. A signal whose weight is 0 is
-    /// not read; without any, this is masked language modelling to the bit.
+    /// The loss of the model that made this pass, with the `signals` of `at.soft` in its order. A signal whose weight
+    /// is 0 is not read; without any, this is masked language modelling to the bit.
     pub fn loss(&self, model: &AnyModel, pass: &Pass, at: &Settings, signals: &[Option<Signal>]) -> ModelLoss {
         let (batch, whole) = (self.batch, self.whole);
         let masked = Targets { labels_m: batch.labels_n.clone(), weights_m: batch.weights_n.clone(), count: whole.targets };

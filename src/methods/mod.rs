@@ -62,7 +62,8 @@ pub trait Method {
     /// Some of a batch's rows, in its order; what parts count adds up.
     fn part(&self, batch: &Self::Batch, rows: Range<usize>) -> Self::Batch;
 
-    /// Which rows of the data a step's batch has, in words, for whoever looks for a broken one; none where that isn't known.
+    /// Which rows of the data a step's batch has, in words, for whoever looks for a broken one; none where that isn't
+    /// known.
     fn rows_of(&self, _step: u64) -> Option<String> {
         None
     }
@@ -76,9 +77,9 @@ pub trait Method {
     /// Each model's weights and temperatures at a step.
     fn settings(&self, step: u64) -> Vec<Settings>;
 
-    /// What each model minimises on (a part of) a batch: the share of the whole step's loss that falls on it, when `whole`
-    /// is the whole step's size. Each model has its own settings and draws its own dropout; no loss has a gradient with respect
-    /// to another model.
+    /// What each model minimises on (a part of) a batch: the share of the whole step's loss that falls on it, when
+    /// `whole` is the whole step's size. Each model has its own settings and draws its own dropout; no loss has a
+    /// gradient with respect to another model.
     ///
     /// # Errors
     /// When what a model learns from can't be had.
@@ -91,7 +92,8 @@ pub trait Method {
         dropout: &mut [Dropout],
     ) -> Result<Vec<ModelLoss>>;
 
-    /// The models' scores on held-out data, without blocking where a browser must not; elsewhere [`wait`](crate::device::wait) has them.
+    /// The models' scores on held-out data, without blocking where a browser must not; elsewhere
+    /// [`wait`](crate::device::wait) has them.
     ///
     /// # Errors
     /// When there is nothing to evaluate on.
@@ -149,7 +151,8 @@ pub struct ModelLoss {
     pub total: Tensor<1>,
     /// Equation 1, unweighted, `[1]`.
     pub hard: Tensor<1>,
-    /// Equation 2, unweighted and without tau^2, `[1]`, in the order of [`Settings::soft`]; `None` where the weight is 0.
+    /// Equation 2, unweighted and without tau^2, `[1]`, in the order of [`Settings::soft`]; `None` where the weight is
+    /// 0.
     pub soft: Vec<Option<Tensor<1>>>,
 }
 
@@ -158,7 +161,8 @@ pub struct ModelLoss {
 pub struct HeldOut {
     /// Each model's loss, in nats a masked token.
     pub losses: Vec<f64>,
-    /// Of several models: the share of masked tokens where two have the same most likely candidate, by their names, `a/b`.
+    /// Of several models: the share of masked tokens where two have the same most likely candidate, by their names,
+    /// `a/b`.
     pub agreement: BTreeMap<String, f64>,
 }
 

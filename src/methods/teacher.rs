@@ -61,7 +61,8 @@ impl ModelTeacher {
         Self { model: model.into() }
     }
 
-    /// With what only products read in their numbers, made once and not at every batch. Tables stay: rows of them are looked up too.
+    /// With what only products read in their numbers, made once and not at every batch. Tables stay: rows of them are
+    /// looked up too.
     #[must_use]
     pub fn for_products(self, compute: &Compute) -> Self {
         Self { model: self.model.map(&mut Matrices { path: ModulePath::default(), compute }) }

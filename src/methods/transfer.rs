@@ -1,6 +1,7 @@
-//! Distilling a fine-tuned teacher into a small student over a transfer set (Mukherjee and Awadallah 2019). One value of [`Transfer`]
-//! is one phase of a schedule: which of equation 8's losses it takes, on which rows; which layers move is the student's matter
-//! ([`Student::with_unfrozen`]). The loop is [`crate::train::fit`], the same as for pre-training.
+//! Distilling a fine-tuned teacher into a small student over a transfer set (Mukherjee and Awadallah 2019). One value
+//! of [`Transfer`] is one phase of a schedule: which of equation 8's losses it takes, on which rows; which layers move
+//! is the student's matter ([`Student::with_unfrozen`]). The loop is [`crate::train::fit`], the same as for
+//! pre-training.
 
 use std::ops::Range;
 
@@ -130,8 +131,8 @@ impl<'a> Transfer<'a> {
         steps.max(1) as u64
     }
 
-    /// The places of a step's labelled rows and of its transfer rows. Each pool has an order of its own that starts over when it is
-    /// through; every batch is full.
+    /// The places of a step's labelled rows and of its transfer rows. Each pool has an order of its own that starts
+    /// over when it is through; every batch is full.
     fn places(&self, step: u64) -> [Vec<usize>; 2] {
         let [labelled, transfer] = self.rows_a_step();
         let drawn = |count: usize, of: usize, salt: u64| {

@@ -1,6 +1,7 @@
-//! What is asked of a family of language models, and the enum of those that there are: all that training, methods, studies, the
-//! command and the page know of them. A family is a folder here, whole: its layers and initial weights, the names that files have for
-//! them, its `config.json`, how depths map when one model starts from another. Its sizes are [`Shape`]'s.
+//! What is asked of a family of language models, and the enum of those that there are: all that training, methods,
+//! studies, the command and the page know of them. A family is a folder here, whole: its layers and initial weights,
+//! the names that files have for them, its `config.json`, how depths map when one model starts from another. Its sizes
+//! are [`Shape`]'s.
 
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
@@ -63,8 +64,8 @@ impl Config {
     /// What a `config.json` says.
     ///
     /// # Errors
-    /// When it is of no family (its architecture is named), asks for something that upstill has not, or its sizes are missing, out of
-    /// all bounds or don't fit together.
+    /// When it is of no family (its architecture is named), asks for something that upstill has not, or its sizes are
+    /// missing, out of all bounds or don't fit together.
     pub fn parse(config: &Value) -> Result<Self> {
         bert::parse(config)
     }
@@ -147,8 +148,8 @@ impl Shape {
         }
     }
 
-    /// Refuses weights that do not predict words: without a whole head that is tied to the word table. `has_own_decoder` tells
-    /// whether the files hold a decoder's weights, by whatever name.
+    /// Refuses weights that do not predict words: without a whole head that is tied to the word table.
+    /// `has_own_decoder` tells whether the files hold a decoder's weights, by whatever name.
     ///
     /// # Errors
     /// One that says what keeps the model from it.
@@ -188,7 +189,8 @@ impl Shape {
         }
     }
 
-    /// Refuses a tokenizer that has ids without a row in the word table. A table may have more rows: those stand for nothing.
+    /// Refuses a tokenizer that has ids without a row in the word table. A table may have more rows: those stand for
+    /// nothing.
     ///
     /// # Errors
     /// One that says how many there are of both.
@@ -198,7 +200,8 @@ impl Shape {
         }
     }
 
-    /// Refuses rows that have no room for a text, and pairs of texts where the model can't tell the second from the first.
+    /// Refuses rows that have no room for a text, and pairs of texts where the model can't tell the second from the
+    /// first.
     ///
     /// # Errors
     /// One that says what the model has.
@@ -209,8 +212,8 @@ impl Shape {
     }
 }
 
-/// A student's starting weights from a teacher of the same family: its embeddings, its head, and its layers, spread over the student's
-/// depth (Lee et al. 2023, appendix A.3).
+/// A student's starting weights from a teacher of the same family: its embeddings, its head, and its layers, spread
+/// over the student's depth (Lee et al. 2023, appendix A.3).
 ///
 /// # Errors
 /// When the two differ in anything but depth; the message names both sizes.

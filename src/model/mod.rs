@@ -1,7 +1,7 @@
 //! Models: BERT, its weights by Hugging Face's names, and how a student starts from a teacher.
 //!
-//! Shapes are written as suffixes: `b` rows of a batch, `s` positions of a row, `n` positions taken together, `d` width,
-//! `f` feed-forward width, `h` heads, `v` vocabulary, `m` masked slots of a row.
+//! Shapes are written as suffixes: `b` rows of a batch, `s` positions of a row, `n` positions taken together, `d`
+//! width, `f` feed-forward width, `h` heads, `v` vocabulary, `m` masked slots of a row.
 
 mod bert;
 mod family;

@@ -1,8 +1,8 @@
 //! Update rules over a model's parameters, and clipping by the global norm.
 //!
-//! Adam's and AdamW's arithmetic is burn's on GPUs and one pass of our own on the CPU; Adadelta's is ours. Decay groups, the
-//! state's file and the device that it is loaded to are ours too: the optimizer of burn 0.22 loads its state to the default
-//! device, which need not exist.
+//! Adam's and AdamW's arithmetic is burn's on GPUs and one pass of our own on the CPU; Adadelta's is ours. Decay
+//! groups, the state's file and the device that it is loaded to are ours too: the optimizer of burn 0.22 loads its
+//! state to the default device, which need not exist.
 
 mod adadelta;
 mod clip;
@@ -157,8 +157,8 @@ impl Optimizer {
         self.loss_scale = Some(scale);
     }
 
-    /// Takes one step: every parameter with a gradient moves. With a guard, gradients are multiplied by its factor, and nothing
-    /// moves once a step was not finite.
+    /// Takes one step: every parameter with a gradient moves. With a guard, gradients are multiplied by its factor, and
+    /// nothing moves once a step was not finite.
     pub fn step<M: Module>(&mut self, lr: f64, model: M, gradients: GradientsParams, guard: Option<GuardOf>) -> M {
         let guarded = guard.map(|guard| GuardedAdam::new(guard.values, guard.model));
         let mut step = Step { optimizer: self, path: ModulePath::default(), lr, gradients, guarded };
@@ -192,7 +192,8 @@ impl Optimizer {
         out
     }
 
-    /// Takes up a state that [`Optimizer::state`] gave. A parameter that never had a gradient has none in it, and starts anew.
+    /// Takes up a state that [`Optimizer::state`] gave. A parameter that never had a gradient has none in it, and
+    /// starts anew.
     ///
     /// # Errors
     /// When a parameter's state lacks a part or is of another shape, or is of no parameter of this model.
@@ -220,7 +221,8 @@ impl Optimizer {
             .help("the files of a checkpoint belong together: take the whole folder, or an earlier checkpoint"))
     }
 
-    /// Weight decay is for matrices: biases and norms, which are vectors in every family, have none (Devlin et al. 2019).
+    /// Weight decay is for matrices: biases and norms, which are vectors in every family, have none (Devlin et al.
+    /// 2019).
     fn rule_for<const D: usize>(&self) -> &Rule {
         if D > 1 { &self.rule } else { &self.rule_without_decay }
     }

@@ -1,5 +1,5 @@
-//! The study of models that teach each other: each alone, one way, both ways, and beside them the other ways of using a second
-//! model.
+//! The study of models that teach each other: each alone, one way, both ways, and beside them the other ways of using a
+//! second model.
 
 use std::collections::BTreeMap;
 
@@ -16,8 +16,9 @@ const SMALL: &str = "small alone";
 const MUTUAL: &str = "mutual";
 
 impl StudySpec {
-    /// Large and small alone, one way each, both ways (Lee et al. 2023b), each alone for the FLOPs of both ways; and the large
-    /// one with the small one as its teacher (Lee et al. 2023) and as what it inherits from (Qin et al. 2022).
+    /// Large and small alone, one way each, both ways (Lee et al. 2023b), each alone for the FLOPs of both ways; and
+    /// the large one with the small one as its teacher (Lee et al. 2023) and as what it inherits from (Qin et al.
+    /// 2022).
     pub fn cotrain(size: Size) -> Self {
         let (steps, large, small): (u64, Shape, Shape) = match size {
             Size::Tiny => (6, (2, 32), (1, 16)),

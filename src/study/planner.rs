@@ -1,8 +1,9 @@
-//! The plans of a study's runs, made before anything is trained. A student's plan names its teacher by the teacher's own cell, not
-//! by its weights or a path, so that a cell has the same name in any folder and is known before its teacher is there.
+//! The plans of a study's runs, made before anything is trained. A student's plan names its teacher by the teacher's
+//! own cell, not by its weights or a path, so that a cell has the same name in any folder and is known before its
+//! teacher is there.
 //!
-//! So the whole study is planned, and every mistake found, before anything trains, and a line of `cells.jsonl` stands for a run on any
-//! machine. Weights do not travel: a student that is not found trains its teacher again.
+//! So the whole study is planned, and every mistake found, before anything trains, and a line of `cells.jsonl` stands
+//! for a run on any machine. Weights do not travel: a student that is not found trains its teacher again.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -150,7 +151,8 @@ pub(super) fn flops(plan: &Plan) -> f64 {
     plan.estimate().computed.total() * plan.train.steps as f64
 }
 
-/// The plans of all runs of a study that are results, by their names: teachers first. Of arms that are tuned, with the first value.
+/// The plans of all runs of a study that are results, by their names: teachers first. Of arms that are tuned, with the
+/// first value.
 ///
 /// # Errors
 /// The first mistake in a plan. Nothing is trained.
@@ -183,7 +185,8 @@ impl<'a> Planner<'a> {
         Self { spec, shards, dir, chosen: BTreeMap::new() }
     }
 
-    /// All results of teachers and of students, in this order; of arms that are still to be tuned, with their grids' first value.
+    /// All results of teachers and of students, in this order; of arms that are still to be tuned, with their grids'
+    /// first value.
     ///
     /// # Errors
     /// The first mistake in a plan, whether or not its teacher is trained.
@@ -440,8 +443,8 @@ impl<'a> Planner<'a> {
     }
 }
 
-/// The models of a run that a study shows: of several, those that learn from another, for one that doesn't is as it would be
-/// alone; when none does, all.
+/// The models of a run that a study shows: of several, those that learn from another, for one that doesn't is as it
+/// would be alone; when none does, all.
 pub(super) fn shown(plan: &Plan) -> Vec<LearnerPlan> {
     let all = plan.learners();
     let learn: Vec<LearnerPlan> = all.iter().filter(|own| !own.from.is_empty()).cloned().collect();

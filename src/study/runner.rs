@@ -1,4 +1,5 @@
-//! Runs a study's cells, each once: a cell is named by the hash of its plan, found when it is there, and the same anywhere.
+//! Runs a study's cells, each once: a cell is named by the hash of its plan, found when it is there, and the same
+//! anywhere.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::path::{Path, PathBuf};
@@ -70,11 +71,12 @@ impl<'a> Work<'a> {
     }
 }
 
-/// Chooses what is tuned, trains teachers, then students, and scores them; gives what `study.json` says of them, teachers first.
+/// Chooses what is tuned, trains teachers, then students, and scores them; gives what `study.json` says of them,
+/// teachers first.
 ///
 /// # Errors
-/// Any mistake in any plan, before anything is trained; later the first cell's that fails: the others keep what they have, and the
-/// same command goes on.
+/// Any mistake in any plan, before anything is trained; later the first cell's that fails: the others keep what they
+/// have, and the same command goes on.
 pub fn run_cells(spec: &StudySpec, shards: &Shards, tasks: &[Task], options: &StudyOptions) -> Result<Study> {
     let mut planner = Planner::new(spec, shards, options.dir);
     let work = Work::new(spec, shards, tasks, options)?;
@@ -124,8 +126,8 @@ fn flops_with_teacher(spec: &StudySpec, arms: &[Arm], arm: &Arm, students: &[Cel
     Some(teacher.flops? * share + arm.flops?)
 }
 
-/// One run of a study, by its arm's name and its seed, and what it needs: tuning and teachers that aren't there are run first, and
-/// what another process runs is waited for. Found when it is there, never repeated.
+/// One run of a study, by its arm's name and its seed, and what it needs: tuning and teachers that aren't there are run
+/// first, and what another process runs is waited for. Found when it is there, never repeated.
 ///
 /// # Errors
 /// When the study has no such run, or a run fails.
@@ -209,7 +211,8 @@ impl Work<'_> {
         }
     }
 
-    /// Chooses the value of every teacher or arm that is wanted and has one to choose; gives what was tried, by its name.
+    /// Chooses the value of every teacher or arm that is wanted and has one to choose; gives what was tried, by its
+    /// name.
     fn tune(
         &self,
         planner: &mut Planner,
@@ -259,8 +262,8 @@ impl Work<'_> {
         Ok(results.collect())
     }
 
-    /// The lines of teachers and of students. Those of a seed go before those of the next, so that a study which is stopped has
-    /// compared all arms over some seeds.
+    /// The lines of teachers and of students. Those of a seed go before those of the next, so that a study which is
+    /// stopped has compared all arms over some seeds.
     fn run_by_seed(&self, teachers: &[Cell], students: &[Cell]) -> Result<(Vec<CellLine>, Vec<CellLine>)> {
         let turn = |cell: &Cell| self.spec.seeds.iter().position(|seed| *seed == cell.seed).unwrap_or(0);
         let mut cells: Vec<(usize, &Cell)> = teachers.iter().chain(students).enumerate().collect();
@@ -273,8 +276,8 @@ impl Work<'_> {
         Ok((lines, of_students))
     }
 
-    /// Runs cells on `jobs` threads; the results are in the cells' order. What another process runs is left for later, so that
-    /// several of them share a study.
+    /// Runs cells on `jobs` threads; the results are in the cells' order. What another process runs is left for later,
+    /// so that several of them share a study.
     fn run_all(&self, cells: &[Cell]) -> Result<Vec<CellLine>> {
         self.expect(cells);
         let failed = AtomicBool::new(false);
@@ -308,7 +311,8 @@ impl Work<'_> {
         };
         std::thread::scope(|scope| {
             for _ in 0..jobs {
-                // A job has as many threads whether or not others run beside it: the bits of a result go by their number.
+                // A job has as many threads whether or not others run beside it: the bits of a result go by their
+                // number.
                 scope.spawn(|| {
                     match rayon::ThreadPoolBuilder::new().num_threads((cores / self.options.jobs.max(1)).max(1)).build() {
                         Ok(pool) => pool.install(go_on),
@@ -451,8 +455,8 @@ impl Work<'_> {
         Ok(())
     }
 
-    /// Lets a shorter run begin where it parts from the whole one, if that one's checkpoint is there. Without it, or where it can't be
-    /// used, the run trains from the beginning, and comes to the same.
+    /// Lets a shorter run begin where it parts from the whole one, if that one's checkpoint is there. Without it, or
+    /// where it can't be used, the run trains from the beginning, and comes to the same.
     fn branch_off(&self, cell: &Cell, plan: &Plan, branch: &Branch) {
         let checkpoint = checkpoint_of(&branch.off, branch.shared);
         if !checkpoint.exists() || cell.dir.join("plan.toml").exists() {

@@ -75,7 +75,8 @@ pub struct StudySpec {
     /// The arm that the others are compared with; the first without a teacher unless written.
     #[serde(default)]
     pub baseline: Option<String>,
-    /// Labelled tasks that every trained model is fine-tuned on and scored by: pocket tasks, and GLUE's where `glue` is written.
+    /// Labelled tasks that every trained model is fine-tuned on and scored by: pocket tasks, and GLUE's where `glue` is
+    /// written.
     #[serde(default)]
     pub tasks: Vec<String>,
     /// The folder with GLUE's official files (`CoLA/`, `SST-2/`, ...).
@@ -84,16 +85,17 @@ pub struct StudySpec {
     /// The seeds whose models are scored on tasks; all unless written.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub task_seeds: Vec<u64>,
-    /// Other shards whose held-out split every trained model is scored on, by a name for each; their vocabulary is the data's.
+    /// Other shards whose held-out split every trained model is scored on, by a name for each; their vocabulary is the
+    /// data's.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub held_out: BTreeMap<String, String>,
-    /// Minimal pairs that every trained model is scored on, by a name for each: a file in BLiMP's format, a folder of them, or
-    /// `pocket`.
+    /// Minimal pairs that every trained model is scored on, by a name for each: a file in BLiMP's format, a folder of
+    /// them, or `pocket`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub pairs: BTreeMap<String, String>,
-    /// Budgets at which every student's training ends too, as shares of its steps (`25%`) or as steps: each is a run of its own that
-    /// goes on from the whole run's checkpoint, as far as both are the same run. With a learning rate such as
-    /// `0 -> 1e-3 over 100 steps, then 1e-3 until 80%, then -> 0`, only the decays are trained.
+    /// Budgets at which every student's training ends too, as shares of its steps (`25%`) or as steps: each is a run of
+    /// its own that goes on from the whole run's checkpoint, as far as both are the same run. With a learning rate such
+    /// as `0 -> 1e-3 over 100 steps, then 1e-3 until 80%, then -> 0`, only the decays are trained.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub branches: Vec<String>,
     /// The seeds that have them; all unless written.
@@ -108,12 +110,14 @@ pub struct StudySpec {
     /// Passes over a task's training split.
     #[serde(default = "finetune_epochs")]
     pub finetune_epochs: f64,
-    /// What of a teacher's distribution is kept: `top-k 12`, or `50 draws`. Then a teacher is asked once about the batches of a seed, and
-    /// all arms of that seed read its answers from `answers/` in the study's folder; unless written, each run has its teacher in memory.
-    /// Arms that can't (another place or divergence, a temperature that changes, a student that starts as its teacher) go on as before.
+    /// What of a teacher's distribution is kept: `top-k 12`, or `50 draws`. Then a teacher is asked once about the
+    /// batches of a seed, and all arms of that seed read its answers from `answers/` in the study's folder; unless
+    /// written, each run has its teacher in memory. Arms that can't (another place or divergence, a temperature that
+    /// changes, a student that starts as its teacher) go on as before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub answers: Option<String>,
-    /// What is tested, and what counts as no difference; without it, differences are shown and none is called equivalent.
+    /// What is tested, and what counts as no difference; without it, differences are shown and none is called
+    /// equivalent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub test: Option<TestSpec>,
     /// A value that is chosen for each arm before its seeds are run.
@@ -134,7 +138,8 @@ pub enum TeacherSeeds {
 /// A rule for teachers' seeds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum TeacherWord {
-    /// A student of seed s learns from the teacher of seed s, so that an interval over seeds holds the teacher's luck too.
+    /// A student of seed s learns from the teacher of seed s, so that an interval over seeds holds the teacher's luck
+    /// too.
     #[serde(rename = "paired")]
     Paired,
 }
@@ -158,8 +163,8 @@ impl TeacherSeeds {
 pub struct ArmSpec {
     /// What it is called.
     pub name: String,
-    /// The teacher's name, `uniform`, or a folder with a model. `NAME@30%` and `NAME@1500` are the teacher as it was after that
-    /// share of its training, or after so many steps.
+    /// The teacher's name, `uniform`, or a folder with a model. `NAME@30%` and `NAME@1500` are the teacher as it was
+    /// after that share of its training, or after so many steps.
     #[serde(default)]
     pub teacher: Option<String>,
     /// Seeds of its own; the study's unless written.
@@ -183,7 +188,8 @@ pub struct ArmSpec {
     /// It is given as many steps as cost the FLOPs of a run of this arm.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub flops_of: Option<String>,
-    /// The arms that its models are compared with, by the models' names; the one model of most methods is called `model`.
+    /// The arms that its models are compared with, by the models' names; the one model of most methods is called
+    /// `model`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub against: BTreeMap<String, String>,
 }

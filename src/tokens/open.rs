@@ -76,7 +76,8 @@ fn reads_as_default(inner: &tokenizers::Tokenizer) -> bool {
 
 const NO_JSON: &str = "fetch tokenizer.json too, or write BertTokenizer there if the vocabulary is BERT's";
 
-/// How text for a `vocab.txt` is normalised: as its settings say, else as the vocabulary looks. What was assumed is said.
+/// How text for a `vocab.txt` is normalised: as its settings say, else as the vocabulary looks. What was assumed is
+/// said.
 fn decide(file: &Path, vocab: &[String], settings: &Settings) -> Result<Normalization> {
     let (said, capitals) = (settings.normalization()?, Capitals::of(vocab));
     if settings.says_case() {

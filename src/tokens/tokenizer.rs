@@ -40,13 +40,14 @@ impl Tokenizer {
     /// Loads a folder that holds `tokenizer.json` or `vocab.txt`, a `vocab.txt` (a token a line, its id the line's
     /// number from 0), or any `tokenizer.json` with a WordPiece model.
     ///
-    /// A `tokenizer_config.json` beside it is obeyed as `transformers` obeys it, also over `tokenizer.json`: it says how text is
-    /// normalised, and which tokens are found whole. Without one, `tokenizer.json` says that itself, and of a `vocab.txt` it is
-    /// guessed whether it is cased, which is said. Truncation, padding and added special tokens are switched off.
+    /// A `tokenizer_config.json` beside it is obeyed as `transformers` obeys it, also over `tokenizer.json`: it says
+    /// how text is normalised, and which tokens are found whole. Without one, `tokenizer.json` says that itself, and of
+    /// a `vocab.txt` it is guessed whether it is cased, which is said. Truncation, padding and added special tokens are
+    /// switched off.
     ///
     /// # Errors
-    /// When there is no such file, it is damaged or of another kind, special tokens are missing, or the settings name something
-    /// that would give other ids here.
+    /// When there is no such file, it is damaged or of another kind, special tokens are missing, or the settings name
+    /// something that would give other ids here.
     pub fn load(path: &Path) -> Result<Self> {
         let file = open::find(path)?;
         let bytes = std::fs::read(&file).doing("read", &file)?;
@@ -62,7 +63,8 @@ impl Tokenizer {
         open::from_json(json).and_then(|inner| Self::new(Opened::from(inner), None))
     }
 
-    /// A tokenizer with BERT's normalisation over `vocab`, ids in order. It lower-cases unless the vocabulary looks cased.
+    /// A tokenizer with BERT's normalisation over `vocab`, ids in order. It lower-cases unless the vocabulary looks
+    /// cased.
     ///
     /// # Errors
     /// When special tokens are missing, or a token occurs twice.
@@ -96,8 +98,8 @@ impl Tokenizer {
         Ok(Self::train_with(texts, &options)?.0)
     }
 
-    /// Makes a vocabulary from `texts`, the special tokens first, and says how much of them its letters cover. The result
-    /// depends on the words and their counts alone; the tokenizer keeps the options' normalisation.
+    /// Makes a vocabulary from `texts`, the special tokens first, and says how much of them its letters cover. The
+    /// result depends on the words and their counts alone; the tokenizer keeps the options' normalisation.
     ///
     /// # Errors
     /// When `texts` holds no words, or the vocabulary is too small for its letters.
@@ -136,8 +138,8 @@ impl Tokenizer {
         Tokenizer { inner: Arc::new(inner), ..self.clone() }
     }
 
-    /// Writes `vocab.txt`, `tokenizer.json` (with BERT's `[CLS] A [SEP] B [SEP]`) and `tokenizer_config.json`, from which
-    /// `transformers` loads the tokenizer.
+    /// Writes `vocab.txt`, `tokenizer.json` (with BERT's `[CLS] A [SEP] B [SEP]`) and `tokenizer_config.json`, from
+    /// which `transformers` loads the tokenizer.
     ///
     /// # Errors
     /// When the folder can't be written.
@@ -160,7 +162,8 @@ impl Tokenizer {
     }
 
     /// What `tokenizer_config.json` says. `transformers` 5 rebuilds BERT's tokenizer from these settings and takes the
-    /// vocabulary alone from `tokenizer.json`; a tokenizer that they can't describe needs the class that reads it whole.
+    /// vocabulary alone from `tokenizer.json`; a tokenizer that they can't describe needs the class that reads it
+    /// whole.
     pub(crate) fn settings(&self) -> serde_json::Value {
         let mut settings = json!({
             "tokenizer_class": "PreTrainedTokenizerFast",
@@ -204,7 +207,8 @@ impl Tokenizer {
         }
     }
 
-    /// [`Tokenizer::encode`] of many texts as the underlying library does it by itself, on all cores: what a benchmark compares with.
+    /// [`Tokenizer::encode`] of many texts as the underlying library does it by itself, on all cores: what a benchmark
+    /// compares with.
     ///
     /// # Errors
     /// As [`Tokenizer::encode`].
@@ -284,8 +288,8 @@ impl Tokenizer {
         Some(Normalization { lowercase, strip_accents, chinese_chars })
     }
 
-    /// BLAKE3, in hexadecimal, of the vocabulary in the order of its ids, of the normaliser's settings, and of the tokens that
-    /// are found whole. Two tokenizers with the same hash give the same ids.
+    /// BLAKE3, in hexadecimal, of the vocabulary in the order of its ids, of the normaliser's settings, and of the
+    /// tokens that are found whole. Two tokenizers with the same hash give the same ids.
     pub fn hash(&self) -> &str {
         &self.hash
     }

@@ -108,7 +108,8 @@ fn count_words(texts: impl Iterator<Item = String> + Send, normalization: Normal
     Ok((counts, stripped))
 }
 
-/// How many signs BERT's normalisation takes off these lines: accents, and in other scripts vowels that don't stand alone.
+/// How many signs BERT's normalisation takes off these lines: accents, and in other scripts vowels that don't stand
+/// alone.
 fn count_stripped(lines: &[&str]) -> Result<u64> {
     let strip = BertNormalizer::new(false, false, Some(true), false);
     let mut signs = 0;

@@ -25,8 +25,8 @@ pub fn plan_run(file: &RunFile) -> Result<(Plan, Shards)> {
     Ok((plan, shards?))
 }
 
-/// A run file's plan on shards that are open already, whatever the file calls them; its teacher is looked up. Nothing is trained and
-/// nothing is written.
+/// A run file's plan on shards that are open already, whatever the file calls them; its teacher is looked up. Nothing
+/// is trained and nothing is written.
 ///
 /// # Errors
 /// One error with every mistake of the run file, and of the teacher that it names.

@@ -54,8 +54,8 @@ impl FinetuneOptions {
     /// Refuses what nothing can be trained with.
     ///
     /// # Errors
-    /// For a rate or a number of passes that is no finite number above 0, a batch or a patience of 0, rows of fewer than 8 tokens,
-    /// or a warm-up or dropout outside 0 to below 1.
+    /// For a rate or a number of passes that is no finite number above 0, a batch or a patience of 0, rows of fewer
+    /// than 8 tokens, or a warm-up or dropout outside 0 to below 1.
     pub fn check(&self) -> Result<()> {
         let Self { lr, batch, length, epochs, warmup, dropout, keep_best: _, patience } = self;
         let is_number = |x: f64| x.is_finite() && x > 0.0;
@@ -180,8 +180,8 @@ impl<'a> Finetuning<'a> {
     /// Encodes the task.
     ///
     /// # Errors
-    /// When the task has no examples to train on or to score, the model can't read its texts, or nothing can be trained with the
-    /// options.
+    /// When the task has no examples to train on or to score, the model can't read its texts, or nothing can be trained
+    /// with the options.
     pub fn new(
         pretrained: &'a Pretrained,
         task: &'a Task,

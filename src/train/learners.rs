@@ -45,8 +45,8 @@ pub struct GivenTeacher {
     pub weights: Weights,
 }
 
-/// A plan's models before step 1 and its method, on a device without autodiff. A teacher that isn't given is read from its
-/// folder.
+/// A plan's models before step 1 and its method, on a device without autodiff. A teacher that isn't given is read from
+/// its folder.
 ///
 /// # Errors
 /// When the teacher can't be read or does not fit.

@@ -153,11 +153,12 @@ pub fn fit<M: Method + ?Sized>(
     fit_ahead(method, learners, options, 1, |records, learners| observe(&records[0], learners))
 }
 
-/// [`fit`] for a GPU that is kept busy: `observe` sees the records of up to `ahead` steps at once, and the learners as they are
-/// after the last of them. It sees them at once where an evaluation or a checkpoint is due, so that both belong to their step.
+/// [`fit`] for a GPU that is kept busy: `observe` sees the records of up to `ahead` steps at once, and the learners as
+/// they are after the last of them. It sees them at once where an evaluation or a checkpoint is due, so that both
+/// belong to their step.
 ///
-/// Where a [`Guard`](crate::optim::Guard) is to be had, nothing is read back in between; a step that wasn't finite is then found up to `ahead` steps
-/// later, and none of those has moved a weight.
+/// Where a [`Guard`](crate::optim::Guard) is to be had, nothing is read back in between; a step that wasn't finite is
+/// then found up to `ahead` steps later, and none of those has moved a weight.
 ///
 /// # Errors
 /// As [`fit`].

@@ -35,10 +35,12 @@ pub(super) fn parts(rows: Range<usize>, at_once: usize) -> Vec<Range<usize>> {
     rows.step_by(at_once.max(1)).map(|first| first..end.min(first + at_once.max(1))).collect()
 }
 
-/// Losses, gradients and the norms of these, of every model over the parts of a batch; gradients are summed, over all workers too.
+/// Losses, gradients and the norms of these, of every model over the parts of a batch; gradients are summed, over all
+/// workers too.
 ///
-/// Scaled gradients that overflow are worked out again with half the factor, from the same batch and masks: no step is lost, and a run
-/// stays a function of its plan. Those of a loss that is not finite are given as they are, once no smaller factor is left.
+/// Scaled gradients that overflow are worked out again with half the factor, from the same batch and masks: no step is
+/// lost, and a run stays a function of its plan. Those of a loss that is not finite are given as they are, once no
+/// smaller factor is left.
 ///
 /// # Errors
 /// When the device fails, or another worker.

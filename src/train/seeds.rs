@@ -155,8 +155,8 @@ impl Finetuning<'_> {
     /// order. Where the task has test splits, the predictions of each are in `out` afterwards.
     ///
     /// # Errors
-    /// As [`Finetuning::run`], when `out` can't be written, or holds scores that were made with something else or what is no
-    /// scores.
+    /// As [`Finetuning::run`], when `out` can't be written, or holds scores that were made with something else or what
+    /// is no scores.
     pub fn run_seeds(&self, seeds: u64, out: Option<&Path>) -> Result<Vec<SeedScores>> {
         let settings = self.settings();
         let kept = out.map(|out| Kept { path: out.join(&self.task.name) });

@@ -12,8 +12,8 @@ use crate::tokens::Shards;
 /// FLOPs that a trial may cost; on a slow CPU about a second.
 const FLOPS: f64 = 2e10;
 
-/// Real tokens a second of a plan's training step on this device, from one timed part of a batch after one that warms up.
-/// The optimizer's own time is left out: it is small beside a whole batch's.
+/// Real tokens a second of a plan's training step on this device, from one timed part of a batch after one that warms
+/// up. The optimizer's own time is left out: it is small beside a whole batch's.
 ///
 /// # Errors
 /// When the teacher can't be loaded.

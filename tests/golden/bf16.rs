@@ -51,8 +51,8 @@ fn products_in_bf16_are_pytorchs() {
     }
 }
 
-/// PyTorch's results are rounded to bf16 once more. Sums of up to 35 terms below 4, added in another order, are off by up to 2^-19, which
-/// may tip a tie.
+/// PyTorch's results are rounded to bf16 once more. Sums of up to 35 terms below 4, added in another order, are off by
+/// up to 2^-19, which may tip a tie.
 fn hold(found: &[f32], wanted: &[f32]) {
     assert_eq!(found.len(), wanted.len());
     for (found, wanted) in found.iter().zip(wanted) {

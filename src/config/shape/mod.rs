@@ -1,5 +1,5 @@
-//! A model's sizes, a type a family: the one noun for them that plans, facts, estimates, checks, `config.json`, remapping and the
-//! models themselves share. Numbers alone; `src/model/` has a family's layers.
+//! A model's sizes, a type a family: the one noun for them that plans, facts, estimates, checks, `config.json`,
+//! remapping and the models themselves share. Numbers alone; `src/model/` has a family's layers.
 
 mod bert;
 mod written;

@@ -1,4 +1,5 @@
-//! Models in a plan, and how `plan.toml` writes them: flat, a key for each size, as the hashes of plans have always known them.
+//! Models in a plan, and how `plan.toml` writes them: flat, a key for each size, as the hashes of plans have always
+//! known them.
 
 use serde::{Deserialize, Serialize};
 
@@ -73,8 +74,8 @@ impl From<ModelPlan> for WrittenModel {
     }
 }
 
-/// The teacher's sizes, and what it is known by. Its vocabulary is the student's, and is not written; nor is the epsilon of its norms,
-/// which its content says.
+/// The teacher's sizes, and what it is known by. Its vocabulary is the student's, and is not written; nor is the
+/// epsilon of its norms, which its content says.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct WrittenTeacher {

@@ -499,8 +499,8 @@ fn the_reference_lists_every_key_and_is_itself_a_run_file() {
     "#);
 }
 
-/// Measured: what CubeCL held for a 6-layer student on an imitated GPU of 80 GB, its kernels tuned before (`IMITATED_KERNELS=none
-/// tests/cuda/imitated.sh upstill train ...`), on packed rows of 128.
+/// Measured: what CubeCL held for a 6-layer student on an imitated GPU of 80 GB, its kernels tuned before
+/// (`IMITATED_KERNELS=none tests/cuda/imitated.sh upstill train ...`), on packed rows of 128.
 #[test]
 fn memory_through_cuda_is_within_15_percent_of_what_was_measured() {
     let six_layers = teacher_of(6);

@@ -18,13 +18,14 @@
 //! # What was tried
 //!
 //! * The `gemm` crate, which multiplies our f32, has no bf16 (0.19: f16, f32, f64 and complex).
-//! * oneDNN is a C++ library of several hundred thousand lines; its crates build it from source by CMake, which is longer than all
-//!   of upstill's own build on two cores, or want it installed. Neither was taken, and it was not timed by itself: PyTorch's bf16 is
-//!   oneDNN, and `upstill bench step` compares with that.
-//! * AVX512-BF16 on an Intel Xeon of 2023: 77 GFLOP/s a core, where `gemm` reaches 160 in f32 and AMX 480 to 620, its factors' rounding
-//!   included (`upstill bench`'s documentation has the table). Without AMX such a processor is therefore given f32.
-//! * Rust's intrinsics for AMX are not stable; the seven instructions are written as assembly. NEON's (`bfmmla`) are neither, and no such
-//!   processor was there to try them on: aarch64 has the products of rounded factors.
+//! * oneDNN is a C++ library of several hundred thousand lines; its crates build it from source by CMake, which is
+//!   longer than all of upstill's own build on two cores, or want it installed. Neither was taken, and it was not timed
+//!   by itself: PyTorch's bf16 is oneDNN, and `upstill bench step` compares with that.
+//! * AVX512-BF16 on an Intel Xeon of 2023: 77 GFLOP/s a core, where `gemm` reaches 160 in f32 and AMX 480 to 620, its
+//!   factors' rounding included (`upstill bench`'s documentation has the table). Without AMX such a processor is
+//!   therefore given f32.
+//! * Rust's intrinsics for AMX are not stable; the seven instructions are written as assembly. NEON's (`bfmmla`) are
+//!   neither, and no such processor was there to try them on: aarch64 has the products of rounded factors.
 
 #[cfg(target_arch = "x86_64")]
 mod amx;

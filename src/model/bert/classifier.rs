@@ -31,8 +31,9 @@ pub struct BertClassifier {
 }
 
 impl BertClassifier {
-    /// Puts a new pooler and classifier, drawn from `seed`, on a pre-trained model's weights; its language-model head is
-    /// left out. `outputs` is the number of classes, or 1 for a score; `range` the standard deviation of what is drawn.
+    /// Puts a new pooler and classifier, drawn from `seed`, on a pre-trained model's weights; its language-model head
+    /// is left out. `outputs` is the number of classes, or 1 for a score; `range` the standard deviation of what is
+    /// drawn.
     ///
     /// # Errors
     /// When the weights are not the whole body of the shape: nothing of it is ever drawn anew.
@@ -57,7 +58,8 @@ impl BertClassifier {
         weights.load_into(fresh)
     }
 
-    /// A fine-tuned classifier's folder: ours, or any `BertForSequenceClassification`; a language-model head is left out.
+    /// A fine-tuned classifier's folder: ours, or any `BertForSequenceClassification`; a language-model head is left
+    /// out.
     ///
     /// # Errors
     /// When the folder's weights can't be read or don't fit their shape, or it holds no classifier on a pooler.
@@ -111,8 +113,8 @@ impl BertClassifier {
         self.classifier.weight.dims()[1]
     }
 
-    /// Writes a folder that `transformers`' `AutoModelForSequenceClassification` reads, into a folder that is there. `labels` are
-    /// the classes' names in the order of the outputs; none for a score.
+    /// Writes a folder that `transformers`' `AutoModelForSequenceClassification` reads, into a folder that is there.
+    /// `labels` are the classes' names in the order of the outputs; none for a score.
     ///
     /// # Errors
     /// When it can't be written.

@@ -1,4 +1,5 @@
-//! The family of BERT (Devlin et al. 2019) for masked language modelling: post-layer-norm, erf GELU, tied decoder with a bias.
+//! The family of BERT (Devlin et al. 2019) for masked language modelling: post-layer-norm, erf GELU, tied decoder with
+//! a bias.
 //!
 //! Field names are Hugging Face's parameter names, `self_` standing for `self`.
 
@@ -114,8 +115,8 @@ impl BertShape {
     }
 }
 
-/// The shape and the weights as `transformers` wants them: its `BertForMaskedLM` always adds a row of token types, so a model without
-/// any gets rows of zeros.
+/// The shape and the weights as `transformers` wants them: its `BertForMaskedLM` always adds a row of token types, so a
+/// model without any gets rows of zeros.
 pub(super) fn for_transformers(shape: &BertShape, mut weights: Weights) -> (BertShape, Weights) {
     const TYPES: usize = 2;
     if shape.token_types > 0 {
@@ -187,8 +188,9 @@ impl Bert {
         self.forward(inputs, None, dropout)
     }
 
-    /// The last layer's hidden states at `m` of the flattened positions, as many of each row: `[m, d]`. They are those of
-    /// [`hidden`](Self::hidden), without working out what is not asked for: after attention, no position needs another.
+    /// The last layer's hidden states at `m` of the flattened positions, as many of each row: `[m, d]`. They are those
+    /// of [`hidden`](Self::hidden), without working out what is not asked for: after attention, no position needs
+    /// another.
     pub fn hidden_at(&self, inputs: &Inputs, at: &Places, dropout: &mut Dropout) -> Tensor<2> {
         self.forward(inputs, Some(at), dropout)
     }

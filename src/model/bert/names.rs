@@ -1,4 +1,5 @@
-//! The names that checkpoints of the BERT family give to the same tensors, made one: those of today's `BertForMaskedLM`.
+//! The names that checkpoints of the BERT family give to the same tensors, made one: those of today's
+//! `BertForMaskedLM`.
 
 use std::collections::BTreeMap;
 

@@ -78,7 +78,8 @@ impl BiLstmShape {
 }
 
 impl BiLstm {
-    /// Word vectors from U(-0.1, 0.1) (the paper); the rest as PyTorch draws it, but for a forget gate's bias of 1 (Keras).
+    /// Word vectors from U(-0.1, 0.1) (the paper); the rest as PyTorch draws it, but for a forget gate's bias of 1
+    /// (Keras).
     pub(super) fn init(shape: &BiLstmShape, init: &Init) -> Self {
         let limit = 1.0 / (shape.hidden as f64).sqrt();
         let lstm = |name: &str| {

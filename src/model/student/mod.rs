@@ -1,5 +1,5 @@
-//! Students of Mukherjee and Awadallah 2019: an encoder (two LSTMs, or a small BERT), a projection to the teacher's width, and two
-//! heads on it: one for classes, one for the teacher's logits.
+//! Students of Mukherjee and Awadallah 2019: an encoder (two LSTMs, or a small BERT), a projection to the teacher's
+//! width, and two heads on it: one for classes, one for the teacher's logits.
 //!
 //! ```text
 //! tokens ─► encoder ─► z [b, l] ─► projection, GELU ─► z~ [b, d] ─► classifier  (equation 1)
@@ -142,8 +142,8 @@ impl Student {
         &self.shape
     }
 
-    /// Representations z~ of some texts, `[b, d]` (equation 6's left side; z itself without a projection). LSTMs want the
-    /// longest first.
+    /// Representations z~ of some texts, `[b, d]` (equation 6's left side; z itself without a projection). LSTMs want
+    /// the longest first.
     pub fn represent(&self, rows: &[&TextRow], pad: i32, compute: &Compute, dropout: &mut Dropout) -> Tensor<2> {
         let encoded_bl = match (&self.bilstm, &self.bert) {
             (Some(bilstm), _) => bilstm.encode(rows, pad, compute, dropout),

@@ -27,7 +27,8 @@ pub(super) struct Prepared {
 /// The teacher (fine-tuned if need be), the student's tokens, and the student, on a device with autodiff.
 pub(super) fn prepare(plan: &TransferPlan, task: &TransferTask, options: &TransferOptions) -> Result<Prepared> {
     let distils = plan.distill.targets != Targets::None;
-    // A student that learns from labels alone takes its teacher's pieces and width, for a fair comparison, and nothing else.
+    // A student that learns from labels alone takes its teacher's pieces and width, for a fair comparison, and nothing
+    // else.
     let (teacher, pieces, width) = match &plan.teacher {
         Some(settings) if distils => {
             let teacher = ready_teacher(plan, settings, task, options.shared, options.device, options.console)?;

@@ -1,8 +1,9 @@
 //! The teacher of a transfer run: fine-tuned where it is not yet, and its outputs on texts, worked out once and kept.
 //!
-//! `SHARED/teachers/KEY/model` is a fine-tuned teacher, `SHARED/outputs/KEY/00000.safetensors` and so on its outputs, a file for
-//! [`CHUNK`] texts (`logits [n, classes]`, `representations [n, d]`). A key is the hash of all that the content depends on: of the
-//! teacher's weights, the texts and the settings. So nothing stale is ever found, and an interrupted run goes on where it was.
+//! `SHARED/teachers/KEY/model` is a fine-tuned teacher, `SHARED/outputs/KEY/00000.safetensors` and so on its outputs, a
+//! file for [`CHUNK`] texts (`logits [n, classes]`, `representations [n, d]`). A key is the hash of all that the
+//! content depends on: of the teacher's weights, the texts and the settings. So nothing stale is ever found, and an
+//! interrupted run goes on where it was.
 
 use std::fs;
 use std::io::Write;
@@ -36,8 +37,8 @@ pub struct TransferTeacherModel {
     pub hash: String,
 }
 
-/// The teacher of a plan, for the task's classes: read where its folder holds a classifier, else fine-tuned on the labelled rows
-/// alone (validation and test rows are not looked at) and kept in `shared`.
+/// The teacher of a plan, for the task's classes: read where its folder holds a classifier, else fine-tuned on the
+/// labelled rows alone (validation and test rows are not looked at) and kept in `shared`.
 ///
 /// # Errors
 /// When the folder holds no model, its classifier has other classes than the task, or fine-tuning fails.
@@ -146,7 +147,8 @@ pub struct Outputs {
 /// A teacher's outputs on texts, from the cache as far as they are there. `stop` is asked before each chunk is made.
 ///
 /// # Errors
-/// When a file can't be written; an [interrupted](Error::is_interrupted) error when `stop` says so: what was made is kept.
+/// When a file can't be written; an [interrupted](Error::is_interrupted) error when `stop` says so: what was made is
+/// kept.
 pub fn teacher_outputs(
     teacher: &TransferTeacherModel,
     texts: &[Example],
