@@ -52,7 +52,7 @@ impl Cache {
     pub fn take(folder: &Path, header: AnswersHeader, each: &mut dyn FnMut(Busy) -> Result<()>) -> Result<Self> {
         check(&header)?;
         if !Self::is_at(folder) {
-            if !is_free(folder)? && !(folder.is_dir() && is_half_made(folder)?) {
+            if !(is_free(folder)? || folder.is_dir() && is_half_made(folder)?) {
                 return Err(Error::new("this folder holds something else than a cache of answers; it was left as it is")
                     .at(folder.display())
                     .help("name another with --out"));

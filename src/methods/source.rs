@@ -21,6 +21,7 @@ pub enum Source {
 
 /// What a model's soft loss is taken against.
 #[derive(Clone)]
+#[expect(clippy::large_enum_variant, reason = "a few of them a step: handles of tensors, not numbers")]
 pub(super) enum Signal {
     /// A distribution over the vocabulary, as logits.
     Logits(Logits),
