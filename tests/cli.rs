@@ -140,7 +140,7 @@ fn without_a_home_everything_on_the_cpu_works() {
 #[test]
 fn every_subcommands_help_reads_as_it_did() {
     let dir = tempdir().unwrap();
-    let commands: [&[&str]; 21] = [
+    let commands: [&[&str]; 23] = [
         &["study"],
         &["study", "dwt"],
         &["study", "cotrain"],
@@ -149,6 +149,7 @@ fn every_subcommands_help_reads_as_it_did() {
         &["init"],
         &["snapshot"],
         &["train"],
+        &["teach"],
         &["plan"],
         &["eval"],
         &["fill"],
@@ -158,6 +159,7 @@ fn every_subcommands_help_reads_as_it_did() {
         &["logits"],
         &["data", "build"],
         &["data", "show"],
+        &["data", "dump"],
         &["tokenizer", "train"],
         &["tokenizer", "show"],
         &["report"],
