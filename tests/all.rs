@@ -22,6 +22,7 @@ mod kernels;
 mod layers;
 mod memory;
 mod models;
+mod modern;
 mod mpi;
 mod page;
 mod readers;

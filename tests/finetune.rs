@@ -5,7 +5,7 @@ use std::fs;
 use upstill::device::Device;
 use upstill::log::Console;
 use upstill::methods::{EncodedTask, Finetune};
-use upstill::model::{BertClassifier, BertShape, Weights};
+use upstill::model::{BertShape, Classifier, Weights};
 use upstill::tasks::{Example, Label, Sizes, Split, Task, draw_pocket_task};
 use upstill::text::pocket::words;
 use upstill::tokens::Tokenizer;
@@ -45,8 +45,8 @@ fn a_seed_fixes_everything_and_another_changes_it() {
 fn outputs_are_in_the_rows_order_whatever_the_batch() {
     let (pretrained, task, device) = (pretrained(), task(), Device::cpu("test"));
     let encoded = EncodedTask::new(&task, &pretrained.tokenizer, 32).unwrap();
-    let model = BertClassifier::start_from(&pretrained.weights, &pretrained.shape, 2, 0.02, 1, &device.handle.clone().autodiff())
-        .unwrap();
+    let model =
+        Classifier::start_from(&pretrained.weights, &pretrained.shape, 2, 0.02, 1, &device.handle.clone().autodiff()).unwrap();
     let predict = |batch: usize| Finetune::new(&encoded, batch, 1, &device.handle).predict_dev(&model).remove(0).concat();
     // Padding is not seen; sums of another length round otherwise.
     let (alone, together) = (predict(1), predict(7));

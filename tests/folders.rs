@@ -9,7 +9,7 @@ use burn::tensor::Device;
 use serde::Deserialize;
 use upstill::device::Compute;
 use upstill::methods::FramedSentences;
-use upstill::model::{BertClassifier, BertShape, Dropout, Inputs, LanguageModel, ModelFolder, Shape, Weights};
+use upstill::model::{BertShape, Classifier, Dropout, Inputs, LanguageModel, ModelFolder, Shape, Weights};
 use upstill::tokens::Tokenizer;
 
 use crate::close::{Kind, close};
@@ -45,9 +45,8 @@ fn every_dialect_gives_what_transformers_says() {
         let found: Vec<f32> = match case.kind.as_str() {
             "hidden" => {
                 // The headless model as fine-tuning starts from it.
-                let classifier =
-                    BertClassifier::start_from(&opened.tensors().unwrap(), &opened.shape, 2, 0.02, 1, &device).unwrap();
-                classifier.bert.hidden(&inputs, &mut Dropout::off()).into_data().try_to_vec().unwrap()
+                let classifier = Classifier::start_from(&opened.tensors().unwrap(), &opened.shape, 2, 0.02, 1, &device).unwrap();
+                bert_of(&classifier).hidden(&inputs, &mut Dropout::off()).into_data().try_to_vec().unwrap()
             }
             _ => {
                 let model = opened.load(&device).unwrap();
@@ -67,7 +66,7 @@ fn every_dialect_gives_what_transformers_says() {
 fn fine_tuning_starts_from_a_folders_own_pooler() {
     let opened = ModelFolder::open(&folder("old")).unwrap();
     let tensors = opened.tensors().unwrap();
-    let classifier = BertClassifier::start_from(&tensors, &opened.shape, 2, 0.02, 1, &Device::flex()).unwrap();
+    let classifier = Classifier::start_from(&tensors, &opened.shape, 2, 0.02, 1, &Device::flex()).unwrap();
     let name = "bert.pooler.dense.weight";
     assert_eq!(Weights::of(&classifier).get(name), Some(tensors.get(name).unwrap()));
 }
@@ -200,7 +199,7 @@ fn a_model_without_token_types_exports_with_a_row_of_zeros_and_reads_back_the_sa
     let (once, twice) = (dir.path().join("once"), dir.path().join("twice"));
     ModelFolder::export_into(&once, &model, &tokenizer, "a card").unwrap();
     let again = ModelFolder::open(&once).unwrap();
-    let Shape::Bert(before) = opened.shape.clone();
+    let Shape::Bert(before) = opened.shape.clone() else { unreachable!("a BERT") };
     assert_eq!(again.shape, BertShape { token_types: 2, ..before }.into());
     let reloaded = again.load(&device).unwrap();
     let sentences = ["a cat".to_owned(), String::new(), "the cat sat on a very long mat , and sat and sat".to_owned()];
@@ -265,4 +264,11 @@ fn logits_are_a_safetensors_file_on_standard_output() {
     let file = safetensors::SafeTensors::deserialize(&bytes).unwrap();
     let shapes = ["logits", "input_ids", "attention_mask"].map(|name| file.tensor(name).unwrap().shape().to_vec());
     assert_eq!(shapes, [vec![2, 5, 370], vec![2, 5], vec![2, 5]]);
+}
+
+fn bert_of(classifier: &Classifier) -> &upstill::model::Bert {
+    match classifier {
+        Classifier::Bert(classifier) => &classifier.bert,
+        Classifier::ModernBert(_) => unreachable!("a BERT"),
+    }
 }

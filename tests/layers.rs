@@ -15,18 +15,18 @@ use upstill::optim::global_norm;
 
 use crate::close::{Kind, close};
 
-fn leaf<const D: usize>(shape: [usize; D], seed: u64, device: &Device) -> Tensor<D> {
+pub(crate) fn leaf<const D: usize>(shape: [usize; D], seed: u64, device: &Device) -> Tensor<D> {
     let values = spread(shape.iter().product(), seed);
     Tensor::from_data(TensorData::new(values, shape), &device.clone().autodiff()).require_grad()
 }
 
-fn host<const D: usize>(x: Tensor<D>) -> Vec<f32> {
+pub(crate) fn host<const D: usize>(x: Tensor<D>) -> Vec<f32> {
     x.into_data().try_to_vec().unwrap()
 }
 
 /// The value of `run`, and the gradients of its product with a matrix of other numbers. The operation is used twice, so
 /// that gradients add up.
-fn value_and_gradients<const A: usize>(
+pub(crate) fn value_and_gradients<const A: usize>(
     leaves: [Tensor<2>; A],
     vectors: &[Tensor<1>],
     weights: &[f32],
@@ -45,13 +45,13 @@ fn value_and_gradients<const A: usize>(
 
 /// Where fused kernels are held to burn's operations on the CPU.
 #[derive(Clone, Copy)]
-enum Side {
+pub(crate) enum Side {
     Cpu,
     Gpu,
 }
 
 /// Holds fused kernels to the composed ones.
-fn compare(side: Side, run: impl Fn(&Compute) -> Vec<Vec<f32>>) {
+pub(crate) fn compare(side: Side, run: impl Fn(&Compute) -> Vec<Vec<f32>>) {
     let cpu = Compute::of(&Device::flex());
     let wanted = run(&cpu.clone().by(Kernels::Composed));
     let (fused, kind) = match side {
@@ -82,6 +82,8 @@ macro_rules! on_both_sides {
         })+
     };
 }
+
+pub(crate) use on_both_sides;
 
 on_both_sides!(
     a_dense_layer_is_a_product_and_a_bias_with_or_without_gelu,

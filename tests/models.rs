@@ -11,7 +11,7 @@ use burn::tensor::Device;
 use serde_json::{Value, json};
 use tempfile::tempdir;
 use upstill::model::{
-    BertClassifier, BertShape, BiLstmShape, EncoderShape, HostTensor, LanguageModel, ModelFolder, Pooling, Shape, StudentShape,
+    BertShape, BiLstmShape, Classifier, EncoderShape, HostTensor, LanguageModel, ModelFolder, Pooling, Shape, StudentShape,
     Weights,
 };
 use upstill::tokens::{Tokenizer, pocket_shards};
@@ -284,7 +284,7 @@ fn what_a_config_says_of_dropout_and_new_heads_is_obeyed() {
     assert!(scores.contains("dropout 0.25"), "{scores}");
     let pretrained = Pretrained::read(&ModelFolder::open(&whole).unwrap()).unwrap();
     let range = pretrained.initializer_range;
-    let fresh = BertClassifier::start_from(&pretrained.weights, &pretrained.shape, 64, range, 1, &Device::flex()).unwrap();
+    let fresh = Classifier::start_from(&pretrained.weights, &pretrained.shape, 64, range, 1, &Device::flex()).unwrap();
     let drawn = Weights::of(&fresh).get("classifier.weight").unwrap().values.clone();
     let deviation = (drawn.iter().map(|x| x * x).sum::<f32>() / drawn.len() as f32).sqrt();
     // Of 512 draws, within 4 standard errors.
@@ -440,9 +440,9 @@ fn only_a_classifier_of_texts_on_a_pooler_classifies() {
     let dir = tempdir().unwrap();
     let whole = model(dir.path());
     let folder = ModelFolder::open(&whole).unwrap();
-    let tuned = BertClassifier::start_from(&folder.tensors().unwrap(), &folder.shape, 2, 0.02, 1, &Device::flex()).unwrap();
+    let tuned = Classifier::start_from(&folder.tensors().unwrap(), &folder.shape, 2, 0.02, 1, &Device::flex()).unwrap();
     let classifier = altered(&whole, "classifier", |_| Weights::of(&tuned));
-    let load = |path: &Path| ModelFolder::open(path).and_then(|folder| BertClassifier::load(&folder, &Device::flex()));
+    let load = |path: &Path| ModelFolder::open(path).and_then(|folder| Classifier::load(&folder, &Device::flex()));
     assert_eq!(Weights::of(&load(&classifier).unwrap()), Weights::of(&tuned));
     let distil = altered(&classifier, "distil", |weights| {
         renamed(&weights, |name| Some(name.replace("bert.pooler.dense", "pre_classifier")))
@@ -512,7 +512,7 @@ fn a_student_that_is_remapped_has_its_teachers_norms() {
     let student = MemoryRun::new(plan(&shards, &set), &shards, None, &upstill::device::Device::cpu("test"), 1).unwrap().model();
     let teacher = ModelFolder::open(&teacher).unwrap();
     assert_eq!(student.shape(), teacher.shape);
-    let Shape::Bert(shape) = student.shape();
+    let Shape::Bert(shape) = student.shape() else { unreachable!("a BERT") };
     assert_eq!(shape.norm_epsilon, 1e-2);
     let said = |model: &upstill::model::AnyModel| {
         let text = ["the dogs bark .".to_owned()];

@@ -152,8 +152,13 @@ fn tokenizers_that_will_not_do() {
     let bpe = br#"{"version": "1.0", "truncation": null, "padding": null, "added_tokens": [], "normalizer": null, "pre_tokenizer": null,
         "post_processor": null, "decoder": null, "model": {"type": "BPE", "vocab": {"a": 0}, "merges": []}}"#;
     insta::assert_snapshot!(error("bpe.json", bpe), @r"
-    the tokenizer is a BPE model, and BERT's is WordPiece
+    the vocabulary has no [PAD], [UNK], [CLS], [SEP], [MASK]
       in: DIR/bpe.json
+    help: make a vocabulary with `upstill tokenizer train`, or use BERT's own vocab.txt
+    ");
+    insta::assert_snapshot!(error("unigram.json", br#"{"version": "1.0", "model": {"type": "Unigram", "vocab": []}}"#), @r"
+    the tokenizer is a Unigram model, and upstill reads WordPiece (BERT's) and BPE (ModernBERT's)
+      in: DIR/unigram.json
     help: make a vocabulary with `upstill tokenizer train`, or use BERT's own vocab.txt
     ");
     let missing = Tokenizer::load(&dir.path().join("none")).unwrap_err().to_string().replace(dir.path().to_str().unwrap(), "DIR");

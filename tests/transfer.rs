@@ -9,7 +9,7 @@ use upstill::config::{RunFile, TransferPlan, Vector};
 use upstill::device::{Compute, Device};
 use upstill::log::Console;
 use upstill::model::{
-    BertClassifier, BertShape, BiLstmShape, EncoderShape, Glove, ModelFolder, Pooling, Student, StudentShape, Weights,
+    BertShape, BiLstmShape, Classifier, EncoderShape, Glove, ModelFolder, Pooling, Student, StudentShape, Weights,
 };
 use upstill::tasks::{Example, Label, Sizes, SplitOptions, Task, TransferTask, Unlabelled, draw_pocket_task, split_for_transfer};
 use upstill::text::pocket::words;
@@ -355,7 +355,7 @@ fn bad_input_is_told() {
     ");
     // A teacher of three classes.
     let folder = ModelFolder::open(Path::new(&from)).unwrap();
-    let classifier = BertClassifier::start_from(&folder.tensors().unwrap(), &folder.shape, 3, 0.02, 1, &device().handle).unwrap();
+    let classifier = Classifier::start_from(&folder.tensors().unwrap(), &folder.shape, 3, 0.02, 1, &device().handle).unwrap();
     let three = dir.path().join("three");
     fs::create_dir(&three).unwrap();
     let names = ["a", "b", "c"].map(str::to_owned);

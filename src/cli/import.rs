@@ -6,19 +6,19 @@ use serde::Serialize;
 
 use super::{new_folder, print_json};
 use crate::error::Result;
-use crate::model::{Inventory, ModelFolder};
+use crate::model::{Inventory, ModelFolder, Shape};
 use crate::train::model_card;
 
 #[derive(clap::Args)]
 #[command(after_help = "\
 Every command that takes a model reads such a folder as it is; this says what is in it, and with OUT makes it a folder of
-today's BertForMaskedLM in one model.safetensors (f32).
+today's BertForMaskedLM (or ModernBertForMaskedLM) in one model.safetensors (f32).
 
 Examples:
   upstill import distilbert-base-uncased/
   upstill import old-bert/ models/bert")]
 pub struct Args {
-    /// A Hugging Face folder of the BERT family: config.json, weights (safetensors or pytorch_model.bin), tokenizer
+    /// A Hugging Face folder of a BERT or a ModernBERT: config.json, weights (safetensors or pytorch_model.bin), tokenizer
     folder: PathBuf,
     /// Where to write the model; nothing is written unless given
     out: Option<PathBuf>,
@@ -68,8 +68,26 @@ pub fn run(args: Args) -> Result<()> {
     Ok(())
 }
 
+/// BERT's as they have always been told; of other families what their [`words`](crate::config::Sizes::words) are.
+fn sizes(shape: &Shape) -> String {
+    match shape {
+        Shape::Bert(shape) => format!(
+            "{} layers x {} wide, {} heads, feed-forward {}, vocabulary {}, {} positions, {} token types",
+            shape.layers, shape.hidden, shape.heads, shape.intermediate, shape.vocab_size, shape.max_positions, shape.token_types
+        ),
+        Shape::ModernBert(of) => format!(
+            "{}, thetas {} and {}, vocabulary {}, rows of at most {}",
+            shape.words(),
+            of.global_theta,
+            of.local_theta,
+            of.vocab_size,
+            of.max_positions
+        ),
+    }
+}
+
 fn describe(folder: &ModelFolder, files: &[String], tokens: usize, inventory: &Inventory) -> String {
-    let crate::model::Shape::Bert(shape) = &folder.shape;
+    let shape = &folder.shape;
     let list = |names: &[String]| if names.is_empty() { "none".to_owned() } else { names.join("\n               ") };
     let head = match (inventory.has_head(), inventory.has_own_decoder()) {
         (true, false) => "there: it can teach, predict and be scored",
@@ -79,20 +97,14 @@ fn describe(folder: &ModelFolder, files: &[String], tokens: usize, inventory: &I
         (false, _) => "missing: it can be fine-tuned, but not teach, predict or be scored",
     };
     format!(
-        "model          {}: {} layers x {} wide, {} heads, feed-forward {}, vocabulary {}, {} positions, {} token types\n\
+        "model          {}: {}\n\
          weights        {}: {} tensors used\n\
          tokenizer      {tokens} tokens\n\
          word head      {head}\n\
          missing        {}\n\
          left over      {}\n",
         folder.architecture,
-        shape.layers,
-        shape.hidden,
-        shape.heads,
-        shape.intermediate,
-        shape.vocab_size,
-        shape.max_positions,
-        shape.token_types,
+        sizes(shape),
         files.join(", "),
         inventory.used.len(),
         list(&inventory.missing),

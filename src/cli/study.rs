@@ -197,7 +197,7 @@ fn grid(args: Grid, wanted: Wanted) -> Result<()> {
         title: spec.title.clone(),
         about: spec.about.clone(),
         baseline: spec.baseline.clone(),
-        source_loss: source(&shards_name, base.mask_rate),
+        source_loss: source(&shards_name, base.held_out_mask_rate),
         device: Some(device.to_string()),
         seconds: Some(started.elapsed().as_secs_f64()),
         registration: Some(registration),

@@ -1,4 +1,4 @@
-//! `upstill tokenizer`: a WordPiece vocabulary of one's own, and what a tokenizer does.
+//! `upstill tokenizer`: a vocabulary of one's own, and what a tokenizer does.
 
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
@@ -7,14 +7,18 @@ use serde_json::json;
 
 use super::data::ReadArgs;
 use super::{new_folder, print_json};
-use crate::error::Result;
+use crate::error::{Error, Result};
+use crate::files::Target;
 use crate::log::Reading;
 use crate::text::{Reader, find};
-use crate::tokens::{Coverage, Normalization, SPECIAL_TOKENS, Tokenizer, TrainOptions, percent, without_output};
+use crate::tokens::{BpeOptions, Coverage, Normalization, SPECIAL_TOKENS, Tokenizer, TrainOptions, percent, without_output};
+
+/// Different letters of a WordPiece vocabulary, unless something else is asked for.
+const ALPHABET: usize = 1000;
 
 #[derive(clap::Subcommand)]
 pub enum TokenizerCommand {
-    /// Make a WordPiece vocabulary from text: vocab.txt and tokenizer.json
+    /// Make a vocabulary from text: WordPiece (BERT's) or byte-level BPE (ModernBERT's)
     Train(Train),
     /// Say a tokenizer's size and special tokens, and take a text apart
     Show(Show),
@@ -31,6 +35,7 @@ pub fn run(command: &TokenizerCommand) -> Result<()> {
 #[command(after_help = "\
 Examples:
   upstill tokenizer train 'text/*.txt.zst' --vocab 8192 --out data/vocabulary
+  upstill tokenizer train 'text/*.txt.zst' --kind bpe --vocab 32768 --out data/bytes
   upstill tokenizer train hindi/ --keep-accents --out data/hindi
   upstill tokenizer train chinese.jsonl --alphabet 8000 --out data/chinese")]
 pub struct Train {
@@ -39,6 +44,9 @@ pub struct Train {
     /// The folder to make
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
+    /// What words are spelt in: pieces of letters, or merges of bytes, to which no character is unknown
+    #[arg(long, value_enum, default_value_t = Spelling::Wordpiece)]
+    kind: Spelling,
     /// How many tokens the vocabulary has at most
     #[arg(long, value_name = "N", default_value_t = 30522)]
     vocab: usize,
@@ -52,11 +60,18 @@ pub struct Train {
     #[arg(long)]
     keep_accents: bool,
     /// How many different characters words are spelt in; the rarest beyond are [UNK]
-    #[arg(long, value_name = "N", default_value_t = 1000)]
+    #[arg(long, value_name = "N", default_value_t = ALPHABET)]
     alphabet: usize,
     /// Print the result as JSON
     #[arg(long)]
     json: bool,
+}
+
+/// What words are spelt in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Spelling {
+    Wordpiece,
+    Bpe,
 }
 
 #[derive(clap::Args)]
@@ -78,6 +93,9 @@ pub struct Show {
 fn run_train(args: &Train) -> Result<()> {
     let reader = Reader::new(without_output(find(&args.read.inputs)?, &args.out)?, args.read.options());
     let target = new_folder(&args.out)?;
+    if args.kind == Spelling::Bpe {
+        return run_train_bpe(args, reader, target);
+    }
     let options = TrainOptions {
         vocab_size: args.vocab,
         min_frequency: args.min_frequency,
@@ -107,16 +125,45 @@ fn run_train(args: &Train) -> Result<()> {
     Ok(())
 }
 
+/// Bytes are never lost, so what says how letters are kept has no meaning.
+fn run_train_bpe(args: &Train, reader: Reader, target: Target<'static>) -> Result<()> {
+    if args.cased || args.keep_accents || args.alphabet != ALPHABET {
+        return Err(Error::new(
+            "--cased, --keep-accents and --alphabet are for WordPiece: a vocabulary of bytes keeps every character",
+        )
+        .help("leave them out, or train with --kind wordpiece"));
+    }
+    let options = BpeOptions { vocab_size: args.vocab, min_frequency: args.min_frequency };
+    let tokenizer = shown(reader, args.json, |texts| Tokenizer::train_bpe(texts, &options))?;
+    target.write(|folder| tokenizer.save(folder))?;
+    if args.json {
+        let (out, size, hash) = (args.out.to_string_lossy(), tokenizer.vocab_size(), tokenizer.hash());
+        print_json(&json!({"out": out, "vocab_size": size, "hash": hash}));
+    } else {
+        println!("{} tokens in {}", tokenizer.vocab_size(), args.out.display());
+        println!("text is read in bytes: every character is spelt");
+    }
+    Ok(())
+}
+
 /// Makes a vocabulary, with a bar of how far it is, unless `quiet`.
-pub(super) fn train_shown(mut reader: Reader, options: &TrainOptions, quiet: bool) -> Result<(Tokenizer, Coverage)> {
+pub(super) fn train_shown(reader: Reader, options: &TrainOptions, quiet: bool) -> Result<(Tokenizer, Coverage)> {
+    shown(reader, quiet, |texts| Tokenizer::train_with(texts, options))
+}
+
+fn shown<T>(
+    mut reader: Reader,
+    quiet: bool,
+    train: impl FnOnce(&mut (dyn Iterator<Item = String> + Send)) -> Result<T>,
+) -> Result<T> {
     let (reading, bytes, total_bytes) = (Reading::new(quiet), reader.bytes_read(), reader.total_bytes());
     let mut failure = None;
-    let texts = std::iter::from_fn(|| {
+    let mut texts = std::iter::from_fn(|| {
         reading.show(bytes.load(Ordering::Relaxed), total_bytes, "counting words");
         let document = reader.next()?.map_err(|error| failure = Some(error)).ok()?;
         Some(document.text)
     });
-    let trained = Tokenizer::train_with(texts, options);
+    let trained = train(&mut texts);
     reading.finish();
     match failure {
         Some(error) => Err(error),

@@ -29,6 +29,9 @@ pub(super) fn shape(file: &RunFile, prefix: &str, shape: &Shape, out: &mut Mista
     if heads > 0 && !hidden.is_multiple_of(heads) {
         let what = format!("{heads} heads do not divide the width, {} = {hidden}", key_of("hidden"));
         out.add(&format!("{prefix}heads"), what, heads_that_fit(hidden));
+    } else if heads > 0 && shape.pairs_in_heads() && !(hidden / heads).is_multiple_of(2) {
+        let what = format!("{heads} heads are {} wide, and rotary positions turn pairs of numbers", hidden / heads);
+        out.add(&format!("{prefix}heads"), what, heads_that_fit(hidden));
     }
 }
 

@@ -5,7 +5,7 @@ use super::facts::{Facts, TeacherFacts};
 use super::mistakes::Mistakes;
 use super::plan::*;
 use super::schedule::number;
-use super::shape::Shape;
+use super::shape::{Family, Shape, Size};
 use super::{RunFile, Schedule};
 use super::{answers, check_models};
 use crate::words::bytes_text;
@@ -29,6 +29,7 @@ pub(super) fn check(file: &RunFile, plan: &Plan, facts: &Facts) -> Mistakes {
         }
     }
     program(file, plan, &mut out);
+    sizes_of_others(file, plan, &mut out);
     initial_weights(plan, &mut out);
     data(file, plan, facts, &mut out);
     distill(plan, &mut out);
@@ -37,7 +38,7 @@ pub(super) fn check(file: &RunFile, plan: &Plan, facts: &Facts) -> Mistakes {
     runtime(plan, &mut out);
     if let Some(found) = &facts.teacher {
         match found {
-            Ok(found) => teacher(plan, found, facts, &mut out),
+            Ok(found) => teacher(file, plan, found, facts, &mut out),
             Err(error) => out.add("teacher.from", error.to_string(), "name a run directory or a Hugging Face folder"),
         }
     }
@@ -87,6 +88,22 @@ fn method(file: &RunFile, plan: &Plan, out: &mut Mistakes) {
     }
 }
 
+/// Sizes that are written, and that no model of the run has.
+fn sizes_of_others(file: &RunFile, plan: &Plan, out: &mut Mistakes) {
+    let families: Vec<Family> = plan.learners().iter().map(|learner| learner.model.shape.family()).collect();
+    for path in file.written_paths() {
+        let of = path.strip_prefix("model.").and_then(Family::of_size);
+        if let Some(of) = of.filter(|of| !families.contains(of)) {
+            let found = families.first().copied().unwrap_or_default();
+            out.add(
+                path,
+                format!("is a size of {of}, and the model is a {found}"),
+                format!("remove it, or write family = \"{of}\""),
+            );
+        }
+    }
+}
+
 fn initial_weights(plan: &Plan, out: &mut Mistakes) {
     if plan.models.is_empty() {
         share(out, "model.dropout", plan.model.dropout, 0.0);
@@ -123,8 +140,10 @@ fn data(file: &RunFile, plan: &Plan, facts: &Facts, out: &mut Mistakes) {
         let what = format!("is {length}, but the student has model.max_positions = {positions}");
         out.add("data.length", what, "shorten the rows or raise max_positions");
     }
-    if !(mask_rate > 0.0 && mask_rate < 1.0) {
-        out.add("data.mask_rate", format!("is {}", number(mask_rate)), "write a number between 0 and 1, such as 0.15");
+    for (key, rate) in [("data.mask_rate", Some(mask_rate)), ("data.held_out_mask_rate", plan.data.held_out_mask_rate)] {
+        if let Some(rate) = rate.filter(|rate| !(*rate > 0.0 && *rate < 1.0)) {
+            out.add(key, format!("is {}", number(rate)), "write a number between 0 and 1, such as 0.15");
+        }
     }
     if rarity < 0.0 {
         out.add("data.rarity", format!("is {}", number(rarity)), "write 0 (every token alike) or more, such as 0.7");
@@ -141,7 +160,7 @@ fn distill(plan: &Plan, out: &mut Mistakes) {
     }
     positive_temperature(out, "distill.temperature", temperature);
     share(out, "distill.label_smoothing", *label_smoothing, 0.0);
-    if plan.distill.start == Start::Remap && plan.teacher.as_ref().is_some_and(|teacher| teacher.from == UNIFORM) {
+    if plan.distill.start != Start::Fresh && plan.teacher.as_ref().is_some_and(|teacher| teacher.from == UNIFORM) {
         out.add("distill.start", "the uniform teacher has no layers to start from", "write start = \"fresh\"");
     }
 }
@@ -264,7 +283,7 @@ fn runtime(plan: &Plan, out: &mut Mistakes) {
     }
 }
 
-fn teacher(plan: &Plan, found: &TeacherFacts, facts: &Facts, out: &mut Mistakes) {
+fn teacher(file: &RunFile, plan: &Plan, found: &TeacherFacts, facts: &Facts, out: &mut Mistakes) {
     if !found.has_head {
         out.add(
             "teacher.from",
@@ -284,6 +303,9 @@ fn teacher(plan: &Plan, found: &TeacherFacts, facts: &Facts, out: &mut Mistakes)
     }
     if plan.distill.start == Start::Remap && plan.method == Method::Dwt {
         remap(&plan.model.shape, &found.shape, out);
+    }
+    if plan.distill.start == Start::Continue && plan.method == Method::Dwt {
+        goes_on(file, &found.shape, out);
     }
 }
 
@@ -308,6 +330,11 @@ fn vocabulary(found: &TeacherFacts, vocab_size: usize, out: &mut Mistakes) {
 
 /// Remapping copies whole layers and tables: every size must be the teacher's; only the number of layers may differ.
 fn remap(student: &Shape, teacher: &Shape, out: &mut Mistakes) {
+    let (own, theirs) = (student.family(), teacher.family());
+    if own != theirs {
+        let what = format!("start = \"remap\" copies the teacher's layers, and the teacher is a {theirs}, the student a {own}");
+        return out.add("distill.start", what, format!("write start = \"fresh\", or [model] family = \"{theirs}\""));
+    }
     for (own, theirs) in student.keys().into_iter().zip(teacher.keys()).filter(|(own, _)| own.key != "layers") {
         let (key, student, teacher) = (own.key, own.value, theirs.value);
         if student != teacher {
@@ -315,6 +342,23 @@ fn remap(student: &Shape, teacher: &Shape, out: &mut Mistakes) {
                 "start = \"remap\" copies the teacher's layers, but {key} is {student} here and {teacher} in the teacher"
             );
             out.add(&format!("model.{key}"), what, format!("write {key} = {teacher}, or start = \"fresh\""));
+        }
+    }
+}
+
+/// A model that goes on has the sizes that it has: what is written must be they.
+fn goes_on(file: &RunFile, teacher: &Shape, out: &mut Mistakes) {
+    let family = file.word("model.family", Family::from_word, teacher.family());
+    if file.has_written("model.family") && family != teacher.family() {
+        let what = format!("start = \"continue\" takes the teacher as it is, and it is a {}", teacher.family());
+        out.add("model.family", what, "remove it");
+    }
+    for Size { key, value, .. } in teacher.keys() {
+        let path = format!("model.{key}");
+        let written = file.try_whole(&path).filter(|_| file.has_written(&path));
+        if let Some(written) = written.filter(|written| *written != value as u64) {
+            let what = format!("start = \"continue\" takes the teacher as it is, and {key} is {written} here and {value} there");
+            out.add(&path, what, "remove it");
         }
     }
 }

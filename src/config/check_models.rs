@@ -30,7 +30,7 @@ pub(super) fn models(file: &RunFile, plan: &Plan, out: &mut Mistakes) {
         );
     }
     names.iter().for_each(|name| check_name(name, out));
-    if file.has_written("distill.start") && plan.distill.start == Start::Remap {
+    if file.has_written("distill.start") && plan.distill.start != Start::Fresh {
         out.add("distill.start", "models that train together start with random weights", "write start = \"fresh\"");
     }
     sources(file, plan, &names, out);

@@ -108,6 +108,7 @@ impl Plan {
                  chosen here".into(),
             ),
             None => notes.push("the teacher is the uniform distribution: a control, not in the paper".into()),
+            Some(_) if self.distill.start == Start::Continue => {}
             Some(model) if self.teacher_ratio().is_some_and(|ratio| ratio >= 1.0) => notes.push(format!(
                 "the teacher ({}) is not smaller than the student ({}): conventional distillation, not the paper's",
                 plural(model.shape.layers(), "layer"),
@@ -127,6 +128,9 @@ impl Plan {
     fn headline(&self) -> String {
         if !self.models.is_empty() {
             return format!("{}: {} train together", self.method, plural(self.models.len(), "model"));
+        }
+        if let (Some(teacher), Start::Continue) = (&self.teacher, self.distill.start) {
+            return format!("{}: {}, of {}, goes on", self.method, teacher.from, plural(self.model.shape.layers(), "layer"));
         }
         let student = format!("a {}-layer student", self.model.shape.layers());
         match &self.teacher {
@@ -193,7 +197,11 @@ impl Plan {
         let DataPlan { mask_rate, slots, whole_word, rarity, .. } = self.data;
         let unit = if whole_word { "of the tokens, whole words" } else { "of the tokens" };
         let rarity = if rarity > 0.0 { format!(", by count^-{}", number(rarity)) } else { String::new() };
-        format!("{} {unit}{rarity}, 80/10/10; {slots} slots a row", percent(mask_rate))
+        let held_out = match self.data.held_out_mask_rate {
+            Some(rate) => format!("; {} of held-out ones", percent(rate)),
+            None => String::new(),
+        };
+        format!("{} {unit}{rarity}, 80/10/10; {slots} slots a row{held_out}", percent(mask_rate))
     }
 
     fn loss_text(&self) -> String {

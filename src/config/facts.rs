@@ -20,6 +20,8 @@ pub struct Wanted {
     pub batch: usize,
     /// Share of real tokens masked.
     pub mask_rate: f64,
+    /// The same of held-out rows.
+    pub held_out_mask_rate: f64,
     /// Whole-word masking.
     pub whole_word: bool,
     /// Exponent of masking by rarity.

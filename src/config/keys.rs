@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use toml::Value;
 
 use super::schedule::EXAMPLES;
-use super::{DivergenceKind, Method, OptimizerKind, Positions, Rows, Schedule, Start, SumDtype};
+use super::{DivergenceKind, Family, Method, OptimizerKind, Positions, Rows, Schedule, Start, SumDtype};
 use crate::device::{Kernels, PrecisionChoice};
 
 /// A key of a run file.
@@ -72,13 +72,18 @@ pub const KEYS: &[Key] = &[
     key("preset", Text, Rule("none"), "a named set of keys to start from; keys of the file go over it"),
     key("method", Word(Method::WORDS), Rule("required"), "what trains what"),
     key("seed", Whole, Is("0"), "decides initial weights, order, masks and dropout"),
+    key("model.family", Word(Family::WORDS), Is("\"bert\""), "what its layers are"),
     key("model.layers", Whole, Is("6"), "encoder layers of the student"),
     key("model.hidden", Whole, Is("768"), "width"),
     key("model.heads", Whole, Rule("hidden / 64"), "attention heads; they divide hidden"),
-    key("model.intermediate", Whole, Rule("4 * hidden"), "width of the feed-forward layer"),
-    key("model.max_positions", Whole, Is("512"), "rows of the position table"),
-    key("model.token_types", Whole, Is("2"), "rows of the token-type table; 0 leaves it out"),
-    key("model.dropout", Number, Is("0.1"), "dropout probability"),
+    key("model.intermediate", Whole, Rule("4 * hidden; 1.5 * hidden for modernbert"), "width of the feed-forward layer"),
+    key("model.max_positions", Whole, Is("512"), "longest row; of bert, rows of the position table"),
+    key("model.token_types", Whole, Is("2"), "bert: rows of the token-type table; 0 leaves it out"),
+    key("model.global_every", Whole, Rule("3"), "modernbert: layers 0, 3, 6, ... attend to the whole text"),
+    key("model.window", Whole, Rule("128"), "modernbert: the other layers see half of it to each side"),
+    key("model.global_theta", Whole, Rule("160000"), "modernbert: base of the rotary angles in global layers"),
+    key("model.local_theta", Whole, Rule("10000"), "modernbert: base of the rotary angles in the others"),
+    key("model.dropout", Number, Rule("0.1; 0 for modernbert"), "dropout probability"),
     key("model.initializer_range", Number, Is("0.02"), "standard deviation of the initial weights"),
     key("teacher.from", Text, Rule("none"), "a run directory, Hugging Face folder or cache; or \"uniform\", a control"),
     key("teacher.command", Text, Rule("none"), "a program to ask in place of a folder: on its standard input and output"),
@@ -87,6 +92,7 @@ pub const KEYS: &[Key] = &[
     key("data.rows", Word(Rows::WORDS), Is("\"sentence\""), "one sentence a row, or several packed with the same losses"),
     key("data.length", Whole, Is("128"), "tokens of a row, [CLS] and [SEP] included"),
     key("data.mask_rate", Number, Is("0.15"), "share of real tokens predicted"),
+    key("data.held_out_mask_rate", Number, Rule("mask_rate"), "the same of held-out rows, where it is to be another"),
     key("data.whole_word", Flag, Is("false"), "mask all pieces of a word together"),
     key("data.rarity", Number, Is("0.0"), "mask rare tokens more: P ~ count^-rarity (DistilBERT: 0.7)"),
     key("held_out.NAME", Text, Rule("none"), "more shards whose held-out split the trained model is scored on"),
@@ -97,7 +103,12 @@ pub const KEYS: &[Key] = &[
     key("distill.divergence", Word(DivergenceKind::WORDS), Is("\"kl\""), "how far the student is from its teacher"),
     key("distill.beta", Number, Is("0.5"), "the teacher's share of the mixture of jensen-shannon"),
     key("distill.positions", Word(Positions::WORDS), Is("\"masked\""), "where the soft loss is taken"),
-    key("distill.start", Word(Start::WORDS), Is("\"fresh\""), "random weights, or the teacher's remapped"),
+    key(
+        "distill.start",
+        Word(Start::WORDS),
+        Is("\"fresh\""),
+        "random weights, the teacher's remapped, or the teacher itself with its sizes",
+    ),
     key("distill.label_smoothing", Number, Is("0.0"), "share of the hard target spread over the vocabulary"),
     key("train.epochs", Number, Is("20.0"), "passes over the training sentences"),
     key("train.steps", Whole, Rule("from epochs"), "optimizer steps, in place of epochs"),
@@ -125,6 +136,12 @@ pub const KEYS: &[Key] = &[
         Word(SumDtype::WORDS),
         Is("\"f32\""),
         "numbers in which several processes send each other gradients",
+    ),
+    key(
+        "models.NAME.family",
+        Word(Family::WORDS),
+        Rule("model.family"),
+        "what the layers of one of the models of a cotrain run are",
     ),
     key("models.NAME.layers", Whole, Rule("model.layers"), "encoder layers of one of the models of a cotrain run"),
     key("models.NAME.hidden", Whole, Rule("model.hidden"), "its width"),

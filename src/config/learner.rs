@@ -2,7 +2,7 @@
 
 use super::keys::{KEYS, find};
 use super::plan::*;
-use super::{ModelPlan, RunFile, Schedule, Shape};
+use super::{Family, ModelPlan, RunFile, Schedule, Shape};
 
 impl Plan {
     /// The models that the run trains, in the order of its logs: one called `model`, or the several of a co-training
@@ -56,6 +56,7 @@ fn one(file: &RunFile, name: &str, shared: &ModelPlan, distill: &DistillPlan, tr
     let size = |leaf: &str| own(leaf).or(file.try_whole(&format!("model.{leaf}"))).map(|size| size as usize);
     let number = |leaf: &str, shared: f64| file.try_number(&key(leaf)).unwrap_or(shared);
     let schedule = |leaf: &str, shared: &Schedule| file.try_schedule(&key(leaf)).unwrap_or_else(|| shared.clone());
+    let family = file.word(&key("family"), Family::from_word, shared.shape.family());
     let optimizer = file.word(&key("optimizer"), OptimizerKind::from_word, train.optimizer);
     LearnerPlan {
         name: name.to_owned(),
@@ -68,8 +69,8 @@ fn one(file: &RunFile, name: &str, shared: &ModelPlan, distill: &DistillPlan, tr
         clip: number("clip", train.clip),
         from: Vec::new(),
         model: ModelPlan {
-            shape: Shape::of_keys(size, shared.shape.vocab_size()),
-            dropout: number("dropout", shared.dropout),
+            shape: Shape::of_keys(family, size, shared.shape.vocab_size()),
+            dropout: number("dropout", file.try_number("model.dropout").unwrap_or(family.dropout())),
             ..shared.clone()
         },
     }

@@ -199,6 +199,9 @@ pub struct DataPlan {
     pub tokens_per_row: f64,
     /// Share of real tokens that are predicted.
     pub mask_rate: f64,
+    /// That of held-out rows, where it is another. Left out of `plan.toml` elsewhere, as in plans from before this key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held_out_mask_rate: Option<f64>,
     /// Masked slots of a row; unused ones have weight 0.
     pub slots: usize,
     /// Whether a word's pieces are masked together.
@@ -267,6 +270,13 @@ pub struct TrainPlan {
     /// Steps done at which there is a checkpoint too, which is kept: where other runs go on from this one.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub keep_at: Vec<u64>,
+}
+
+impl DataPlan {
+    /// Share of real tokens that is predicted of held-out rows.
+    pub fn held_out_rate(&self) -> f64 {
+        self.held_out_mask_rate.unwrap_or(self.mask_rate)
+    }
 }
 
 impl TrainPlan {
@@ -493,6 +503,8 @@ words! {
         Fresh = "fresh",
         /// The teacher's weights, layer by layer (the paper's A.3).
         Remap = "remap",
+        /// The teacher itself, with its sizes: what is trained goes on from there.
+        Continue = "continue",
     }
 }
 
@@ -507,6 +519,10 @@ words! {
         AdadeltaKeras = "adadelta-keras",
         /// Adadelta with PyTorch's rho 0.9 and epsilon 1e-6.
         AdadeltaPyTorch = "adadelta-pytorch",
+        /// AdamW whose rate falls where a gradient is larger than expected (Wortsman et al. 2023).
+        StableAdamW = "stable-adamw",
+        /// Orthogonal momentum for hidden matrices, AdamW for tables and vectors (Jordan et al. 2024; Liu et al. 2025).
+        Muon = "muon",
     }
 }
 
@@ -541,7 +557,7 @@ impl OptimizerKind {
     /// Adadelta's decay of both its means; none of rules that have betas.
     pub fn rho(self) -> Option<f64> {
         match self {
-            Self::Adam | Self::AdamW => None,
+            Self::Adam | Self::AdamW | Self::StableAdamW | Self::Muon => None,
             Self::AdadeltaKeras => Some(0.95),
             Self::AdadeltaPyTorch => Some(0.9),
         }

@@ -1,10 +1,10 @@
 //! From what was written and what was found to a plan: a pure function.
 
 use super::check::check;
-use super::facts::{DataFacts, Facts};
+use super::facts::{DataFacts, Facts, TeacherFacts};
 use super::learner::models;
 use super::plan::*;
-use super::{AnswersFacts, ModelPlan, RunFile, Schedule, Shape, TeacherModel};
+use super::{AnswersFacts, Family, ModelPlan, RunFile, Schedule, Shape, TeacherModel};
 use crate::device::{Kernels, PrecisionChoice};
 use crate::error::Result;
 
@@ -35,7 +35,8 @@ impl RunFile {
 fn draft(file: &RunFile, facts: &Facts) -> Plan {
     let method = file.method().unwrap_or(Method::Dwt);
     let data = data(file, facts.data.as_ref().ok());
-    let model = model(file, facts.data.as_ref().map_or(0, |data| data.vocab_size));
+    let found = facts.teacher.as_ref().and_then(|found| found.as_ref().ok());
+    let model = model(file, method, found, facts.data.as_ref().map_or(0, |data| data.vocab_size));
     let train = train(file, data.rows_per_epoch);
     let teacher = teacher(file, method, facts);
     let distill = distill(file, method);
@@ -68,11 +69,17 @@ fn draft(file: &RunFile, facts: &Facts) -> Plan {
     }
 }
 
-fn model(file: &RunFile, vocab_size: usize) -> ModelPlan {
+/// As written; a model that goes on has the teacher's sizes.
+fn model(file: &RunFile, method: Method, teacher: Option<&TeacherFacts>, vocab_size: usize) -> ModelPlan {
     let size = |key: &str| file.try_whole(&format!("model.{key}")).map(|number| number as usize);
+    let family = file.word("model.family", Family::from_word, Family::Bert);
+    let shape = match teacher.filter(|_| distill(file, method).start == Start::Continue) {
+        Some(teacher) => teacher.shape.clone().with_vocabulary(vocab_size),
+        None => Shape::of_keys(family, size, vocab_size),
+    };
     ModelPlan {
-        shape: Shape::of_keys(size, vocab_size),
-        dropout: file.number("model.dropout"),
+        dropout: file.try_number("model.dropout").unwrap_or(shape.family().dropout()),
+        shape,
         initializer_range: file.number("model.initializer_range"),
     }
 }
@@ -112,6 +119,7 @@ fn data(file: &RunFile, found: Option<&DataFacts>) -> DataPlan {
         rows_per_epoch: of(|data| data.rows_per_epoch),
         tokens_per_row: found.map_or(0.0, |data| data.tokens_per_row),
         mask_rate: file.number("data.mask_rate"),
+        held_out_mask_rate: file.try_number("data.held_out_mask_rate").filter(|rate| *rate != file.number("data.mask_rate")),
         slots: found.map_or(0, |data| data.slots),
         whole_word: file.flag("data.whole_word"),
         rarity: file.number("data.rarity"),

@@ -8,7 +8,7 @@ use toml::{Table, Value};
 use super::keys::{self, KEYS, Key, Kind, Setting};
 use super::lines::lines;
 use super::mistakes::Mistakes;
-use super::{Method, Rows, Schedule, TRANSFER_KEYS, Wanted};
+use super::{Method, Rows, Schedule, Start, TRANSFER_KEYS, Wanted};
 use crate::error::{Error, IoContext, Result};
 
 /// The presets: name and text.
@@ -20,6 +20,7 @@ const PRESETS: &[(&str, &str)] = &[
     ("inherit", include_str!("presets/inherit.toml")),
     ("salt", include_str!("presets/salt.toml")),
     ("lu-liu", include_str!("presets/lu-liu.toml")),
+    ("continue", include_str!("presets/continue.toml")),
 ];
 
 /// A run as it was written: any part of [`keys::KEYS`], from a file, a preset and `--set`.
@@ -199,6 +200,9 @@ impl RunFile {
         let teacher = self.text("teacher.from").filter(|from| from != "uniform" && self.method() != Some(Method::Standalone));
         let teacher = teacher.filter(|_| self.text("teacher.command").is_none());
         let length = self.whole("data.length") as usize;
+        // A model that goes on has the positions that it has, which are not known yet.
+        let goes_on = self.word("distill.start", Start::from_word, Start::Fresh) == Start::Continue;
+        let longest = if goes_on { usize::MAX } else { self.whole("model.max_positions") as usize };
         let batch = self.whole("train.batch") as usize;
         let mask_rate = self.number("data.mask_rate");
         let rarity = self.number("data.rarity");
@@ -206,9 +210,10 @@ impl RunFile {
             shards: self.text("data.shards"),
             teacher,
             rows: self.word("data.rows", Rows::from_word, Rows::Sentence),
-            length: if (super::MIN_LENGTH..=self.whole("model.max_positions") as usize).contains(&length) { length } else { 128 },
+            length: if (super::MIN_LENGTH..=longest).contains(&length) { length } else { 128 },
             batch: batch.max(1),
             mask_rate: if mask_rate > 0.0 && mask_rate < 1.0 { mask_rate } else { 0.15 },
+            held_out_mask_rate: self.try_number("data.held_out_mask_rate").unwrap_or(mask_rate),
             whole_word: self.flag("data.whole_word"),
             rarity: rarity.max(0.0),
             seed: self.whole("seed"),

@@ -7,6 +7,7 @@
 //! | [`your_own_text`] | How does text become shards, and which tokenizer? |
 //! | [`distilling`] | How does a student learn from a weak teacher, and what can be scheduled? |
 //! | [`teachers_elsewhere`] | How is a teacher asked once and read many times, or another program? |
+//! | [`modern_encoders`] | How do I train a ModernBERT or go on from one, and what is other than with BERT? |
 //! | [`scoring`] | How good is a model: held-out loss, GLUE, own labels, words for `[MASK]`? |
 //! | [`studies`] | Does a difference hold over seeds, and how is that shown? |
 //! | [`gpus`] | What runs on which GPU, and how do several share a batch? |
@@ -31,6 +32,9 @@ pub mod distilling {}
 
 #[doc = include_str!("teachers_elsewhere.md")]
 pub mod teachers_elsewhere {}
+
+#[doc = include_str!("modern_encoders.md")]
+pub mod modern_encoders {}
 
 #[doc = include_str!("scoring.md")]
 pub mod scoring {}

@@ -45,6 +45,11 @@ impl Places {
         self.at_n.clone()
     }
 
+    /// The rows, on the host.
+    pub(super) fn rows(&self) -> &[i32] {
+        &self.host
+    }
+
     fn sorted(&self) -> &Sorted {
         self.sorted.get_or_init(|| sort(&self.host))
     }

@@ -6,7 +6,7 @@ use rayon::prelude::*;
 use super::finetune::encode;
 use crate::device::Compute;
 use crate::error::Result;
-use crate::model::{BertClassifier, Dropout, Inputs, TextRow};
+use crate::model::{Classifier, Dropout, Inputs, TextRow};
 use crate::tasks::Example;
 use crate::tokens::{Tokenizer, Words};
 
@@ -30,7 +30,7 @@ pub struct Classified {
 
 /// Runs a classifier, without dropout, on texts: those of like length go together.
 pub fn classify(
-    model: &BertClassifier,
+    model: &Classifier,
     texts: &[&TextRow],
     representation: Representation,
     pad: i32,
@@ -44,9 +44,10 @@ pub fn classify(
     let mut out = Classified { logits: empty(), representations: empty() };
     for chunk in order.chunks(batch.max(1)) {
         let rows: Vec<(&[i32], &[i32])> = chunk.iter().map(|&at| (&texts[at].ids[..], &texts[at].types[..])).collect();
-        let first_bd = model.first(&Inputs::padded(&rows, pad, &compute), &mut Dropout::off());
-        let pooled_bd = model.pooled(first_bd.clone());
-        let logits_bc = model.classifier.forward(pooled_bd.clone());
+        let inputs = Inputs::padded(&rows, pad, &compute);
+        let first_bd = model.first(&inputs, &mut Dropout::off());
+        let pooled_bd = model.pooled(first_bd.clone(), &inputs);
+        let logits_bc = model.classify(pooled_bd.clone());
         let represented_bd = if representation == Representation::Cls { first_bd } else { pooled_bd };
         for ((&at, logits), represented) in chunk.iter().zip(host_rows(logits_bc)).zip(host_rows(represented_bd)) {
             (out.logits[at], out.representations[at]) = (logits, represented);

@@ -13,7 +13,7 @@ use crate::batch::Order;
 use crate::device::Compute;
 use crate::error::Result;
 use crate::loss::hard_loss;
-use crate::model::{BertClassifier, Dropout, Inputs};
+use crate::model::{Classifier, Dropout, Inputs};
 use crate::tasks::{Example, Kind, Outputs, Split, Task};
 use crate::tokens::Tokenizer;
 
@@ -78,17 +78,17 @@ impl<'a> Finetune<'a> {
     }
 
     /// The model's outputs on each dev split.
-    pub fn predict_dev(&self, model: &BertClassifier) -> Vec<Outputs> {
+    pub fn predict_dev(&self, model: &Classifier) -> Vec<Outputs> {
         self.task.dev.iter().map(|rows| self.predict(model, rows)).collect()
     }
 
     /// The model's outputs on each test split.
-    pub fn predict_test(&self, model: &BertClassifier) -> Vec<Outputs> {
+    pub fn predict_test(&self, model: &Classifier) -> Vec<Outputs> {
         self.task.test.iter().map(|rows| self.predict(model, rows)).collect()
     }
 
     /// Rows of like length go together, so that little is padded; the outputs are in the rows' own order.
-    fn predict(&self, model: &BertClassifier, rows: &[Encoded]) -> Outputs {
+    fn predict(&self, model: &Classifier, rows: &[Encoded]) -> Outputs {
         let model = model.valid();
         let mut order: Vec<usize> = (0..rows.len()).collect();
         order.sort_by_key(|&at| rows[at].ids.len());
@@ -121,7 +121,7 @@ impl<'a> Finetune<'a> {
         Inputs::padded(&rows, self.task.pad, &self.compute)
     }
 
-    fn loss(&self, model: &BertClassifier, batch: &[Encoded], whole: BatchSize, dropout: &mut Dropout) -> Tensor<1> {
+    fn loss(&self, model: &Classifier, batch: &[Encoded], whole: BatchSize, dropout: &mut Dropout) -> Tensor<1> {
         let logits = model.logits(&self.inputs(batch), dropout);
         let targets: Vec<f32> = batch.iter().map(|row| row.target).collect();
         let summed = if self.task.is_regression {
@@ -137,7 +137,7 @@ impl<'a> Finetune<'a> {
 }
 
 impl Method for Finetune<'_> {
-    type Model = BertClassifier;
+    type Model = Classifier;
     type Batch = EncodedBatch;
 
     fn batches(&self, from: u64, to: u64) -> Box<dyn Iterator<Item = EncodedBatch> + '_> {
@@ -167,23 +167,23 @@ impl Method for Finetune<'_> {
 
     fn losses(
         &self,
-        models: &[&BertClassifier],
+        models: &[&Classifier],
         batch: &EncodedBatch,
         _at: &[Settings],
         whole: BatchSize,
         dropout: &mut [Dropout],
     ) -> Result<Vec<ModelLoss>> {
-        let loss = |(model, dropout): (&&BertClassifier, &mut Dropout)| {
+        let loss = |(model, dropout): (&&Classifier, &mut Dropout)| {
             let hard = self.loss(model, batch, whole, dropout);
             ModelLoss { total: hard.clone(), hard, soft: Vec::new() }
         };
         Ok(models.iter().zip(dropout).map(loss).collect())
     }
 
-    fn held_out<'b>(&'b self, models: &'b [&'b BertClassifier]) -> Pending<'b, Result<HeldOut>> {
+    fn held_out<'b>(&'b self, models: &'b [&'b Classifier]) -> Pending<'b, Result<HeldOut>> {
         let rows = self.task.dev.iter().map(Vec::len).sum();
         let whole = BatchSize { rows, targets: rows, tokens: 0 };
-        let loss = move |model: &&BertClassifier| {
+        let loss = move |model: &&Classifier| {
             let model = model.valid();
             let parts = self.task.dev.iter().flat_map(|split| split.chunks(self.batch));
             parts.map(|part| f64::from(self.loss(&model, part, whole, &mut Dropout::off()).into_scalar::<f32>())).sum()

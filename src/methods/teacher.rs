@@ -141,7 +141,7 @@ mod tests {
                 .unwrap()
         };
         let made_once = teacher().for_products(&compute);
-        let AnyModel::Bert(bert) = &made_once.model;
+        let AnyModel::Bert(bert) = &made_once.model else { unreachable!("a BERT") };
         assert_eq!(bert.bert.encoder.layer[1].output.dense.weight.val().dtype(), compute.dtype());
         assert_eq!(logits(made_once), logits(teacher()));
     }

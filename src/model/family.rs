@@ -10,18 +10,22 @@ use serde_json::Value;
 use super::bert::{self, BertForMaskedLm};
 use super::inputs::Inputs;
 use super::language_model::{Config, LanguageModel};
+use super::modernbert::{self, ModernBertForMaskedLm};
 use super::weights::{Shapes, Weights};
 use crate::config::{BertShape, Shape};
 use crate::device::Compute;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::kernels::{Dropout, Logits, Places};
-use crate::tokens::Tokenizer;
+use crate::tokens::{Special, Tokenizer};
 
 /// A model of any family.
 #[derive(Module, Debug)]
+#[expect(clippy::large_enum_variant, reason = "a few of them a run: handles of tensors, not numbers")]
 pub enum AnyModel {
     /// BERT, and what has its layers.
     Bert(BertForMaskedLm),
+    /// ModernBERT, and Ettin's encoders.
+    ModernBert(ModernBertForMaskedLm),
 }
 
 impl From<BertForMaskedLm> for AnyModel {
@@ -30,33 +34,43 @@ impl From<BertForMaskedLm> for AnyModel {
     }
 }
 
+impl From<ModernBertForMaskedLm> for AnyModel {
+    fn from(model: ModernBertForMaskedLm) -> Self {
+        AnyModel::ModernBert(model)
+    }
+}
+
 impl LanguageModel for AnyModel {
     fn hidden(&self, inputs: &Inputs, at: Option<&Places>, dropout: &mut Dropout) -> Tensor<2> {
         match self {
             AnyModel::Bert(model) => model.hidden(inputs, at, dropout),
+            AnyModel::ModernBert(model) => model.hidden(inputs, at, dropout),
         }
     }
 
     fn head(&self, hidden_md: Tensor<2>, compute: &Compute) -> Logits {
         match self {
             AnyModel::Bert(model) => model.head(hidden_md, compute),
+            AnyModel::ModernBert(model) => model.head(hidden_md, compute),
         }
     }
 
     fn words(&self) -> Tensor<2> {
         match self {
             AnyModel::Bert(model) => model.words(),
+            AnyModel::ModernBert(model) => model.words(),
         }
     }
 
     fn shape(&self) -> Shape {
         match self {
             AnyModel::Bert(model) => model.shape(),
+            AnyModel::ModernBert(model) => model.shape(),
         }
     }
 
     fn is_table(name: &str) -> bool {
-        BertForMaskedLm::is_table(name)
+        BertForMaskedLm::is_table(name) || ModernBertForMaskedLm::is_table(name)
     }
 }
 
@@ -67,22 +81,27 @@ impl Config {
     /// When it is of no family (its architecture is named), asks for something that upstill has not, or its sizes are
     /// missing, out of all bounds or don't fit together.
     pub fn parse(config: &Value) -> Result<Self> {
-        bert::parse(config)
+        match config.get("model_type").is_some_and(|named| named == modernbert::MODEL_TYPE) {
+            true => modernbert::parse(config),
+            false => bert::parse(config),
+        }
     }
 }
 
 impl Shape {
-    /// Draws a model: N(0, `range`) weights, zero biases, from `seed` and each parameter's name alone.
+    /// Draws a model as its family does: weights around 0 with the deviation `range`, zero biases, from `seed` and each parameter's name alone.
     pub fn init(&self, seed: u64, range: f64, device: &Device) -> AnyModel {
         match self {
             Shape::Bert(shape) => shape.init(seed, range, device).into(),
+            Shape::ModernBert(shape) => shape.init(seed, range, device).into(),
         }
     }
 
-    /// The `config.json` of a masked language model; `pad` is the id of `[PAD]`.
-    pub(super) fn config(&self, pad: u32) -> Value {
+    /// The `config.json` of a masked language model; with the ids of its special tokens.
+    pub(super) fn config(&self, special: &Special) -> Value {
         match self {
-            Shape::Bert(shape) => bert::config(shape, pad),
+            Shape::Bert(shape) => bert::config(shape, special),
+            Shape::ModernBert(shape) => modernbert::config(shape, special),
         }
     }
 
@@ -90,6 +109,7 @@ impl Shape {
     pub(super) fn body(&self) -> Shapes {
         match self {
             Shape::Bert(shape) => bert::body(shape),
+            Shape::ModernBert(shape) => modernbert::body(shape),
         }
     }
 
@@ -97,6 +117,7 @@ impl Shape {
     pub(super) fn head(&self) -> Shapes {
         match self {
             Shape::Bert(shape) => bert::head(shape),
+            Shape::ModernBert(shape) => modernbert::head(shape),
         }
     }
 
@@ -104,6 +125,7 @@ impl Shape {
     pub(super) fn is_body(&self, name: &str) -> bool {
         match self {
             Shape::Bert(_) => bert::is_body(name),
+            Shape::ModernBert(_) => modernbert::is_body(name),
         }
     }
 
@@ -111,6 +133,7 @@ impl Shape {
     pub(super) fn is_head(&self, name: &str) -> bool {
         match self {
             Shape::Bert(_) => bert::is_head(name),
+            Shape::ModernBert(_) => modernbert::is_head(name),
         }
     }
 
@@ -118,6 +141,7 @@ impl Shape {
     pub(super) fn canonical(&self, name: &str) -> String {
         match self {
             Shape::Bert(_) => bert::canonical(name),
+            Shape::ModernBert(_) => modernbert::canonical(name),
         }
     }
 
@@ -128,6 +152,7 @@ impl Shape {
     pub(super) fn rename(&self, found: Weights) -> Result<Weights> {
         match self {
             Shape::Bert(_) => bert::rename(found),
+            Shape::ModernBert(_) => modernbert::rename(found),
         }
     }
 
@@ -135,6 +160,7 @@ impl Shape {
     pub(super) fn wrappings<'a>(&self, names: impl Iterator<Item = &'a str>) -> Vec<String> {
         match self {
             Shape::Bert(_) => bert::wrappings(names),
+            Shape::ModernBert(_) => modernbert::wrappings(names),
         }
     }
 
@@ -145,6 +171,7 @@ impl Shape {
     pub(super) fn must_have_body(&self, found: &Shapes) -> Result<()> {
         match self {
             Shape::Bert(shape) => bert::must_have_body(shape, found),
+            Shape::ModernBert(shape) => modernbert::must_have_body(shape, found),
         }
     }
 
@@ -161,6 +188,7 @@ impl Shape {
     ) -> Result<()> {
         match self {
             Shape::Bert(shape) => bert::must_predict(shape, weights, is_tied, has_own_decoder),
+            Shape::ModernBert(shape) => modernbert::must_predict(shape, weights, is_tied, has_own_decoder),
         }
     }
 
@@ -168,6 +196,7 @@ impl Shape {
     pub(super) fn is_own_decoder(&self, name: &str) -> bool {
         match self {
             Shape::Bert(_) => name.starts_with(bert::DECODER),
+            Shape::ModernBert(_) => name.starts_with(modernbert::DECODER) && name.ends_with("weight"),
         }
     }
 
@@ -178,14 +207,17 @@ impl Shape {
                 let (shape, weights) = bert::for_transformers(shape, weights);
                 (shape.into(), weights)
             }
+            Shape::ModernBert(_) => (self.clone(), weights),
         }
     }
 
-    /// The shape with its norms as another of the family has them: weights are trained with their norms' epsilon.
+    /// The shape with what comes with weights and run files don't say, as another of the family has it: the norms' epsilon above all.
     #[must_use]
     pub fn with_norms_of(&self, other: &Self) -> Self {
         match (self, other) {
             (Shape::Bert(own), Shape::Bert(other)) => BertShape { norm_epsilon: other.norm_epsilon, ..own.clone() }.into(),
+            (Shape::ModernBert(own), Shape::ModernBert(other)) => own.with_rest_of(other).into(),
+            (own, _) => own.clone(),
         }
     }
 
@@ -195,8 +227,11 @@ impl Shape {
     /// # Errors
     /// One that says how many there are of both.
     pub fn must_hold(&self, tokenizer: &Tokenizer) -> Result<()> {
-        match self {
-            Shape::Bert(shape) => shape.must_hold(tokenizer),
+        let (tokens, rows) = (tokenizer.vocab_size(), self.vocab_size());
+        match tokens > rows {
+            true => Err(Error::new(format!("the tokenizer has {tokens} tokens, and the model's word table {rows} rows"))
+                .help("tokens were added without rows for them: save the model after `resize_token_embeddings`, or take the tokenizer that it was trained with")),
+            false => Ok(()),
         }
     }
 
@@ -206,9 +241,35 @@ impl Shape {
     /// # Errors
     /// One that says what the model has.
     pub fn must_read(&self, length: usize, pairs: bool) -> Result<()> {
-        match self {
-            Shape::Bert(shape) => shape.must_read(length, pairs),
+        if length < 3 {
+            return Err(Error::new(format!("rows of {length} tokens have no room for a text between [CLS] and [SEP]"))
+                .help("take longer rows, or a model with more positions"));
         }
+        match self {
+            Shape::Bert(shape) if pairs && shape.token_types == 1 => {
+                Err(Error::new("the model knows one type of token (type_vocab_size 1), and pairs of texts have two")
+                    .help("take a model with 2 token types, or with none, as DistilBERT"))
+            }
+            Shape::Bert(_) | Shape::ModernBert(_) => Ok(()),
+        }
+    }
+}
+
+impl Weights {
+    /// The model for the first `tokens` of its vocabulary: a table that is padded beyond it loses its spare rows.
+    #[must_use]
+    pub fn with_vocabulary(mut self, tokens: usize) -> Self {
+        for name in bert::OVER_VOCABULARY.into_iter().chain(modernbert::OVER_VOCABULARY) {
+            if let Some(mut tensor) = self.remove(name)
+                && let Some(rows) = tensor.shape.first().copied().filter(|&rows| rows > 0)
+            {
+                let kept = rows.min(tokens);
+                tensor.values.truncate(tensor.values.len() / rows * kept);
+                tensor.shape[0] = kept;
+                self.insert(name, tensor);
+            }
+        }
+        self
     }
 }
 
@@ -220,5 +281,12 @@ impl Shape {
 pub fn remap(teacher: &Weights, from: &Shape, to: &Shape) -> Result<Weights> {
     match (from, to) {
         (Shape::Bert(from), Shape::Bert(to)) => bert::remap(teacher, from, to),
+        (Shape::ModernBert(from), Shape::ModernBert(to)) => modernbert::remap(teacher, from, to),
+        (from, to) => Err(Error::new(format!(
+            "remapping copies layers, and the teacher's are a {}'s, the student's a {}'s",
+            from.family(),
+            to.family()
+        ))
+        .help(format!("write start = \"fresh\", or [model] family = \"{}\"", from.family()))),
     }
 }

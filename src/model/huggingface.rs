@@ -14,7 +14,7 @@ use super::family::AnyModel;
 use super::language_model::{Config, LanguageModel};
 use super::weight_files::{self, Headers};
 use super::weights::{Shapes, Weights, not_floats};
-use crate::config::Shape;
+use crate::config::{Family, Shape};
 use crate::error::{Error, Result, note};
 use crate::files::manifest::{check, write_checksums};
 use crate::files::{Files, write_files, write_folder, write_text};
@@ -124,7 +124,11 @@ impl ModelFolder {
     pub fn tensors(&self) -> Result<Weights> {
         self.check()?;
         let tensors = weight_files::read(&self.path, &self.shape)?;
-        let is_own = |name: &str| name.starts_with("bert.") || self.shape.is_head(name) || name.starts_with("classifier.");
+        let is_own = |name: &str| {
+            self.shape.is_body(name)
+                || self.shape.is_head(name)
+                || ["bert.pooler.", "classifier."].iter().any(|own| name.starts_with(own))
+        };
         tensors.must_be_finite(is_own).map_err(|error| error.at(self.path.display()))?;
         Ok(tensors)
     }
@@ -246,16 +250,26 @@ impl ModelFolder {
     /// As [`Tokenizer::files`].
     pub fn files(shape: &Shape, weights: &Weights, tokenizer: &Tokenizer) -> Result<Files> {
         let mut files = tokenizer.files()?;
-        // Over the tokenizer's own, which does not know the model's longest row.
-        let mut settings = tokenizer.settings();
-        settings["model_max_length"] = json!(shape.max_positions());
-        let config = shape.config(tokenizer.special().pad);
+        // Over the tokenizer's own, which knows no model.
+        let settings = settings_for(tokenizer, shape);
+        let config = shape.config(&tokenizer.special());
         for (name, value) in [("config.json", config), ("tokenizer_config.json", settings)] {
             files.insert(name.to_owned(), (pretty(&value) + "\n").into_bytes());
         }
         files.insert("model.safetensors".to_owned(), weights.to_bytes());
         Ok(files)
     }
+}
+
+/// What `tokenizer_config.json` says beside a model.
+pub(super) fn settings_for(tokenizer: &Tokenizer, shape: &Shape) -> Value {
+    let mut settings = tokenizer.settings();
+    settings["model_max_length"] = json!(shape.max_positions());
+    if shape.family() == Family::ModernBert {
+        // It has no token types, which `transformers` would make otherwise.
+        settings["model_input_names"] = json!(["input_ids", "attention_mask"]);
+    }
+    settings
 }
 
 /// The names of the models in a folder that is none itself, as training several at once leaves them.

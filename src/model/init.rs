@@ -56,6 +56,13 @@ impl<'a> Init<'a> {
         ChaCha8Rng::from_seed(*hasher.finalize().as_bytes())
     }
 
+    /// `[rows, columns]` from N(0, `share * range`), cut off at two standard deviations: what lies beyond is drawn again.
+    pub(super) fn cut_normal(&self, name: &str, [rows, columns]: [usize; 2], share: f64) -> Param<Tensor<2>> {
+        let (mut rng, deviation) = (self.generator(name), self.range * share);
+        let within = normals(&mut rng).filter(|x| x.abs() <= 2.0);
+        self.values([rows, columns], within.map(|x| (x * deviation) as f32).take(rows * columns).collect())
+    }
+
     fn normal(&self, name: &str, shape: [usize; 2]) -> Param<Tensor<2>> {
         let mut rng = self.generator(name);
         let values: Vec<f32> = normals(&mut rng).map(|x| (x * self.range) as f32).take(shape[0] * shape[1]).collect();

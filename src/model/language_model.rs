@@ -44,7 +44,7 @@ pub trait LanguageModel: Module {
 /// What a `config.json` says.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Config {
-    /// "bert" or "distilbert".
+    /// "bert", "distilbert" or "modernbert".
     pub architecture: &'static str,
     /// In its family's terms.
     pub shape: Shape,

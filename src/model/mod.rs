@@ -1,31 +1,39 @@
-//! Models: BERT, its weights by Hugging Face's names, and how a student starts from a teacher.
+//! Models: BERT and ModernBERT, their weights by Hugging Face's names, and how a student starts from a teacher.
 //!
 //! Shapes are written as suffixes: `b` rows of a batch, `s` positions of a row, `n` positions taken together, `d`
 //! width, `f` feed-forward width, `h` heads, `v` vocabulary, `m` masked slots of a row.
 
 mod bert;
+mod classifier;
+mod config_keys;
 mod family;
+mod fit;
 mod header;
 mod huggingface;
 mod init;
 mod inputs;
 mod language_model;
+mod layers;
+mod modernbert;
 #[cfg(not(target_family = "wasm"))]
 mod pickle;
 #[cfg(target_family = "wasm")]
 #[path = "pickle_absent.rs"]
 mod pickle;
+mod renaming;
 mod student;
 mod weight_files;
 mod weights;
 
-pub use crate::config::{BertShape, Shape};
+pub use crate::config::{BertShape, ModernBertShape, Shape};
 pub use crate::kernels::Dropout;
 pub use bert::{Bert, BertClassifier, BertForMaskedLm};
+pub use classifier::Classifier;
 pub use family::{AnyModel, remap};
 pub use huggingface::{Inventory, ModelFolder};
 pub use inputs::{BatchTensors, Inputs};
 pub use language_model::LanguageModel;
+pub use modernbert::{ModernBert, ModernBertClassifier, ModernBertForMaskedLm};
 pub use student::{BiLstm, BiLstmShape, EncoderShape, Glove, Pooling, Student, StudentShape, TextRow};
 pub use weights::{HostTensor, Weights};
 pub(crate) use weights::{ModulePath, Reading};

@@ -1,14 +1,16 @@
 //! Update rules over a model's parameters, and clipping by the global norm.
 //!
-//! Adam's and AdamW's arithmetic is burn's on GPUs and one pass of our own on the CPU; Adadelta's is ours. Decay
-//! groups, the state's file and the device that it is loaded to are ours too: the optimizer of burn 0.22 loads its
-//! state to the default device, which need not exist.
+//! Adam's and AdamW's arithmetic is burn's on GPUs and one pass of our own on the CPU; that of Adadelta, StableAdamW and
+//! Muon is ours. Decay groups, the state's file and the device that it is loaded to are ours too: the optimizer of burn
+//! 0.22 loads its state to the default device, which need not exist.
 
 mod adadelta;
 mod clip;
 mod finite;
 mod guard;
 mod loss_scale;
+mod muon;
+mod stable;
 
 use std::any::Any;
 use std::collections::BTreeMap;
@@ -25,16 +27,20 @@ pub use clip::{global_norm, scale, squared_norm};
 pub use finite::not_finite;
 pub use guard::{Guard, GuardOf};
 pub use loss_scale::LossScale;
+use muon::Muon;
+use stable::StableAdamW;
 
 use crate::config::{OptimizerKind, TrainPlan};
 use crate::device::{Precision, is_cpu, wait};
 use crate::error::{Error, Result};
 use crate::kernels::{AdamStep, GuardedAdam, adam};
-use crate::model::{HostTensor, ModulePath, Reading, Weights};
+use crate::model::{AnyModel, HostTensor, LanguageModel, ModulePath, Reading, Weights};
 
 /// An update rule and its state for every parameter, by the parameter's name.
 pub struct Optimizer {
     rule: Rule,
+    /// Of tables, rows of which are looked up: that of matrices, but for Muon, which is for products alone.
+    rule_of_tables: Rule,
     /// The update rule without weight decay, for biases and layer norms.
     rule_without_decay: Rule,
     /// `AdaptiveMomentumState<D>` of each parameter, D its rank.
@@ -51,10 +57,12 @@ enum Rule {
     Adam(Adam, AdamStep),
     AdamW(AdamW, AdamStep),
     Adadelta(Adadelta),
+    StableAdamW(StableAdamW),
+    Muon(Muon),
 }
 
 impl Rule {
-    fn new(plan: &TrainPlan, weight_decay: f64) -> Self {
+    fn new(plan: &TrainPlan, optimizer: OptimizerKind, weight_decay: f64) -> Self {
         let (beta1, beta2, epsilon) = (plan.beta1 as f32, plan.beta2 as f32, plan.epsilon as f32);
         let numbers = AdamStep {
             lr: 0.0,
@@ -65,7 +73,7 @@ impl Rule {
             decoupled_decay: 0.0,
             time: 0,
         };
-        match plan.optimizer {
+        match optimizer {
             OptimizerKind::Adam => {
                 let decay = (weight_decay > 0.0).then(|| WeightDecayConfig::new(weight_decay as f32));
                 let config =
@@ -78,9 +86,13 @@ impl Rule {
                 Rule::AdamW(config.with_weight_decay(weight_decay as f32).build(), numbers)
             }
             OptimizerKind::AdadeltaKeras | OptimizerKind::AdadeltaPyTorch => {
-                let rho = plan.optimizer.rho().expect("Adadelta has one");
+                let rho = optimizer.rho().expect("Adadelta has one");
                 Rule::Adadelta(Adadelta { rho, epsilon: plan.epsilon, weight_decay })
             }
+            OptimizerKind::StableAdamW => {
+                Rule::StableAdamW(StableAdamW { beta1: plan.beta1, beta2: plan.beta2, epsilon: plan.epsilon, weight_decay })
+            }
+            OptimizerKind::Muon => Rule::Muon(Muon { weight_decay }),
         }
     }
 
@@ -116,13 +128,16 @@ impl Rule {
                 (value, state.expect(KEPT).momentum)
             }
             Rule::Adadelta(rule) => rule.step(lr, value, gradient, moments),
+            Rule::StableAdamW(rule) => rule.step(lr, value, gradient, moments),
+            Rule::Muon(rule) => rule.step(lr, value, gradient, moments),
         }
     }
 
     /// Names of the state's parts in its file, as PyTorch calls them.
     fn parts(&self) -> [&'static str; 3] {
         match self {
-            Rule::Adam(..) | Rule::AdamW(..) => ["exp_avg", "exp_avg_sq", "step"],
+            Rule::Adam(..) | Rule::AdamW(..) | Rule::StableAdamW(_) => ["exp_avg", "exp_avg_sq", "step"],
+            Rule::Muon(_) => ["momentum_buffer", "unused", "step"],
             Rule::Adadelta(_) => ["square_avg", "acc_delta", "step"],
         }
     }
@@ -133,9 +148,11 @@ type Moments<const D: usize> = AdaptiveMomentumState<D>;
 impl Optimizer {
     /// The plan's optimizer, with no state yet.
     pub fn new(plan: &TrainPlan) -> Self {
+        let beside = if plan.optimizer == OptimizerKind::Muon { OptimizerKind::AdamW } else { plan.optimizer };
         Self {
-            rule: Rule::new(plan, plan.weight_decay),
-            rule_without_decay: Rule::new(plan, 0.0),
+            rule: Rule::new(plan, plan.optimizer, plan.weight_decay),
+            rule_of_tables: Rule::new(plan, beside, plan.weight_decay),
+            rule_without_decay: Rule::new(plan, beside, 0.0),
             moments: BTreeMap::new(),
             loss_scale: None,
         }
@@ -223,8 +240,12 @@ impl Optimizer {
 
     /// Weight decay is for matrices: biases and norms, which are vectors in every family, have none (Devlin et al.
     /// 2019).
-    fn rule_for<const D: usize>(&self) -> &Rule {
-        if D > 1 { &self.rule } else { &self.rule_without_decay }
+    fn rule_for<const D: usize>(&self, name: &str) -> &Rule {
+        match D > 1 {
+            true if AnyModel::is_table(name) => &self.rule_of_tables,
+            true => &self.rule,
+            false => &self.rule_without_decay,
+        }
     }
 }
 
@@ -251,7 +272,7 @@ impl ModuleMapper for Step<'_> {
         let moments = self.optimizer.moments.remove(&name);
         let moments = moments.and_then(|moments| moments.downcast::<Moments<D>>().ok()).map(|moments| *moments);
         param.map(|value| {
-            let rule = self.optimizer.rule_for::<D>();
+            let rule = self.optimizer.rule_for::<D>(&name);
             let (value, moments) = rule.step(self.lr, value.inner(), gradient, moments, self.guarded.as_mut());
             self.optimizer.moments.insert(name, Box::new(moments));
             Tensor::from_inner(value).require_grad()
@@ -280,7 +301,7 @@ impl ModuleVisitor for StateReader<'_> {
         if let Some(moments) = self.optimizer.moments.get(&name).and_then(|moments| moments.downcast_ref::<Moments<D>>()) {
             // Exact: a step count stays below 2^24 in f32 terms of its two halves.
             let time = HostTensor { shape: vec![2], values: vec![(moments.time >> 20) as f32, (moments.time & 0xf_ffff) as f32] };
-            let [first, second, step] = self.optimizer.rule.parts().map(|part| format!("{part}.{name}"));
+            let [first, second, step] = self.optimizer.rule_for::<D>(&name).parts().map(|part| format!("{part}.{name}"));
             self.reading.add(first, moments.moment_1.clone(), false);
             self.reading.add(second, moments.moment_2.clone(), false);
             self.times.push((step, time));
@@ -310,10 +331,13 @@ impl ModuleVisitor for StateWriter<'_> {
         let device = param.val().device().inner();
         let tensor =
             |part: &HostTensor| Tensor::<D>::from_data(TensorData::new(part.values.clone(), part.shape.clone()), &device);
-        let parts = self.optimizer.rule.parts().map(|part| self.from.get(&format!("{part}.{name}")));
+        let parts = self.optimizer.rule_for::<D>(&name).parts().map(|part| self.from.get(&format!("{part}.{name}")));
+        let is_muon = matches!(self.optimizer.rule_for::<D>(&name), Rule::Muon(_));
         match parts {
             [Some(first), Some(second), Some(time)]
-                if first.shape == param.dims() && second.shape == param.dims() && time.values.len() == 2 =>
+                if first.shape == param.dims()
+                    && (second.shape == param.dims() || is_muon && second.values.len() == 1)
+                    && time.values.len() == 2 =>
             {
                 let time = ((time.values[0] as usize) << 20) | time.values[1] as usize;
                 self.optimizer.moments.insert(name, Box::new(Moments::<D>::new(time, tensor(first), tensor(second))));

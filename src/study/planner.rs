@@ -423,7 +423,7 @@ impl<'a> Planner<'a> {
     /// What makes a trial of a result's plan: its length, and held-out rows that no result is scored on.
     fn trial_settings(&self, tune: &TuneSpec, plan: &Plan) -> Result<[String; 3]> {
         let data = &plan.data;
-        let masking = Masking { rate: data.mask_rate, whole_word: data.whole_word, rarity: data.rarity };
+        let masking = Masking { rate: data.held_out_rate(), whole_word: data.whole_word, rarity: data.rarity };
         let options = BatchOptions { layout: data.rows, length: data.length, batch: 1, seed: 0, objective: masking.into() };
         let there = Batches::new(self.shards, Split::HeldOut, options)?.rows_per_epoch();
         let after = plan.train.evaluate_rows;

@@ -1,9 +1,9 @@
-//! Text to tokens: the WordPiece vocabulary and memory-mapped shards.
+//! Text to tokens: WordPiece and byte-level BPE vocabularies, and memory-mapped shards.
 //!
 //! [`Tokenizer`] turns text into ids; [`build`] turns files of text into a data folder; [`Shards`] reads one.
 //!
 //! A data folder holds `manifest.json` (a [`Manifest`]: what went in, with which options, and what came out),
-//! `tokenizer.json` and `vocab.txt`, `token-counts.bin` (how often each id occurs in the train split, 64-bit numbers in
+//! `tokenizer.json` and (of WordPiece) `vocab.txt`, `token-counts.bin` (how often each id occurs in the train split, 64-bit numbers in
 //! id order) and the shards `train-00000.tok`, ... and `held-out-00000.tok`, ... . Every number is little-endian. It
 //! appears whole or not at all, and [`Shards::open`] checks each byte of it.
 //!
@@ -35,6 +35,7 @@ mod shards;
 mod special;
 mod tokenizer;
 mod train;
+mod train_bpe;
 mod vocab;
 mod words;
 
@@ -47,4 +48,5 @@ pub use self::shards::{Sentences, Shards};
 pub use self::special::{Normalization, SPECIAL_TOKENS, Special};
 pub use self::tokenizer::Tokenizer;
 pub use self::train::{Coverage, TrainOptions};
+pub use self::train_bpe::BpeOptions;
 pub use self::words::Words;

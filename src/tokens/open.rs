@@ -45,12 +45,21 @@ pub(super) fn open(file: &Path, bytes: &[u8]) -> Result<Opened> {
     let is_json = file.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("json"));
     if is_json {
         let inner = from_json(bytes)?;
+        let is_wordpiece = matches!(inner.get_model(), ModelWrapper::WordPiece(_));
+        if !is_wordpiece && settings.has_config && class != Some(Class::Whole) {
+            let help = "if tokenizer.json says all, as a BPE tokenizer's does, write PreTrainedTokenizerFast there";
+            return Err(settings.refuse(
+                "tokenizer_class",
+                "stands for WordPiece, and tokenizer.json holds byte-pair merges (BPE)",
+                help,
+            ));
+        }
         let listed = inner.get_added_tokens_decoder().into_iter().collect();
         let (inner, listed) = match class {
             Some(Class::Bert) if settings.has_config => (berts(model_of(&inner)?, settings.normalization()?), listed),
             _ => (inner, Default::default()),
         };
-        if !settings.has_config && class != Some(Class::Whole) && !reads_as_default(&inner) {
+        if is_wordpiece && !settings.has_config && class != Some(Class::Whole) && !reads_as_default(&inner) {
             note(format!(
                 "no {CONFIG} says how to read {}: text is normalised as it says itself; `transformers` takes BERT's tokenizers for \
                  uncased then",
@@ -109,7 +118,7 @@ fn decide(file: &Path, vocab: &[String], settings: &Settings) -> Result<Normaliz
     Ok(Normalization { lowercase, ..said })
 }
 
-/// Reads a `tokenizer.json` whose model is WordPiece.
+/// Reads a `tokenizer.json` whose model is WordPiece or BPE.
 pub(super) fn from_json(bytes: &[u8]) -> Result<tokenizers::Tokenizer> {
     #[derive(Deserialize)]
     struct Kind {
@@ -125,9 +134,12 @@ pub(super) fn from_json(bytes: &[u8]) -> Result<tokenizers::Tokenizer> {
     let damaged = |why: &dyn std::fmt::Display| {
         Error::new(format!("not a tokenizer.json: {why}")).help("fetch the file again, or use its vocab.txt")
     };
-    let another = |kind: &str| Error::new(format!("the tokenizer is a {kind} model, and BERT's is WordPiece")).help(TRAIN);
+    let another = |kind: &str| {
+        Error::new(format!("the tokenizer is a {kind} model, and upstill reads WordPiece (BERT's) and BPE (ModernBERT's)"))
+            .help(TRAIN)
+    };
     let Kind { model, normalizer } = serde_json::from_slice(bytes).map_err(|error| damaged(&error))?;
-    if let Some(kind) = model.and_then(|model| model.kind).filter(|kind| kind != "WordPiece") {
+    if let Some(kind) = model.and_then(|model| model.kind).filter(|kind| !["WordPiece", "BPE"].contains(&kind.as_str())) {
         return Err(another(&kind));
     }
     // Its size is whatever its first bytes say, and the library takes that much memory.
@@ -141,7 +153,11 @@ pub(super) fn from_json(bytes: &[u8]) -> Result<tokenizers::Tokenizer> {
     let inner = read.map_err(|error| damaged(&error.what()))?;
     match inner.get_model() {
         ModelWrapper::WordPiece(_) => Ok(inner),
-        ModelWrapper::BPE(_) => Err(another("BPE")),
+        ModelWrapper::BPE(model) if model.dropout.is_some_and(|share| share > 0.0) => {
+            Err(Error::new("the tokenizer leaves out merges at random (`model.dropout`), so that a text has other ids each time")
+                .help("write \"dropout\": null there"))
+        }
+        ModelWrapper::BPE(_) => Ok(inner),
         ModelWrapper::WordLevel(_) => Err(another("WordLevel")),
         ModelWrapper::Unigram(_) => Err(another("Unigram")),
     }
@@ -178,7 +194,7 @@ fn model_of(inner: &tokenizers::Tokenizer) -> Result<WordPiece> {
 
 /// Gives the ids that no token has one: the library numbers an added token by counting the others.
 pub(super) fn fill_holes(inner: &mut tokenizers::Tokenizer) -> Result<()> {
-    let ModelWrapper::WordPiece(model) = inner.get_model() else { unreachable!("what is opened is WordPiece") };
+    let model = inner.get_model();
     let known = model.get_vocab_size();
     if known == 0 {
         return Err(Error::new("the vocabulary is empty").help(TRAIN));
@@ -194,6 +210,10 @@ pub(super) fn fill_holes(inner: &mut tokenizers::Tokenizer) -> Result<()> {
         );
         return Err(Error::new(what).help("give every id a token of its own"));
     }
+    let ModelWrapper::WordPiece(model) = model else {
+        let what = format!("the vocabulary has {known} tokens and ids up to {}: some ids have no token", vocab.len() - 1);
+        return Err(Error::new(what).help("give every id a token"));
+    };
     let mut filled = vocab::model(&vocab)?;
     filled.unk_token.clone_from(&model.unk_token);
     filled.continuing_subword_prefix.clone_from(&model.continuing_subword_prefix);

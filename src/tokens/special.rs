@@ -7,7 +7,7 @@ use crate::error::Error;
 /// The tokens that every vocabulary must have, in the order in which a new one starts.
 pub const SPECIAL_TOKENS: [&str; 5] = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"];
 
-/// The files that a tokenizer's `save` writes.
+/// The files that a tokenizer's `save` writes; `vocab.txt` for WordPiece alone.
 pub(super) const TOKENIZER_FILES: [&str; 3] = ["vocab.txt", "tokenizer.json", "tokenizer_config.json"];
 
 /// The ids of the special tokens.

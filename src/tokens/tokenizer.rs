@@ -1,4 +1,4 @@
-//! The WordPiece tokenizer: loading, saving, encoding.
+//! The tokenizer, WordPiece or byte-level BPE: loading, saving, encoding.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -15,11 +15,12 @@ use tokenizers::{AddedToken, Model as _};
 use super::open::{self, Opened};
 use super::special::{Normalization, SPECIAL_TOKENS, Special, TOKENIZER_FILES, TRAIN, failed};
 use super::train::{self, Coverage, TrainOptions};
+use super::train_bpe::{self, BpeOptions};
 use super::vocab::{self, stand_in};
 use crate::error::{Error, IoContext, Result};
 use crate::files::{Files, make_folder, write_files};
 
-/// A WordPiece tokenizer as BERT uses it; cheap to clone.
+/// A tokenizer: WordPiece as BERT uses it, or byte-pair merges as ModernBERT does; cheap to clone.
 #[derive(Clone)]
 pub struct Tokenizer {
     inner: Arc<tokenizers::Tokenizer>,
@@ -38,7 +39,8 @@ impl std::fmt::Debug for Tokenizer {
 
 impl Tokenizer {
     /// Loads a folder that holds `tokenizer.json` or `vocab.txt`, a `vocab.txt` (a token a line, its id the line's
-    /// number from 0), or any `tokenizer.json` with a WordPiece model.
+    /// number from 0), or any `tokenizer.json` with a WordPiece or a BPE model
+    /// that has BERT's five special tokens.
     ///
     /// A `tokenizer_config.json` beside it is obeyed as `transformers` obeys it, also over `tokenizer.json`: it says
     /// how text is normalised, and which tokens are found whole. Without one, `tokenizer.json` says that itself, and of
@@ -111,6 +113,18 @@ impl Tokenizer {
         Ok((Self::from_vocab_with(vocab, options.normalization)?, coverage))
     }
 
+    /// Makes a byte-level BPE vocabulary from `texts`, the special tokens first, then bytes. The result depends on the words and their
+    /// counts alone.
+    ///
+    /// # Errors
+    /// When `texts` holds no words, or the vocabulary is too small for the bytes.
+    pub fn train_bpe<I>(texts: I, options: &BpeOptions) -> Result<Self>
+    where
+        I: Iterator<Item = String> + Send,
+    {
+        Self::new(train_bpe::train(texts, options)?, None)
+    }
+
     fn new(opened: Opened, file: Option<&Path>) -> Result<Self> {
         let Opened { mut inner, added } = opened;
         open::fill_holes(&mut inner)?;
@@ -123,7 +137,10 @@ impl Tokenizer {
         let missing = added.into_iter().filter(|token| !known.values().any(|there| there.content == token.content));
         let missing: Vec<AddedToken> = missing.collect();
         open::guarded(|| inner.add_special_tokens(missing).map_err(failed))?;
-        inner.with_decoder(Some(WordPieceDecoder::default())).with_post_processor(Some(bert_template(special)?));
+        if matches!(inner.get_model(), ModelWrapper::WordPiece(_)) {
+            inner.with_decoder(Some(WordPieceDecoder::default()));
+        }
+        inner.with_post_processor(Some(bert_template(special)?));
         let vocab = vocab::in_id_order(inner.get_vocab(true))?;
         let hash = content_hash(&inner, &vocab).into();
         let file = file.map(|file| file.display().to_string().into());
@@ -138,8 +155,8 @@ impl Tokenizer {
         Tokenizer { inner: Arc::new(inner), ..self.clone() }
     }
 
-    /// Writes `vocab.txt`, `tokenizer.json` (with BERT's `[CLS] A [SEP] B [SEP]`) and `tokenizer_config.json`, from
-    /// which `transformers` loads the tokenizer.
+    /// Writes `vocab.txt` (of WordPiece), `tokenizer.json` (with BERT's `[CLS] A [SEP] B [SEP]`) and
+    /// `tokenizer_config.json`, from which `transformers` loads the tokenizer.
     ///
     /// # Errors
     /// When the folder can't be written.
@@ -158,7 +175,8 @@ impl Tokenizer {
         let line = |(id, token): (usize, &String)| if token.contains('\n') { stand_in(id) } else { token.clone() };
         let lines: Vec<String> = self.vocab.iter().enumerate().map(line).collect();
         let contents = [lines.join("\n") + "\n", json, format!("{:#}\n", self.settings())];
-        Ok(TOKENIZER_FILES.into_iter().zip(contents).map(|(name, text)| (name.to_owned(), text.into_bytes())).collect())
+        let files = TOKENIZER_FILES.into_iter().zip(contents).skip(usize::from(self.is_bpe()));
+        Ok(files.map(|(name, text)| (name.to_owned(), text.into_bytes())).collect())
     }
 
     /// What `tokenizer_config.json` says. `transformers` 5 rebuilds BERT's tokenizer from these settings and takes the
@@ -221,6 +239,9 @@ impl Tokenizer {
     /// The text of `ids` for reading: pieces joined into words, words by spaces, none before closing punctuation. Ids
     /// that aren't in the vocabulary are passed over.
     pub fn decode(&self, ids: &[u32]) -> String {
+        if self.is_bpe() {
+            return self.inner.decode(ids, false).unwrap_or_default();
+        }
         let mut text = String::new();
         for token in ids.iter().filter_map(|id| self.vocab.get(*id as usize)) {
             match token.strip_prefix("##") {
@@ -271,9 +292,19 @@ impl Tokenizer {
         [pad, unk, cls, sep].contains(&id) || mask == Some(id)
     }
 
-    /// Whether `id` is a piece that goes on with a word ("##ing").
+    /// Whether `id` is a piece that goes on with a word ("##ing"). A word of byte-level BPE begins with its space, "Ġthe", or is a sign;
+    /// letters without a space go on.
     pub fn continues_word(&self, id: u32) -> bool {
-        self.token(id).starts_with("##")
+        let token = self.token(id);
+        match self.is_bpe() {
+            true => !self.is_special(id) && token.starts_with(|c: char| c.is_alphanumeric() && !SPACES.contains(&c)),
+            false => token.starts_with("##"),
+        }
+    }
+
+    /// Whether words are spelt by byte-pair merges, and not by WordPiece.
+    pub fn is_bpe(&self) -> bool {
+        matches!(self.inner.get_model(), ModelWrapper::BPE(_))
     }
 
     /// Whether text is lower-cased first: what `transformers` calls `do_lower_case`.
@@ -294,6 +325,9 @@ impl Tokenizer {
         &self.hash
     }
 }
+
+/// How byte-level BPE writes a space, a line's end and a tabulator.
+const SPACES: [char; 3] = ['Ġ', 'Ċ', 'ĉ'];
 
 /// The tokens that are found whole in a text, by id.
 fn added_tokens(inner: &tokenizers::Tokenizer) -> Vec<(u32, AddedToken)> {
@@ -321,15 +355,18 @@ fn bert_template(special: Special) -> Result<TemplateProcessing> {
 }
 
 fn find_special(inner: &tokenizers::Tokenizer) -> Result<Special> {
-    let ModelWrapper::WordPiece(model) = inner.get_model() else { unreachable!("what is opened is WordPiece") };
-    if model.unk_token != "[UNK]" {
-        let what =
-            format!("the tokenizer's word for what it can't spell is `{}`, and upstill reads [UNK] alone", model.unk_token);
+    let (model, unknown) = match inner.get_model() {
+        ModelWrapper::WordPiece(model) => (Some(model), Some(model.unk_token.as_str())),
+        ModelWrapper::BPE(model) => (None, model.unk_token.as_deref()),
+        _ => unreachable!("what is opened is WordPiece or BPE"),
+    };
+    if let Some(other) = unknown.filter(|token| *token != "[UNK]") {
+        let what = format!("the tokenizer's word for what it can't spell is `{other}`, and upstill reads [UNK] alone");
         return Err(Error::new(what).help("rename it in `model.unk_token` and in the vocabulary"));
     }
     // The model itself looks [UNK] up, which an added token would hide from it.
     let ids = SPECIAL_TOKENS.map(|token| match token {
-        "[UNK]" => model.token_to_id(token),
+        "[UNK]" => model.map_or_else(|| inner.token_to_id(token), |model| model.token_to_id(token)),
         _ => inner.token_to_id(token),
     });
     if let [Some(pad), Some(unk), Some(cls), Some(sep), mask @ Some(_)] = ids {
@@ -353,7 +390,8 @@ fn content_hash(inner: &tokenizers::Tokenizer, vocab: &[String]) -> String {
         ModelWrapper::WordPiece(model) => {
             json!([model.unk_token, model.continuing_subword_prefix, model.max_input_chars_per_word])
         }
-        _ => json!(null),
+        // Its vocabulary and its merges, in their order.
+        other => json!(other),
     };
     hasher.update(json!([normalizer, inner.get_pre_tokenizer(), settings]).to_string().as_bytes());
     for token in vocab {

@@ -15,13 +15,13 @@ use super::special::{Normalization, SPECIAL_TOKENS, failed};
 use crate::error::{Error, Result};
 
 /// Longer words are `[UNK]` to the model, so they teach nothing.
-const WORD_CHARS: usize = 100;
+pub(super) const WORD_CHARS: usize = 100;
 /// Text counted in one go: bounds memory and feeds all cores.
 const CHUNK_BYTES: usize = 8 << 20;
 
 /// Words and how often they occur, in the order of the words.
-type WordCounts = BTreeMap<String, u64>;
-type Pair = (u32, u32);
+pub(super) type WordCounts = BTreeMap<String, u64>;
+pub(super) type Pair = (u32, u32);
 
 /// How a vocabulary is made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,12 +80,20 @@ pub(super) fn train(texts: impl Iterator<Item = String> + Send, options: &TrainO
 
 /// Counts the words of `texts`, normalised and split as BERT does, and the signs that normalisation takes off.
 fn count_words(texts: impl Iterator<Item = String> + Send, normalization: Normalization) -> Result<(WordCounts, u64)> {
-    let pipeline = berts(WordPiece::default(), normalization);
     let strips = normalization.strip_accents.unwrap_or(normalization.lowercase);
+    count(texts, &berts(WordPiece::default(), normalization), strips)
+}
+
+/// Counts the words that a pipeline splits `texts` into, and, where asked, the signs that BERT's normalisation takes off.
+pub(super) fn count(
+    texts: impl Iterator<Item = String> + Send,
+    pipeline: &tokenizers::Tokenizer,
+    strips: bool,
+) -> Result<(WordCounts, u64)> {
     let (mut counts, mut stripped, mut chunk, mut bytes) = (WordCounts::new(), 0, Vec::new(), 0);
     let mut add = |chunk: &[String]| -> Result<()> {
         let lines: Vec<&str> = chunk.iter().flat_map(|text| text.lines()).collect();
-        let count = |lines: &[&str]| Ok((count_lines(lines, &pipeline)?, if strips { count_stripped(lines)? } else { 0 }));
+        let count = |lines: &[&str]| Ok((count_lines(lines, pipeline)?, if strips { count_stripped(lines)? } else { 0 }));
         let parts: Vec<(HashMap<String, u64>, u64)> = lines.par_chunks(64).map(count).collect::<Result<_>>()?;
         for (words, signs) in parts {
             stripped += signs;
@@ -162,7 +170,7 @@ fn vocabulary(words: &WordCounts, letters: &BTreeSet<char>, vocab_size: usize, m
         );
         return Err(Error::new(what).help("ask for more with --vocab"));
     }
-    merge(&mut pieces, spelt, vocab_size, min_frequency);
+    merge(&mut pieces, spelt, vocab_size, min_frequency, "##");
     Ok(pieces.tokens)
 }
 
@@ -190,13 +198,13 @@ fn letters(words: &WordCounts, most: usize) -> (BTreeSet<char>, Coverage) {
 
 /// The tokens known so far, with their ids.
 #[derive(Default)]
-struct Pieces {
-    tokens: Vec<String>,
+pub(super) struct Pieces {
+    pub tokens: Vec<String>,
     ids: HashMap<String, u32>,
 }
 
 impl Pieces {
-    fn id(&mut self, token: String) -> u32 {
+    pub fn id(&mut self, token: String) -> u32 {
         *self.ids.entry(token).or_insert_with_key(|token| {
             self.tokens.push(token.clone());
             (self.tokens.len() - 1) as u32
@@ -205,9 +213,9 @@ impl Pieces {
 }
 
 /// A word as the pieces that spell it so far.
-struct Word {
-    pieces: Vec<u32>,
-    count: u64,
+pub(super) struct Word {
+    pub pieces: Vec<u32>,
+    pub count: u64,
 }
 
 /// Spells every word in single letters; words with a letter that was left out, or too long, are dropped.
@@ -287,15 +295,18 @@ fn neighbours(pieces: &[u32]) -> impl Iterator<Item = Pair> {
     pieces.windows(2).map(|pair| (pair[0], pair[1]))
 }
 
-fn merge(pieces: &mut Pieces, mut words: Vec<Word>, vocab_size: usize, min_frequency: u64) {
-    let mut pairs = Pairs::of(&words);
+/// Merges by falling count until there are so many pieces or none is frequent enough: the pairs that were merged, in their order.
+/// `within` is what a piece begins with where it goes on with a word; nothing where pieces are joined as they are.
+pub(super) fn merge(pieces: &mut Pieces, mut words: Vec<Word>, vocab_size: usize, min_frequency: u64, within: &str) -> Vec<Pair> {
+    let (mut pairs, mut done) = (Pairs::of(&words), Vec::new());
     while pieces.tokens.len() < vocab_size {
         let Some((count, pair)) = pairs.pop() else { break };
+        let merged_pair = pair;
         if count < min_frequency {
             break;
         }
         let (first, second) = (&pieces.tokens[pair.0 as usize], &pieces.tokens[pair.1 as usize]);
-        let token = format!("{first}{}", second.strip_prefix("##").unwrap_or(second));
+        let token = format!("{first}{}", second.strip_prefix(within).unwrap_or(second));
         let id = pieces.id(token);
         let mut where_seen = pairs.words.remove(&pair).unwrap_or_default();
         where_seen.dedup();
@@ -309,7 +320,9 @@ fn merge(pieces: &mut Pieces, mut words: Vec<Word>, vocab_size: usize, min_frequ
         for pair in risen {
             pairs.queue.push((pairs.counts[&pair], Reverse(pair)));
         }
+        done.push(merged_pair);
     }
+    done
 }
 
 /// `pieces` with each occurrence of `pair`, from the left, replaced by `id`.

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::life::finished;
 use super::seeds::read_checkpoint_scores;
-use crate::config::{AnswersPlan, LearnerPlan, Plan, TeacherPlan};
+use crate::config::{AnswersPlan, Family, LearnerPlan, Plan, TeacherPlan};
 use crate::error::Result;
 use crate::log::Summary;
 use crate::model::ModelFolder;
@@ -24,10 +24,15 @@ pub fn run_of(model: &Path) -> Option<PathBuf> {
 pub fn model_card(folder: &ModelFolder) -> Result<String> {
     let shape = &folder.shape;
     let mut out = format!(
-        "---\nlibrary_name: transformers\npipeline_tag: fill-mask\ntags: [bert, upstill]\n---\n\n# {}\n\n\
-         BERT for masked language modelling: {} layers, width {}, {} heads, {} tokens, rows of at most {}; {} parameters. \
+        "---\nlibrary_name: transformers\npipeline_tag: fill-mask\ntags: [{}, upstill]\n---\n\n# {}\n\n\
+         {} for masked language modelling: {} layers, width {}, {} heads, {} tokens, rows of at most {}; {} parameters. \
          Written by upstill {}.\n",
+        shape.family(),
         folder.name(),
+        match shape.family() {
+            Family::Bert => "BERT",
+            Family::ModernBert => "ModernBERT",
+        },
         shape.layers(),
         shape.hidden(),
         shape.heads(),

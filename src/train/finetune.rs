@@ -11,7 +11,7 @@ use crate::device::{Device, wait};
 use crate::error::{Error, Result, note};
 use crate::log::Console;
 use crate::methods::{EncodedTask, Finetune};
-use crate::model::{BertClassifier, ModelFolder, Shape, Weights};
+use crate::model::{Classifier, ModelFolder, Shape, Weights};
 use crate::tasks::{Outputs, Task};
 use crate::tokens::Tokenizer;
 
@@ -150,7 +150,7 @@ impl Pretrained {
 /// What fine-tuning with one seed came to.
 pub struct Finetuned {
     /// The model that was scored.
-    pub model: BertClassifier,
+    pub model: Classifier,
     /// Its outputs on each dev split.
     pub dev: Vec<Outputs>,
     /// Its metrics on the dev splits, by name.
@@ -216,7 +216,7 @@ impl<'a> Finetuning<'a> {
         let tracked = self.device.handle.clone().autodiff();
         let Pretrained { weights, shape, initializer_range, .. } = self.pretrained;
         let outputs = self.task.kind.outputs();
-        let model = BertClassifier::start_from(weights, shape, outputs, *initializer_range, seed, &tracked)?;
+        let model = Classifier::start_from(weights, shape, outputs, *initializer_range, seed, &tracked)?;
         let learner = Learner::new(model, &train, options.dropout, seed);
         let fit_options = FitOptions { train: &train, micro_batch: options.batch, done: 0, worker: None };
         let mut progress = self.console.run(&format!("{} #{seed}", self.task.name), steps, 0);
@@ -253,7 +253,7 @@ impl<'a> Finetuning<'a> {
     }
 
     /// A fine-tuned model's outputs on each test split.
-    pub fn predict_test(&self, model: &BertClassifier) -> Vec<Outputs> {
+    pub fn predict_test(&self, model: &Classifier) -> Vec<Outputs> {
         self.method(0).predict_test(model)
     }
 
@@ -261,7 +261,7 @@ impl<'a> Finetuning<'a> {
         Finetune::new(&self.encoded, self.options.batch, seed, &self.device.handle)
     }
 
-    fn scored(&self, method: &Finetune, model: BertClassifier, epochs: f64) -> Finetuned {
+    fn scored(&self, method: &Finetune, model: Classifier, epochs: f64) -> Finetuned {
         let dev = method.predict_dev(&model);
         Finetuned { model, scores: self.task.score(&dev), dev, epochs, seconds: 0.0 }
     }

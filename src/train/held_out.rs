@@ -76,7 +76,7 @@ pub fn must_share_vocabulary(shards: &Shards, data: &str, tokenizer: &Tokenizer,
 /// BERT's; never longer than the `most` tokens that the model reads.
 pub fn held_out_options(plan: Option<&Plan>, length: Option<usize>, most: usize) -> BatchOptions {
     let masking = plan.map_or_else(Masking::default, |plan| Masking {
-        rate: plan.data.mask_rate,
+        rate: plan.data.held_out_rate(),
         whole_word: plan.data.whole_word,
         rarity: plan.data.rarity,
     });

@@ -118,7 +118,7 @@ impl GivenTeacher {
 fn initial(plan: &Plan, own: &LearnerPlan, given: Option<&GivenTeacher>, device: &Device) -> Result<AnyModel> {
     let ModelPlan { shape, initializer_range, .. } = &own.model;
     match (&plan.teacher, plan.distill.start) {
-        (Some(teacher), Start::Remap) => {
+        (Some(teacher), Start::Remap | Start::Continue) => {
             let teacher =
                 given.cloned().map_or_else(|| GivenTeacher::read(&teacher.from), Ok)?.for_vocabulary(shape.vocab_size());
             // With its weights the student takes the norms that they were trained with: else it would not be its
@@ -190,7 +190,8 @@ fn masked_lm(plan: &Plan, shards: &Shards, compute: Compute) -> Result<MaskedLm>
         objective: masking.into(),
     };
     // Held-out rows come in small batches that fit wherever training fits; how they are batched changes nothing.
-    let held_out = BatchOptions { batch: plan.rows_at_once(), ..options };
+    let objective = Masking { rate: plan.data.held_out_rate(), ..masking }.into();
+    let held_out = BatchOptions { batch: plan.rows_at_once(), objective, ..options };
     Ok(MaskedLm {
         train: Batches::new(shards, Split::Train, options)?,
         held_out: Batches::new(shards, Split::HeldOut, held_out)?.after(plan.train.evaluate_after)?,

@@ -16,7 +16,7 @@ use crate::checkpoint::step_of;
 use crate::error::{Error, IoContext, Result};
 use crate::files::manifest::{CHECKSUMS, Json, check, read_json, write_checksums, write_json};
 use crate::files::{Lock, is_by_the_way, is_free, make_folder, write_folder, write_text};
-use crate::model::{BertClassifier, ModelFolder};
+use crate::model::{Classifier, ModelFolder};
 use crate::tasks::Kind;
 
 /// The scores of one (task, seed): the content of `scores.json`.
@@ -212,7 +212,7 @@ impl Finetuning<'_> {
             ));
             return Ok(None);
         }
-        let model = BertClassifier::load(&ModelFolder::open(&kept.model())?, &self.device.handle.clone().autodiff())?;
+        let model = Classifier::load(&ModelFolder::open(&kept.model())?, &self.device.handle.clone().autodiff())?;
         found.tests.extend(tests);
         write_folder(&place, |inside| {
             for path in entries(&place)?.into_iter().filter(|path| path.extension().is_some_and(|end| end == "tsv")) {
@@ -271,7 +271,7 @@ impl Finetuning<'_> {
         })
     }
 
-    fn write_predictions(&self, model: &BertClassifier, folder: &Path) -> Result<()> {
+    fn write_predictions(&self, model: &Classifier, folder: &Path) -> Result<()> {
         for (split, outputs) in self.task.test.iter().zip(self.predict_test(model)) {
             write_text(&predictions(folder, &split.name), &self.task.predictions(&outputs))?;
         }

@@ -86,6 +86,12 @@ struct RunCase {
     rates: Vec<f64>,
 }
 
+/// By optimizers that PyTorch has not, or not as they were published: goldens by tests/golden/optimizers.py.
+#[derive(Deserialize)]
+struct Runs {
+    runs: Vec<RunCase>,
+}
+
 /// Distillation of the golden teacher.
 fn dwt(teacher: &BertShape, distill: DistillPlan, steps: u64, device: &Device) -> Dwt {
     let data = stand_in(teacher.vocab_size, device);
@@ -252,7 +258,8 @@ fn train_plan(run: &RunCase, batch: usize) -> TrainPlan {
 fn twenty_steps_of_each_optimizer_are_pytorchs() {
     let Distillation { student, teacher, batches, runs, .. } = golden("distillation.json");
     let batches: Vec<Batch> = batches.into_iter().map(BatchCase::batch).collect();
-    for run in runs {
+    let Runs { runs: of_others } = golden("optimizers.json");
+    for run in runs.into_iter().chain(of_others) {
         let train = train_plan(&run, batches[0].rows);
         // Whole, and in micro-batches of three rows and one.
         for micro_batch in [train.batch, 3] {

@@ -4,7 +4,7 @@ use burn::tensor::Device;
 use serde::Deserialize;
 use upstill::config::{OptimizerKind, TrainPlan};
 use upstill::methods::{EncodedTask, Finetune};
-use upstill::model::{BertClassifier, BertShape, Weights};
+use upstill::model::{BertShape, Classifier, Weights};
 use upstill::tasks::{Example, Kind as Asks, Label, Metric, Split, Task};
 use upstill::train::{FitOptions, Flow, Learner, fit};
 
@@ -69,7 +69,7 @@ fn twenty_steps_of_fine_tuning_are_those_of_transformers() {
         let method = Finetune::new(&encoded, batch, 1, &device);
         let start = weights(&format!("finetune-{}-start", case.name));
         let fresh =
-            BertClassifier::start_from(&start, &shape.clone().into(), case.outputs, 0.02, 1, &device.clone().autodiff()).unwrap();
+            Classifier::start_from(&start, &shape.clone().into(), case.outputs, 0.02, 1, &device.clone().autodiff()).unwrap();
         let model = start.load_into(fresh).unwrap();
         eprintln!("{}: logits", case.name);
         close(&method.predict_dev(&model).concat().concat(), &case.logits, Kind::Logits);

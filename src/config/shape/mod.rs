@@ -2,6 +2,7 @@
 //! remapping and the models themselves share. Numbers alone; `src/model/` has a family's layers.
 
 mod bert;
+mod modernbert;
 mod written;
 
 use std::ops::Deref;
@@ -9,10 +10,43 @@ use std::ops::Deref;
 use serde::{Deserialize, Serialize};
 
 use crate::device::Kernels;
+use crate::words::words;
 
 pub use bert::BertShape;
 pub(crate) use bert::NORM_EPSILON;
+pub use modernbert::ModernBertShape;
 pub use written::{ModelPlan, TeacherModel};
+
+words! {
+    /// A family of language models.
+    #[derive(Default)]
+    Family {
+        /// BERT (Devlin et al. 2019), and what has its layers.
+        #[default]
+        Bert = "bert",
+        /// ModernBERT (Warner et al. 2024), and Ettin's encoders (Weller et al. 2025).
+        ModernBert = "modernbert",
+    }
+}
+
+impl Family {
+    /// The family that alone has a size of this name in run files.
+    pub(super) fn of_size(key: &str) -> Option<Self> {
+        match key {
+            "token_types" => Some(Family::Bert),
+            "global_every" | "window" | "global_theta" | "local_theta" => Some(Family::ModernBert),
+            _ => None,
+        }
+    }
+
+    /// Dropout that it is trained with where nothing is said: of pre-training, as its authors published it.
+    pub(super) fn dropout(self) -> f64 {
+        match self {
+            Family::Bert => 0.1,
+            Family::ModernBert => 0.0,
+        }
+    }
+}
 
 /// The sizes of a model of some family; it has the methods of [`Sizes`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -20,6 +54,8 @@ pub use written::{ModelPlan, TeacherModel};
 pub enum Shape {
     /// BERT's (Devlin et al. 2019), and what has its layers: DistilBERT, MiniLM.
     Bert(BertShape),
+    /// ModernBERT's (Warner et al. 2024).
+    ModernBert(ModernBertShape),
 }
 
 /// What the sizes of every family come to.
@@ -38,6 +74,11 @@ pub trait Sizes {
 
     /// Longest row in tokens.
     fn max_positions(&self) -> usize;
+
+    /// Whether the numbers of a head come in pairs, so that its width must be even.
+    fn pairs_in_heads(&self) -> bool {
+        false
+    }
 
     /// Numbers of a position's widest value.
     fn widest(&self) -> usize;
@@ -111,6 +152,7 @@ impl Deref for Shape {
     fn deref(&self) -> &Self::Target {
         match self {
             Shape::Bert(shape) => shape,
+            Shape::ModernBert(shape) => shape,
         }
     }
 }
@@ -121,10 +163,27 @@ impl From<BertShape> for Shape {
     }
 }
 
+impl From<ModernBertShape> for Shape {
+    fn from(shape: ModernBertShape) -> Self {
+        Shape::ModernBert(shape)
+    }
+}
+
 impl Shape {
     /// Sizes as a run file writes them; `size` gives those that are written or have a default, by their names.
-    pub(super) fn of_keys(size: impl Fn(&str) -> Option<usize>, vocab_size: usize) -> Self {
-        Shape::Bert(BertShape::of_keys(size, vocab_size))
+    pub(super) fn of_keys(family: Family, size: impl Fn(&str) -> Option<usize>, vocab_size: usize) -> Self {
+        match family {
+            Family::Bert => Shape::Bert(BertShape::of_keys(size, vocab_size)),
+            Family::ModernBert => Shape::ModernBert(ModernBertShape::of_keys(size, vocab_size)),
+        }
+    }
+
+    /// The family that it is of.
+    pub fn family(&self) -> Family {
+        match self {
+            Shape::Bert(_) => Family::Bert,
+            Shape::ModernBert(_) => Family::ModernBert,
+        }
     }
 
     /// The shape over a vocabulary of another size.
@@ -132,6 +191,7 @@ impl Shape {
     pub fn with_vocabulary(self, vocab_size: usize) -> Self {
         match self {
             Shape::Bert(shape) => Shape::Bert(BertShape { vocab_size, ..shape }),
+            Shape::ModernBert(shape) => Shape::ModernBert(ModernBertShape { vocab_size, ..shape }),
         }
     }
 }

@@ -273,7 +273,7 @@ fn keys_and_types_that_are_wrong() {
         the sections are: model, teacher, data, held_out, distill, train, runtime, models.NAME, models.NAME.from.OTHER
     model=3
       model: is a section, not a key
-        write [model] on a line of its own, then its keys: layers, hidden, heads, intermediate, max_positions, token_types, dropout, initializer_range
+        write [model] on a line of its own, then its keys: family, layers, hidden, heads, intermediate, max_positions, token_types, global_every, window, global_theta, local_theta, dropout, initializer_range
     seed=-1
       seed: found the number -1
         write a whole number from 0
@@ -297,7 +297,7 @@ fn keys_and_types_that_are_wrong() {
         write a schedule: 2.0, "4 -> 1 linear", "1 -> 0.1 cosine over 60%", "4 until 50%, then 1", "0 -> 5e-4 over 200 steps, then -> 0 linear"
     preset=dwt-weak
       preset: there is no preset `dwt-weak`
-        the presets are: standalone, dwt-normal, dwt-strong, dwt-decay, inherit, salt, lu-liu
+        the presets are: standalone, dwt-normal, dwt-strong, dwt-decay, inherit, salt, lu-liu, continue
     train.batch
       train.batch: not `key=value`
         for example: --set train.batch=64

@@ -4,6 +4,7 @@ use insta::assert_snapshot;
 
 use super::*;
 
+mod families;
 mod mistakes;
 mod models;
 
@@ -260,12 +261,13 @@ fn presets_resolve_and_files_go_over_them() {
     dwt-strong: dwt 1 4 false
     dwt-decay: dwt 1 4 -> 1 linear false
     inherit: dwt 0 -> 1 linear 1 -> 0 linear true
+    continue: dwt 1 0 false
     ");
     assert_eq!(with(&["distill.soft=2"]).resolve(&facts()).unwrap().distill.soft, Schedule::constant(2.0));
     assert_eq!(with(&["preset=dwt-strong"]).resolve(&facts()).unwrap().distill.soft, Schedule::constant(4.0));
     assert_snapshot!(RunFile::preset("dwt-weak").unwrap_err(), @"
     there is no preset `dwt-weak`
-    help: the presets are: standalone, dwt-normal, dwt-strong, dwt-decay, inherit, salt, lu-liu
+    help: the presets are: standalone, dwt-normal, dwt-strong, dwt-decay, inherit, salt, lu-liu, continue
     ");
 }
 
@@ -418,13 +420,18 @@ fn the_reference_lists_every_key_and_is_itself_a_run_file() {
     seed = 0                         # decides initial weights, order, masks and dropout
 
     [model]
+    family = "bert"                  # what its layers are (bert | modernbert)
     layers = 6                       # encoder layers of the student
     hidden = 768                     # width
     # heads: hidden / 64             # attention heads; they divide hidden
-    # intermediate: 4 * hidden       # width of the feed-forward layer
-    max_positions = 512              # rows of the position table
-    token_types = 2                  # rows of the token-type table; 0 leaves it out
-    dropout = 0.1                    # dropout probability
+    # intermediate: 4 * hidden; 1.5 * hidden for modernbert # width of the feed-forward layer
+    max_positions = 512              # longest row; of bert, rows of the position table
+    token_types = 2                  # bert: rows of the token-type table; 0 leaves it out
+    # global_every: 3                # modernbert: layers 0, 3, 6, ... attend to the whole text
+    # window: 128                    # modernbert: the other layers see half of it to each side
+    # global_theta: 160000           # modernbert: base of the rotary angles in global layers
+    # local_theta: 10000             # modernbert: base of the rotary angles in the others
+    # dropout: 0.1; 0 for modernbert # dropout probability
     initializer_range = 0.02         # standard deviation of the initial weights
 
     [teacher]
@@ -437,6 +444,7 @@ fn the_reference_lists_every_key_and_is_itself_a_run_file() {
     rows = "sentence"                # one sentence a row, or several packed with the same losses (sentence | packed)
     length = 128                     # tokens of a row, [CLS] and [SEP] included
     mask_rate = 0.15                 # share of real tokens predicted
+    # held_out_mask_rate: mask_rate  # the same of held-out rows, where it is to be another
     whole_word = false               # mask all pieces of a word together
     rarity = 0.0                     # mask rare tokens more: P ~ count^-rarity (DistilBERT: 0.7)
 
@@ -451,7 +459,7 @@ fn the_reference_lists_every_key_and_is_itself_a_run_file() {
     divergence = "kl"                # how far the student is from its teacher (kl | reverse-kl | jensen-shannon | total-variation)
     beta = 0.5                       # the teacher's share of the mixture of jensen-shannon
     positions = "masked"             # where the soft loss is taken (masked | all)
-    start = "fresh"                  # random weights, or the teacher's remapped (fresh | remap)
+    start = "fresh"                  # random weights, the teacher's remapped, or the teacher itself with its sizes (fresh | remap | continue)
     label_smoothing = 0.0            # share of the hard target spread over the vocabulary
 
     [train]
@@ -459,7 +467,7 @@ fn the_reference_lists_every_key_and_is_itself_a_run_file() {
     # steps: from epochs             # optimizer steps, in place of epochs
     batch = 128                      # rows an optimizer step, over all devices
     lr = "0 -> 5e-4 over 5%, then -> 0 linear" # learning rate
-    optimizer = "adam"               # update rule (adam | adamw | adadelta-keras | adadelta-pytorch)
+    optimizer = "adam"               # update rule (adam | adamw | adadelta-keras | adadelta-pytorch | stable-adamw | muon)
     beta1 = 0.9                      # Adam's decay of the first moment
     beta2 = 0.98                     # Adam's decay of the second moment
     # epsilon: 1e-6; 1e-7 for adadelta-keras # added to the root of the second moment
@@ -481,6 +489,7 @@ fn the_reference_lists_every_key_and_is_itself_a_run_file() {
     sum_dtype = "f32"                # numbers in which several processes send each other gradients (f32 | bf16)
 
     # [models.NAME]
+    # family: model.family           # what the layers of one of the models of a cotrain run are (bert | modernbert)
     # layers: model.layers           # encoder layers of one of the models of a cotrain run
     # hidden: model.hidden           # its width
     # heads: model.heads             # its attention heads
@@ -489,7 +498,7 @@ fn the_reference_lists_every_key_and_is_itself_a_run_file() {
     # seed: seed                     # decides its initial weights and its dropout
     # hard: distill.hard             # weight of its hard loss
     # lr: train.lr                   # its learning rate
-    # optimizer: train.optimizer     # its update rule (adam | adamw | adadelta-keras | adadelta-pytorch)
+    # optimizer: train.optimizer     # its update rule (adam | adamw | adadelta-keras | adadelta-pytorch | stable-adamw | muon)
     # weight_decay: train.weight_decay # its weight decay
     # clip: train.clip               # its largest global gradient norm
 

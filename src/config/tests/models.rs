@@ -309,7 +309,7 @@ fn models_that_can_not_be_are_told_in_one_message() {
      1. models: is a section, not a key
           write the sections [models.NAME], one for each
      2. models.large: is a section, not a key
-          write [models.large] on a line of its own, then its keys: layers, hidden, heads, intermediate, dropout, seed, hard, lr, optimizer, weight_decay, clip
+          write [models.large] on a line of its own, then its keys: family, layers, hidden, heads, intermediate, dropout, seed, hard, lr, optimizer, weight_decay, clip
 
     the run file has 3 mistakes
      1. models: is a section, not a key

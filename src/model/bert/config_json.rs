@@ -1,10 +1,14 @@
 //! `config.json`, as `transformers` writes it for the BERT family.
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use crate::config::{BertShape, NORM_EPSILON as EPSILON};
 use crate::error::{Error, Result};
+use crate::model::config_keys::{
+    DEEPEST, LARGEST, epsilon as epsilon_of, flag, given, refuse_other_kinds as other_kinds, share, whole,
+};
 use crate::model::language_model::Config;
+use crate::tokens::Special;
 
 /// Where an architecture of the family keeps a BERT's sizes.
 struct Dialect {
@@ -50,14 +54,11 @@ const DIALECTS: [Dialect; 2] = [
 /// The standard deviation of BERT's initial weights, where nothing says otherwise.
 pub(super) const RANGE: f64 = 0.02;
 
-/// Beyond any model of the family that there is; tensors of a size are asked for only once the weights' own sizes
-/// agree.
-const LARGEST: usize = 1 << 24;
-/// The deepest that a model may claim to be, in layers.
-const DEEPEST: usize = 1 << 10;
-
 /// Keys of other architectures whose `config.json` has a BERT's sizes too.
-const FOREIGN: [&str; 8] = [
+const FOREIGN: [&str; 11] = [
+    "local_attention",
+    "global_attn_every_n_layers",
+    "rope_parameters",
     "embedding_size",
     "num_hidden_groups",
     "relative_attention",
@@ -77,15 +78,7 @@ pub(in super::super) fn parse(config: &Value) -> Result<Config> {
     let mut notes = Vec::new();
     let dialect = dialect(config, &mut notes)?;
     refuse_other_kinds(config, dialect)?;
-    let number = |key: &str, least: usize, most: usize| {
-        let found = config.get(key).and_then(Value::as_u64).and_then(|value| usize::try_from(value).ok());
-        match found.filter(|&value| value >= least) {
-            None => Err(Error::new(format!("config.json has no whole number of {least} or more for {key:?}"))),
-            Some(found) if found > most => Err(Error::new(format!("config.json has {key} = {found}, more than any model has"))
-                .help("fetch the model's config.json again")),
-            Some(found) => Ok(found),
-        }
-    };
+    let number = |key: &str, least: usize, most: usize| whole(config, key, least, most);
     let shape = BertShape {
         vocab_size: number("vocab_size", 1, LARGEST)?,
         hidden: number(dialect.hidden, 1, LARGEST)?,
@@ -108,23 +101,11 @@ pub(in super::super) fn parse(config: &Value) -> Result<Config> {
     Ok(Config { architecture: dialect.model_type, shape: shape.into(), tied, dropout, initializer_range, notes })
 }
 
-/// A key that is there and not null.
-fn given<'a>(config: &'a Value, key: &str) -> Option<&'a Value> {
-    config.get(key).filter(|value| !value.is_null())
-}
-
-fn flag(config: &Value, key: &str) -> Result<Option<bool>> {
-    let of = |value: &Value| {
-        value.as_bool().ok_or_else(|| Error::new(format!("config.json has {key} = {value}, and not true or false")))
-    };
-    given(config, key).map(of).transpose()
-}
-
 /// By `model_type`, or, where that is missing, by the keys.
 fn dialect(config: &Value, notes: &mut Vec<String>) -> Result<&'static Dialect> {
     let other = |named: &str| {
-        Error::new(format!("the model's architecture is {named}, and upstill reads \"bert\" and \"distilbert\""))
-            .help("take a model of the BERT family: BERT, DistilBERT, MiniLM")
+        Error::new(format!("the model's architecture is {named}, and upstill reads \"bert\", \"distilbert\" and \"modernbert\""))
+            .help("take an encoder of these: BERT, DistilBERT, MiniLM, ModernBERT, Ettin")
     };
     if let Some(named) = given(config, "model_type") {
         return DIALECTS.iter().find(|dialect| named == dialect.model_type).ok_or_else(|| other(&named.to_string()));
@@ -156,39 +137,17 @@ fn refuse_other_kinds(config: &Value, dialect: &Dialect) -> Result<()> {
             return Err(Error::new(format!("the model's {key} is {found}, and upstill has {:?}: {meaning}", known[0])));
         }
     }
-    for (key, what) in [("is_decoder", "a decoder"), ("add_cross_attention", "a decoder with cross-attention")] {
-        if flag(config, key)? == Some(true) {
-            return Err(Error::new(format!("the model is {what} ({key}), and upstill trains encoders")));
-        }
-    }
-    for (key, what) in [("pruned_heads", "some of its attention heads are cut out"), ("quantization_config", "it is quantised")] {
-        let is_empty =
-            |value: &Value| value.as_object().is_some_and(Map::is_empty) || value.as_array().is_some_and(Vec::is_empty);
-        if given(config, key).is_some_and(|value| !is_empty(value)) {
-            return Err(Error::new(format!("the model's config.json has {key}: {what}, which upstill doesn't read"))
-                .help("take the model as it was before"));
-        }
-    }
-    Ok(())
+    other_kinds(config)
 }
 
 fn epsilon(config: &Value, dialect: &Dialect) -> Result<f64> {
-    let Some(given) = given(config, "layer_norm_eps") else { return Ok(EPSILON) };
-    match given.as_f64().filter(|epsilon| *epsilon > 0.0 && *epsilon < 1.0) {
-        None => Err(Error::new(format!("config.json has layer_norm_eps = {given}, and not a number between 0 and 1"))),
-        Some(epsilon) if !dialect.has_epsilon && epsilon != EPSILON => Err(Error::new(format!(
+    match epsilon_of(config, "layer_norm_eps", EPSILON)? {
+        epsilon if !dialect.has_epsilon && epsilon != EPSILON => Err(Error::new(format!(
             "config.json has layer_norm_eps = {epsilon:e}, and a {} has {EPSILON:e} whatever it says",
             dialect.model_type
         ))),
-        Some(epsilon) => Ok(epsilon),
+        epsilon => Ok(epsilon),
     }
-}
-
-/// A number from 0 to below 1, or what it is where the file doesn't say.
-fn share(config: &Value, key: &str, otherwise: f64) -> Result<f64> {
-    let Some(given) = given(config, key) else { return Ok(otherwise) };
-    let number = given.as_f64().filter(|share| (0.0..1.0).contains(share));
-    number.ok_or_else(|| Error::new(format!("config.json has {key} = {given}, and not a number from 0 to below 1")))
 }
 
 fn dropout(config: &Value, dialect: &Dialect) -> Result<[f64; 3]> {
@@ -198,7 +157,7 @@ fn dropout(config: &Value, dialect: &Dialect) -> Result<[f64; 3]> {
 }
 
 /// The `config.json` of a model, for `BertForMaskedLM`.
-pub(in super::super) fn write(shape: &BertShape, pad: u32) -> Value {
+pub(in super::super) fn write(shape: &BertShape, special: &Special) -> Value {
     json!({
         "architectures": ["BertForMaskedLM"],
         "model_type": "bert",
@@ -214,7 +173,7 @@ pub(in super::super) fn write(shape: &BertShape, pad: u32) -> Value {
         "hidden_dropout_prob": 0.1,
         "attention_probs_dropout_prob": 0.1,
         "initializer_range": 0.02,
-        "pad_token_id": pad,
+        "pad_token_id": special.pad,
         "tie_word_embeddings": true,
     })
 }
@@ -223,10 +182,12 @@ pub(in super::super) fn write(shape: &BertShape, pad: u32) -> Value {
 mod tests {
     use super::*;
 
+    const SPECIAL: Special = Special { pad: 0, unk: 1, cls: 2, sep: 3, mask: Some(4) };
+
     #[test]
     fn what_is_written_is_read_back() {
         let shape = BertShape { norm_epsilon: 1e-5, intermediate: 24, ..BertShape::new(11, 8, 3, 2, 6) };
-        let found = parse(&write(&shape, 0)).unwrap();
+        let found = parse(&write(&shape, &SPECIAL)).unwrap();
         assert_eq!(
             found,
             Config {
@@ -242,7 +203,7 @@ mod tests {
 
     #[test]
     fn without_a_model_type_the_keys_say_what_it_is() {
-        let mut config = write(&BertShape::new(11, 8, 3, 2, 6), 0);
+        let mut config = write(&BertShape::new(11, 8, 3, 2, 6), &SPECIAL);
         config.as_object_mut().unwrap().remove("model_type");
         let found = parse(&config).unwrap();
         assert_eq!((found.architecture, found.shape), ("bert", BertShape::new(11, 8, 3, 2, 6).into()));
@@ -258,7 +219,7 @@ mod tests {
 
     #[test]
     fn what_a_file_says_of_dropout_and_tying_is_told() {
-        let mut config = write(&BertShape::new(11, 8, 3, 2, 6), 0);
+        let mut config = write(&BertShape::new(11, 8, 3, 2, 6), &SPECIAL);
         config["hidden_dropout_prob"] = json!(0);
         config["classifier_dropout"] = json!(0.3);
         config["tie_word_embeddings"] = json!(false);
@@ -279,7 +240,7 @@ mod tests {
     fn what_is_no_bert_is_named() {
         let of = |config: &Value| parse(config).unwrap_err().to_string();
         let bert = |key: &str, value: Value| {
-            let mut config = write(&BertShape::new(11, 8, 3, 2, 6), 0);
+            let mut config = write(&BertShape::new(11, 8, 3, 2, 6), &SPECIAL);
             config[key] = value;
             of(&config)
         };
@@ -309,10 +270,10 @@ mod tests {
             ]
             .join("\n"),
             @r#"
-        the model's architecture is not named (config.json has no model_type), and upstill reads "bert" and "distilbert"
-        help: take a model of the BERT family: BERT, DistilBERT, MiniLM
-        the model's architecture is "gpt2", and upstill reads "bert" and "distilbert"
-        help: take a model of the BERT family: BERT, DistilBERT, MiniLM
+        the model's architecture is not named (config.json has no model_type), and upstill reads "bert", "distilbert" and "modernbert"
+        help: take an encoder of these: BERT, DistilBERT, MiniLM, ModernBERT, Ettin
+        the model's architecture is "gpt2", and upstill reads "bert", "distilbert" and "modernbert"
+        help: take an encoder of these: BERT, DistilBERT, MiniLM, ModernBERT, Ettin
         the model's hidden_act is "gelu_new", and upstill has "gelu": its activation ("gelu" is GELU by the error function)
         the model's hidden_act is 3, and upstill has "gelu": its activation ("gelu" is GELU by the error function)
         the model's position_embedding_type is "relative_key", and upstill has "absolute": how it knows positions

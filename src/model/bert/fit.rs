@@ -1,12 +1,11 @@
 //! Whether tensors are those that a shape asks for: told from names and shapes alone, before anything of the shape's
 //! sizes is made.
 
-use std::collections::BTreeMap;
-
 use super::names::DECODER;
 use crate::config::BertShape;
 use crate::error::{Error, Result};
 use crate::model::Weights;
+use crate::model::fit::{Layers, faults, linear, listed, refuse};
 use crate::model::weights::Shapes;
 
 /// Whether a tensor belongs to the masked-language-model head.
@@ -21,12 +20,6 @@ pub(in super::super) fn is_body(name: &str) -> bool {
 
 fn is_pooler(name: &str) -> bool {
     name.starts_with("bert.pooler.")
-}
-
-/// What a linear layer from `from` to `to` has.
-pub(in super::super) fn linear(out: &mut Shapes, name: &str, from: usize, to: usize) {
-    out.insert(format!("{name}.weight"), vec![to, from]);
-    out.insert(format!("{name}.bias"), vec![to]);
 }
 
 fn norm(out: &mut Shapes, name: &str, width: usize) {
@@ -85,7 +78,7 @@ pub(in super::super) fn must_have_body(shape: &BertShape, found: &Shapes) -> Res
         return Err(Error::new(format!("none of the body's {} tensors is there; what is: {}", wanted.len(), listed(&some)))
             .help("the names must be those of a BERT or a DistilBERT as `transformers` saves them: bert.embeddings.word_embeddings.weight"));
     }
-    refuse("the body of the model", shape, &faults(&wanted, found, |name| name.starts_with("bert.")))
+    refuse("the body of the model", &shape.clone().into(), &faults(&wanted, found, LAYERS, |name| name.starts_with("bert.")))
 }
 
 /// Refuses tensors that lack some of a shape's masked-language-model head, or have it in other sizes.
@@ -93,7 +86,7 @@ pub(in super::super) fn must_have_body(shape: &BertShape, found: &Shapes) -> Res
 /// # Errors
 /// One that lists all of it.
 fn must_have_head(shape: &BertShape, found: &Shapes) -> Result<()> {
-    refuse("the masked-language-model head", shape, &faults(&head(shape), found, is_head))
+    refuse("the masked-language-model head", &shape.clone().into(), &faults(&head(shape), found, LAYERS, is_head))
 }
 
 /// Refuses weights that do not predict words: without a whole head that is tied to the word table.
@@ -126,78 +119,11 @@ pub(in super::super) fn must_predict(
     must_have_head(shape, &weights.shapes())
 }
 
-/// Refuses anything that is not exactly what is wanted.
-///
-/// # Errors
-/// One that lists all of it.
-pub(in super::super) fn must_be(wanted: &Shapes, found: &Shapes) -> Result<()> {
-    let faults = faults(wanted, found, |_| true);
-    if faults.is_empty() { Ok(()) } else { Err(misfit("the model", &faults)) }
-}
-
-fn refuse(what: &str, shape: &BertShape, faults: &[String]) -> Result<()> {
-    match faults.is_empty() {
-        true => Ok(()),
-        false => {
-            let BertShape { layers, hidden, vocab_size, .. } = shape;
-            Err(misfit(&format!("{what} ({layers} layers, width {hidden}, vocabulary {vocab_size} by its config.json)"), faults))
-        }
-    }
-}
-
-fn misfit(what: &str, faults: &[String]) -> Error {
-    const SHOWN: usize = 24;
-    let mut lines = faults.iter().take(SHOWN).fold(String::new(), |text, line| text + "\n  " + line);
-    if faults.len() > SHOWN {
-        lines += &format!("\n  and {} more", faults.len() - SHOWN);
-    }
-    Error::new(format!("the weights are not those of {what}:{lines}"))
-        .help("config.json and the weights must belong together and be whole: fetch or save both again")
-}
-
-/// A line on each tensor of `wanted` that isn't found or has another shape, and on each that is found, is `theirs`, and
-/// not wanted. A layer that is missing or left over as a whole is one line.
-fn faults(wanted: &Shapes, found: &Shapes, theirs: impl Fn(&str) -> bool) -> Vec<String> {
-    let missing = wanted.keys().filter(|name| !found.contains_key(*name)).map(String::as_str).collect();
-    let left_over = found.keys().filter(|name| theirs(name) && !wanted.contains_key(*name)).map(String::as_str).collect();
-    let differing = wanted.iter().filter_map(|(name, wanted)| {
-        let found = found.get(name).filter(|found| *found != wanted)?;
-        Some(format!("{name}: found {found:?}, wanted {wanted:?}"))
-    });
-    let mut lines = Vec::new();
-    lines.extend(by_layer(missing).into_iter().map(|line| format!("missing: {line}")));
-    lines.extend(differing);
-    lines.extend(by_layer(left_over).into_iter().map(|line| format!("left over: {line}")));
-    lines
-}
-
 /// The beginning of a layer's names.
 pub(super) const LAYER: &str = "bert.encoder.layer.";
 
-/// Tensors of a layer.
-const PER_LAYER: usize = 16;
-
-/// Names in their order, those of a whole layer put together.
-fn by_layer(names: Vec<&str>) -> Vec<String> {
-    let layer = |name: &str| Some(name.strip_prefix(LAYER)?.split_once('.')?.0.to_owned());
-    let mut counts: BTreeMap<String, usize> = BTreeMap::new();
-    names.iter().filter_map(|name| layer(name)).for_each(|layer| *counts.entry(layer).or_default() += 1);
-    let mut lines: Vec<String> = Vec::new();
-    for name in names {
-        let line = match layer(name).filter(|layer| counts[layer] == PER_LAYER) {
-            Some(layer) => format!("{LAYER}{layer} (all its {PER_LAYER} tensors)"),
-            None => name.to_owned(),
-        };
-        if lines.last() != Some(&line) {
-            lines.push(line);
-        }
-    }
-    lines
-}
-
-fn listed(names: &[&str]) -> String {
-    if names.is_empty() { "no tensor at all".to_owned() } else { names.join(", ") }
-}
+/// What layers are called, and how many tensors one has.
+pub(in super::super) const LAYERS: Layers = Layers { prefix: LAYER, tensors: 16 };
 
 #[cfg(test)]
 mod tests {

@@ -21,14 +21,13 @@ use super::language_model::LanguageModel;
 use super::weights::{HostTensor, Weights};
 use crate::config::{BertShape, Shape};
 use crate::device::Compute;
-use crate::error::{Error, Result};
 use crate::kernels::{Dense, Dropout, Logits, Norm, Places, dense_gelu, dense_norm, look_up, norm_of_sum, self_attention};
-use crate::tokens::Tokenizer;
 
 pub use classifier::BertClassifier;
+pub(super) use classifier::config as classifier_config;
 pub(super) use config_json::{parse, write as config};
-pub(super) use fit::{body, head, is_body, is_head, linear, must_be, must_have_body, must_predict};
-pub(super) use names::{DECODER, canonical, rename, wrappings};
+pub(super) use fit::{LAYERS, body, head, is_body, is_head, must_have_body, must_predict};
+pub(super) use names::{DECODER, OVER_VOCABULARY, canonical, rename, wrappings};
 pub(super) use remap::remap;
 
 impl BertShape {
@@ -78,39 +77,6 @@ impl BertShape {
                 },
             },
             shape: self.clone(),
-        }
-    }
-}
-
-impl BertShape {
-    /// Refuses a tokenizer that has ids without a row in the word table. A table may have more rows: those stand for
-    /// nothing.
-    ///
-    /// # Errors
-    /// One that says how many there are of both.
-    pub(super) fn must_hold(&self, tokenizer: &Tokenizer) -> Result<()> {
-        let (tokens, rows) = (tokenizer.vocab_size(), self.vocab_size);
-        match tokens > rows {
-            true => Err(Error::new(format!("the tokenizer has {tokens} tokens, and the model's word table {rows} rows"))
-                .help("tokens were added without rows for them: save the model after `resize_token_embeddings`, or take the tokenizer that it was trained with")),
-            false => Ok(()),
-        }
-    }
-
-    /// Refuses rows that have no room for a text, and pairs of texts where the model can't tell the second from the
-    /// first.
-    ///
-    /// # Errors
-    /// One that says what the model has.
-    pub(super) fn must_read(&self, length: usize, pairs: bool) -> Result<()> {
-        if length < 3 {
-            return Err(Error::new(format!("rows of {length} tokens have no room for a text between [CLS] and [SEP]"))
-                .help("take longer rows, or a model with more positions"));
-        }
-        match pairs && self.token_types == 1 {
-            true => Err(Error::new("the model knows one type of token (type_vocab_size 1), and pairs of texts have two")
-                .help("take a model with 2 token types, or with none, as DistilBERT")),
-            false => Ok(()),
         }
     }
 }

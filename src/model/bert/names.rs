@@ -1,19 +1,17 @@
 //! The names that checkpoints of the BERT family give to the same tensors, made one: those of today's
 //! `BertForMaskedLM`.
 
-use std::collections::BTreeMap;
-
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::model::Weights;
+use crate::model::renaming::{self, WRAPPERS, renamed};
 
 const WORDS: &str = "bert.embeddings.word_embeddings.weight";
 const BIAS: &str = "cls.predictions.bias";
+/// Tensors that have a row a token.
+pub(in super::super) const OVER_VOCABULARY: [&str; 2] = [WORDS, BIAS];
 /// A decoder of its own, where it is not the word table.
 pub(in super::super) const DECODER: &str = "cls.predictions.decoder.";
 
-/// Parts of a name that wrappers of a module put in, wherever they stand: data parallelism, `torch.compile`, sharding,
-/// DeepSpeed, recomputed activations.
-const WRAPPERS: [&str; 5] = ["module", "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module", "_forward_module"];
 /// Parts that stand before the model's own names: the key of a dictionary around the weights, or the field of a class
 /// around the model. They are taken off only where the family's own names come out: `encoder.layer` is a BERT's own,
 /// `encoder.embeddings` is not.
@@ -88,9 +86,7 @@ fn unwrapped(name: &str) -> (String, String) {
 
 /// What was put before or into the names of tensors and is taken off, a line each.
 pub(in super::super) fn wrappings<'a>(names: impl Iterator<Item = &'a str>) -> Vec<String> {
-    let mut found: BTreeMap<String, usize> = BTreeMap::new();
-    names.map(|name| unwrapped(name).1).filter(|taken| !taken.is_empty()).for_each(|taken| *found.entry(taken).or_default() += 1);
-    found.into_iter().map(|(taken, count)| format!("the names of {count} tensors are wrapped: `{taken}` is taken off")).collect()
+    renaming::wrappings(names, |name| unwrapped(name).1)
 }
 
 /// The tensors under the names of `BertForMaskedLM`. Wrappings of the names are taken off; old layer norms (`gamma`,
@@ -100,19 +96,7 @@ pub(in super::super) fn wrappings<'a>(names: impl Iterator<Item = &'a str>) -> V
 /// # Errors
 /// When two different tensors come to the same name.
 pub(in super::super) fn rename(found: Weights) -> Result<Weights> {
-    let mut out = Weights::default();
-    let mut theirs: BTreeMap<String, String> = BTreeMap::new();
-    for (name, tensor) in found.into_iter() {
-        let canonical = canonical(&name);
-        if let Some(other) = theirs.get(&canonical)
-            && out.get(&canonical) != Some(&tensor)
-        {
-            return Err(Error::new(format!("the file holds {canonical} twice, and differing: as `{other}` and as `{name}`"))
-                .help("it mixes two models: save the one that is meant by itself"));
-        }
-        out.insert(&canonical, tensor);
-        theirs.insert(canonical, name);
-    }
+    let mut out = renamed(found, canonical)?;
     let decoder = |leaf: &str| format!("{DECODER}{leaf}");
     if out.get(&decoder("weight")).is_some_and(|decoder| Some(decoder) == out.get(WORDS)) {
         out.remove(&decoder("weight"));
@@ -125,24 +109,6 @@ pub(in super::super) fn rename(found: Weights) -> Result<Weights> {
         }
     }
     Ok(out)
-}
-
-impl Weights {
-    /// The model for the first `tokens` of its vocabulary: a table that is padded beyond it loses its spare rows.
-    #[must_use]
-    pub fn with_vocabulary(mut self, tokens: usize) -> Self {
-        for name in [WORDS, BIAS] {
-            if let Some(mut tensor) = self.remove(name)
-                && let Some(rows) = tensor.shape.first().copied().filter(|&rows| rows > 0)
-            {
-                let kept = rows.min(tokens);
-                tensor.values.truncate(tensor.values.len() / rows * kept);
-                tensor.shape[0] = kept;
-                self.insert(name, tensor);
-            }
-        }
-        self
-    }
 }
 
 /// The present name of a tensor; a name that this family doesn't know stays as it is.

@@ -4,6 +4,7 @@ use super::fit::LAYER;
 use crate::config::BertShape;
 use crate::error::{Error, Result};
 use crate::model::Weights;
+use crate::model::layers::{layer_of, source_layer};
 
 /// A student's starting weights: the teacher's embeddings, head and layers, its layers expanded to the student's depth.
 ///
@@ -37,13 +38,13 @@ pub(in super::super) fn remap(teacher: &Weights, from: &BertShape, to: &BertShap
         .help("give the student the teacher's sizes (only the depth may differ), or start = \"fresh\""));
     }
     let mut out = Weights::default();
-    for (name, tensor) in teacher.iter().filter(|(name, _)| layer_of(name).is_none()) {
+    for (name, tensor) in teacher.iter().filter(|(name, _)| layer_of(LAYER, name).is_none()) {
         out.insert(name, tensor.clone());
     }
     for layer in 0..to.layers {
         let source = source_layer(layer, from.layers, to.layers);
         for (name, tensor) in teacher.iter() {
-            if let Some((of, rest)) = layer_of(name)
+            if let Some((of, rest)) = layer_of(LAYER, name)
                 && of == source
             {
                 out.insert(&format!("{LAYER}{layer}.{rest}"), tensor.clone());
@@ -53,35 +54,10 @@ pub(in super::super) fn remap(teacher: &Weights, from: &BertShape, to: &BertShap
     Ok(out)
 }
 
-/// The layer that a parameter belongs to, and its name within the layer.
-fn layer_of(name: &str) -> Option<(usize, &str)> {
-    let (layer, rest) = name.strip_prefix(LAYER)?.split_once('.')?;
-    Some((layer.parse().ok()?, rest))
-}
-
-/// Which teacher layer the student's layer `i` copies.
-fn source_layer(i: usize, teacher_layers: usize, student_layers: usize) -> usize {
-    if teacher_layers <= student_layers {
-        return i.min(teacher_layers - 1);
-    }
-    let steps = (student_layers - 1).max(1);
-    (2 * i * (teacher_layers - 1) + steps) / (2 * steps)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use burn::tensor::Device;
-
-    #[test]
-    fn a_shallow_teachers_last_layer_is_repeated() {
-        let map = |teacher, student| (0..student).map(|i| source_layer(i, teacher, student)).collect::<Vec<_>>();
-        assert_eq!(map(4, 6), [0, 1, 2, 3, 3, 3]);
-        assert_eq!(map(1, 3), [0, 0, 0]);
-        assert_eq!(map(6, 6), [0, 1, 2, 3, 4, 5]);
-        assert_eq!(map(12, 6), [0, 2, 4, 7, 9, 11]);
-        assert_eq!(map(4, 1), [0]);
-    }
 
     #[test]
     fn each_layer_is_the_teachers() {

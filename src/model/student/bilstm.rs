@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::TextRow;
 use crate::device::Compute;
 use crate::kernels::{Direction, Dropout, bilstm};
-use crate::model::bert::linear;
+use crate::model::fit::linear;
 use crate::model::init::Init;
 use crate::model::weights::Shapes;
 

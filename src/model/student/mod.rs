@@ -19,7 +19,8 @@ use serde::{Deserialize, Serialize};
 pub use bilstm::{BiLstm, BiLstmShape, Pooling};
 pub use glove::Glove;
 
-use super::bert::{Bert, body, linear, must_be};
+use super::bert::{Bert, LAYERS, body};
+use super::fit::{linear, must_be};
 use super::init::Init;
 use super::inputs::Inputs;
 use super::weights::{ModulePath, Shapes, Weights};
@@ -73,7 +74,7 @@ impl StudentShape {
     /// # Errors
     /// When they are not those of the shape (all that differs is listed), or not finite.
     pub fn load(&self, weights: &Weights, device: &Device) -> Result<Student> {
-        must_be(&self.tensors(), &weights.shapes())?;
+        must_be(&self.tensors(), &weights.shapes(), LAYERS)?;
         weights.must_be_finite(|_| true)?;
         weights.load_into(self.init(0, device))
     }

@@ -84,7 +84,14 @@ fn encoder(plan: &TransferPlan, tokens: &TextTokens) -> Result<EncoderShape> {
             let folder = ModelFolder::open(Path::new(from))?;
             // Before anything of the sizes that it claims is made.
             folder.check()?;
-            let Shape::Bert(shape) = folder.shape;
+            let Shape::Bert(shape) = folder.shape else {
+                return Err(Error::new(format!(
+                    "the student is a {}, and those of a transfer run are BERTs or BiLSTMs",
+                    folder.shape.family()
+                ))
+                .at(from)
+                .help("take a BERT as model.from; a ModernBERT may teach, and dwt and cotrain runs train one"));
+            };
             if shape.max_positions < plan.data.length || shape.vocab_size < tokens.vocab().len() {
                 return Err(Error::new(format!(
                     "the student has {} positions and {} tokens; rows have up to {}, and the teacher {} tokens",

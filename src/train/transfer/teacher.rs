@@ -17,7 +17,7 @@ use crate::files::manifest::{check, write_checksums};
 use crate::files::{Lock, make_folder, write_folder, write_whole};
 use crate::log::Console;
 use crate::methods::{Classified, Representation, TextTokens, classify};
-use crate::model::{BertClassifier, HostTensor, ModelFolder, Shape, TextRow, Weights};
+use crate::model::{Classifier, HostTensor, ModelFolder, Shape, TextRow, Weights};
 use crate::tasks::{Example, TransferTask};
 use crate::tokens::Tokenizer;
 use crate::train::{FinetuneOptions, Finetuning, Pretrained, waiting};
@@ -28,7 +28,7 @@ pub const CHUNK: usize = 256;
 /// A classifier that is ready to teach.
 pub struct TransferTeacherModel {
     /// The model, on a device without autodiff.
-    pub model: BertClassifier,
+    pub model: Classifier,
     /// Its shape.
     pub shape: Shape,
     /// Its tokenizer.
@@ -85,7 +85,7 @@ pub fn ready_teacher(
 }
 
 fn load(folder: &ModelFolder, task: &TransferTask, device: &Device) -> Result<TransferTeacherModel> {
-    let model = BertClassifier::load(folder, &device.handle)?;
+    let model = Classifier::load(folder, &device.handle)?;
     if model.outputs() != task.classes.len() {
         return Err(Error::new(format!(
             "the teacher has {} classes, and {} has {}: {}",

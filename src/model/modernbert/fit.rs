@@ -1,0 +1,151 @@
+//! Whether tensors are those that a shape asks for: told from names and shapes alone, before anything of the shape's
+//! sizes is made.
+
+use super::names::{BIAS, DECODER, WORDS};
+use crate::config::ModernBertShape;
+use crate::error::{Error, Result};
+use crate::model::Weights;
+use crate::model::fit::{Layers, faults, listed, refuse};
+use crate::model::weights::Shapes;
+
+/// The beginning of a layer's names.
+pub(super) const LAYER: &str = "model.layers.";
+
+/// What layers are called, and how many tensors one has; the first has one less.
+const LAYERS: Layers = Layers { prefix: LAYER, tensors: 6 };
+
+/// Whether a tensor belongs to the masked-language-model head.
+pub(in super::super) fn is_head(name: &str) -> bool {
+    name.starts_with("head.") || name.starts_with(DECODER)
+}
+
+/// Whether a tensor belongs to the embeddings or the layers.
+pub(in super::super) fn is_body(name: &str) -> bool {
+    name.starts_with("model.")
+}
+
+/// The embeddings and the layers of a shape.
+pub(in super::super) fn body(shape: &ModernBertShape) -> Shapes {
+    let (d, f) = (shape.hidden, shape.intermediate);
+    let mut out = Shapes::new();
+    let mut tensor = |name: String, shape: Vec<usize>| drop(out.insert(name, shape));
+    tensor(WORDS.to_owned(), vec![shape.vocab_size, d]);
+    tensor("model.embeddings.norm.weight".to_owned(), vec![d]);
+    for layer in 0..shape.layers {
+        let name = |part: &str| format!("{LAYER}{layer}.{part}.weight");
+        if layer > 0 {
+            tensor(name("attn_norm"), vec![d]);
+        }
+        tensor(name("attn.Wqkv"), vec![3 * d, d]);
+        tensor(name("attn.Wo"), vec![d, d]);
+        tensor(name("mlp_norm"), vec![d]);
+        tensor(name("mlp.Wi"), vec![2 * f, d]);
+        tensor(name("mlp.Wo"), vec![d, f]);
+    }
+    tensor("model.final_norm.weight".to_owned(), vec![d]);
+    out
+}
+
+/// The masked-language-model head of a shape.
+pub(in super::super) fn head(shape: &ModernBertShape) -> Shapes {
+    let d = shape.hidden;
+    let mut out = Shapes::from([("head.dense.weight".to_owned(), vec![d, d]), ("head.norm.weight".to_owned(), vec![d])]);
+    if shape.decoder_bias {
+        out.insert(BIAS.to_owned(), vec![shape.vocab_size]);
+    }
+    out
+}
+
+/// Refuses tensors that lack some of a shape's embeddings or layers, have them in other sizes, or hold more of them.
+///
+/// # Errors
+/// One that lists all of it.
+pub(in super::super) fn must_have_body(shape: &ModernBertShape, found: &Shapes) -> Result<()> {
+    let wanted = body(shape);
+    if !found.keys().any(|name| is_body(name)) {
+        let mut some: Vec<&str> = found.keys().map(String::as_str).collect();
+        // What tells most comes first: the name under which a foreign model has its words.
+        some.sort_by_key(|name| !name.ends_with("embeddings.weight"));
+        some.truncate(3);
+        return Err(Error::new(format!("none of the body's {} tensors is there; what is: {}", wanted.len(), listed(&some)))
+            .help(format!("the names must be those of a ModernBERT as `transformers` saves them: {WORDS}")));
+    }
+    refuse("the body of the model", &shape.clone().into(), &faults(&wanted, found, LAYERS, is_body))
+}
+
+/// Refuses weights that do not predict words: without a whole head that is tied to the word table.
+///
+/// # Errors
+/// One that says what keeps the model from it.
+pub(in super::super) fn must_predict(
+    shape: &ModernBertShape,
+    weights: &Weights,
+    is_tied: bool,
+    has_own_decoder: impl FnOnce() -> Result<bool>,
+) -> Result<()> {
+    const OTHERWISE: &str =
+        "it can be fine-tuned (`upstill finetune`); to predict, teach or be scored, take a model for masked language modelling";
+    let decoder = format!("{DECODER}weight");
+    if weights.get(&decoder).is_some() {
+        return Err(Error::new(format!(
+            "the model's decoder is not tied: {decoder} differs from {WORDS}, and upstill's decoder is the word table"
+        ))
+        .help(format!("{OTHERWISE} whose decoder is tied (tie_word_embeddings)")));
+    }
+    if !weights.iter().any(|(name, _)| is_head(name)) {
+        return Err(Error::new("the model has no masked-language-model head, so it predicts no words").help(OTHERWISE));
+    }
+    if !is_tied && !has_own_decoder()? {
+        return Err(Error::new(format!(
+            "config.json says that the decoder is not tied (tie_word_embeddings is false), and {decoder} is missing"
+        ))
+        .help("save the model again with its decoder; or, if the decoder is the word table, write tie_word_embeddings = true"));
+    }
+    refuse("the masked-language-model head", &shape.clone().into(), &faults(&head(shape), &weights.shapes(), LAYERS, is_head))
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::Device;
+
+    use super::*;
+
+    fn of(shape: &ModernBertShape) -> Shapes {
+        Weights::of(&shape.init(1, 0.02, &Device::flex())).shapes()
+    }
+
+    #[test]
+    fn what_a_shape_asks_for_is_what_its_model_has() {
+        for shape in [
+            ModernBertShape::new(11, 8, 3, 2, 6),
+            ModernBertShape { intermediate: 5, decoder_bias: false, ..ModernBertShape::new(7, 4, 0, 1, 3) },
+            ModernBertShape::new(9, 12, 12, 3, 5),
+        ] {
+            let asked: Shapes = body(&shape).into_iter().chain(head(&shape)).collect();
+            assert_eq!(asked, of(&shape));
+            must_have_body(&shape, &asked).unwrap();
+        }
+    }
+
+    #[test]
+    fn what_is_missing_wrong_and_left_over_is_listed() {
+        let shape = ModernBertShape::new(11, 8, 2, 2, 6);
+        let mut found = of(&ModernBertShape { layers: 3, ..shape.clone() });
+        found.retain(|name, _| !name.contains("layers.1."));
+        found.remove(WORDS);
+        found.insert("model.final_norm.weight".to_owned(), vec![9]);
+        insta::assert_snapshot!(must_have_body(&shape, &found).unwrap_err(), @"
+        the weights are not those of the body of the model (2 layers, width 8, vocabulary 11 by its config.json):
+          missing: model.embeddings.tok_embeddings.weight
+          missing: model.layers.1 (all its 6 tensors)
+          model.final_norm.weight: found [9], wanted [8]
+          left over: model.layers.2 (all its 6 tensors)
+        help: config.json and the weights must belong together and be whole: fetch or save both again
+        ");
+        let foreign = Shapes::from([("roberta.embeddings.word_embeddings.weight".to_owned(), vec![11, 8])]);
+        insta::assert_snapshot!(must_have_body(&shape, &foreign).unwrap_err(), @"
+        none of the body's 14 tensors is there; what is: roberta.embeddings.word_embeddings.weight
+        help: the names must be those of a ModernBERT as `transformers` saves them: model.embeddings.tok_embeddings.weight
+        ");
+    }
+}

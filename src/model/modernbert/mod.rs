@@ -1,0 +1,284 @@
+//! The family of ModernBERT (Warner et al. 2024) for masked language modelling, which Ettin's encoders are of too:
+//! pre-layer-norm, rotary positions, gated GELU, global and local attention by turns, no biases but the decoder's.
+//!
+//! Field names are Hugging Face's parameter names.
+
+#![allow(non_snake_case, reason = "Hugging Face's parameter names")]
+
+mod classifier;
+mod config_json;
+mod fit;
+mod names;
+mod remap;
+
+use burn::module::{Module, Param};
+use burn::nn::{Embedding, Linear};
+use burn::tensor::{Device, Tensor};
+
+use super::init::Init;
+use super::inputs::Inputs;
+use super::language_model::LanguageModel;
+use crate::config::{ModernBertShape, Shape};
+use crate::device::Compute;
+use crate::kernels::{
+    Dense, Dropout, Logits, Norm, Places, Rotary, Sight, dense, dense_gelu, dense_sum, gelu_gate, look_up, norm_of_sum,
+    rotary_attention,
+};
+
+pub use classifier::ModernBertClassifier;
+pub(super) use classifier::config as classifier_config;
+pub(super) use config_json::{MODEL_TYPE, parse, write as config};
+pub(super) use fit::{body, head, is_body, is_head, must_have_body, must_predict};
+pub(super) use names::{DECODER, OVER_VOCABULARY, canonical, rename, wrappings};
+pub(super) use remap::remap;
+
+impl ModernBertShape {
+    /// Draws a model as its authors do (`transformers`' `ModernBertPreTrainedModel._init_weights`): N(0, `range`) cut
+    /// off at twice that, and N(0, `range` / sqrt(2 layers)) likewise for what is added to the residual stream and for
+    /// the head; from `seed` and each parameter's name alone.
+    pub fn init(&self, seed: u64, range: f64, device: &Device) -> ModernBertForMaskedLm {
+        let init = Init::new(seed, range, device);
+        let into = 1.0 / (2.0 * self.layers as f64).sqrt();
+        let linear = |name: &str, from, to, share: f64| Linear { weight: init.cut_normal(name, [from, to], share), bias: None };
+        let norm = || BiaslessNorm { weight: init.ones(self.hidden), epsilon: self.norm_epsilon };
+        let layer = |i: usize| {
+            let name = |part: &str| format!("model.layers.{i}.{part}.weight");
+            Layer {
+                attn_norm: (i > 0).then(norm),
+                attn: Attention {
+                    Wqkv: linear(&name("attn.Wqkv"), self.hidden, 3 * self.hidden, 1.0),
+                    Wo: linear(&name("attn.Wo"), self.hidden, self.hidden, into),
+                },
+                mlp_norm: norm(),
+                mlp: Mlp {
+                    Wi: linear(&name("mlp.Wi"), self.hidden, 2 * self.intermediate, 1.0),
+                    Wo: linear(&name("mlp.Wo"), self.intermediate, self.hidden, into),
+                },
+            }
+        };
+        let words = "model.embeddings.tok_embeddings.weight";
+        ModernBertForMaskedLm {
+            model: ModernBert {
+                embeddings: Embeddings {
+                    tok_embeddings: Embedding { weight: init.cut_normal(words, [self.vocab_size, self.hidden], 1.0) },
+                    norm: norm(),
+                },
+                layers: (0..self.layers).map(layer).collect(),
+                final_norm: norm(),
+                shape: self.clone(),
+            },
+            head: PredictionHead { dense: linear("head.dense.weight", self.hidden, self.hidden, into), norm: norm() },
+            decoder: Decoder { bias: self.decoder_bias.then(|| init.zeros(self.vocab_size)) },
+        }
+    }
+}
+
+/// ModernBERT with its language-model head.
+#[derive(Module, Debug)]
+pub struct ModernBertForMaskedLm {
+    /// Embeddings and layers.
+    pub model: ModernBert,
+    /// Before the decoder.
+    pub head: PredictionHead,
+    /// The word table, with its bias.
+    pub decoder: Decoder,
+}
+
+impl LanguageModel for ModernBertForMaskedLm {
+    /// The head, and the last layer after its attention, run on what is asked for alone.
+    fn hidden(&self, inputs: &Inputs, at: Option<&Places>, dropout: &mut Dropout) -> Tensor<2> {
+        self.model.hidden(inputs, at, dropout)
+    }
+
+    fn head(&self, hidden_md: Tensor<2>, compute: &Compute) -> Logits {
+        let hidden_md = self.head.forward(hidden_md, compute);
+        let words_vd = self.words();
+        let no_bias = || Tensor::zeros([words_vd.dims()[0]], &hidden_md.device());
+        let bias_v = self.decoder.bias.as_ref().map_or_else(no_bias, |bias| bias.val());
+        Logits::Factors { hidden_md: compute.factor(hidden_md), words_vd: compute.factor(words_vd), bias_v }
+    }
+
+    fn words(&self) -> Tensor<2> {
+        self.model.embeddings.tok_embeddings.weight.val()
+    }
+
+    fn shape(&self) -> Shape {
+        self.model.shape.clone().into()
+    }
+
+    fn is_table(name: &str) -> bool {
+        name.contains("embeddings")
+    }
+}
+
+/// Embeddings and layers.
+#[derive(Module, Debug)]
+pub struct ModernBert {
+    /// The word table and its norm.
+    pub embeddings: Embeddings,
+    /// First to last.
+    pub layers: Vec<Layer>,
+    /// After the last layer.
+    pub final_norm: BiaslessNorm,
+    #[module(skip)]
+    shape: ModernBertShape,
+}
+
+impl ModernBert {
+    /// The normed states after the last layer of the flattened positions: `[b * s, d]` of all of them; or `[m, d]` at
+    /// some, as many of each row, without working out what is not asked for.
+    pub fn hidden(&self, inputs: &Inputs, at: Option<&Places>, dropout: &mut Dropout) -> Tensor<2> {
+        let (shape, compute) = (&self.shape, &inputs.compute);
+        let rotary = |theta: usize| Rotary::new(&inputs.positions, shape.hidden / shape.heads, theta as f64);
+        let global = Reach { sight: inputs.sight.clone(), rotary: rotary(shape.global_theta) };
+        // `window / 2` to each side, that distance included.
+        let local = Reach { sight: inputs.sight.clone().within(shape.window / 2 + 1), rotary: rotary(shape.local_theta) };
+        let mut x_nd = self.embeddings.forward(inputs, dropout);
+        for (i, layer) in self.layers.iter().enumerate() {
+            let reach = if shape.is_global(i) { &global } else { &local };
+            let asked = at.filter(|_| i + 1 == self.layers.len());
+            x_nd = layer.forward(x_nd, shape.heads, reach, asked, dropout, compute);
+        }
+        if self.layers.is_empty() {
+            x_nd = only(x_nd, at, compute);
+        }
+        self.final_norm.forward(x_nd, compute)
+    }
+
+    /// Its sizes.
+    pub fn shape(&self) -> &ModernBertShape {
+        &self.shape
+    }
+}
+
+/// What a kind of layer attends to: who sees whom, and how positions turn queries and keys.
+struct Reach {
+    sight: Sight,
+    rotary: Rotary,
+}
+
+/// What a token starts as.
+#[derive(Module, Debug)]
+pub struct Embeddings {
+    /// `[v, d]`, also the decoder.
+    pub tok_embeddings: Embedding,
+    /// Over a token's row.
+    pub norm: BiaslessNorm,
+}
+
+impl Embeddings {
+    fn forward(&self, inputs: &Inputs, dropout: &mut Dropout) -> Tensor<2> {
+        let x_nd = look_up(self.tok_embeddings.weight.val(), &inputs.ids, &inputs.compute);
+        dropout.apply(self.norm.forward(x_nd, &inputs.compute))
+    }
+}
+
+/// One encoder layer: attention and a gated feed-forward layer, each added to what it reads.
+#[derive(Module, Debug)]
+pub struct Layer {
+    /// Before attention; the first layer has none, as embeddings are normed.
+    pub attn_norm: Option<BiaslessNorm>,
+    /// Self-attention.
+    pub attn: Attention,
+    /// Before the feed-forward layer.
+    pub mlp_norm: BiaslessNorm,
+    /// The feed-forward layer.
+    pub mlp: Mlp,
+}
+
+impl Layer {
+    /// `[n, d]` to `[n, d]`, or to `[m, d]` at some places.
+    fn forward(
+        &self,
+        x_nd: Tensor<2>,
+        heads: usize,
+        reach: &Reach,
+        at: Option<&Places>,
+        dropout: &mut Dropout,
+        compute: &Compute,
+    ) -> Tensor<2> {
+        let normed_nd = match &self.attn_norm {
+            Some(norm) => norm.forward(x_nd.clone(), compute),
+            None => x_nd.clone(),
+        };
+        let qkv_ne = dense(normed_nd, &parameters(&self.attn.Wqkv), compute);
+        let context_nd = rotary_attention(qkv_ne, heads, &reach.sight, &reach.rotary, dropout, compute);
+        let (context_md, x_md) = (only(context_nd, at, compute), only(x_nd, at, compute));
+        let x_md = dense_sum(context_md, self.attn.Wo.weight.val(), x_md, dropout, compute);
+        let wide_mf = dense(self.mlp_norm.forward(x_md.clone(), compute), &parameters(&self.mlp.Wi), compute);
+        let gated_mf = dropout.apply(gelu_gate(wide_mf, compute));
+        dense_sum(gated_mf, self.mlp.Wo.weight.val(), x_md, &mut Dropout::off(), compute)
+    }
+}
+
+/// What is wanted of `[n, d]`: everything, or `m` places.
+fn only(x_nd: Tensor<2>, at: Option<&Places>, compute: &Compute) -> Tensor<2> {
+    match at {
+        Some(at) => look_up(x_nd, at, compute),
+        None => x_nd,
+    }
+}
+
+/// Self-attention's matrices.
+#[derive(Module, Debug)]
+pub struct Attention {
+    /// `[d, 3 d]`: queries, keys and values, of all heads side by side.
+    pub Wqkv: Linear,
+    /// `[d, d]`: back to the residual stream.
+    pub Wo: Linear,
+}
+
+/// The gated feed-forward layer's matrices (Shazeer 2020).
+#[derive(Module, Debug)]
+pub struct Mlp {
+    /// `[d, 2 f]`: what goes through GELU, then the gate.
+    pub Wi: Linear,
+    /// `[f, d]`.
+    pub Wo: Linear,
+}
+
+/// Dense, GELU, norm: before the decoder, and before a classifier.
+#[derive(Module, Debug)]
+pub struct PredictionHead {
+    /// `[d, d]`.
+    pub dense: Linear,
+    /// After GELU.
+    pub norm: BiaslessNorm,
+}
+
+impl PredictionHead {
+    fn forward(&self, hidden_md: Tensor<2>, compute: &Compute) -> Tensor<2> {
+        self.norm.forward(dense_gelu(hidden_md, &parameters(&self.dense), compute), compute)
+    }
+}
+
+/// What the decoder has of its own: its matrix is the word table.
+#[derive(Module, Debug)]
+pub struct Decoder {
+    /// `[v]`, added to the logits.
+    pub bias: Option<Param<Tensor<1>>>,
+}
+
+/// Layer normalisation without a shift.
+#[derive(Module, Debug)]
+pub struct BiaslessNorm {
+    /// Scale, `[d]`.
+    pub weight: Param<Tensor<1>>,
+    #[module(skip)]
+    epsilon: f64,
+}
+
+impl BiaslessNorm {
+    fn forward(&self, x_nd: Tensor<2>, compute: &Compute) -> Tensor<2> {
+        let gamma_d = self.weight.val();
+        let beta_d = Tensor::zeros(gamma_d.dims(), &gamma_d.device());
+        norm_of_sum(x_nd, None, &Norm { gamma_d, beta_d, epsilon: self.epsilon }, &mut Dropout::off(), compute)
+    }
+}
+
+/// A matrix as a dense layer whose bias is zeros, which no gradient reaches.
+fn parameters(linear: &Linear) -> Dense {
+    let weight_df = linear.weight.val();
+    let bias_f = Tensor::zeros([weight_df.dims()[1]], &weight_df.device());
+    Dense { weight_df, bias_f }
+}

@@ -1,0 +1,135 @@
+//! ModernBERT's operations: the CPU's fused ones against their composed forms, values and every gradient; and both
+//! against the definition, in plain loops of f64.
+
+use burn::tensor::{Device, Tensor, TensorData};
+use upstill::device::Compute;
+use upstill::kernels::dwt_loss::spread;
+use upstill::kernels::{Dropout, Places, Rotary, Sight, dense_sum, gelu_gate, rotary_attention};
+
+use crate::close::{Kind, close};
+use crate::layers::{Side, compare, host, leaf, on_both_sides, value_and_gradients};
+
+on_both_sides!(
+    a_gate_is_gelu_of_one_half_times_the_other,
+    what_is_added_to_the_residual_is_dropout_of_a_product,
+    turned_attention_within_a_window_is_attention_with_the_others_ruled_out,
+);
+
+/// Rows, width in, width out: odd sizes, one of each, more than a thread's part.
+const SIZES: [(usize, usize, usize); 4] = [(1, 1, 1), (3, 5, 7), (130, 48, 33), (70, 64, 300)];
+
+fn a_gate_is_gelu_of_one_half_times_the_other(side: Side) {
+    for (n, f, _) in SIZES {
+        let run = |compute: &Compute| {
+            let leaves = [leaf([n, 2 * f], 1, &compute.device)];
+            value_and_gradients(leaves, &[], &spread(n * f, 4), move |[x]| gelu_gate(x, compute))
+        };
+        compare(side, run);
+    }
+}
+
+fn what_is_added_to_the_residual_is_dropout_of_a_product(side: Side) {
+    for ((n, f, d), rate) in SIZES.into_iter().flat_map(|size| [(size, 0.0), (size, 0.3)]) {
+        let run = |compute: &Compute| {
+            let device = &compute.device;
+            let leaves = [leaf([n, f], 1, device), leaf([f, d], 2, device), leaf([n, d], 3, device)];
+            value_and_gradients(leaves, &[], &spread(n * d, 4), move |[x, weight, residual]| {
+                dense_sum(x, weight, residual, &mut Dropout::new(rate, 9).of_rows(1..1 + n), compute)
+            })
+        };
+        compare(side, run);
+    }
+}
+
+/// Two rows of a length: segments of some lengths and padding, and one segment all along. Positions start at 0 in each.
+fn rows_of(length: usize) -> (Vec<i32>, Vec<i32>) {
+    let ends = [length / 10, length / 2, length - length / 8];
+    let segment = |at: usize| if at < ends[2] { ends.iter().filter(|end| at >= **end).count() as i32 + 1 } else { 0 };
+    let segments: Vec<i32> = (0..length).map(segment).chain((0..length).map(|_| 1)).collect();
+    let start = |at: usize| ends.iter().copied().filter(|end| at >= *end).max().unwrap_or(0);
+    let positions = (0..length).map(|at| (at - start(at)) as i32).chain(0..length as i32).collect();
+    (segments, positions)
+}
+
+fn turned_attention_within_a_window_is_attention_with_the_others_ruled_out(side: Side) {
+    for (length, window, heads, width, rate) in [
+        (12, None, 2, 8, 0.0),
+        (12, Some(3), 1, 2, 0.2),
+        (150, Some(1), 2, 4, 0.0),
+        (150, Some(65), 2, 8, 0.2),
+        (200, Some(9), 3, 6, 0.0),
+        (40, Some(100), 2, 32, 0.0),
+    ] {
+        let (segments_bs, positions) = rows_of(length);
+        let (n, d) = (2 * length, heads * width);
+        // What padding gets is nobody's concern: no weight, no gradient.
+        let mut weights = spread(n * d, 7);
+        (0..n).filter(|&at| segments_bs[at] == 0).for_each(|at| weights[at * d..][..d].fill(0.0));
+        let run = |compute: &Compute| {
+            let sight = Sight::new(&segments_bs, length);
+            let sight = if let Some(window) = window { sight.within(window) } else { sight };
+            let rotary = Rotary::new(&Places::new(&positions, &compute.device), width, 100.0);
+            let leaves = [leaf([n, 3 * d], 1, &compute.device)];
+            value_and_gradients(leaves, &[], &weights, move |[qkv]| {
+                let mut dropout = Dropout::new(rate, 5).of_rows(1..3);
+                rotary_attention(qkv, heads, &sight, &rotary, &mut dropout, compute)
+            })
+        };
+        compare(side, run);
+    }
+}
+
+/// One head's attention by its definition: angles `p / theta^(2 i / w)`, scores over `sqrt(w)`, pairs of one segment at
+/// most `reach` apart.
+fn defined(qkv: &[f32], segments: &[i32], positions: &[i32], width: usize, theta: f64, reach: usize) -> Vec<f64> {
+    let half = width / 2;
+    let turned = |at: usize, part: usize| -> Vec<f64> {
+        let x: Vec<f64> = qkv[at * 3 * width + part * width..][..width].iter().map(|&x| f64::from(x)).collect();
+        let angle = |i: usize| f64::from(positions[at]) / theta.powf(2.0 * i as f64 / width as f64);
+        let of = |i: usize| match i < half {
+            true => x[i] * angle(i).cos() - x[i + half] * angle(i).sin(),
+            false => x[i] * angle(i - half).cos() + x[i - half] * angle(i - half).sin(),
+        };
+        (0..width).map(of).collect()
+    };
+    let mut out = Vec::new();
+    for query in 0..segments.len() {
+        let seen: Vec<usize> =
+            (0..segments.len()).filter(|&key| segments[key] == segments[query] && key.abs_diff(query) <= reach).collect();
+        let of_query = turned(query, 0);
+        let score = |key: usize| {
+            let product: f64 = of_query.iter().zip(turned(key, 1)).map(|(q, k)| q * k).sum();
+            (product / (width as f64).sqrt()).exp()
+        };
+        let shares: Vec<f64> = seen.iter().map(|&key| score(key)).collect();
+        let sum: f64 = shares.iter().sum();
+        let value = |key: usize, i: usize| f64::from(qkv[key * 3 * width + 2 * width + i]);
+        out.extend((0..width).map(|i| seen.iter().zip(&shares).map(|(&key, share)| share / sum * value(key, i)).sum::<f64>()));
+    }
+    out
+}
+
+/// The window's edge to the token: a distance of `reach` is seen, one more is not.
+#[test]
+fn attention_is_its_definition_up_to_the_windows_edge() {
+    let (length, width, theta) = (80, 6, 50.0);
+    let (segments, positions) = rows_of(length);
+    let (segments, positions) = (&segments[..length], &positions[..length]);
+    let qkv: Vec<f32> = spread(length * 3 * width, 3).iter().map(|x| x * 0.5).collect();
+    let device = Device::flex();
+    for (reach, form) in [1, 4, 20]
+        .into_iter()
+        .flat_map(|reach| [upstill::device::Kernels::Composed, upstill::device::Kernels::Fused].map(|form| (reach, form)))
+    {
+        let sight = Sight::new(segments, length).within(reach + 1);
+        let rotary = Rotary::new(&Places::new(positions, &device), width, theta);
+        let x = Tensor::<2>::from_data(TensorData::new(qkv.clone(), [length, 3 * width]), &device);
+        let found = host(rotary_attention(x, 1, &sight, &rotary, &mut Dropout::off(), &Compute::of(&device).by(form)));
+        let wanted = defined(&qkv, segments, positions, width, theta, reach);
+        let real = segments.iter().filter(|&&segment| segment > 0).count() * width;
+        eprintln!("{reach} to each side, {form}");
+        close(&found[..real], &wanted[..real], Kind::GradientOfFactors);
+        let further = defined(&qkv, segments, positions, width, theta, reach + 1);
+        assert!(wanted.iter().zip(&further).any(|(a, b)| (a - b).abs() > 1e-2), "the edge matters in this test");
+    }
+}
