@@ -59,8 +59,8 @@ fn the_loss_with_its_head_in_bf16_is_that_in_f32_but_for_the_rounding_of_its_gra
             let norm = |x: &mut dyn Iterator<Item = f32>| x.map(|x| f64::from(x).powi(2)).sum::<f64>().sqrt();
             let off = norm(&mut found.iter().zip(wanted).map(|(found, wanted)| found - wanted));
             let whole = norm(&mut wanted.iter().copied());
-            // The bias's is a sum of numbers that are not rounded; the others multiply a gradient that is, by up to 2^-8
-            // of each number, which is less than half of that in the norm.
+            // The bias's is a sum of numbers that are not rounded; the others multiply a gradient that is, by up to
+            // 2^-8 of each number, which is less than half of that in the norm.
             let allowed = if at == 2 { 1e-5 } else { 1.0 / 512.0 };
             assert!(off <= allowed * whole, "{sizes:?}, {at}: off by {off}, of {whole}");
             assert_eq!(whole > 0.0, used(1), "there is a gradient where a slot is used");

@@ -18,7 +18,8 @@ Examples:
   upstill import distilbert-base-uncased/
   upstill import old-bert/ models/bert")]
 pub struct Args {
-    /// A Hugging Face folder of a BERT or a ModernBERT: config.json, weights (safetensors or pytorch_model.bin), tokenizer
+    /// A Hugging Face folder of a BERT or a ModernBERT: config.json, weights (safetensors or pytorch_model.bin),
+    /// tokenizer
     folder: PathBuf,
     /// Where to write the model; nothing is written unless given
     out: Option<PathBuf>,

@@ -183,8 +183,8 @@ fn fused(inputs: [Tensor<2>; 3], heads: usize, sight: &Sight, mask: Option<Mask>
     with_gradient(out_nd, [n, d], [a, b, c, None], saved)
 }
 
-/// Attention on the host, `[n, d]`, and what its backward pass needs. Only blocks of pairs that see each other are worked out. A thread
-/// takes whole rows.
+/// Attention on the host, `[n, d]`, and what its backward pass needs. Only blocks of pairs that see each other are
+/// worked out. A thread takes whole rows.
 pub(super) fn attend(inputs_nd: [Values; 3], blocks: Blocks, is_tracked: bool) -> (Vec<f32>, Attended) {
     let d = blocks.d;
     let mut out_nd = vec![0.0; inputs_nd[0].slice().len()];
@@ -240,8 +240,8 @@ impl Values {
     }
 }
 
-/// How attention falls into blocks: one for each segment and head, or, where a window bounds what a position sees, one for each few
-/// positions of a segment.
+/// How attention falls into blocks: one for each segment and head, or, where a window bounds what a position sees, one
+/// for each few positions of a segment.
 #[derive(Debug)]
 pub(super) struct Blocks {
     pub sight: Sight,

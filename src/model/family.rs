@@ -89,7 +89,8 @@ impl Config {
 }
 
 impl Shape {
-    /// Draws a model as its family does: weights around 0 with the deviation `range`, zero biases, from `seed` and each parameter's name alone.
+    /// Draws a model as its family does: weights around 0 with the deviation `range`, zero biases, from `seed` and each
+    /// parameter's name alone.
     pub fn init(&self, seed: u64, range: f64, device: &Device) -> AnyModel {
         match self {
             Shape::Bert(shape) => shape.init(seed, range, device).into(),
@@ -211,7 +212,8 @@ impl Shape {
         }
     }
 
-    /// The shape with what comes with weights and run files don't say, as another of the family has it: the norms' epsilon above all.
+    /// The shape with what comes with weights and run files don't say, as another of the family has it: the norms'
+    /// epsilon above all.
     #[must_use]
     pub fn with_norms_of(&self, other: &Self) -> Self {
         match (self, other) {

@@ -56,7 +56,8 @@ impl<'a> Init<'a> {
         ChaCha8Rng::from_seed(*hasher.finalize().as_bytes())
     }
 
-    /// `[rows, columns]` from N(0, `share * range`), cut off at two standard deviations: what lies beyond is drawn again.
+    /// `[rows, columns]` from N(0, `share * range`), cut off at two standard deviations: what lies beyond is drawn
+    /// again.
     pub(super) fn cut_normal(&self, name: &str, [rows, columns]: [usize; 2], share: f64) -> Param<Tensor<2>> {
         let (mut rng, deviation) = (self.generator(name), self.range * share);
         let within = normals(&mut rng).filter(|x| x.abs() <= 2.0);

@@ -1,8 +1,8 @@
 //! Update rules over a model's parameters, and clipping by the global norm.
 //!
-//! Adam's and AdamW's arithmetic is burn's on GPUs and one pass of our own on the CPU; that of Adadelta, StableAdamW and
-//! Muon is ours. Decay groups, the state's file and the device that it is loaded to are ours too: the optimizer of burn
-//! 0.22 loads its state to the default device, which need not exist.
+//! Adam's and AdamW's arithmetic is burn's on GPUs and one pass of our own on the CPU; that of Adadelta, StableAdamW
+//! and Muon is ours. Decay groups, the state's file and the device that it is loaded to are ours too: the optimizer of
+//! burn 0.22 loads its state to the default device, which need not exist.
 
 mod adadelta;
 mod clip;

@@ -3,9 +3,9 @@
 //! [`Tokenizer`] turns text into ids; [`build`] turns files of text into a data folder; [`Shards`] reads one.
 //!
 //! A data folder holds `manifest.json` (a [`Manifest`]: what went in, with which options, and what came out),
-//! `tokenizer.json` and (of WordPiece) `vocab.txt`, `token-counts.bin` (how often each id occurs in the train split, 64-bit numbers in
-//! id order) and the shards `train-00000.tok`, ... and `held-out-00000.tok`, ... . Every number is little-endian. It
-//! appears whole or not at all, and [`Shards::open`] checks each byte of it.
+//! `tokenizer.json` and (of WordPiece) `vocab.txt`, `token-counts.bin` (how often each id occurs in the train split,
+//! 64-bit numbers in id order) and the shards `train-00000.tok`, ... and `held-out-00000.tok`, ... . Every number is
+//! little-endian. It appears whole or not at all, and [`Shards::open`] checks each byte of it.
 //!
 //! # A shard, byte by byte
 //!

@@ -113,8 +113,8 @@ impl Tokenizer {
         Ok((Self::from_vocab_with(vocab, options.normalization)?, coverage))
     }
 
-    /// Makes a byte-level BPE vocabulary from `texts`, the special tokens first, then bytes. The result depends on the words and their
-    /// counts alone.
+    /// Makes a byte-level BPE vocabulary from `texts`, the special tokens first, then bytes. The result depends on the
+    /// words and their counts alone.
     ///
     /// # Errors
     /// When `texts` holds no words, or the vocabulary is too small for the bytes.
@@ -292,8 +292,8 @@ impl Tokenizer {
         [pad, unk, cls, sep].contains(&id) || mask == Some(id)
     }
 
-    /// Whether `id` is a piece that goes on with a word ("##ing"). A word of byte-level BPE begins with its space, "Ġthe", or is a sign;
-    /// letters without a space go on.
+    /// Whether `id` is a piece that goes on with a word ("##ing"). A word of byte-level BPE begins with its space,
+    /// "Ġthe", or is a sign; letters without a space go on.
     pub fn continues_word(&self, id: u32) -> bool {
         let token = self.token(id);
         match self.is_bpe() {

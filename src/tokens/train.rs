@@ -84,7 +84,8 @@ fn count_words(texts: impl Iterator<Item = String> + Send, normalization: Normal
     count(texts, &berts(WordPiece::default(), normalization), strips)
 }
 
-/// Counts the words that a pipeline splits `texts` into, and, where asked, the signs that BERT's normalisation takes off.
+/// Counts the words that a pipeline splits `texts` into, and, where asked, the signs that BERT's normalisation takes
+/// off.
 pub(super) fn count(
     texts: impl Iterator<Item = String> + Send,
     pipeline: &tokenizers::Tokenizer,
@@ -295,8 +296,9 @@ fn neighbours(pieces: &[u32]) -> impl Iterator<Item = Pair> {
     pieces.windows(2).map(|pair| (pair[0], pair[1]))
 }
 
-/// Merges by falling count until there are so many pieces or none is frequent enough: the pairs that were merged, in their order.
-/// `within` is what a piece begins with where it goes on with a word; nothing where pieces are joined as they are.
+/// Merges by falling count until there are so many pieces or none is frequent enough: the pairs that were merged, in
+/// their order. `within` is what a piece begins with where it goes on with a word; nothing where pieces are joined as
+/// they are.
 pub(super) fn merge(pieces: &mut Pieces, mut words: Vec<Word>, vocab_size: usize, min_frequency: u64, within: &str) -> Vec<Pair> {
     let (mut pairs, mut done) = (Pairs::of(&words), Vec::new());
     while pieces.tokens.len() < vocab_size {
