@@ -251,7 +251,11 @@ fn held_out_batches_are_the_same_for_every_run() {
         assert_eq!(one.sentences().len(), 10);
         let steps = one.steps_per_epoch() as u64;
         let pass: Vec<Batch> = (0..steps).map(|step| one.at(step)).collect();
-        assert_eq!(pass, (steps..2 * steps).map(|step| other.at(step)).collect::<Vec<_>>());
+        for (step, batch) in (0..).zip(&pass) {
+            // The rows of a second pass have other numbers, and are the same.
+            let again = Batch { first_row: batch.first_row, ..other.at(steps + step) };
+            assert!(*batch == again, "{layout:?}, step {step}");
+        }
         assert!(pass.iter().all(|batch| batch.rows == 4), "static shapes");
         let rows: Vec<_> = pass.iter().flat_map(rows_of).collect();
         assert!(rows[one.rows_per_epoch()..].iter().all(Vec::is_empty), "filled up with empty rows");

@@ -87,7 +87,7 @@ pub const KEYS: &[Key] = &[
     key("model.initializer_range", Number, Is("0.02"), "standard deviation of the initial weights"),
     key("teacher.from", Text, Rule("none"), "a run directory, Hugging Face folder or cache; or \"uniform\", a control"),
     key("teacher.command", Text, Rule("none"), "a program to ask in place of a folder: on its standard input and output"),
-    key("teacher.timeout_s", Number, Is("60.0"), "seconds that the program may take to answer"),
+    key("teacher.timeout_s", Number, Rule("60, of a program"), "seconds that the program may take to answer"),
     key("data.shards", Text, Rule("required"), "a folder made by `upstill data build`; or \"pocket\", the embedded language"),
     key("data.rows", Word(Rows::WORDS), Is("\"sentence\""), "one sentence a row, or several packed with the same losses"),
     key("data.length", Whole, Is("128"), "tokens of a row, [CLS] and [SEP] included"),
@@ -101,7 +101,7 @@ pub const KEYS: &[Key] = &[
     key("distill.temperature", Kind::Schedule, Is("2.0"), "temperature of the soft loss"),
     key("distill.tau_squared", Flag, Is("false"), "multiply the soft loss by the temperature squared"),
     key("distill.divergence", Word(DivergenceKind::WORDS), Is("\"kl\""), "how far the student is from its teacher"),
-    key("distill.beta", Number, Is("0.5"), "the teacher's share of the mixture of jensen-shannon"),
+    key("distill.beta", Number, Rule("0.5, of jensen-shannon"), "the teacher's share of the mixture of jensen-shannon"),
     key("distill.positions", Word(Positions::WORDS), Is("\"masked\""), "where the soft loss is taken"),
     key(
         "distill.start",

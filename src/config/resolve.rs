@@ -90,7 +90,7 @@ fn teacher(file: &RunFile, method: Method, facts: &Facts) -> Option<TeacherPlan>
             from: command,
             model: None,
             answers: None,
-            timeout_s: Some(file.number("teacher.timeout_s")),
+            timeout_s: Some(file.try_number("teacher.timeout_s").unwrap_or(60.0)),
         });
     }
     let from = file.text("teacher.from").filter(|_| method != Method::Standalone)?;
@@ -149,7 +149,10 @@ fn distill(file: &RunFile, method: Method) -> DistillPlan {
 
 fn divergence(file: &RunFile) -> Divergence {
     let kind = file.word("distill.divergence", DivergenceKind::from_word, DivergenceKind::Kl);
-    Divergence { kind, beta: if kind == DivergenceKind::JensenShannon { file.number("distill.beta") } else { 0.0 } }
+    Divergence {
+        kind,
+        beta: if kind == DivergenceKind::JensenShannon { file.try_number("distill.beta").unwrap_or(0.5) } else { 0.0 },
+    }
 }
 
 fn train(file: &RunFile, rows_per_epoch: u64) -> TrainPlan {

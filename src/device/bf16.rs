@@ -20,11 +20,6 @@ impl Bf16Unit {
         *FOUND.get_or_init(find)
     }
 
-    /// Whether products in bf16 are faster than those in f32.
-    pub fn is_faster(self) -> bool {
-        self != Bf16Unit::Rounded
-    }
-
     /// For a line that people read.
     pub fn words(self) -> &'static str {
         match self {

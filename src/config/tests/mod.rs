@@ -261,6 +261,8 @@ fn presets_resolve_and_files_go_over_them() {
     dwt-strong: dwt 1 4 false
     dwt-decay: dwt 1 4 -> 1 linear false
     inherit: dwt 0 -> 1 linear 1 -> 0 linear true
+    salt: dwt 1 1 until 30%, then 0 false
+    lu-liu: dwt 0.4 0.6 false
     continue: dwt 1 0 false
     ");
     assert_eq!(with(&["distill.soft=2"]).resolve(&facts()).unwrap().distill.soft, Schedule::constant(2.0));
@@ -437,7 +439,7 @@ fn the_reference_lists_every_key_and_is_itself_a_run_file() {
     [teacher]
     # from: none                     # a run directory, Hugging Face folder or cache; or "uniform", a control
     # command: none                  # a program to ask in place of a folder: on its standard input and output
-    timeout_s = 60.0                 # seconds that the program may take to answer
+    # timeout_s: 60, of a program    # seconds that the program may take to answer
 
     [data]
     # shards: required               # a folder made by `upstill data build`; or "pocket", the embedded language
@@ -457,7 +459,7 @@ fn the_reference_lists_every_key_and_is_itself_a_run_file() {
     temperature = 2.0                # temperature of the soft loss
     tau_squared = false              # multiply the soft loss by the temperature squared
     divergence = "kl"                # how far the student is from its teacher (kl | reverse-kl | jensen-shannon | total-variation)
-    beta = 0.5                       # the teacher's share of the mixture of jensen-shannon
+    # beta: 0.5, of jensen-shannon   # the teacher's share of the mixture of jensen-shannon
     positions = "masked"             # where the soft loss is taken (masked | all)
     start = "fresh"                  # random weights, the teacher's remapped, or the teacher itself with its sizes (fresh | remap | continue)
     label_smoothing = 0.0            # share of the hard target spread over the vocabulary
