@@ -1,7 +1,7 @@
 //! Products of bf16 inside the CPU's operations, and what `precision = "auto"` comes to.
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
-use upstill::device::{Bf16Unit, Compute, Kernels, Precision, PrecisionChoice};
+use upstill::device::{Compute, Kernels, Precision, PrecisionChoice};
 use upstill::kernels::dwt_loss::{BOTH, spread};
 use upstill::kernels::{Logits, Targets};
 use upstill::loss::dwt_loss;
