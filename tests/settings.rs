@@ -214,7 +214,7 @@ fn a_tokenizer_json_that_the_library_panics_on_is_an_error_that_names_it() {
     help: make a vocabulary with `upstill tokenizer train`, or use BERT's own vocab.txt
     ");
     insta::assert_snapshot!(error("model", json!({"type": "Unigram", "unk_id": 0, "vocab": [["a", 0.0]]})), @"
-    error: the tokenizer is a Unigram model, and BERT's is WordPiece
+    error: the tokenizer is a Unigram model, and upstill reads WordPiece (BERT's) and BPE (ModernBERT's)
       in: DIR/tokenizer.json
     help: make a vocabulary with `upstill tokenizer train`, or use BERT's own vocab.txt
     ");

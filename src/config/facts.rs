@@ -20,7 +20,7 @@ pub struct Wanted {
     pub batch: usize,
     /// Share of real tokens masked.
     pub mask_rate: f64,
-    /// The same of held-out rows.
+    /// Share of a held-out row's real tokens masked.
     pub held_out_mask_rate: f64,
     /// Whole-word masking.
     pub whole_word: bool,

@@ -92,7 +92,7 @@ pub const KEYS: &[Key] = &[
     key("data.rows", Word(Rows::WORDS), Is("\"sentence\""), "one sentence a row, or several packed with the same losses"),
     key("data.length", Whole, Is("128"), "tokens of a row, [CLS] and [SEP] included"),
     key("data.mask_rate", Number, Is("0.15"), "share of real tokens predicted"),
-    key("data.held_out_mask_rate", Number, Rule("mask_rate"), "the same of held-out rows, where it is to be another"),
+    key("data.held_out_mask_rate", Number, Rule("mask_rate"), "share of held-out tokens predicted"),
     key("data.whole_word", Flag, Is("false"), "mask all pieces of a word together"),
     key("data.rarity", Number, Is("0.0"), "mask rare tokens more: P ~ count^-rarity (DistilBERT: 0.7)"),
     key("held_out.NAME", Text, Rule("none"), "more shards whose held-out split the trained model is scored on"),

@@ -33,8 +33,8 @@ words! {
 
 impl PrecisionChoice {
     /// What it comes to on a device. `auto` takes a faster format only where held-out losses were measured to be within
-    /// 0.02 nats of f32's over 600 steps, with three seeds. None is so far: on a CPU those of bf16 were 0.035 to 0.048 nats
-    /// below, and on GPUs nothing was measured. It is f32 everywhere, therefore.
+    /// 0.02 nats of f32's over 600 steps, with three seeds. None is so far: on a CPU those of bf16 were 0.035 to 0.048
+    /// nats below, and on GPUs nothing was measured. It is f32 everywhere, therefore.
     pub fn on(self, _device: &BurnDevice) -> Precision {
         match self {
             PrecisionChoice::F32 | PrecisionChoice::Auto => Precision::F32,

@@ -24,7 +24,11 @@ pub fn write_whole(path: &Path, fill: impl FnOnce(&mut BufWriter<File>) -> io::R
             out.flush()
         })()
         .doing("write", path),
-        _ => replace_file(path, fill).doing("write", path),
+        _ => match replace_file(path, fill) {
+            // The folder was removed after it was looked at.
+            Err(error) if error.kind() == ErrorKind::NotFound => still_there(path).and(Err(error).doing("write", path)),
+            written => written.doing("write", path),
+        },
     }
 }
 

@@ -52,7 +52,7 @@ impl Rotary {
         Tensor::cat(turned.to_vec(), 2).reshape([n, d])
     }
 
-    /// The same of one position's heads, in place; with `sign` -1, by the opposite angles.
+    /// Turns one position's heads in place; with `sign` -1, by the opposite angles.
     #[inline(always)]
     fn turn_row(&self, x_d: &mut [f32], position: i32, sign: f32) {
         let half = self.width / 2;

@@ -446,7 +446,7 @@ fn the_reference_lists_every_key_and_is_itself_a_run_file() {
     rows = "sentence"                # one sentence a row, or several packed with the same losses (sentence | packed)
     length = 128                     # tokens of a row, [CLS] and [SEP] included
     mask_rate = 0.15                 # share of real tokens predicted
-    # held_out_mask_rate: mask_rate  # the same of held-out rows, where it is to be another
+    # held_out_mask_rate: mask_rate  # share of held-out tokens predicted
     whole_word = false               # mask all pieces of a word together
     rarity = 0.0                     # mask rare tokens more: P ~ count^-rarity (DistilBERT: 0.7)
 
