@@ -54,7 +54,7 @@ fn replace_file(path: &Path, fill: impl FnOnce(&mut BufWriter<File>) -> io::Resu
     if folder.components().any(|part| is_by_the_way(part.as_os_str())) { Ok(()) } else { sync_folder(folder) }
 }
 
-/// Finds out before long work whether [`write_whole`] could write a file.
+/// Finds out before long work whether a file could be written.
 ///
 /// # Errors
 /// When its folder can't be written, or it is a folder itself.

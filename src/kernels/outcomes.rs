@@ -49,7 +49,7 @@ impl Outcomes {
 }
 
 /// The loss against outcomes, fused, for the CPU; the sums over slots of `shaders/outcomes.rs` divided by
-/// `targets.count`. `total` carries the gradient as [`dwt_loss`](super::dwt_loss)'s does.
+/// `targets.count`. `total` carries the gradient as [`dwt_loss`](fn@super::dwt_loss)'s does.
 ///
 /// # Panics
 /// When shapes differ, a token is outside the vocabulary, the kernels are burn's operations, or the device is no CPU.

@@ -288,7 +288,7 @@ fn twenty_steps_of_fine_tuning_modernbert_are_those_of_transformers() {
             epsilon: 1e-8,
             weight_decay: 0.0,
             clip: 1.0,
-            ..train_plan(case.losses.len(), case.labels.len(), "5e-4 -> 0 linear")
+            ..train_plan(case.losses.len(), case.labels.len(), "1.25e-4 -> 0 linear")
         };
         let learner = Learner::new(model, &plan, 0.0, 1);
         let options = FitOptions { train: &plan, micro_batch: plan.batch, done: 0, worker: None };
