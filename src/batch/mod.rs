@@ -76,7 +76,7 @@ pub struct BatchOptions {
 /// let batches = Batches::new(&shards, Split::Train, options)?;
 /// assert_eq!(batches.at(7), batches.at(7)); // a function of shards, seed and step
 /// println!("{}", batches.at(7).show(shards.tokenizer(), 2));
-/// # upstill::Result::Ok(())
+/// # Ok::<(), upstill::Error>(())
 /// ```
 #[derive(Clone)]
 pub struct Batches {

@@ -36,7 +36,7 @@ pub const UNIFORM: &str = "uniform";
 /// let plan = plan_on(&file, &pocket_shards()?)?;
 /// println!("{}", plan.describe(None)); // sizes, steps, memory, work
 /// assert!(plan.estimate().student.total > 100_000);
-/// # upstill::Result::Ok(())
+/// # Ok::<(), upstill::Error>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, remote = "Self")]

@@ -159,7 +159,7 @@ impl RunFile {
     ///     .with("model.layers", 6)
     ///     .with("train.lr", "0 -> 5e-4 over 5%, then -> 0 linear");
     /// assert_eq!(file.wanted().teacher.as_deref(), Some("runs/teacher"));
-    /// # upstill::Result::Ok(())
+    /// # Ok::<(), upstill::Error>(())
     /// ```
     #[must_use]
     pub fn with(mut self, key: &str, value: impl Into<Value>) -> Self {

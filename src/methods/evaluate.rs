@@ -52,7 +52,7 @@ pub struct Together {
 /// let untrained = BertShape::new(shards.tokenizer().vocab_size(), 16, 1, 1, 32).init(1, 0.02, &device);
 /// let found = evaluate(&untrained, &held_out, 4, None, &device)?;
 /// assert!((found.perplexity / shards.tokenizer().vocab_size() as f64 - 1.0).abs() < 0.2, "it knows nothing");
-/// # upstill::Result::Ok(())
+/// # Ok::<(), upstill::Error>(())
 /// ```
 pub fn evaluate(
     model: &impl LanguageModel,

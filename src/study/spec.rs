@@ -50,7 +50,7 @@ use crate::error::{Error, IoContext, Result};
 /// let text = "title = 'Two widths'\nseeds = [1, 2]\nbase = ''\n[[arms]]\nname = 'small'\nset = ['model.hidden=32']";
 /// let study = StudySpec::parse(text)?;
 /// assert_eq!(study.seeds_of(&study.arms[0]), [1, 2]);
-/// # upstill::Result::Ok(())
+/// # Ok::<(), upstill::Error>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

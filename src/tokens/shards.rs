@@ -24,7 +24,7 @@ use crate::files::Files;
 /// let [train, held_out] = text.map(|line| tokenizer.encode(line));
 /// let shards = Shards::from_sentences(tokenizer, vec![train?], vec![held_out?]);
 /// assert_eq!((shards.train().len(), shards.held_out().len()), (1, 1));
-/// # upstill::Result::Ok(())
+/// # Ok::<(), upstill::Error>(())
 /// ```
 #[derive(Clone, Debug)]
 pub struct Shards {

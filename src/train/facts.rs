@@ -38,7 +38,7 @@ pub fn plan_run(file: &RunFile) -> Result<(Plan, Shards)> {
 /// let file = RunFile::preset("standalone")?.with("data.shards", "pocket").with("model.layers", 2).with("train.steps", 100);
 /// let plan = plan_on(&file, &shards)?;
 /// assert_eq!((plan.train.steps, plan.model.shape.layers()), (100, 2));
-/// # upstill::Result::Ok(())
+/// # Ok::<(), upstill::Error>(())
 /// ```
 pub fn plan_on(file: &RunFile, shards: &Shards) -> Result<Plan> {
     file.resolve(&find_facts(&file.wanted(), Ok(shards)))

@@ -142,7 +142,7 @@ pub enum Flow {
 ///     Ok(Flow::Continue)
 /// })?;
 /// assert_eq!(trained.len(), 1);
-/// # upstill::Result::Ok(())
+/// # Ok::<(), upstill::Error>(())
 /// ```
 pub fn fit<M: Method + ?Sized>(
     method: &M,
