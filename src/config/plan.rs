@@ -354,7 +354,7 @@ impl Plan {
 
     /// The text of `plan.toml`.
     pub fn to_file(&self) -> String {
-        sealed_toml(&format!("# Everything about this run, resolved; written by upstill.\n{}", self.to_toml()))
+        sealed_toml(&self.to_toml())
     }
 
     /// Reads a `plan.toml`.

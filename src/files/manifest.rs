@@ -29,8 +29,13 @@ pub const SUMMARY: &str = "summary.json";
 /// What comes before the checksum of a JSON text, and after it.
 const BEFORE: &str = ",\n  \"checksum\": \"";
 const AFTER: &str = "\"\n}";
+/// With what the last members of older versions' files began, of those that ended in a string: all other strings at an
+/// end were checksums.
+const LAST_STRINGS: [&str; 2] = ["\"run\": \"", "\"token_counts\": \""];
 /// What comes before the checksum of a TOML text: it stands above the text, so that no cut leaves it out.
 const TOML_BEFORE: &str = "# checksum: ";
+/// What comes after it, and at the top of a file of an older version or one that was changed on purpose.
+const TOML_HEAD: &str = "# Everything about this run, resolved; written by upstill.\n";
 
 /// blake3 in hexadecimal.
 pub fn hash(bytes: &[u8]) -> String {
@@ -68,7 +73,7 @@ impl Json {
     pub fn open(text: &str) -> Result<Self> {
         let found = text.trim_end().strip_suffix(AFTER).and_then(|text| text.rsplit_once(BEFORE));
         let Some((inside, wanted)) = found.filter(|(_, wanted)| is_hash(wanted)) else {
-            return match text.trim_end().rsplit('\n').nth(1).is_some_and(is_nearly_a_checksum) {
+            return match ends_in_a_checksum(text) {
                 true => Err(altered()),
                 false => Ok(Self { text: text.to_owned(), is_sealed: false }),
             };
@@ -111,20 +116,26 @@ pub fn read_json<T: DeserializeOwned>(path: &Path, what: &str) -> Result<T> {
     Json::read(path)?.parse(what).map_err(|error| error.at(path.display()))
 }
 
-/// A TOML text below a comment with its checksum.
+/// A plan's TOML text below a comment with its checksum and one that says what it is.
 pub fn sealed_toml(text: &str) -> String {
+    let text = format!("{TOML_HEAD}{text}");
     format!("{TOML_BEFORE}{}\n{text}", hash(text.as_bytes()))
 }
 
-/// Checks a text that [`sealed_toml`] gave; one without such a comment is taken as it is.
+/// Checks a text that [`sealed_toml`] gave. One without the first comment is taken as it is: nothing but the removal of
+/// that whole line leaves the second at the top.
 ///
 /// # Errors
 /// When it was altered.
 pub fn check_toml(text: &str) -> Result<()> {
-    let Some(sealed) = text.strip_prefix(TOML_BEFORE) else { return Ok(()) };
-    match sealed.split_once('\n') {
-        Some((wanted, text)) if hash(text.as_bytes()) == wanted => Ok(()),
-        _ => Err(altered()),
+    match text.strip_prefix(TOML_BEFORE).map(|sealed| sealed.split_once('\n')) {
+        Some(Some((wanted, text))) if hash(text.as_bytes()) == wanted => Ok(()),
+        Some(_) => Err(altered()),
+        None if text.starts_with(TOML_HEAD) => Ok(()),
+        None => Err(Error::new(
+            "this is not a plan as upstill writes it: its first line is another, so it was altered, or is another file",
+        )
+        .help(AGAIN)),
     }
 }
 
@@ -148,13 +159,15 @@ fn text(bytes: Vec<u8>) -> Result<String> {
     String::from_utf8(bytes).map_err(|_| Error::new("the file is not text: it is damaged").help(AGAIN))
 }
 
-/// Whether a line was a checksum's, but for one byte.
-fn is_nearly_a_checksum(line: &str) -> bool {
-    let head = BEFORE.trim_start_matches(",\n");
-    let (before, rest) = line.as_bytes().split_at(line.len().min(head.len()));
-    let differ = before.iter().zip(head.bytes()).filter(|(found, wanted)| **found != *wanted).count();
-    let strange = rest.iter().take(64).filter(|byte| !byte.is_ascii_hexdigit()).count();
-    line.len() == head.len() + 65 && differ + strange <= 1
+/// Whether a text's last member is a string, as a checksum is, and none that older versions ended with: then it was a
+/// checksum, whatever became of it.
+fn ends_in_a_checksum(text: &str) -> bool {
+    let Some(rest) = text.trim_end().strip_suffix('}').and_then(|text| text.trim_end().strip_suffix('"')) else {
+        return false;
+    };
+    let member = rest.rsplit(",\n").next().unwrap_or(rest).trim_start();
+    // Three quotes: a key's two and the string's first.
+    !LAST_STRINGS.iter().any(|known| member.starts_with(known) && member.matches('"').count() == 3)
 }
 
 fn is_hash(text: &str) -> bool {
@@ -323,6 +336,18 @@ mod tests {
         for cut in 0..text.len() - 1 {
             assert!(read(&text.as_bytes()[..cut]).is_none(), "cut at {cut}");
         }
+        // The checksum is damaged wherever it is, and what stands above it says something else.
+        let other = text.replace("0.25", "0.99");
+        for at in text.find(BEFORE).unwrap()..text.len() {
+            for piece in [&b"99"[..], b"xyz", b" ", b"\n", b"\"", b"-1"] {
+                let (mut within, mut instead) = (other.clone().into_bytes(), other.clone().into_bytes());
+                within.splice(at..at, piece.iter().copied());
+                instead.splice(at..(at + 30).min(other.len()), piece.iter().copied());
+                for damaged in [within, instead] {
+                    assert!(read(&damaged).is_none(), "{}", String::from_utf8_lossy(&damaged));
+                }
+            }
+        }
         let toml = sealed_toml("loss = 25\n");
         let read = |bytes: &[u8]| {
             let text = std::str::from_utf8(bytes).ok()?;
@@ -331,9 +356,18 @@ mod tests {
         };
         assert_eq!(read(toml.as_bytes()), Some(Some(25)));
         for other in turned(toml.as_bytes()) {
-            // Without the comment's first word it is an older version's file, and says what it said.
-            assert!(read(&other).is_none_or(|found| found == Some(25)), "{}", String::from_utf8_lossy(&other));
+            assert!(read(&other).is_none(), "{}", String::from_utf8_lossy(&other));
         }
+        let other = toml.replace("25", "99");
+        for at in 0..toml.find(TOML_HEAD).unwrap() {
+            for end in [at, at + 1, at + 30] {
+                let mut damaged = other.clone().into_bytes();
+                damaged.splice(at..end, *b" ");
+                assert!(read(&damaged).is_none(), "{}", String::from_utf8_lossy(&damaged));
+            }
+        }
+        // A person changed it on purpose, and deleted the first line.
+        assert_eq!(read(other.split_once('\n').unwrap().1.as_bytes()), Some(Some(99)));
         for cut in TOML_BEFORE.len()..toml.len() {
             assert!(read(&toml.as_bytes()[..cut]).is_none(), "cut at {cut}");
         }
@@ -344,7 +378,10 @@ mod tests {
         let text = serde_json::to_string_pretty(&said()).unwrap();
         let json = Json::open(&text).unwrap();
         assert_eq!((json.is_sealed, json.parse::<Said>("it").unwrap()), (false, said()));
-        check_toml("# Everything about this run.\nseed = 1\n").unwrap();
+        for last in ["\"run\": \"runs/a\"", "\"token_counts\": \"0123\""] {
+            assert!(!Json::open(&format!("{{\n  \"loss\": 1,\n  {last}\n}}\n")).unwrap().is_sealed);
+        }
+        check_toml(&format!("{TOML_HEAD}seed = 1\n")).unwrap();
     }
 
     #[test]
