@@ -144,7 +144,7 @@ fn read_run(dir: &Path) -> Result<Run> {
 /// A JSON file's text as it stands, when it is whole.
 fn whole_json(path: &Path) -> Result<String> {
     let json = Json::read(path)?;
-    json.parse::<serde_json::Value>("a run's record").map_err(|error| error.at(path.display()))?;
+    json.parse::<serde_json::Map<String, serde_json::Value>>("a run's record").map_err(|error| error.at(path.display()))?;
     Ok(json.text)
 }
 
