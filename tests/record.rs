@@ -1,8 +1,8 @@
 //! What a fixed set of small runs on the CPU comes to: the record that a change which is to change no numbers is held
 //! to.
 //!
-//! `tests/record.json` has it as one machine computed it. Its losses hold on any machine, within rounding; its hashes
-//! of weights hold on the processor that it names alone. Before a change,
+//! `tests/record.json` has it as one machine computed it. Its losses of pre-training hold on any machine, within
+//! rounding; its scores and hashes of weights hold on the processor that it names alone. Before a change,
 //! `UPSTILL_RECORD=FILE cargo test --release --test all -- record` writes this machine's own record into a file that
 //! isn't there; after it, the same command compares everything with that file, to the bit.
 
@@ -175,7 +175,6 @@ fn record() -> Record {
 const TOLERANCE: f64 = 2e-2;
 
 #[test]
-#[ignore = "tests/record.json is empty: delete it, then UPSTILL_RECORD=$PWD/tests/record.json cargo test --release --test all -- --ignored small_runs writes it"]
 fn small_runs_come_to_what_they_came_to() {
     let found = record();
     if let Some(file) = std::env::var_os("UPSTILL_RECORD").map(std::path::PathBuf::from) {
@@ -189,7 +188,9 @@ fn small_runs_come_to_what_they_came_to() {
     }
     let kept: Record = serde_json::from_str(include_str!("record.json")).unwrap();
     assert_eq!(found.runs.keys().collect::<Vec<_>>(), kept.runs.keys().collect::<Vec<_>>());
-    for (name, came) in &kept.runs {
+    // Scores are shares of a few rows, and an early stop is a whole number of rounds: rounding can move both far.
+    let is_held = |name: &str| found.processor == kept.processor || RUNS.iter().any(|(run, _)| *run == name);
+    for (name, came) in kept.runs.iter().filter(|(name, _)| is_held(name)) {
         let own = &found.runs[name];
         assert_eq!((own.numbers.len(), own.weights.len()), (came.numbers.len(), came.weights.len()), "{name}");
         for (at, (x, y)) in own.numbers.iter().zip(&came.numbers).enumerate() {
