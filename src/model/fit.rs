@@ -44,6 +44,67 @@ pub(super) fn refuse(what: &str, shape: &Shape, faults: &[String]) -> Result<()>
     }
 }
 
+/// A family's body, for what is said of tensors that are not one.
+pub(super) struct Body {
+    /// "BERT", with its article.
+    pub family: &'static str,
+    /// What its word table is called.
+    pub words: &'static str,
+    /// What its layers are called.
+    pub layers: Layers,
+    /// Whether a tensor of this name belongs to a body.
+    pub has: fn(&str) -> bool,
+}
+
+/// Refuses tensors that lack some of `wanted`, which a shape's body has, have them in other sizes, or hold more of them.
+///
+/// # Errors
+/// One that lists all of it.
+pub(super) fn must_have_body(body: &Body, shape: &Shape, wanted: &Shapes, found: &Shapes) -> Result<()> {
+    if found.keys().any(|name| (body.has)(name)) {
+        return refuse("the body of the model", shape, &faults(wanted, found, body.layers, body.has));
+    }
+    let mut some: Vec<&str> = found.keys().map(String::as_str).collect();
+    // What tells most comes first: the name under which a foreign model has its words.
+    some.sort_by_key(|name| (!name.ends_with("word_embeddings.weight"), !name.ends_with("embeddings.weight")));
+    some.truncate(3);
+    let (count, Body { family, words, .. }) = (wanted.len(), body);
+    Err(Error::new(format!("none of the body's {count} tensors is there; what is: {}", listed(&some)))
+        .help(format!("the names must be those of {family} as `transformers` saves them: {words}")))
+}
+
+/// Refuses weights that do not predict words as upstill does: by a head whose decoder is the word table. `own` is a
+/// tensor of a decoder that is not the table, and what it should equal; `decoder` is the decoder's name.
+///
+/// # Errors
+/// One that says what keeps the model from it.
+pub(super) fn must_be_tied(
+    has_head: bool,
+    own: Option<(&str, &str)>,
+    is_tied: bool,
+    decoder: &str,
+    has_own_decoder: impl FnOnce() -> Result<bool>,
+) -> Result<()> {
+    const OTHERWISE: &str =
+        "it can be fine-tuned (`upstill finetune`); to predict, teach or be scored, take a model for masked language modelling";
+    if !has_head {
+        return Err(Error::new("the model has no masked-language-model head, so it predicts no words").help(OTHERWISE));
+    }
+    if let Some((own, tied)) = own {
+        return Err(Error::new(format!(
+            "the model's decoder is not tied: {own} differs from {tied}, and upstill's decoder is the word table"
+        ))
+        .help(format!("{OTHERWISE} whose decoder is tied (tie_word_embeddings)")));
+    }
+    if !is_tied && !has_own_decoder()? {
+        return Err(Error::new(format!(
+            "config.json says that the decoder is not tied (tie_word_embeddings is false), and {decoder} is missing"
+        ))
+        .help("save the model again with its decoder; or, if the decoder is the word table, write tie_word_embeddings = true"));
+    }
+    Ok(())
+}
+
 fn misfit(what: &str, faults: &[String]) -> Error {
     const SHOWN: usize = 24;
     let mut lines = faults.iter().take(SHOWN).fold(String::new(), |text, line| text + "\n  " + line);
@@ -89,6 +150,6 @@ fn by_layer(names: Vec<&str>, Layers { prefix, tensors }: Layers) -> Vec<String>
 }
 
 /// Names in a line.
-pub(super) fn listed(names: &[&str]) -> String {
+fn listed(names: &[&str]) -> String {
     if names.is_empty() { "no tensor at all".to_owned() } else { names.join(", ") }
 }

@@ -3,9 +3,9 @@
 
 use super::names::DECODER;
 use crate::config::BertShape;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::model::Weights;
-use crate::model::fit::{Layers, faults, linear, listed, refuse};
+use crate::model::fit::{self, Body, Layers, faults, linear, must_be_tied, refuse};
 use crate::model::weights::Shapes;
 
 /// Whether a tensor belongs to the masked-language-model head.
@@ -69,17 +69,15 @@ pub(in super::super) fn must_have_body(shape: &BertShape, found: &Shapes) -> Res
     if found.keys().any(|name| is_pooler(name)) {
         linear(&mut wanted, "bert.pooler.dense", shape.hidden, shape.hidden);
     }
-    let theirs = found.keys().filter(|name| name.starts_with("bert.")).count();
-    if theirs == 0 {
-        let mut some: Vec<&str> = found.keys().map(String::as_str).collect();
-        // What tells most comes first: the name under which a foreign model has its words.
-        some.sort_by_key(|name| !name.ends_with("word_embeddings.weight"));
-        some.truncate(3);
-        return Err(Error::new(format!("none of the body's {} tensors is there; what is: {}", wanted.len(), listed(&some)))
-            .help("the names must be those of a BERT or a DistilBERT as `transformers` saves them: bert.embeddings.word_embeddings.weight"));
-    }
-    refuse("the body of the model", &shape.clone().into(), &faults(&wanted, found, LAYERS, |name| name.starts_with("bert.")))
+    fit::must_have_body(&BODY, &shape.clone().into(), &wanted, found)
 }
+
+const BODY: Body = Body {
+    family: "a BERT or a DistilBERT",
+    words: "bert.embeddings.word_embeddings.weight",
+    layers: LAYERS,
+    has: |name| name.starts_with("bert."),
+};
 
 /// Refuses tensors that lack some of a shape's masked-language-model head, or have it in other sizes.
 ///
@@ -99,23 +97,11 @@ pub(in super::super) fn must_predict(
     is_tied: bool,
     has_own_decoder: impl FnOnce() -> Result<bool>,
 ) -> Result<()> {
-    const OTHERWISE: &str =
-        "it can be fine-tuned (`upstill finetune`); to predict, teach or be scored, take a model for masked language modelling";
     let names = || weights.iter().map(|(name, _)| name);
-    if !names().any(is_head) {
-        return Err(Error::new("the model has no masked-language-model head, so it predicts no words").help(OTHERWISE));
-    }
-    if let Some(own) = names().find(|name| name.starts_with(DECODER)) {
-        let tied = if own.ends_with("bias") { "cls.predictions.bias" } else { "bert.embeddings.word_embeddings.weight" };
-        return Err(Error::new(format!(
-            "the model's decoder is not tied: {own} differs from {tied}, and upstill's decoder is the word table"
-        ))
-        .help(format!("{OTHERWISE} whose decoder is tied (tie_word_embeddings)")));
-    }
-    if !is_tied && !has_own_decoder()? {
-        return Err(Error::new("config.json says that the decoder is not tied (tie_word_embeddings is false), and cls.predictions.decoder.weight is missing")
-            .help("save the model again with its decoder; or, if the decoder is the word table, write tie_word_embeddings = true"));
-    }
+    let own = names().find(|name| name.starts_with(DECODER));
+    let tied = |own: &str| if own.ends_with("bias") { "cls.predictions.bias" } else { "bert.embeddings.word_embeddings.weight" };
+    let decoder = format!("{DECODER}weight");
+    must_be_tied(names().any(is_head), own.map(|own| (own, tied(own))), is_tied, &decoder, has_own_decoder)?;
     must_have_head(shape, &weights.shapes())
 }
 

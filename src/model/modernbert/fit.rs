@@ -3,9 +3,9 @@
 
 use super::names::{BIAS, DECODER, WORDS};
 use crate::config::ModernBertShape;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::model::Weights;
-use crate::model::fit::{Layers, faults, listed, refuse};
+use crate::model::fit::{self, Body, Layers, faults, must_be_tied, refuse};
 use crate::model::weights::Shapes;
 
 /// The beginning of a layer's names.
@@ -61,17 +61,10 @@ pub(in super::super) fn head(shape: &ModernBertShape) -> Shapes {
 /// # Errors
 /// One that lists all of it.
 pub(in super::super) fn must_have_body(shape: &ModernBertShape, found: &Shapes) -> Result<()> {
-    let wanted = body(shape);
-    if !found.keys().any(|name| is_body(name)) {
-        let mut some: Vec<&str> = found.keys().map(String::as_str).collect();
-        // What tells most comes first: the name under which a foreign model has its words.
-        some.sort_by_key(|name| !name.ends_with("embeddings.weight"));
-        some.truncate(3);
-        return Err(Error::new(format!("none of the body's {} tensors is there; what is: {}", wanted.len(), listed(&some)))
-            .help(format!("the names must be those of a ModernBERT as `transformers` saves them: {WORDS}")));
-    }
-    refuse("the body of the model", &shape.clone().into(), &faults(&wanted, found, LAYERS, is_body))
+    fit::must_have_body(&BODY, &shape.clone().into(), &body(shape), found)
 }
+
+const BODY: Body = Body { family: "a ModernBERT", words: WORDS, layers: LAYERS, has: is_body };
 
 /// Refuses weights that do not predict words: without a whole head that is tied to the word table.
 ///
@@ -83,24 +76,10 @@ pub(in super::super) fn must_predict(
     is_tied: bool,
     has_own_decoder: impl FnOnce() -> Result<bool>,
 ) -> Result<()> {
-    const OTHERWISE: &str =
-        "it can be fine-tuned (`upstill finetune`); to predict, teach or be scored, take a model for masked language modelling";
     let decoder = format!("{DECODER}weight");
-    if weights.get(&decoder).is_some() {
-        return Err(Error::new(format!(
-            "the model's decoder is not tied: {decoder} differs from {WORDS}, and upstill's decoder is the word table"
-        ))
-        .help(format!("{OTHERWISE} whose decoder is tied (tie_word_embeddings)")));
-    }
-    if !weights.iter().any(|(name, _)| is_head(name)) {
-        return Err(Error::new("the model has no masked-language-model head, so it predicts no words").help(OTHERWISE));
-    }
-    if !is_tied && !has_own_decoder()? {
-        return Err(Error::new(format!(
-            "config.json says that the decoder is not tied (tie_word_embeddings is false), and {decoder} is missing"
-        ))
-        .help("save the model again with its decoder; or, if the decoder is the word table, write tie_word_embeddings = true"));
-    }
+    let has_head = weights.iter().any(|(name, _)| is_head(name));
+    let own = weights.get(&decoder).map(|_| (decoder.as_str(), WORDS));
+    must_be_tied(has_head, own, is_tied, &decoder, has_own_decoder)?;
     refuse("the masked-language-model head", &shape.clone().into(), &faults(&head(shape), &weights.shapes(), LAYERS, is_head))
 }
 
