@@ -2,6 +2,7 @@
 //! tests/golden/finetune.py, tests/golden/cotrain.py and tests/golden/bf16.py.
 
 mod bf16;
+mod listening;
 mod modern;
 mod pairs;
 mod signals;

@@ -60,6 +60,7 @@ impl Fake {
             tokens_per_s: if self.soft.is_some() { 9_800.0 } else { 14_200.0 } + 600.0 * noise(seed + 7, step),
             mfu: None,
             held_out_loss: held_out,
+            teacher_held_out_loss: None,
             models: Vec::new(),
             agreement: BTreeMap::new(),
         }

@@ -7,7 +7,7 @@ use super::plan::*;
 use super::schedule::number;
 use super::shape::{Family, Shape, Size};
 use super::{RunFile, Schedule};
-use super::{answers, check_models};
+use super::{answers, check_listening, check_models};
 use crate::words::bytes_text;
 
 /// What a plan's file and the schedules' arithmetic hold exactly.
@@ -34,6 +34,8 @@ pub(super) fn check(file: &RunFile, plan: &Plan, facts: &Facts) -> Mistakes {
     data(file, plan, facts, &mut out);
     distill(plan, &mut out);
     divergence(file, plan, &mut out);
+    check_listening::gate(file, plan, &mut out);
+    check_listening::fade(file, plan, &mut out);
     train(file, plan, &mut out);
     runtime(plan, &mut out);
     if let Some(found) = &facts.teacher {
@@ -69,7 +71,19 @@ fn method(file: &RunFile, plan: &Plan, out: &mut Mistakes) {
                     out.add(key, "a standalone run has no teacher", "remove it, or write method = \"dwt\"");
                 }
             }
-            for key in ["soft", "temperature", "tau_squared", "divergence", "beta", "positions", "start"] {
+            for key in [
+                "soft",
+                "temperature",
+                "tau_squared",
+                "divergence",
+                "beta",
+                "fade",
+                "gate",
+                "gate_share",
+                "switch",
+                "positions",
+                "start",
+            ] {
                 let path = format!("distill.{key}");
                 if file.has_written(&path) {
                     out.add(&path, "a standalone run has no soft loss", "remove it, or write method = \"dwt\"");

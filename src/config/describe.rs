@@ -84,7 +84,7 @@ impl Plan {
     }
 
     fn distillation_notes(&self, teacher: &TeacherPlan) -> Vec<String> {
-        let DistillPlan { soft, temperature, tau_squared, positions, .. } = &self.distill;
+        let DistillPlan { soft, temperature, tau_squared, gate, fade, positions, .. } = &self.distill;
         let mut notes = vec![
             format!("temperature {temperature}: chosen here; the paper gives none"),
             match tau_squared {
@@ -97,6 +97,17 @@ impl Plan {
         ];
         if !self.distill.divergence.is_kl() {
             notes.push(format!("the soft loss is {}; the paper's is the KL divergence", self.distill.divergence.kind));
+        }
+        if !gate.is_open() {
+            notes
+                .push(format!("the soft loss has a gate, {}: the paper has none; a closed slot counts 0 in its mean", gate.kind));
+        }
+        if *fade > 0.0 {
+            notes.push(format!(
+                "the soft weight adapts: between two evaluations it is the written one times 1 - (teacher's - student's held-out loss) / {}, \
+                 from 0 to 1; chosen here",
+                number(*fade)
+            ));
         }
         if soft.as_constant().is_none() {
             notes.push(format!("soft weight {soft}: the paper recommends a decay from 4 to 1, gives no shape and didn't run it"));
@@ -205,7 +216,8 @@ impl Plan {
     }
 
     fn loss_text(&self) -> String {
-        let DistillPlan { hard, soft, temperature, tau_squared, divergence, positions, label_smoothing, .. } = &self.distill;
+        let DistillPlan { hard, soft, temperature, tau_squared, divergence, gate, fade, positions, label_smoothing, .. } =
+            &self.distill;
         if !self.models.is_empty() {
             return self.shared_loss_text();
         }
@@ -217,6 +229,10 @@ impl Plan {
             let factor = if *tau_squared { ", times its square" } else { "" };
             let by = if divergence.is_kl() { String::new() } else { divergence_text(*divergence) + ", " };
             text += &format!("; soft {soft} {by}at {}, temperature {temperature}{factor}", positions_text(*positions));
+            text += &gate_text(*gate);
+            if *fade > 0.0 {
+                text += &format!(", fading to 0 as the student's held-out loss falls {} nats below the teacher's", number(*fade));
+            }
         }
         text
     }
@@ -297,6 +313,18 @@ pub(super) fn shape_text(model: &ModelPlan) -> String {
 fn divergence_text(divergence: Divergence) -> String {
     let beta = if divergence.beta > 0.0 { format!(" with beta {}", number(divergence.beta)) } else { String::new() };
     format!("by {}{beta}", divergence.kind)
+}
+
+/// `, where the teacher is right`; nothing without a gate.
+fn gate_text(gate: Gate) -> String {
+    let at = match gate.kind {
+        GateKind::Open => return String::new(),
+        GateKind::LowestEntropy => format!("at the {} of a batch's slots with the teacher's lowest entropy", percent(gate.share)),
+        GateKind::TeacherRight => "where the teacher's most probable token is the label".into(),
+        GateKind::TeacherBetter => "where the teacher's loss on the label is lower than the student's".into(),
+    };
+    let hard = if gate.switch { "; hard at the other slots alone" } else { "" };
+    format!(", only {at}{hard}")
 }
 
 pub(super) fn positions_text(positions: Positions) -> &'static str {

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::plan::{LearnerPlan, Plan, Positions, TEACHER};
+use super::plan::{GateKind, LearnerPlan, Plan, Positions, TEACHER};
 use super::shape::{Kept, Parameters, Pass, Shape};
 use crate::device::{Kernels, PrecisionChoice, Traits};
 
@@ -87,13 +87,15 @@ impl Plan {
         let (real, length) = (rows * data.tokens_per_row, data.length as f64);
         let sentence = (data.tokens as f64 / data.sentences.max(1) as f64 + 2.0).min(length);
         let learners = self.learners();
+        // Which slots have the lowest entropy is known once the teacher was asked about all of them.
+        let asked = if self.distill.gate.kind == GateKind::LowestEntropy { 2.0 } else { 1.0 };
         let work = |positions: f64, masked: f64, attended: f64| {
             let head_rows = if self.distill.positions == Positions::All { positions } else { masked };
             let pass = Pass { positions, attended, head_rows };
             let forward = |shape: &Shape| shape.forward_flops(&pass);
             Work {
                 student: learners.iter().map(|learner| 3.0 * forward(&learner.model.shape)).sum(),
-                teacher: teacher.map_or(0.0, forward) + head_rows * self.directions(&learners),
+                teacher: asked * teacher.map_or(0.0, forward) + head_rows * self.directions(&learners),
             }
         };
         Estimate {
@@ -122,7 +124,9 @@ impl Plan {
             heard + 3.0 * product(learner.model.shape.hidden()) * learner.from.len().saturating_sub(1) as f64
         };
         let asks_teacher = learners.iter().flat_map(|learner| &learner.from).any(|source| source.name == TEACHER);
-        learners.iter().map(of_learner).sum::<f64>() - if asks_teacher { product(taught) } else { 0.0 }
+        // Behind a gate the soft loss takes a pass over the vocabulary of its own.
+        let gated = if self.distill.gate.is_open() { 0.0 } else { 3.0 * product(self.model.shape.hidden()) };
+        learners.iter().map(of_learner).sum::<f64>() + gated - if asks_teacher { product(taught) } else { 0.0 }
     }
 
     /// Rows at once that so many bytes hold.

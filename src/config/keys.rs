@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use toml::Value;
 
 use super::schedule::EXAMPLES;
-use super::{DivergenceKind, Family, Method, OptimizerKind, Positions, Rows, Schedule, Start, SumDtype};
+use super::{DivergenceKind, Family, GateKind, Method, OptimizerKind, Positions, Rows, Schedule, Start, SumDtype};
 use crate::device::{Kernels, PrecisionChoice};
 
 /// A key of a run file.
@@ -102,6 +102,10 @@ pub const KEYS: &[Key] = &[
     key("distill.tau_squared", Flag, Is("false"), "multiply the soft loss by the temperature squared"),
     key("distill.divergence", Word(DivergenceKind::WORDS), Is("\"kl\""), "how far the student is from its teacher"),
     key("distill.beta", Number, Rule("0.5, of jensen-shannon"), "the teacher's share of the mixture of jensen-shannon"),
+    key("distill.fade", Number, Rule("none"), "nats below its teacher's held-out loss at which the soft weight is 0"),
+    key("distill.gate", Word(GateKind::WORDS), Is("\"none\""), "at which slots the soft loss is taken"),
+    key("distill.gate_share", Number, Rule("0.2, of lowest-entropy"), "share of a batch's slots where the gate is open"),
+    key("distill.switch", Flag, Is("false"), "take the hard loss only where the gate is closed"),
     key("distill.positions", Word(Positions::WORDS), Is("\"masked\""), "where the soft loss is taken"),
     key(
         "distill.start",

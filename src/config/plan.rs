@@ -7,6 +7,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::differences::differences;
 use super::kept::AnswersPlan;
+use super::listening::is_zero;
+pub use super::listening::{Divergence, DivergenceKind, Gate, GateKind};
 use super::shape::{ModelPlan, TeacherModel};
 use super::{Parameters, Schedule};
 use crate::device::{Kernels, PrecisionChoice};
@@ -225,6 +227,13 @@ pub struct DistillPlan {
     /// How far the student is from its teacher.
     #[serde(default, skip_serializing_if = "Divergence::is_kl")]
     pub divergence: Divergence,
+    /// At which slots it is taken.
+    #[serde(default, skip_serializing_if = "Gate::is_open")]
+    pub gate: Gate,
+    /// How far below its teacher's held-out loss a student's is, in nats, when the soft weight has faded to 0; 0 where
+    /// it does not fade.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub fade: f64,
     /// Where the soft loss is taken.
     pub positions: Positions,
     /// How the student starts.
@@ -446,44 +455,6 @@ words! {
         /// Several sentences a row, each attending only to itself with positions from 0: the same losses, less padding.
         Packed = "packed",
     }
-}
-
-words! {
-    /// How far a student's distribution q is from its teacher's p.
-    #[derive(Default)]
-    DivergenceKind {
-        /// KL(p || q), the paper's equation 2.
-        #[default]
-        Kl = "kl",
-        /// KL(q || p).
-        ReverseKl = "reverse-kl",
-        /// Generalised Jensen-Shannon divergence.
-        JensenShannon = "jensen-shannon",
-        /// Half of the sum of |p - q|.
-        TotalVariation = "total-variation",
-    }
-}
-
-/// A divergence and what it has of numbers.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Divergence {
-    /// Which.
-    pub kind: DivergenceKind,
-    /// The teacher's share of the mixture in Jensen-Shannon's; 0 of others.
-    #[serde(default, skip_serializing_if = "is_zero")]
-    pub beta: f64,
-}
-
-impl Divergence {
-    /// Whether it is the paper's, and stands in no plan.
-    pub fn is_kl(&self) -> bool {
-        self.kind == DivergenceKind::Kl
-    }
-}
-
-fn is_zero(beta: &f64) -> bool {
-    *beta == 0.0
 }
 
 words! {

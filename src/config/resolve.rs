@@ -132,8 +132,19 @@ fn distill(file: &RunFile, method: Method) -> DistillPlan {
     if method == Method::Standalone {
         let (positions, start) = (Positions::Masked, Start::Fresh);
         let (soft, temperature) = (Schedule::constant(0.0), Schedule::constant(1.0));
-        let divergence = Divergence::default();
-        return DistillPlan { hard, soft, temperature, tau_squared: false, divergence, positions, start, label_smoothing };
+        let (divergence, gate) = (Divergence::default(), Gate::default());
+        return DistillPlan {
+            hard,
+            soft,
+            temperature,
+            tau_squared: false,
+            divergence,
+            gate,
+            fade: 0.0,
+            positions,
+            start,
+            label_smoothing,
+        };
     }
     DistillPlan {
         hard,
@@ -141,6 +152,8 @@ fn distill(file: &RunFile, method: Method) -> DistillPlan {
         temperature: file.schedule("distill.temperature"),
         tau_squared: file.flag("distill.tau_squared"),
         divergence: divergence(file),
+        gate: gate(file),
+        fade: file.try_number("distill.fade").unwrap_or(0.0),
         positions: file.word("distill.positions", Positions::from_word, Positions::Masked),
         start: file.word("distill.start", Start::from_word, Start::Fresh),
         label_smoothing,
@@ -153,6 +166,12 @@ fn divergence(file: &RunFile) -> Divergence {
         kind,
         beta: if kind == DivergenceKind::JensenShannon { file.try_number("distill.beta").unwrap_or(0.5) } else { 0.0 },
     }
+}
+
+fn gate(file: &RunFile) -> Gate {
+    let kind = file.word("distill.gate", GateKind::from_word, GateKind::Open);
+    let share = if kind == GateKind::LowestEntropy { file.try_number("distill.gate_share").unwrap_or(0.2) } else { 0.0 };
+    Gate { kind, share, switch: kind != GateKind::Open && file.flag("distill.switch") }
 }
 
 fn train(file: &RunFile, rows_per_epoch: u64) -> TrainPlan {

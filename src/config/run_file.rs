@@ -20,6 +20,7 @@ const PRESETS: &[(&str, &str)] = &[
     ("inherit", include_str!("presets/inherit.toml")),
     ("salt", include_str!("presets/salt.toml")),
     ("lu-liu", include_str!("presets/lu-liu.toml")),
+    ("switch", include_str!("presets/switch.toml")),
     ("continue", include_str!("presets/continue.toml")),
 ];
 

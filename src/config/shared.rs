@@ -52,7 +52,11 @@ impl Plan {
     fn without_course(&self) -> Plan {
         let mut plan = self.clone();
         let none = || Schedule::constant(0.0);
-        (plan.train.steps, plan.train.evaluate_every, plan.train.evaluate_rows, plan.train.evaluate_after) = (0, 0, 0, 0);
+        plan.train.steps = 0;
+        if plan.distill.fade == 0.0 {
+            // Evaluations move no weight.
+            (plan.train.evaluate_every, plan.train.evaluate_rows, plan.train.evaluate_after) = (0, 0, 0);
+        }
         plan.train.lr = none();
         (plan.distill.hard, plan.distill.soft, plan.distill.temperature) = (none(), none(), none());
         for own in &mut plan.models {

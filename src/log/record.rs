@@ -45,6 +45,9 @@ pub struct StepRecord {
     /// Loss over the held-out sentences, on the steps that measure it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub held_out_loss: Option<f64>,
+    /// The fixed teacher's loss over them, on the same steps, where the soft weight depends on it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub teacher_held_out_loss: Option<f64>,
     /// Each model's numbers, where several train together.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub models: Vec<ModelRecord>,
@@ -152,7 +155,10 @@ impl StepRecord {
             ("train/lr", Some(self.lr)),
             ("train/grad_norm", Some(self.grad_norm)),
         ];
-        let one = one.into_iter().chain(speed).chain([("held_out/loss", self.held_out_loss)]);
+        let one = one
+            .into_iter()
+            .chain(speed)
+            .chain([("held_out/loss", self.held_out_loss), ("held_out/teacher_loss", self.teacher_held_out_loss)]);
         let one = one.filter(|(tag, _)| self.models.is_empty() || tag.starts_with("speed/"));
         let one = one.map(|(tag, value)| (Cow::Borrowed(tag), value));
         let agreement = self.agreement.iter().map(|(pair, share)| (Cow::Owned(format!("agreement/{pair}")), Some(*share)));
@@ -261,6 +267,7 @@ pub(crate) mod tests {
             tokens_per_s: 12345.0,
             mfu: None,
             held_out_loss: None,
+            teacher_held_out_loss: None,
             models: Vec::new(),
             agreement: BTreeMap::new(),
         }

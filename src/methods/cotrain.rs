@@ -131,7 +131,8 @@ impl Method for Cotrain {
             for (at, score) in found.scores.iter().enumerate() {
                 agreement.extend(score.teacher_agreement.map(|share| (format!("{}/{TEACHER}", name(at)), share)));
             }
-            Ok(HeldOut { losses: found.scores.iter().map(|score| score.held_out_loss).collect(), agreement })
+            let losses = found.scores.iter().map(|score| score.held_out_loss).collect();
+            Ok(HeldOut { losses, teacher_loss: None, agreement })
         })
     }
 }

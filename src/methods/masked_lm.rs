@@ -9,16 +9,16 @@
 use burn::module::Module;
 use burn::tensor::Tensor;
 
-use super::evaluate::{Together, evaluate_together};
+use super::evaluate::{Together, evaluate_together, most_probable, teacher_loss};
 use super::source::{Signal, Source};
 use super::teacher::{Teacher, TeacherSignal};
 use super::{BatchSize, ModelLoss, Settings, SoftSettings, few};
 use crate::batch::{Batch, Batches};
-use crate::config::{DistillPlan, Positions};
+use crate::config::{DistillPlan, GateKind, Positions};
 use crate::device::{Compute, Precision};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::kernels::{DwtLoss, Logits, StepLoss, Targets, look_up};
-use crate::loss::{divergence_loss, dwt_loss, outcomes_loss};
+use crate::loss::{divergence_loss, dwt_loss, hard_losses, outcomes_loss};
 use crate::model::{AnyModel, BatchTensors, Dropout, LanguageModel};
 
 /// Batches of masked rows to train on and to be scored on, and where to put them.
@@ -59,6 +59,13 @@ impl MaskedLm {
         let models: Vec<&AnyModel> = models.iter().collect();
         evaluate_together(&models, &self.held_out, self.evaluate_rows, teacher, &self.compute.clone().in_dtype(Precision::F32))
             .await
+    }
+}
+
+impl MaskedLm {
+    /// The held-out loss of a teacher, on the rows that models are scored on, in f32.
+    pub(super) async fn score_teacher(&self, teacher: &dyn Teacher) -> Result<f64> {
+        teacher_loss(teacher, &self.held_out, self.evaluate_rows, &self.compute.clone().in_dtype(Precision::F32)).await
     }
 }
 
@@ -103,8 +110,12 @@ impl<'a> Objective<'a> {
     /// What a teacher says of this batch, where soft losses are taken.
     ///
     /// # Errors
-    /// As [`Source::ask`].
+    /// As [`Source::ask`], and when the gate's slots are to be chosen among a whole batch's and were not.
     pub fn ask(&self, source: &Source, batch: &Batch) -> Result<Signal> {
+        if self.distill.gate.kind == GateKind::LowestEntropy && self.batch.open_n.is_none() {
+            return Err(Error::new("nobody has chosen the slots of lowest entropy among the batch's")
+                .help("Method::complete does, before a batch is divided into parts"));
+        }
         source.ask(batch, self.batch, self.positions)
     }
 
@@ -131,19 +142,20 @@ impl<'a> Objective<'a> {
             left.extend(signal.clone().map(|signal| (place, soft, signal)));
         }
         left.reverse();
+        let open_n = left.last().and_then(|(_, _, signal)| self.open(&pass.masked, signal));
         // The first signal at masked slots goes with the hard loss: one pass over the vocabulary for both.
-        let together = if self.positions == Positions::Masked { left.pop() } else { None };
+        let together = if self.positions == Positions::Masked && open_n.is_none() { left.pop() } else { None };
         let mut softs: Vec<Option<Tensor<1>>> = vec![None; at.soft.len()];
         let first = match &together {
             Some((_, soft, signal)) => self.against(pass.masked.clone(), signal.clone(), &masked, &with_soft(hard, soft)),
-            None => dwt_loss(pass.masked.clone(), None, &masked, &hard, &batch.inputs.compute),
+            None => dwt_loss(pass.masked.clone(), None, &self.hard_targets(&masked, &open_n), &hard, &batch.inputs.compute),
         };
         if let Some((place, ..)) = together {
             softs[place] = first.soft;
         }
         let mut total = first.total;
         if !left.is_empty() {
-            let (answers, targets) = (self.answers(model, pass), self.soft_targets(masked));
+            let (answers, targets) = (self.answers(model, pass), self.soft_targets(masked, open_n));
             while let Some((place, soft, signal)) = left.pop() {
                 let loss = with_soft(DwtLoss { alpha_hard: None, ..hard }, soft);
                 let more = self.against(answers.clone(), signal, &targets, &loss);
@@ -154,6 +166,39 @@ impl<'a> Objective<'a> {
         ModelLoss { total, hard: first.hard, soft: softs }
     }
 
+    /// 1 at slots where the gate is open, 0 at others, `[n]`; none without a gate.
+    fn open(&self, student: &Logits, signal: &Signal) -> Option<Tensor<1>> {
+        let BatchTensors { inputs, labels_n, open_n, .. } = self.batch;
+        let loss_of = |logits: &Logits| hard_losses(logits.clone(), labels_n.clone(), &inputs.compute);
+        match (self.distill.gate.kind, signal) {
+            (GateKind::Open, _) => None,
+            (GateKind::LowestEntropy, _) => open_n.clone(),
+            (GateKind::TeacherRight, signal) => {
+                let first_n = match signal {
+                    Signal::Logits(teacher) => most_probable(teacher, &inputs.compute),
+                    Signal::Outcomes(_, said) => said.first_n.clone(),
+                };
+                Some(first_n.equal(labels_n.clone()).float())
+            }
+            (GateKind::TeacherBetter, signal) => {
+                let teacher_n = match signal {
+                    Signal::Logits(teacher) => loss_of(teacher),
+                    Signal::Outcomes(_, said) => said.label_loss_n.clone(),
+                };
+                Some(teacher_n.lower(loss_of(student)).float())
+            }
+        }
+    }
+
+    /// Where the hard loss is taken: at all masked slots, or at those where the gate is closed.
+    fn hard_targets(&self, masked: &Targets, open_n: &Option<Tensor<1>>) -> Targets {
+        let weights_m = match open_n {
+            Some(open_n) if self.distill.gate.switch => masked.weights_m.clone() * (open_n.clone().neg() + 1.0),
+            _ => masked.weights_m.clone(),
+        };
+        Targets { weights_m, ..masked.clone() }
+    }
+
     /// Equation 3 against one signal.
     fn against(&self, student: Logits, signal: Signal, targets: &Targets, loss: &DwtLoss) -> StepLoss {
         let compute = &self.batch.inputs.compute;
@@ -162,7 +207,7 @@ impl<'a> Objective<'a> {
                 divergence_loss(student, teacher, targets, loss, self.distill.divergence, compute)
             }
             Signal::Logits(teacher) => dwt_loss(student, Some(teacher), targets, loss, compute),
-            Signal::Outcomes(outcomes) => outcomes_loss(student, &outcomes, targets, loss, compute),
+            Signal::Outcomes(outcomes, _) => outcomes_loss(student, &outcomes, targets, loss, compute),
         }
     }
 
@@ -174,9 +219,12 @@ impl<'a> Objective<'a> {
         }
     }
 
-    fn soft_targets(&self, masked: Targets) -> Targets {
+    fn soft_targets(&self, masked: Targets, open_n: Option<Tensor<1>>) -> Targets {
         match self.positions {
-            Positions::Masked => masked,
+            Positions::Masked => match open_n {
+                Some(open_n) => Targets { weights_m: masked.weights_m * open_n, ..masked },
+                None => masked,
+            },
             Positions::All => Targets {
                 labels_m: Tensor::zeros(self.batch.real_bs.dims(), &self.batch.real_bs.device()), // the soft loss has none
                 weights_m: self.batch.real_bs.clone(),

@@ -59,6 +59,20 @@ pub trait Method {
     /// The batches of steps `from..to`, prepared ahead; each is a function of its step alone.
     fn batches(&self, from: u64, to: u64) -> Box<dyn Iterator<Item = Self::Batch> + '_>;
 
+    /// The batch with what has to be known of all its rows before it is divided into parts; none where nothing has.
+    /// Models that are asked for it are given at most `rows_at_once` rows at a time.
+    ///
+    /// # Errors
+    /// When what a model learns from can't be had.
+    fn complete<'a>(
+        &'a self,
+        _batch: &'a Self::Batch,
+        _at: &'a [Settings],
+        _rows_at_once: usize,
+    ) -> Pending<'a, Result<Option<Self::Batch>>> {
+        Box::pin(async { Ok(None) })
+    }
+
     /// Some of a batch's rows, in its order; what parts count adds up.
     fn part(&self, batch: &Self::Batch, rows: Range<usize>) -> Self::Batch;
 
@@ -76,6 +90,17 @@ pub trait Method {
 
     /// Each model's weights and temperatures at a step.
     fn settings(&self, step: u64) -> Vec<Settings>;
+
+    /// Each model's settings at a step, of models that were scored `last`; other than [`settings`](Method::settings)
+    /// where they adapt.
+    fn settings_after(&self, step: u64, _last: Option<&HeldOut>) -> Vec<Settings> {
+        self.settings(step)
+    }
+
+    /// Whether settings depend on the last scores: every worker then needs them.
+    fn adapts(&self) -> bool {
+        false
+    }
 
     /// What each model minimises on (a part of) a batch: the share of the whole step's loss that falls on it, when
     /// `whole` is the whole step's size. Each model has its own settings and draws its own dropout; no loss has a
@@ -161,6 +186,8 @@ pub struct ModelLoss {
 pub struct HeldOut {
     /// Each model's loss, in nats a masked token.
     pub losses: Vec<f64>,
+    /// The fixed teacher's loss, where settings depend on it.
+    pub teacher_loss: Option<f64>,
     /// Of several models: the share of masked tokens where two have the same most likely candidate, by their names,
     /// `a/b`.
     pub agreement: BTreeMap<String, f64>,
@@ -168,7 +195,7 @@ pub struct HeldOut {
 
 impl From<Vec<f64>> for HeldOut {
     fn from(losses: Vec<f64>) -> Self {
-        Self { losses, agreement: BTreeMap::new() }
+        Self { losses, teacher_loss: None, agreement: BTreeMap::new() }
     }
 }
 

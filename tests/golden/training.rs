@@ -26,7 +26,7 @@ struct Distillation {
     runs: Vec<RunCase>,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, Clone)]
 pub(super) struct BatchCase {
     rows: usize,
     length: usize,
@@ -52,6 +52,7 @@ impl BatchCase {
                 places_bm: self.masked,
                 labels_bm: self.labels,
                 weights_bm: self.weights,
+                open_bm: None,
             },
             tokens: self.segments.iter().filter(|&&segment| segment > 0).count(),
             input_ids_bs: self.input_ids,
@@ -113,6 +114,8 @@ pub(super) fn stand_in(vocab_size: usize, device: &Device) -> MaskedLm {
 pub(super) fn distill(alpha_soft: f64, tau: f64) -> DistillPlan {
     DistillPlan {
         divergence: upstill::config::Divergence::default(),
+        gate: upstill::config::Gate::default(),
+        fade: 0.0,
         hard: 1.0.into(),
         soft: alpha_soft.into(),
         temperature: tau.into(),
@@ -266,7 +269,7 @@ fn twenty_steps_of_each_optimizer_are_pytorchs() {
             let method =
                 Fixed { method: dwt(&teacher, distill(2.0, 2.0), train.steps, &Device::flex()), batches: batches.clone() };
             let learner = Learner::new(model("student", &student, &Device::flex().autodiff()), &train, 0.0, 1);
-            let options = FitOptions { train: &train, micro_batch, done: 0, worker: None };
+            let options = FitOptions { train: &train, micro_batch, done: 0, evaluated: None, worker: None };
             let mut records = Vec::new();
             let trained = fit(&method, vec![learner], &options, |record, _| {
                 records.push(record.clone());

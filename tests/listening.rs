@@ -1,0 +1,131 @@
+//! How a student listens to its teacher: gates, and what they promise of runs.
+
+use upstill::config::AnswersKind;
+
+use crate::answers::{Bench, near};
+use crate::common::{plan, run, steps, weights};
+
+const GATES: [&[&str]; 4] = [
+    &["distill.gate=lowest-entropy", "distill.gate_share=0.3"],
+    &["distill.gate=teacher-right"],
+    &["distill.gate=teacher-better", "distill.soft=1 until 50%, then 0"],
+    &["preset=switch"],
+];
+
+#[test]
+fn a_gate_is_the_same_in_parts_among_workers_and_in_a_resumed_run() {
+    let bench = Bench::new();
+    for (number, gate) in GATES.iter().enumerate() {
+        let of = |name: &str, set: &[&str]| {
+            let out = bench.path(&format!("{number}-{name}"));
+            run(&bench.plan("teacher", &[&["train.evaluate_every=1"], *gate, set].concat()), &bench.shards, &out);
+            out
+        };
+        let whole = of("whole", &[]);
+        // Sums in another order; a gate of the batch's parts would be off by far more.
+        let losses = |dir: &std::path::Path| -> Vec<(f64, Option<f64>)> {
+            steps(dir).into_iter().map(|record| (record.loss, record.held_out_loss)).collect()
+        };
+        for (name, set) in [("parts", "runtime.micro_batch=3"), ("workers", "runtime.workers=2")] {
+            for (at, (found, wanted)) in losses(&of(name, &[set])).iter().zip(&losses(&whole)).enumerate() {
+                assert!((found.0 - wanted.0).abs() < 1e-4, "{gate:?} {name} step {at}: {found:?} {wanted:?}");
+                assert!((found.1.unwrap() - wanted.1.unwrap()).abs() < 1e-4, "{gate:?} {name} step {at}: {found:?} {wanted:?}");
+            }
+        }
+        let cut = of("cut", &[]);
+        std::fs::remove_file(cut.join("summary.json")).unwrap();
+        std::fs::remove_dir_all(cut.join("checkpoints/step-0000020")).unwrap();
+        let plan = bench.plan("teacher", &[&["train.evaluate_every=1"], *gate].concat());
+        crate::common::run_on(&upstill::device::Device::cpu("test"), &plan, &bench.shards, &cut, true).unwrap();
+        assert_eq!(weights(&cut), weights(&whole), "{gate:?}");
+    }
+}
+
+#[test]
+fn a_gate_reads_a_cache_as_it_asks_a_teacher() {
+    let bench = Bench::new();
+    bench.teach("whole", (AnswersKind::TopK, bench.vocabulary()), &[]);
+    bench.teach("drawn", (AnswersKind::Draws, 50), &[]);
+    for (number, gate) in GATES[..2].iter().chain([&&["distill.gate=teacher-better"][..]]).enumerate() {
+        let of = |teacher: &str| {
+            let out = bench.path(&format!("{number}-{teacher}"));
+            run(&bench.plan(teacher, gate), &bench.shards, &out);
+            out
+        };
+        let live = of("teacher");
+        let open = |dir: &std::path::Path| steps(dir).iter().map(|record| record.loss_soft.unwrap()).sum::<f64>() / 20.0;
+        // Entropies and losses of 16 bits: a slot in a hundred may fall on the other side.
+        assert!((open(&of("whole")) / open(&live) - 1.0).abs() < 0.02, "{gate:?}: {} {}", open(&of("whole")), open(&live));
+        if gate[0] != "distill.gate=teacher-right" {
+            let ratio = open(&of("drawn")) / open(&live);
+            assert!((ratio - 1.0).abs() < 0.15, "{gate:?}: draws are off by their chance, not by their slots: {ratio}");
+        }
+    }
+}
+
+#[test]
+fn a_gate_that_is_open_everywhere_is_none_and_one_that_never_opens_leaves_the_hard_loss() {
+    let bench = Bench::new();
+    let of = |name: &str, set: &[&str]| {
+        run(&bench.plan("teacher", &[&["train.evaluate_every=1"], set].concat()), &bench.shards, &bench.path(name));
+        bench.path(name)
+    };
+    let open = of("open", &["distill.gate=lowest-entropy", "distill.gate_share=1"]);
+    near(&open, &of("none", &[]), 1e-5);
+    // Where the soft weight is 0 nobody is asked, and nothing is left out: plain masked language modelling to the bit.
+    let off = of("off", &["preset=switch", "distill.hard=1", "distill.soft=0"]);
+    run(&plan(&bench.shards, &["preset=standalone"]), &bench.shards, &bench.path("alone"));
+    assert_eq!(weights(&off), weights(&bench.path("alone")));
+}
+
+#[test]
+fn gates_that_can_not_be_are_refused_with_reasons() {
+    let bench = Bench::new();
+    bench.teach("drawn", (AnswersKind::Draws, 50), &[]);
+    let all = [
+        bench.refusal("teacher", &["distill.gate=lowest-entropy", "distill.gate_share=0", "distill.positions=all"]),
+        bench.refusal("teacher", &["distill.gate_share=0.2", "distill.switch=true"]),
+        bench.refusal("drawn", &["distill.gate=teacher-right"]),
+        bench.refusal("drawn", &["preset=switch"]),
+    ];
+    insta::assert_snapshot!(all.join("\n"), @"");
+}
+
+#[test]
+fn a_soft_weight_fades_by_the_last_evaluation_resumed_or_not() {
+    let bench = Bench::new();
+    let set = ["distill.fade=0.5", "train.evaluate_every=4", "train.lr=5e-3", "train.batch=16", "train.checkpoint_every=10"];
+    let of = |name: &str, more: &[&str]| {
+        run(&bench.plan("teacher", &[&set, more].concat()), &bench.shards, &bench.path(name));
+        bench.path(name)
+    };
+    let whole = of("whole", &[]);
+    let records = steps(&whole);
+    let mut wanted = 1.0;
+    for record in &records {
+        assert!((record.alpha_soft.unwrap() - wanted).abs() < 1e-12, "step {}: {wanted} {record:?}", record.step);
+        assert_eq!(record.held_out_loss.is_some(), record.teacher_held_out_loss.is_some());
+        if let (Some(student), Some(teacher)) = (record.held_out_loss, record.teacher_held_out_loss) {
+            wanted = upstill::loss::faded(student, teacher, 0.5);
+        }
+    }
+    let weights_of: Vec<f64> = records.iter().filter_map(|record| record.alpha_soft).collect();
+    assert!(weights_of.iter().any(|alpha| *alpha > 0.0 && *alpha < 1.0), "the student passes its teacher: {weights_of:?}");
+    // The teacher's own loss is what its own evaluation says.
+    let own = steps(&bench.path("teacher")).last().unwrap().held_out_loss.unwrap();
+    assert!((records[3].teacher_held_out_loss.unwrap() - own).abs() < 1e-5, "{own} {:?}", records[3]);
+
+    // A run that stopped between two evaluations goes on with the weight that it had.
+    let cut = of("cut", &[]);
+    std::fs::remove_file(cut.join("summary.json")).unwrap();
+    std::fs::remove_dir_all(cut.join("checkpoints/step-0000020")).unwrap();
+    crate::common::run_on(&upstill::device::Device::cpu("test"), &bench.plan("teacher", &set), &bench.shards, &cut, true)
+        .unwrap();
+    assert_eq!((weights(&cut), steps(&cut)), (weights(&whole), records.clone()));
+    // Every worker has the weight.
+    near(&of("workers", &["runtime.workers=2"]), &whole, 1e-4);
+
+    bench.teach("cache", (AnswersKind::TopK, 4), &[]);
+    insta::assert_snapshot!(
+        [bench.refusal("cache", &["distill.fade=0.1"]), bench.refusal("teacher", &["distill.fade=0"])].join("\n"), @"");
+}
