@@ -129,3 +129,37 @@ fn a_soft_weight_fades_by_the_last_evaluation_resumed_or_not() {
     insta::assert_snapshot!(
         [bench.refusal("cache", &["distill.fade=0.1"]), bench.refusal("teacher", &["distill.fade=0"])].join("\n"), @"");
 }
+
+#[test]
+fn last_layers_that_are_compared_come_nearer() {
+    let bench = Bench::new();
+    let of = |name: &str, set: &[&str]| {
+        run(&bench.plan("teacher", &[&["train.evaluate_every=1"], set].concat()), &bench.shards, &bench.path(name));
+        bench.path(name)
+    };
+    for (name, positions) in [("masked", "distill.positions=masked"), ("all", "distill.positions=all")] {
+        let set = ["preset=distilbert", "distill.start=fresh", "distill.cosine=2", positions];
+        let whole = of(name, &set);
+        let records = steps(&whole);
+        let cosine = |at: usize| records[at].features[0].loss.unwrap();
+        assert!(cosine(19) < 0.9 * cosine(0), "{} {}", cosine(0), cosine(19));
+        let last = &records[19];
+        let soft = 4.0 * last.alpha_soft.unwrap() * last.loss_soft.unwrap();
+        assert!((last.loss - (2.0 * last.loss_hard + soft + 2.0 * cosine(19))).abs() < 1e-4, "{last:?}");
+        for (more, runtime) in [("parts", "runtime.micro_batch=3"), ("workers", "runtime.workers=2")] {
+            let other = steps(&of(&format!("{name}-{more}"), &[&set[..], &[runtime]].concat()));
+            assert!((other[19].loss - last.loss).abs() < 1e-3, "{more}: {:?} {last:?}", other[19]);
+            assert!((other[19].features[0].loss.unwrap() - cosine(19)).abs() < 1e-4, "{more}: {:?} {last:?}", other[19]);
+        }
+    }
+    // A weight of 0 leaves no trace in the weights.
+    let off = of("off", &["distill.cosine=0"]);
+    assert_eq!(weights(&off), weights(&of("without", &[])));
+
+    bench.teach("cache", (AnswersKind::TopK, 4), &[]);
+    let all = [
+        bench.refusal("cache", &["distill.cosine=1"]),
+        bench.refusal("teacher", &["distill.cosine=-1", "model.hidden=64"]),
+    ];
+    insta::assert_snapshot!(all.join("\n"), @"");
+}

@@ -36,6 +36,7 @@ pub(super) fn check(file: &RunFile, plan: &Plan, facts: &Facts) -> Mistakes {
     divergence(file, plan, &mut out);
     check_listening::gate(file, plan, &mut out);
     check_listening::fade(file, plan, &mut out);
+    check_listening::cosine(plan, &mut out);
     train(file, plan, &mut out);
     runtime(plan, &mut out);
     if let Some(found) = &facts.teacher {
@@ -81,6 +82,7 @@ fn method(file: &RunFile, plan: &Plan, out: &mut Mistakes) {
                 "gate",
                 "gate_share",
                 "switch",
+                "cosine",
                 "positions",
                 "start",
             ] {
@@ -169,7 +171,7 @@ fn distill(plan: &Plan, out: &mut Mistakes) {
     negative_weight(out, "distill.hard", hard);
     negative_weight(out, "distill.soft", soft);
     let zero = |weight: &Schedule| weight.as_constant() == Some(0.0);
-    if zero(hard) && zero(soft) && plan.method != Method::Cotrain {
+    if zero(hard) && zero(soft) && plan.distill.cosine.is_none() && plan.method != Method::Cotrain {
         out.add("distill.hard", "no weight is ever above 0: there is nothing to learn", "write hard = 1.0");
     }
     positive_temperature(out, "distill.temperature", temperature);
@@ -266,10 +268,9 @@ fn train(file: &RunFile, plan: &Plan, out: &mut Mistakes) {
         }
     }
     if train.steps > 0 {
-        let DistillPlan { hard, soft, temperature, .. } = &plan.distill;
-        for (key, schedule) in
-            [("train.lr", &train.lr), ("distill.hard", hard), ("distill.soft", soft), ("distill.temperature", temperature)]
-        {
+        let DistillPlan { hard, soft, temperature, cosine, .. } = &plan.distill;
+        let all = [("train.lr", &train.lr), ("distill.hard", hard), ("distill.soft", soft), ("distill.temperature", temperature)];
+        for (key, schedule) in all.into_iter().chain(cosine.as_ref().map(|cosine| ("distill.cosine", cosine))) {
             if let Err(error) = schedule.fits(train.steps) {
                 out.add(key, error.what(), "make the piece shorter or the run longer; `over 5%` follows the run's length");
             }

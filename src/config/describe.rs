@@ -84,7 +84,7 @@ impl Plan {
     }
 
     fn distillation_notes(&self, teacher: &TeacherPlan) -> Vec<String> {
-        let DistillPlan { soft, temperature, tau_squared, gate, fade, positions, .. } = &self.distill;
+        let DistillPlan { soft, temperature, tau_squared, gate, fade, cosine, positions, .. } = &self.distill;
         let mut notes = vec![
             format!("temperature {temperature}: chosen here; the paper gives none"),
             match tau_squared {
@@ -101,6 +101,9 @@ impl Plan {
         if !gate.is_open() {
             notes
                 .push(format!("the soft loss has a gate, {}: the paper has none; a closed slot counts 0 in its mean", gate.kind));
+        }
+        if cosine.is_some() {
+            notes.push("last layers are compared by their cosine (Sanh et al. 2019): not in the paper".into());
         }
         if *fade > 0.0 {
             notes.push(format!(
@@ -216,8 +219,8 @@ impl Plan {
     }
 
     fn loss_text(&self) -> String {
-        let DistillPlan { hard, soft, temperature, tau_squared, divergence, gate, fade, positions, label_smoothing, .. } =
-            &self.distill;
+        let DistillPlan { hard, soft, temperature, tau_squared, divergence, gate, fade, cosine, .. } = &self.distill;
+        let DistillPlan { positions, label_smoothing, .. } = &self.distill;
         if !self.models.is_empty() {
             return self.shared_loss_text();
         }
@@ -232,6 +235,9 @@ impl Plan {
             text += &gate_text(*gate);
             if *fade > 0.0 {
                 text += &format!(", fading to 0 as the student's held-out loss falls {} nats below the teacher's", number(*fade));
+            }
+            if let Some(cosine) = cosine {
+                text += &format!("; 1 - cosine between last layers {cosine} at {}", positions_text(*positions));
             }
         }
         text

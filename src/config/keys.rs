@@ -106,6 +106,7 @@ pub const KEYS: &[Key] = &[
     key("distill.gate", Word(GateKind::WORDS), Is("\"none\""), "at which slots the soft loss is taken"),
     key("distill.gate_share", Number, Rule("0.2, of lowest-entropy"), "share of a batch's slots where the gate is open"),
     key("distill.switch", Flag, Is("false"), "take the hard loss only where the gate is closed"),
+    key("distill.cosine", Kind::Schedule, Rule("none"), "weight of 1 - cosine between last layers (DistilBERT)"),
     key("distill.positions", Word(Positions::WORDS), Is("\"masked\""), "where the soft loss is taken"),
     key(
         "distill.start",

@@ -234,7 +234,10 @@ pub struct DistillPlan {
     /// it does not fade.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub fade: f64,
-    /// Where the soft loss is taken.
+    /// Weight of the loss between last layers, 1 minus the cosine; none where there is no such loss.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cosine: Option<Schedule>,
+    /// Where the soft loss is taken, and the one between last layers.
     pub positions: Positions,
     /// How the student starts.
     pub start: Start,

@@ -21,6 +21,7 @@ const PRESETS: &[(&str, &str)] = &[
     ("salt", include_str!("presets/salt.toml")),
     ("lu-liu", include_str!("presets/lu-liu.toml")),
     ("switch", include_str!("presets/switch.toml")),
+    ("distilbert", include_str!("presets/distilbert.toml")),
     ("continue", include_str!("presets/continue.toml")),
 ];
 

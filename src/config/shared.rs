@@ -38,6 +38,7 @@ impl Plan {
             ("distill.soft", &distill.soft),
             ("distill.temperature", &distill.temperature),
         ];
+        all.extend(distill.cosine.iter().map(|cosine| ("distill.cosine", cosine)));
         for own in &self.models {
             all.extend([("a model's lr", &own.lr), ("a model's hard weight", &own.hard)]);
             let from = own.from.iter();
@@ -59,6 +60,7 @@ impl Plan {
         }
         plan.train.lr = none();
         (plan.distill.hard, plan.distill.soft, plan.distill.temperature) = (none(), none(), none());
+        plan.distill.cosine = plan.distill.cosine.map(|_| none());
         for own in &mut plan.models {
             (own.lr, own.hard) = (none(), none());
             own.from.iter_mut().for_each(|from| (from.soft, from.temperature) = (none(), none()));

@@ -6,7 +6,9 @@ use std::sync::OnceLock;
 use super::masked_lm::{MaskedLm, Objective};
 use super::source::Source;
 use super::teacher::Teacher;
-use super::{BatchSize, HeldOut, Method, ModelLoss, Pending, Settings, SoftSettings, TEACHER};
+use super::{
+    BatchSize, FeatureKind, FeatureSettings, HeldOut, Method, ModelLoss, Pending, Settings, SoftSettings, TEACHER,
+};
 use crate::batch::Batch;
 use crate::config::{DistillPlan, Gate, GateKind};
 use crate::device::Compute;
@@ -91,13 +93,14 @@ impl Method for Dwt {
     }
 
     fn settings(&self, step: u64) -> Vec<Settings> {
-        let DistillPlan { hard, soft, temperature, .. } = &self.distill;
+        let DistillPlan { hard, soft, temperature, cosine, .. } = &self.distill;
         let from_teacher = self.teacher.iter().map(|_| SoftSettings {
             from: TEACHER.to_owned(),
             alpha: soft.at(step, self.steps),
             temperature: temperature.at(step, self.steps),
         });
-        vec![Settings { alpha_hard: hard.at(step, self.steps), soft: from_teacher.collect() }]
+        let features = cosine.iter().map(|cosine| FeatureSettings { kind: FeatureKind::Cosine, alpha: cosine.at(step, self.steps) });
+        vec![Settings { alpha_hard: hard.at(step, self.steps), soft: from_teacher.collect(), features: features.collect() }]
     }
 
     /// The soft weight fades as the student passes its teacher.
@@ -127,10 +130,12 @@ impl Method for Dwt {
         let objective = Objective::new(&self.distill, at, &tensors, whole);
         let student_loss = |((student, at), dropout): ((&&AnyModel, &Settings), &mut Dropout)| {
             let pass = objective.pass(student, dropout);
-            let asked = |soft: &SoftSettings| self.teacher.as_ref().filter(|_| soft.alpha != 0.0);
-            let answer = |soft| asked(soft).map(|source| objective.ask(source, batch)).transpose();
-            let signals = at.soft.iter().map(answer).collect::<Result<Vec<_>>>()?;
-            Ok(objective.loss(student, &pass, at, &signals))
+            let asked = self.teacher.as_ref().filter(|_| at.listens());
+            let heard = asked.map(|source| objective.ask(source, batch)).transpose()?;
+            let answer = |soft: &SoftSettings| heard.as_ref().filter(|_| soft.alpha != 0.0).map(|heard| heard.signal.clone());
+            let signals: Vec<_> = at.soft.iter().map(answer).collect();
+            let loss = objective.loss(student, &pass, at, &signals);
+            Ok(objective.with_features(loss, &pass, at, heard.and_then(|heard| heard.hidden_nd)))
         };
         models.iter().zip(at).zip(dropout).map(student_loss).collect()
     }

@@ -10,15 +10,15 @@ use burn::module::Module;
 use burn::tensor::Tensor;
 
 use super::evaluate::{Together, evaluate_together, most_probable, teacher_loss};
-use super::source::{Signal, Source};
+use super::source::{Heard, Signal, Source};
 use super::teacher::{Teacher, TeacherSignal};
-use super::{BatchSize, ModelLoss, Settings, SoftSettings, few};
+use super::{BatchSize, FeatureKind, ModelLoss, Settings, SoftSettings, few};
 use crate::batch::{Batch, Batches};
 use crate::config::{DistillPlan, GateKind, Positions};
 use crate::device::{Compute, Precision};
 use crate::error::{Error, Result};
-use crate::kernels::{DwtLoss, Logits, StepLoss, Targets, look_up};
-use crate::loss::{divergence_loss, dwt_loss, hard_losses, outcomes_loss};
+use crate::kernels::{DwtLoss, Logits, StepLoss, Targets, in_f32, look_up};
+use crate::loss::{cosine_loss, divergence_loss, dwt_loss, hard_losses, outcomes_loss, weighted_mean};
 use crate::model::{AnyModel, BatchTensors, Dropout, LanguageModel};
 
 /// Batches of masked rows to train on and to be scored on, and where to put them.
@@ -77,6 +77,8 @@ pub(super) struct Objective<'a> {
     whole: BatchSize,
     /// Where soft losses are taken.
     positions: Positions,
+    /// Whether last layers are compared.
+    compares: bool,
 }
 
 /// One model's forward pass over a batch: what its own losses and its partners' are made of.
@@ -85,14 +87,16 @@ pub(super) struct Pass {
     masked: Logits,
     /// Hidden states at every position, where soft losses are taken at all.
     hidden_nd: Option<Tensor<2>>,
+    /// Hidden states at the masked slots, where they are compared there.
+    slots_md: Option<Tensor<2>>,
 }
 
 impl<'a> Objective<'a> {
     /// What the models minimise with these settings, one each.
     pub fn new(distill: &'a DistillPlan, at: &[Settings], batch: &'a BatchTensors, whole: BatchSize) -> Self {
-        let is_soft = at.iter().flat_map(|at| &at.soft).any(|soft| soft.alpha != 0.0);
-        let positions = if is_soft { distill.positions } else { Positions::Masked };
-        Self { distill, batch, whole, positions }
+        let positions = if at.iter().any(Settings::listens) { distill.positions } else { Positions::Masked };
+        let compares = at.iter().flat_map(|at| &at.features).any(|feature| feature.alpha != 0.0);
+        Self { distill, batch, whole, positions, compares }
     }
 
     pub fn pass(&self, model: &AnyModel, dropout: &mut Dropout) -> Pass {
@@ -104,14 +108,15 @@ impl<'a> Objective<'a> {
                 (look_up(hidden_nd.clone(), slots, &inputs.compute), Some(hidden_nd))
             }
         };
-        Pass { masked: model.head(slots_md, &inputs.compute), hidden_nd }
+        let compared = if self.compares && hidden_nd.is_none() { Some(slots_md.clone()) } else { None };
+        Pass { masked: model.head(slots_md, &inputs.compute), hidden_nd, slots_md: compared }
     }
 
     /// What a teacher says of this batch, where soft losses are taken.
     ///
     /// # Errors
     /// As [`Source::ask`], and when the gate's slots are to be chosen among a whole batch's and were not.
-    pub fn ask(&self, source: &Source, batch: &Batch) -> Result<Signal> {
+    pub fn ask(&self, source: &Source, batch: &Batch) -> Result<Heard> {
         if self.distill.gate.kind == GateKind::LowestEntropy && self.batch.open_n.is_none() {
             return Err(Error::new("nobody has chosen the slots of lowest entropy among the batch's")
                 .help("Method::complete does, before a batch is divided into parts"));
@@ -163,7 +168,28 @@ impl<'a> Objective<'a> {
                 softs[place] = more.soft;
             }
         }
-        ModelLoss { total, hard: first.hard, soft: softs }
+        ModelLoss { total, hard: first.hard, soft: softs, features: Vec::new() }
+    }
+
+    /// A loss with those between the last layers of the model that made this pass and of its teacher, where soft losses
+    /// are taken. Without a weight above 0 it is the same loss to the bit.
+    pub fn with_features(&self, loss: ModelLoss, pass: &Pass, at: &Settings, teacher_nd: Option<Tensor<2>>) -> ModelLoss {
+        let mut out = ModelLoss { features: vec![None; at.features.len()], ..loss };
+        let (Some(own_nd), Some(teacher_nd)) = (pass.hidden_nd.as_ref().or(pass.slots_md.as_ref()), teacher_nd) else {
+            return out;
+        };
+        let (labels_m, weights_m) = (self.batch.labels_n.clone(), self.batch.weights_n.clone());
+        let masked = Targets { labels_m, weights_m, count: self.whole.targets };
+        let Targets { weights_m, count, .. } = self.soft_targets(masked, None);
+        for (feature, found) in at.features.iter().zip(&mut out.features).filter(|(feature, _)| feature.alpha != 0.0) {
+            let loss_n = match feature.kind {
+                FeatureKind::Cosine => cosine_loss(in_f32(own_nd.clone()), in_f32(teacher_nd.clone())),
+            };
+            let mean = weighted_mean(loss_n, weights_m.clone(), count);
+            out.total = out.total + mean.clone() * feature.alpha;
+            *found = Some(mean);
+        }
+        out
     }
 
     /// 1 at slots where the gate is open, 0 at others, `[n]`; none without a gate.

@@ -39,6 +39,7 @@ pub use transfer::{Head, LabelledRow, PhaseLoss, Transfer, TransferBatch, Transf
 use crate::device::Compute;
 use crate::error::Result;
 use crate::model::Dropout;
+use crate::words::words;
 
 /// A training method over models of one kind.
 ///
@@ -146,6 +147,8 @@ pub struct Settings {
     pub alpha_hard: f64,
     /// Its soft losses, one for each that it learns from; none for methods without one.
     pub soft: Vec<SoftSettings>,
+    /// Its losses between layers; none for methods without one.
+    pub features: Vec<FeatureSettings>,
 }
 
 /// A soft loss at one step.
@@ -159,13 +162,35 @@ pub struct SoftSettings {
     pub temperature: f64,
 }
 
+/// A loss between a student's layers and its teacher's at one step.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct FeatureSettings {
+    /// Which.
+    pub kind: FeatureKind,
+    /// Its weight.
+    pub alpha: f64,
+}
+
+words! {
+    /// What of a student's and its teacher's layers is compared.
+    FeatureKind {
+        /// The direction of the last layer's hidden states.
+        Cosine = "cosine",
+    }
+}
+
 /// What the one teacher that isn't trained is called among those that a model learns from.
 pub const TEACHER: &str = crate::config::TEACHER;
 
 impl Settings {
+    /// Whether anybody is asked at this step.
+    pub fn listens(&self) -> bool {
+        self.soft.iter().any(|soft| soft.alpha != 0.0) || self.features.iter().any(|feature| feature.alpha != 0.0)
+    }
+
     /// Of a model that has a hard loss and learns from nobody.
     pub fn hard(alpha_hard: f64) -> Self {
-        Self { alpha_hard, soft: Vec::new() }
+        Self { alpha_hard, soft: Vec::new(), features: Vec::new() }
     }
 }
 
@@ -179,6 +204,8 @@ pub struct ModelLoss {
     /// Equation 2, unweighted and without tau^2, `[1]`, in the order of [`Settings::soft`]; `None` where the weight is
     /// 0.
     pub soft: Vec<Option<Tensor<1>>>,
+    /// Losses between layers, unweighted, `[1]`, in the order of [`Settings::features`]; `None` where the weight is 0.
+    pub features: Vec<Option<Tensor<1>>>,
 }
 
 /// Scores on held-out data.

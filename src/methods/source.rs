@@ -33,6 +33,13 @@ pub(super) enum Signal {
     Outcomes(Outcomes, Said),
 }
 
+/// What a teacher says of a batch.
+pub(super) struct Heard {
+    pub signal: Signal,
+    /// Its last layer's hidden states where soft losses are taken, `[n, d]`; of models in memory alone.
+    pub hidden_nd: Option<Tensor<2>>,
+}
+
 /// What was kept of a teacher's distribution at each slot, beside outcomes.
 #[derive(Clone)]
 pub(super) struct Said {
@@ -47,11 +54,17 @@ impl Source {
     ///
     /// # Errors
     /// When answers are not there, or damaged, or a program doesn't give them.
-    pub(super) fn ask(&self, batch: &Batch, on_device: &BatchTensors, positions: Positions) -> Result<Signal> {
+    pub(super) fn ask(&self, batch: &Batch, on_device: &BatchTensors, positions: Positions) -> Result<Heard> {
         let BatchTensors { inputs, slots, .. } = on_device;
+        let alone = |signal| Ok(Heard { signal, hidden_nd: None });
         match (self, positions) {
-            (Source::Asked(teacher), Positions::Masked) => Ok(Signal::Logits(teacher.signal(inputs, slots).logits())),
-            (Source::Asked(teacher), Positions::All) => Ok(Signal::Logits(teacher.signal(inputs, &inputs.everywhere()).logits())),
+            (Source::Asked(teacher), positions) => {
+                let said = match positions {
+                    Positions::Masked => teacher.signal(inputs, slots),
+                    Positions::All => teacher.signal(inputs, &inputs.everywhere()),
+                };
+                Ok(Heard { hidden_nd: said.hidden(), signal: Signal::Logits(said.logits()) })
+            }
             (Source::Answers(reader), Positions::Masked) => {
                 let SlotAnswers { ids_nk, shares_nk, rest_n, constant_n, label_loss_n, .. } = reader.at(batch)?;
                 let (device, n) = (&inputs.compute.device, rest_n.len());
@@ -60,7 +73,7 @@ impl Source {
                     first_n: Tensor::from_data(TensorData::new(first, [n]), device),
                     label_loss_n: Tensor::from_data(TensorData::new(label_loss_n, [n]), device),
                 };
-                Ok(Signal::Outcomes(Outcomes::new(ids_nk, shares_nk, rest_n, constant_n, device), said))
+                alone(Signal::Outcomes(Outcomes::new(ids_nk, shares_nk, rest_n, constant_n, device), said))
             }
             (Source::Command(program), positions) => {
                 let (m, s) = (batch.asked.slots, batch.length);
@@ -71,7 +84,7 @@ impl Source {
                     }
                     Positions::All => (0..(batch.rows * s) as i32).collect(),
                 };
-                Ok(Signal::Logits(program.logits(batch, &at, &inputs.compute.device)?.into()))
+                alone(Signal::Logits(program.logits(batch, &at, &inputs.compute.device)?.into()))
             }
             (Source::Answers(_), Positions::All) => Err(Error::new("a cache has a teacher's answers at masked positions alone")
                 .help("write distill.positions = \"masked\", or name the teacher itself")),
@@ -90,7 +103,8 @@ impl Source {
         let mut parts = Vec::new();
         for from in (0..batch.rows).step_by(rows_at_once.max(1)) {
             let part = batch.part(from..batch.rows.min(from + rows_at_once.max(1)));
-            if let Signal::Logits(logits) = self.ask(&part, &BatchTensors::new(&part, compute), Positions::Masked)? {
+            let heard = self.ask(&part, &BatchTensors::new(&part, compute), Positions::Masked)?;
+            if let Signal::Logits(logits) = heard.signal {
                 parts.push(entropies(&logits, tau, compute));
             }
         }

@@ -166,6 +166,7 @@ fn record(step: u64, models: Vec<ModelRecord>, held_out: HeldOut, tokens_per_s: 
         alpha_hard: first.alpha_hard,
         alpha_soft: first.alpha_soft(),
         temperature: first.temperature(),
+        features: if models.len() > 1 { Vec::new() } else { first.features.clone() },
         lr: first.lr,
         grad_norm: first.grad_norm,
         tokens_per_s,

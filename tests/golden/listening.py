@@ -92,6 +92,41 @@ def gates(student, teacher, batch):
     return cases
 
 
+def distilbert(student, teacher, batch, case):
+    """Sanh et al. 2019: their Distiller's loss, with CosineEmbeddingLoss over the tokens."""
+    inputs, slots, labels = asked(batch)
+    tau = case["tau"]
+    where = slots if case["positions"] == "masked" else torch.nonzero(torch.tensor(batch["segments"]) > 0).flatten()
+    hidden = student.bert(**inputs).last_hidden_state.flatten(0, 1)[where]
+    with torch.no_grad():
+        theirs = teacher.bert(**inputs).last_hidden_state.flatten(0, 1)[where]
+        said = teacher(**inputs).logits.flatten(0, 1)[where]
+    logits = student(**inputs).logits.flatten(0, 1)
+    loss_mlm = F.cross_entropy(logits[slots], labels)
+    loss_ce = F.kl_div(F.log_softmax(logits[where] / tau, 1), F.softmax(said / tau, 1), reduction="batchmean")
+    loss_cos = torch.nn.CosineEmbeddingLoss()(hidden, theirs, hidden.new_ones(len(hidden)))
+    total = case["hard"] * loss_mlm + case["soft"] * tau * tau * loss_ce + case["cosine"] * loss_cos
+    return total, loss_mlm, loss_ce, loss_cos
+
+
+def cosines(student, teacher, batch):
+    cases = []
+    for settings in [
+        {"positions": "all", "hard": 2.0, "soft": 5.0, "cosine": 1.0},
+        {"positions": "masked", "hard": 2.0, "soft": 5.0, "cosine": 1.0},
+        {"positions": "all", "hard": 1.0, "soft": 0.0, "cosine": 3.0},
+        {"positions": "masked", "hard": 1.0, "soft": 0.0, "cosine": 3.0},
+    ]:
+        case = {"tau": 2.0} | settings
+        student.zero_grad()
+        total, hard, soft, cosine = distilbert(student, teacher, batch, case)
+        total.backward()
+        gradients = {name: p.grad.flatten().tolist() for name, p in student.named_parameters() if name in PARAMETERS}
+        cases.append(case | {"total": total.item(), "hard_loss": hard.item(), "soft_loss": soft.item(), "cosine_loss": cosine.item(),
+                             "gradients": gradients})
+    return cases
+
+
 def main():
     student = bert(np.random.default_rng(21), VOCAB, 16, 2, 4, 32, 12)
     teacher = bert(np.random.default_rng(22), VOCAB, 16, 1, 2, 24, 12)
@@ -107,7 +142,7 @@ def main():
     print(len(used), "slots")
     assert len(used) % 2 == 0, "half of the slots are whole slots"
     write_json("listening.json", {"versions": VERSIONS, "student": shape(student), "teacher": shape(teacher), "batch": rows,
-                                  "gates": gates(student, teacher, rows)})
+                                  "gates": gates(student, teacher, rows), "cosines": cosines(student, teacher, rows)})
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ use burn::optim::GradientsParams;
 use burn::tensor::Device;
 use serde::Deserialize;
 use std::collections::BTreeMap;
-use upstill::config::{DistillPlan, Divergence, DivergenceKind, Gate, GateKind};
+use upstill::config::{DistillPlan, Divergence, DivergenceKind, Gate, GateKind, Positions};
 use upstill::device::wait;
 use upstill::methods::{Dwt, Method, ModelTeacher};
 use upstill::model::{BertShape, Dropout, Weights};
@@ -20,6 +20,7 @@ struct Listening {
     teacher: BertShape,
     batch: BatchCase,
     gates: Vec<GateCase>,
+    cosines: Vec<CosineCase>,
 }
 
 #[derive(Deserialize)]
@@ -39,8 +40,23 @@ struct GateCase {
     gradients: BTreeMap<String, Vec<f64>>,
 }
 
-/// Losses and gradients of a batch that is divided into parts of so many rows, added up.
-fn in_parts(golden: &Listening, plan: DistillPlan, rows_at_once: usize) -> ([f32; 3], f32, Weights) {
+#[derive(Deserialize)]
+struct CosineCase {
+    positions: Positions,
+    hard: f64,
+    soft: f64,
+    tau: f64,
+    cosine: f64,
+    total: f64,
+    hard_loss: f64,
+    soft_loss: f64,
+    cosine_loss: f64,
+    gradients: BTreeMap<String, Vec<f64>>,
+}
+
+/// Total, hard, soft and feature loss, open slots, and gradients of a batch that is divided into parts of so many rows,
+/// added up.
+fn in_parts(golden: &Listening, plan: DistillPlan, rows_at_once: usize) -> ([f32; 4], f32, Weights) {
     let device = Device::flex();
     let teacher = Box::new(ModelTeacher::new(model("teacher", &golden.teacher, &device)));
     let method = Dwt::new(stand_in(golden.teacher.vocab_size, &device), plan, 1, teacher);
@@ -49,12 +65,14 @@ fn in_parts(golden: &Listening, plan: DistillPlan, rows_at_once: usize) -> ([f32
     let whole = method.size(&batch);
     let batch = wait(method.complete(&batch, &at, rows_at_once)).unwrap().unwrap_or(batch);
     let open = batch.asked.open_bm.as_ref().map_or(0.0, |open_bm| open_bm.iter().sum());
-    let (mut sums, mut gradients) = ([0.0; 3], burn::optim::GradientsAccumulator::new());
+    let (mut sums, mut gradients) = ([0.0; 4], burn::optim::GradientsAccumulator::new());
     for from in (0..batch.rows).step_by(rows_at_once) {
         let part = method.part(&batch, from..batch.rows.min(from + rows_at_once));
         let loss = method.losses(&[&student], &part, &at, whole, &mut [Dropout::off()]).unwrap().remove(0);
-        let soft = loss.soft[0].clone().expect("a soft loss");
-        let found = [loss.total.clone(), loss.hard, soft].map(|loss| loss.into_scalar::<f32>());
+        let none = || loss.hard.zeros_like();
+        let soft = loss.soft[0].clone().unwrap_or_else(none);
+        let feature = loss.features.first().cloned().flatten().unwrap_or_else(none);
+        let found = [loss.total.clone(), loss.hard.clone(), soft, feature].map(|loss| loss.into_scalar::<f32>());
         sums.iter_mut().zip(found).for_each(|(sum, found)| *sum += found);
         gradients.accumulate(&student, GradientsParams::from_grads(loss.total.backward(), &student));
     }
@@ -75,10 +93,33 @@ fn gated_losses_and_their_gradients_are_pytorchs() {
         for rows_at_once in [9, 4, 1] {
             eprintln!("{} {} switch {}, {rows_at_once} rows at once", case.gate, case.share, case.switch);
             let (losses, open, gradients) = in_parts(&golden, plan.clone(), rows_at_once);
-            close(&losses, &[case.total, case.hard_loss, case.soft_loss], Kind::LossCpu);
+            close(&losses, &[case.total, case.hard_loss, case.soft_loss, 0.0], Kind::LossCpu);
             if case.gate == GateKind::LowestEntropy {
                 assert_eq!(open as usize, case.open);
             }
+            for (name, wanted) in &case.gradients {
+                close(&gradients.get(name).unwrap().values, wanted, Kind::GradientCpu);
+            }
+        }
+    }
+}
+
+#[test]
+fn losses_between_last_layers_are_pytorchs() {
+    let golden: Listening = golden("listening.json");
+    for case in &golden.cosines {
+        let plan = DistillPlan {
+            hard: case.hard.into(),
+            tau_squared: true,
+            positions: case.positions,
+            cosine: Some(case.cosine.into()),
+            ..distill(case.soft, case.tau)
+        };
+        for rows_at_once in [9, 4] {
+            eprintln!("{} soft {}, {rows_at_once} rows at once", case.positions, case.soft);
+            let (losses, _, gradients) = in_parts(&golden, plan.clone(), rows_at_once);
+            let soft = if case.soft > 0.0 { case.soft_loss } else { 0.0 };
+            close(&losses, &[case.total, case.hard_loss, soft, case.cosine_loss], Kind::LossCpu);
             for (name, wanted) in &case.gradients {
                 close(&gradients.get(name).unwrap().values, wanted, Kind::GradientCpu);
             }

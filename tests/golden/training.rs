@@ -116,6 +116,7 @@ pub(super) fn distill(alpha_soft: f64, tau: f64) -> DistillPlan {
         divergence: upstill::config::Divergence::default(),
         gate: upstill::config::Gate::default(),
         fade: 0.0,
+        cosine: None,
         hard: 1.0.into(),
         soft: alpha_soft.into(),
         temperature: tau.into(),
@@ -176,7 +177,7 @@ fn gradients_on(device: &Device, loss_kind: Kind, gradient_kind: Kind) {
         let student = model("student", &student, &device.clone().autodiff());
         let (at, whole) = (method.settings(0), method.size(&batch));
         let loss = method.losses(&[&student], &batch, &at, whole, &mut [Dropout::off()]).unwrap().remove(0);
-        let ModelLoss { total, hard, mut soft } = loss;
+        let ModelLoss { total, hard, mut soft, .. } = loss;
         let found = [total.clone(), hard, soft.remove(0).unwrap()].map(|loss| loss.into_scalar::<f32>());
         eprintln!("{}: total, hard and soft loss", case.name);
         close(&found, &[case.total, case.hard, case.soft], loss_kind);

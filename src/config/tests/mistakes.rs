@@ -297,7 +297,7 @@ fn keys_and_types_that_are_wrong() {
         write a schedule: 2.0, "4 -> 1 linear", "1 -> 0.1 cosine over 60%", "4 until 50%, then 1", "0 -> 5e-4 over 200 steps, then -> 0 linear"
     preset=dwt-weak
       preset: there is no preset `dwt-weak`
-        the presets are: standalone, dwt-normal, dwt-strong, dwt-decay, inherit, salt, lu-liu, switch, continue
+        the presets are: standalone, dwt-normal, dwt-strong, dwt-decay, inherit, salt, lu-liu, switch, distilbert, continue
     train.batch
       train.batch: not `key=value`
         for example: --set train.batch=64

@@ -264,13 +264,14 @@ fn presets_resolve_and_files_go_over_them() {
     salt: dwt 1 1 until 30%, then 0 false
     lu-liu: dwt 0.4 0.6 false
     switch: dwt 1.25 5 true
+    distilbert: dwt 2 5 true
     continue: dwt 1 0 false
     ");
     assert_eq!(with(&["distill.soft=2"]).resolve(&facts()).unwrap().distill.soft, Schedule::constant(2.0));
     assert_eq!(with(&["preset=dwt-strong"]).resolve(&facts()).unwrap().distill.soft, Schedule::constant(4.0));
     assert_snapshot!(RunFile::preset("dwt-weak").unwrap_err(), @"
     there is no preset `dwt-weak`
-    help: the presets are: standalone, dwt-normal, dwt-strong, dwt-decay, inherit, salt, lu-liu, switch, continue
+    help: the presets are: standalone, dwt-normal, dwt-strong, dwt-decay, inherit, salt, lu-liu, switch, distilbert, continue
     ");
 }
 
@@ -465,6 +466,7 @@ fn the_reference_lists_every_key_and_is_itself_a_run_file() {
     gate = "none"                    # at which slots the soft loss is taken (none | lowest-entropy | teacher-right | teacher-better)
     # gate_share: 0.2, of lowest-entropy # share of a batch's slots where the gate is open
     switch = false                   # take the hard loss only where the gate is closed
+    # cosine: none                   # weight of 1 - cosine between last layers (DistilBERT)
     positions = "masked"             # where the soft loss is taken (masked | all)
     start = "fresh"                  # random weights, the teacher's remapped, or the teacher itself with its sizes (fresh | remap | continue)
     label_smoothing = 0.0            # share of the hard target spread over the vocabulary
