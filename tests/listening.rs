@@ -88,7 +88,32 @@ fn gates_that_can_not_be_are_refused_with_reasons() {
         bench.refusal("drawn", &["distill.gate=teacher-right"]),
         bench.refusal("drawn", &["preset=switch"]),
     ];
-    insta::assert_snapshot!(all.join("\n"), @"");
+    insta::assert_snapshot!(all.join("\n"), @r#"
+    the run file has 2 mistakes
+     1. distill.gate_share: is 0
+          write a number above 0 and up to 1, such as 0.2
+     2. distill.gate: lowest-entropy chooses among masked positions, and the soft loss is taken at all
+          write positions = "masked", or remove the gate
+      in: the test
+    help: mend these; `upstill plan` checks a run file without training
+    the run file has 2 mistakes
+     1. distill.gate_share: is of another gate
+          remove it, or write gate = "lowest-entropy"
+     2. distill.switch: there is no gate to switch by
+          remove it, or write gate = "lowest-entropy"
+      in: the test
+    help: mend these; `upstill plan` checks a run file without training
+    the run file has a mistake
+      distill.gate: draws do not tell which token the teacher finds likeliest
+        have the teacher answer with --top-k, or name the teacher itself
+      in: the test
+    help: mend these; `upstill plan` checks a run file without training
+    the run file has a mistake
+      distill.divergence: reverse-kl needs whole distributions, and the teacher is a cache of what was kept of them
+        write divergence = "kl", or name the teacher itself
+      in: the test
+    help: mend these; `upstill plan` checks a run file without training
+    "#);
 }
 
 #[test]
@@ -127,7 +152,18 @@ fn a_soft_weight_fades_by_the_last_evaluation_resumed_or_not() {
 
     bench.teach("cache", (AnswersKind::TopK, 4), &[]);
     insta::assert_snapshot!(
-        [bench.refusal("cache", &["distill.fade=0.1"]), bench.refusal("teacher", &["distill.fade=0"])].join("\n"), @"");
+        [bench.refusal("cache", &["distill.fade=0.1"]), bench.refusal("teacher", &["distill.fade=0"])].join("\n"), @"
+    the run file has a mistake
+      distill.fade: needs the teacher's held-out loss, and the teacher is not in memory
+        remove it, or name the teacher itself in teacher.from
+      in: the test
+    help: mend these; `upstill plan` checks a run file without training
+    the run file has a mistake
+      distill.fade: is 0
+        write nats above 0, such as 0.1, or remove it
+      in: the test
+    help: mend these; `upstill plan` checks a run file without training
+    ");
 }
 
 #[test]
@@ -157,9 +193,81 @@ fn last_layers_that_are_compared_come_nearer() {
     assert_eq!(weights(&off), weights(&of("without", &[])));
 
     bench.teach("cache", (AnswersKind::TopK, 4), &[]);
-    let all = [
-        bench.refusal("cache", &["distill.cosine=1"]),
-        bench.refusal("teacher", &["distill.cosine=-1", "model.hidden=64"]),
-    ];
-    insta::assert_snapshot!(all.join("\n"), @"");
+    let all =
+        [bench.refusal("cache", &["distill.cosine=1"]), bench.refusal("teacher", &["distill.cosine=-1", "model.hidden=64"])];
+    insta::assert_snapshot!(all.join("\n"), @"
+    the run file has a mistake
+      distill.cosine: compares last layers, and a cache, a program and the uniform teacher have predictions alone
+        remove it, or name the teacher itself in teacher.from
+      in: the test
+    help: mend these; `upstill plan` checks a run file without training
+    the run file has 2 mistakes
+     1. distill.cosine: a weight of -1 is negative
+          write weights of 0 or more
+     2. distill.cosine: compares last layers of one width, and the student's is 64, the teacher's 32
+          write [model] hidden = 32, or remove it
+      in: the test
+    help: mend these; `upstill plan` checks a run file without training
+    ");
+}
+
+#[test]
+fn an_ensemble_of_a_teacher_and_itself_is_that_teacher() {
+    let bench = Bench::new();
+    run(&plan(&bench.shards, &["preset=standalone", "model.layers=1", "seed=9"]), &bench.shards, &bench.path("other"));
+    let with = |name: &str, folder: &str| format!("teachers.{name}.from={}", bench.path(folder).display());
+    let of = |name: &str, set: &[&str]| {
+        run(&bench.plan("teacher", &[&["train.evaluate_every=1"], set].concat()), &bench.shards, &bench.path(name));
+        bench.path(name)
+    };
+    let alone = of("alone", &[]);
+    near(&of("twice", &[&with("b", "teacher"), "teachers.b.weight=3"]), &alone, 1e-4);
+    // Another one is heard, the more the more it weighs.
+    let far = |dir: &std::path::Path| (steps(dir)[0].loss_soft.unwrap() - steps(&alone)[0].loss_soft.unwrap()).abs();
+    let [little, much] = ["teachers.b.weight=0.01", "teachers.b.weight=100"].map(|weight| of(weight, &[&with("b", "other"), weight]));
+    assert!(far(&little) > 1e-6 && far(&much) > 20.0 * far(&little), "{} {}", far(&little), far(&much));
+    run(&bench.plan("other", &["train.evaluate_every=1"]), &bench.shards, &bench.path("second"));
+    assert!((steps(&much)[0].loss_soft.unwrap() - steps(&bench.path("second"))[0].loss_soft.unwrap()).abs() < 0.02);
+
+    // Its answers are kept as one teacher's, under a name that is neither model's.
+    let both = [&*with("b", "other"), "train.evaluate_every=1"];
+    let live = of("live", &both);
+    bench.teach("cache", (AnswersKind::TopK, bench.vocabulary()), &both);
+    run(&bench.plan("cache", &["train.evaluate_every=1"]), &bench.shards, &bench.path("cached"));
+    near(&bench.path("cached"), &live, 1e-3);
+    let content = |set: &[&str]| bench.plan("teacher", set).teacher.unwrap().content().unwrap();
+    let known = [content(&[]), content(&both), content(&[both[0], "teacher.weight=2"])];
+    assert!(known[0] != known[1] && known[1] != known[2], "{known:?}");
+    assert_eq!(known[0], bench.plan("teacher", &[]).teacher.unwrap().model.unwrap().content_hash);
+
+    // A plan with it survives its file, and its name and folder are no part of the hash.
+    let plan = bench.plan("teacher", &both);
+    assert_eq!(toml::from_str::<upstill::config::Plan>(&plan.to_toml()).unwrap(), plan);
+    assert_eq!(plan.hash(), bench.plan("teacher", &[&with("c", "other"), both[1]]).hash());
+    assert_ne!(plan.hash(), bench.plan("teacher", &[both[1]]).hash());
+    assert!(plan.describe(None).contains("weighs 1 in an ensemble with b ("), "{}", plan.describe(None));
+}
+
+#[test]
+fn ensembles_that_can_not_be_are_refused_with_reasons() {
+    let bench = Bench::new();
+    bench.teach("cache", (AnswersKind::TopK, 4), &[]);
+    let (there, missing) = (bench.path("teacher").display().to_string(), bench.path("missing").display().to_string());
+    let there = format!("teachers.b.from={there}");
+    for (teacher, set, said) in [
+        ("teacher", &["teacher.weight=2"][..], "teacher.weight: is of an ensemble, and there is one teacher"),
+        ("teacher", &["teachers.b.weight=2"], "teachers.b.from: is missing"),
+        ("teacher", &[&there, "teachers.b.weight=0"], "teachers.b.weight: is 0\n"),
+        ("teacher", &[&there, "distill.cosine=1"], "distill.cosine: compares last layers, and an ensemble has none of its own"),
+        ("teacher", &[&format!("teachers.b.from={missing}")], "teachers.b.from: "),
+        ("cache", &[&there], "an ensemble is of models in memory, and the first teacher is a cache of answers"),
+        ("teacher", &[&there, "teachers.b.wieght=2"], "did you mean `teachers.b.weight`?"),
+    ] {
+        let refusal = bench.refusal(teacher, set);
+        assert!(refusal.contains("the run file has a mistake\n") && refusal.contains(said), "{said}\n{refusal}");
+    }
+    let file = upstill::config::RunFile::parse(crate::common::BASE, "the test").unwrap();
+    let file = file.with("method", "standalone").with("teachers.b.weight", 2.0);
+    let refusal = upstill::plan_on(&file, &bench.shards).unwrap_err().to_string();
+    assert!(refusal.contains("teachers.b: is of an ensemble, and there is no first teacher"), "{refusal}");
 }

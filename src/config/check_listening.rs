@@ -31,6 +31,10 @@ pub(super) fn cosine(plan: &Plan, out: &mut Mistakes) {
         let what = "is for a student with a fixed teacher, and models that train together listen to predictions alone";
         return out.add("distill.cosine", what, "remove it, or write method = \"dwt\"");
     }
+    if !teacher.others.is_empty() {
+        let what = "compares last layers, and an ensemble has none of its own";
+        return out.add("distill.cosine", what, "remove it, or [teachers]");
+    }
     let own = plan.model.shape.hidden();
     match &teacher.model {
         Some(model) if model.shape.hidden() != own => {

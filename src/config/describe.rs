@@ -115,6 +115,12 @@ impl Plan {
         if soft.as_constant().is_none() {
             notes.push(format!("soft weight {soft}: the paper recommends a decay from 4 to 1, gives no shape and didn't run it"));
         }
+        if !teacher.others.is_empty() {
+            notes.push(
+                "several teachers are heard as one, by the mean of their logits (Timiryasov and Tastet 2023): not in the paper"
+                    .into(),
+            );
+        }
         match &teacher.model {
             None if teacher.timeout_s.is_some() => notes.push("the teacher is a program: chosen here".into()),
             None if !teacher.is_uniform() => notes.push(
@@ -175,13 +181,14 @@ impl Plan {
         }
         match (&teacher.model, self.teacher_ratio()) {
             (Some(model), Some(ratio)) => format!(
-                "{}: {}, width {}, {}; {}parameters, {ratio:.2}x the {}'s size (without heads)",
+                "{}: {}, width {}, {}; {}parameters, {ratio:.2}x the {}'s size (without heads){}",
                 teacher.from,
                 plural(model.shape.layers(), "layer"),
                 model.shape.hidden(),
                 plural(model.shape.heads(), "head"),
                 count(model.parameters as f64),
                 self.models.first().map_or("student", |largest| &largest.name),
+                ensemble_text(teacher),
             ),
             _ => "the uniform distribution".into(),
         }
@@ -313,6 +320,20 @@ pub(super) fn shape_text(model: &ModelPlan) -> String {
         count(parameters.total as f64),
         count(parameters.without_head as f64)
     )
+}
+
+/// `; weighs 1 in an ensemble with b (runs/b, 2 layers, width 64), which weighs 2`.
+fn ensemble_text(teacher: &TeacherPlan) -> String {
+    let other = |other: &MemberPlan| {
+        let MemberPlan { name, from, weight, model } = other;
+        let (layers, width) = (plural(model.shape.layers(), "layer"), model.shape.hidden());
+        format!("{name} ({from}, {layers}, width {width}), which weighs {}", number(*weight))
+    };
+    let others: Vec<String> = teacher.others.iter().map(other).collect();
+    if others.is_empty() {
+        return String::new();
+    }
+    format!("; weighs {} in an ensemble with {}", number(teacher.weight), others.join(" and "))
 }
 
 /// `by reverse-kl`.

@@ -82,8 +82,7 @@ impl Plan {
     /// What this plan will cost.
     pub fn estimate(&self) -> Estimate {
         let (data, rows) = (&self.data, self.train.batch as f64);
-        let teacher_model = self.teacher.as_ref().and_then(|teacher| teacher.model.as_ref());
-        let teacher = teacher_model.map(|model| &model.shape);
+        let teachers: Vec<_> = self.teacher.iter().flat_map(|teacher| teacher.models()).collect();
         let (real, length) = (rows * data.tokens_per_row, data.length as f64);
         let sentence = (data.tokens as f64 / data.sentences.max(1) as f64 + 2.0).min(length);
         let learners = self.learners();
@@ -95,18 +94,19 @@ impl Plan {
             let forward = |shape: &Shape| shape.forward_flops(&pass);
             Work {
                 student: learners.iter().map(|learner| 3.0 * forward(&learner.model.shape)).sum(),
-                teacher: asked * teacher.map_or(0.0, forward) + head_rows * self.directions(&learners),
+                teacher: asked * teachers.iter().map(|model| forward(&model.shape)).sum::<f64>()
+                    + head_rows * self.directions(&learners),
             }
         };
         Estimate {
             student: self.model.shape.parameters(),
-            teacher: teacher.map(|shape| shape.parameters()),
+            teacher: teachers.first().map(|model| model.shape.parameters()),
             tokens: real * self.train.steps as f64,
             positions: rows * length * self.train.steps as f64,
             useful: work(real, real * data.mask_rate, sentence),
             computed: work(rows * length, rows * data.slots as f64, length),
             steps: self.train.steps,
-            memory: self.memory(&learners, teacher_model.map_or(0, |model| model.parameters)),
+            memory: self.memory(&learners, teachers.iter().map(|model| model.parameters).sum()),
         }
     }
 

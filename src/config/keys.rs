@@ -88,6 +88,7 @@ pub const KEYS: &[Key] = &[
     key("teacher.from", Text, Rule("none"), "a run directory, Hugging Face folder or cache; or \"uniform\", a control"),
     key("teacher.command", Text, Rule("none"), "a program to ask in place of a folder: on its standard input and output"),
     key("teacher.timeout_s", Number, Rule("60, of a program"), "seconds that the program may take to answer"),
+    key("teacher.weight", Number, Rule("1, of an ensemble"), "what its logits weigh in the mean of an ensemble"),
     key("data.shards", Text, Rule("required"), "a folder made by `upstill data build`; or \"pocket\", the embedded language"),
     key("data.rows", Word(Rows::WORDS), Is("\"sentence\""), "one sentence a row, or several packed with the same losses"),
     key("data.length", Whole, Is("128"), "tokens of a row, [CLS] and [SEP] included"),
@@ -142,6 +143,8 @@ pub const KEYS: &[Key] = &[
         Is("\"f32\""),
         "numbers in which several processes send each other gradients",
     ),
+    key("teachers.NAME.from", Text, Rule("none"), "one more teacher: a run directory or Hugging Face folder"),
+    key("teachers.NAME.weight", Number, Rule("1"), "what its logits weigh in the mean of the ensemble"),
     key(
         "models.NAME.family",
         Word(Family::WORDS),

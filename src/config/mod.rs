@@ -40,8 +40,8 @@ pub use kept::{AnswersKind, AnswersPlan};
 pub use keys::{Fallback, KEYS, Key, Kind, reference};
 use plan::MIN_LENGTH;
 pub use plan::{
-    DataPlan, DistillPlan, Divergence, DivergenceKind, Gate, GateKind, LearnerPlan, MODEL, Method, OptimizerKind, Plan,
-    Positions, Rows, RuntimePlan, SourcePlan, Start, SumDtype, TEACHER, TeacherPlan, TrainPlan, UNIFORM,
+    DataPlan, DistillPlan, Divergence, DivergenceKind, Gate, GateKind, LearnerPlan, MODEL, MemberPlan, Method, OptimizerKind,
+    Plan, Positions, Rows, RuntimePlan, SourcePlan, Start, SumDtype, TEACHER, TeacherPlan, TrainPlan, UNIFORM,
 };
 pub use run_file::RunFile;
 pub use scaling::Scaled;

@@ -79,8 +79,10 @@ impl<'de> Deserialize<'de> for Plan {
         let mut plan = Self::deserialize(deserializer)?;
         // Not written twice: the teacher's vocabulary is the student's.
         let vocab_size = plan.model.shape.vocab_size();
-        if let Some(TeacherPlan { model: Some(model), .. }) = &mut plan.teacher {
-            model.shape = model.shape.clone().with_vocabulary(vocab_size);
+        if let Some(TeacherPlan { model, others, .. }) = &mut plan.teacher {
+            for model in model.iter_mut().chain(others.iter_mut().map(|other| &mut other.model)) {
+                model.shape = model.shape.clone().with_vocabulary(vocab_size);
+            }
         }
         Ok(plan)
     }
@@ -102,12 +104,67 @@ pub struct TeacherPlan {
     /// Seconds that a command may take to answer; of others none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout_s: Option<f64>,
+    /// What its logits weigh in the mean of an ensemble; 1 where it is the only teacher.
+    #[serde(default = "whole", skip_serializing_if = "is_whole")]
+    pub weight: f64,
+    /// The other models of an ensemble, in the order of their names; none where it is the only teacher.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub others: Vec<MemberPlan>,
+}
+
+/// A further model of an ensemble of teachers.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MemberPlan {
+    /// What the run file calls it.
+    pub name: String,
+    /// A run directory, a checkpoint or a Hugging Face folder.
+    pub from: String,
+    /// What its logits weigh in the mean.
+    pub weight: f64,
+    /// The model that was found there.
+    pub model: TeacherModel,
+}
+
+fn whole() -> f64 {
+    1.0
+}
+
+fn is_whole(weight: &f64) -> bool {
+    *weight == 1.0
 }
 
 impl TeacherPlan {
     /// Whether it is the uniform distribution.
     pub fn is_uniform(&self) -> bool {
         self.model.is_none() && self.is_in_memory()
+    }
+
+    /// Its models, those of an ensemble all of them; none where it is no model.
+    pub fn models(&self) -> impl Iterator<Item = &TeacherModel> {
+        self.model.iter().chain(self.others.iter().map(|other| &other.model))
+    }
+
+    /// Names what it says: the hash of its weights, or of an ensemble's weights of both kinds; none where it is no
+    /// model.
+    pub fn content(&self) -> Option<String> {
+        let model = self.model.as_ref()?;
+        if self.others.is_empty() {
+            return Some(model.content_hash.clone());
+        }
+        let mut text = format!("{} {}", model.content_hash, self.weight);
+        self.others.iter().for_each(|other| text += &format!("\n{} {}", other.model.content_hash, other.weight));
+        Some(blake3::hash(text.as_bytes()).to_hex().to_string())
+    }
+
+    /// What it is where it is no model, in words.
+    pub(crate) fn no_model(&self) -> Option<&'static str> {
+        match self {
+            Self { answers: Some(_), .. } => Some("a cache of answers"),
+            Self { timeout_s: Some(_), .. } => Some("a program"),
+            Self { from, .. } if from == UNIFORM => Some("the uniform distribution"),
+            _ => None,
+        }
     }
 
     /// Whether it is in memory while a student trains: neither answers on disk nor a program.
@@ -422,6 +479,7 @@ impl Plan {
                 teacher.from.clear();
             }
             teacher.timeout_s = teacher.timeout_s.map(|_| 0.0);
+            teacher.others.iter_mut().for_each(|other| (other.name, other.from) = (String::new(), String::new()));
         }
         plan
     }

@@ -91,18 +91,30 @@ fn teacher(file: &RunFile, method: Method, facts: &Facts) -> Option<TeacherPlan>
             model: None,
             answers: None,
             timeout_s: Some(file.try_number("teacher.timeout_s").unwrap_or(60.0)),
+            weight: 1.0,
+            others: Vec::new(),
         });
     }
     let from = file.text("teacher.from").filter(|_| method != Method::Standalone)?;
     let found = facts.teacher.as_ref().and_then(|found| found.as_ref().ok());
-    let model = found.filter(|_| from != UNIFORM).map(|found| TeacherModel {
+    let model = found.filter(|_| from != UNIFORM).map(model_of);
+    let answers = facts.answers.as_ref().map(AnswersFacts::plan);
+    let member = |(name, found): &(String, Result<TeacherFacts>)| {
+        let (from, weight) = (file.text(&format!("teachers.{name}.from"))?, file.weight_of(&format!("teachers.{name}")));
+        Some(MemberPlan { name: name.clone(), from, weight, model: model_of(found.as_ref().ok()?) })
+    };
+    let others: Vec<_> = facts.others.iter().filter_map(member).collect();
+    let weight = if others.is_empty() { 1.0 } else { file.weight_of("teacher") };
+    Some(TeacherPlan { from, model, answers, timeout_s: None, weight, others })
+}
+
+fn model_of(found: &TeacherFacts) -> TeacherModel {
+    TeacherModel {
         shape: found.shape.clone(),
         parameters: found.shape.parameters().total,
         tokenizer_hash: found.tokenizer_hash.clone(),
         content_hash: found.content_hash.clone(),
-    });
-    let answers = facts.answers.as_ref().map(AnswersFacts::plan);
-    Some(TeacherPlan { from, model, answers, timeout_s: None })
+    }
 }
 
 fn data(file: &RunFile, found: Option<&DataFacts>) -> DataPlan {

@@ -6,9 +6,7 @@ use std::sync::OnceLock;
 use super::masked_lm::{MaskedLm, Objective};
 use super::source::Source;
 use super::teacher::Teacher;
-use super::{
-    BatchSize, FeatureKind, FeatureSettings, HeldOut, Method, ModelLoss, Pending, Settings, SoftSettings, TEACHER,
-};
+use super::{BatchSize, FeatureKind, FeatureSettings, HeldOut, Method, ModelLoss, Pending, Settings, SoftSettings, TEACHER};
 use crate::batch::Batch;
 use crate::config::{DistillPlan, Gate, GateKind};
 use crate::device::Compute;
@@ -99,7 +97,8 @@ impl Method for Dwt {
             alpha: soft.at(step, self.steps),
             temperature: temperature.at(step, self.steps),
         });
-        let features = cosine.iter().map(|cosine| FeatureSettings { kind: FeatureKind::Cosine, alpha: cosine.at(step, self.steps) });
+        let features =
+            cosine.iter().map(|cosine| FeatureSettings { kind: FeatureKind::Cosine, alpha: cosine.at(step, self.steps) });
         vec![Settings { alpha_hard: hard.at(step, self.steps), soft: from_teacher.collect(), features: features.collect() }]
     }
 

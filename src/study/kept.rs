@@ -31,6 +31,7 @@ impl Kept {
         let distill = &plan.distill;
         let knows = self.kind == AnswersKind::TopK || distill.gate.kind != GateKind::TeacherRight;
         let knows = knows && distill.fade == 0.0 && distill.cosine.is_none();
+        let knows = knows && plan.teacher.as_ref().is_none_or(|teacher| teacher.others.is_empty());
         let listens =
             distill.positions == Positions::Masked && distill.start == Start::Fresh && distill.divergence.is_kl() && knows;
         let model = plan.teacher.as_ref().and_then(|teacher| teacher.model.clone());

@@ -67,12 +67,10 @@ impl Parts {
 
     /// All numbers of all parts.
     pub fn flat(&self) -> impl Iterator<Item = Tensor<1>> {
-        self.0
-            .iter()
-            .flat_map(|part| {
-                let more = part.soft.iter().chain(&part.features).flatten().cloned();
-                [part.total.clone(), part.hard.clone()].into_iter().chain(more)
-            })
+        self.0.iter().flat_map(|part| {
+            let more = part.soft.iter().chain(&part.features).flatten().cloned();
+            [part.total.clone(), part.hard.clone()].into_iter().chain(more)
+        })
     }
 
     /// The sums over parts, from the numbers of [`flat`](Self::flat), in f64.

@@ -82,6 +82,7 @@ fn facts_that_could_not_be_found_join_the_mistakes() {
     let facts = Facts {
         data: Err(missing("data/wiki-books")),
         teacher: Some(Err(missing("runs/teacher-4l"))),
+        others: Vec::new(),
         answers: None,
         memory_bytes: None,
         auto: None,
@@ -270,7 +271,7 @@ fn keys_and_types_that_are_wrong() {
         [train] has: epochs, steps, batch, lr, optimizer, beta1, beta2, epsilon, weight_decay, clip, evaluate_every, evaluate_rows, evaluate_after, checkpoint_every, keep_checkpoints
     xyzzy=1
       xyzzy: no such key
-        the sections are: model, teacher, data, held_out, distill, train, runtime, models.NAME, models.NAME.from.OTHER
+        the sections are: model, teacher, data, held_out, distill, train, runtime, teachers.NAME, models.NAME, models.NAME.from.OTHER
     model=3
       model: is a section, not a key
         write [model] on a line of its own, then its keys: family, layers, hidden, heads, intermediate, max_positions, token_types, global_every, window, global_theta, local_theta, dropout, initializer_range
