@@ -224,7 +224,8 @@ fn an_ensemble_of_a_teacher_and_itself_is_that_teacher() {
     near(&of("twice", &[&with("b", "teacher"), "teachers.b.weight=3"]), &alone, 1e-4);
     // Another one is heard, the more the more it weighs.
     let far = |dir: &std::path::Path| (steps(dir)[0].loss_soft.unwrap() - steps(&alone)[0].loss_soft.unwrap()).abs();
-    let [little, much] = ["teachers.b.weight=0.01", "teachers.b.weight=100"].map(|weight| of(weight, &[&with("b", "other"), weight]));
+    let [little, much] =
+        ["teachers.b.weight=0.01", "teachers.b.weight=100"].map(|weight| of(weight, &[&with("b", "other"), weight]));
     assert!(far(&little) > 1e-6 && far(&much) > 20.0 * far(&little), "{} {}", far(&little), far(&much));
     run(&bench.plan("other", &["train.evaluate_every=1"]), &bench.shards, &bench.path("second"));
     assert!((steps(&much)[0].loss_soft.unwrap() - steps(&bench.path("second"))[0].loss_soft.unwrap()).abs() < 0.02);

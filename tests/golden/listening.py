@@ -127,9 +127,33 @@ def cosines(student, teacher, batch):
     return cases
 
 
+def ensembles(student, teachers, batch):
+    """Timiryasov and Tastet 2023: their DistillationTrainer.compute_loss, over masked tokens; means of logits by weight."""
+    inputs, slots, labels = asked(batch)
+    tau, alpha, cases = 2.0, 0.5, []
+    for shares in [(1.0, 1.0), (1.0, 3.0)]:
+        student.zero_grad()
+        with torch.no_grad():
+            said = torch.stack([teacher(**inputs).logits.flatten(0, 1)[slots] for teacher in teachers])
+        weights = torch.tensor(shares, dtype=said.dtype)
+        mean = (said * weights[:, None, None]).sum(0) / weights.sum()
+        if shares[0] == shares[1]:
+            assert torch.allclose(mean, said.mean(dim=0), atol=1e-12)
+        logits = student(**inputs).logits.flatten(0, 1)[slots]
+        hard = F.cross_entropy(logits, labels)
+        soft = F.kl_div(F.log_softmax(logits / tau, dim=-1), F.softmax(mean / tau, dim=-1), reduction="batchmean")
+        total = alpha * hard + (1 - alpha) * soft * tau**2
+        total.backward()
+        gradients = {name: p.grad.flatten().tolist() for name, p in student.named_parameters() if name in PARAMETERS}
+        cases.append({"weights": shares, "tau": tau, "alpha": alpha, "total": total.item(), "hard_loss": hard.item(),
+                      "soft_loss": soft.item(), "gradients": gradients})
+    return cases
+
+
 def main():
     student = bert(np.random.default_rng(21), VOCAB, 16, 2, 4, 32, 12)
     teacher = bert(np.random.default_rng(22), VOCAB, 16, 1, 2, 24, 12)
+    second = bert(np.random.default_rng(12), 40, 16, 2, 4, 64, 24)  # model-two-layers.safetensors, by make.py
     rng = np.random.default_rng(52)
     rows = batch(rng, 9, 10)
     # A word that the teacher finds likeliest, here and there: it is right there.
@@ -142,7 +166,8 @@ def main():
     print(len(used), "slots")
     assert len(used) % 2 == 0, "half of the slots are whole slots"
     write_json("listening.json", {"versions": VERSIONS, "student": shape(student), "teacher": shape(teacher), "batch": rows,
-                                  "gates": gates(student, teacher, rows), "cosines": cosines(student, teacher, rows)})
+                                  "gates": gates(student, teacher, rows), "cosines": cosines(student, teacher, rows),
+                                  "second_teacher": shape(second), "ensembles": ensembles(student, [teacher, second], rows)})
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use std::collections::BTreeMap;
 use upstill::config::{DistillPlan, Divergence, DivergenceKind, Gate, GateKind, Positions};
 use upstill::device::wait;
-use upstill::methods::{Dwt, Method, ModelTeacher};
+use upstill::methods::{Dwt, Ensemble, Method, ModelTeacher, Teacher};
 use upstill::model::{BertShape, Dropout, Weights};
 
 use super::training::{BatchCase, GradientInPlace, distill, stand_in};
@@ -21,6 +21,8 @@ struct Listening {
     batch: BatchCase,
     gates: Vec<GateCase>,
     cosines: Vec<CosineCase>,
+    second_teacher: BertShape,
+    ensembles: Vec<EnsembleCase>,
 }
 
 #[derive(Deserialize)]
@@ -34,6 +36,17 @@ struct GateCase {
     tau: f64,
     squared: bool,
     open: usize,
+    total: f64,
+    hard_loss: f64,
+    soft_loss: f64,
+    gradients: BTreeMap<String, Vec<f64>>,
+}
+
+#[derive(Deserialize)]
+struct EnsembleCase {
+    weights: [f64; 2],
+    tau: f64,
+    alpha: f64,
     total: f64,
     hard_loss: f64,
     soft_loss: f64,
@@ -57,8 +70,16 @@ struct CosineCase {
 /// Total, hard, soft and feature loss, open slots, and gradients of a batch that is divided into parts of so many rows,
 /// added up.
 fn in_parts(golden: &Listening, plan: DistillPlan, rows_at_once: usize) -> ([f32; 4], f32, Weights) {
+    taught(golden, plan, rows_at_once, read_teacher("teacher", &golden.teacher))
+}
+
+fn read_teacher(name: &str, shape: &BertShape) -> Box<dyn Teacher> {
+    Box::new(ModelTeacher::new(model(name, shape, &Device::flex())))
+}
+
+/// [`in_parts`] with this teacher.
+fn taught(golden: &Listening, plan: DistillPlan, rows_at_once: usize, teacher: Box<dyn Teacher>) -> ([f32; 4], f32, Weights) {
     let device = Device::flex();
-    let teacher = Box::new(ModelTeacher::new(model("teacher", &golden.teacher, &device)));
     let method = Dwt::new(stand_in(golden.teacher.vocab_size, &device), plan, 1, teacher);
     let student = model("student", &golden.student, &device.autodiff());
     let (batch, at) = (golden.batch.clone().batch(), method.settings(0));
@@ -123,6 +144,22 @@ fn losses_between_last_layers_are_pytorchs() {
             for (name, wanted) in &case.gradients {
                 close(&gradients.get(name).unwrap().values, wanted, Kind::GradientCpu);
             }
+        }
+    }
+}
+
+#[test]
+fn ensembles_are_babyllamas() {
+    let golden: Listening = golden("listening.json");
+    for case in &golden.ensembles {
+        let [first, second] = [("teacher", &golden.teacher), ("model-two-layers", &golden.second_teacher)]
+            .map(|(name, shape)| read_teacher(name, shape));
+        let ensemble = Box::new(Ensemble::new(vec![(case.weights[0], first), (case.weights[1], second)]));
+        let plan = DistillPlan { hard: case.alpha.into(), tau_squared: true, ..distill(1.0 - case.alpha, case.tau) };
+        let (losses, _, gradients) = taught(&golden, plan, 9, ensemble);
+        close(&losses, &[case.total, case.hard_loss, case.soft_loss, 0.0], Kind::LossCpu);
+        for (name, wanted) in &case.gradients {
+            close(&gradients.get(name).unwrap().values, wanted, Kind::GradientCpu);
         }
     }
 }

@@ -283,8 +283,8 @@ fn a_plan_says_how_a_student_listens() {
         text.lines().find_map(|line| line.strip_prefix("  loss       ")).unwrap().to_owned()
     };
     assert_snapshot!(loss(&["preset=switch"]), @"hard 1.25; soft 5 by reverse-kl, at masked positions, temperature 2, times its square, only at the 20 % of a batch's slots with the teacher's lowest entropy; hard at the other slots alone");
-    assert_snapshot!(loss(&["distill.gate=teacher-right", "distill.fade=0.1"]), @"hard 1; soft 1 at masked positions, temperature 2, only where the teacher's most probable token is the label, fading to 0 as the student's held-out loss falls 0.1 nats below the teacher's");
-    assert_snapshot!(loss(&["distill.cosine=1 -> 0 linear"]), @"hard 1; soft 1 at masked positions, temperature 2; 1 - cosine between last layers 1 -> 0 linear at masked positions");
+    assert_snapshot!(loss(&["distill.gate=teacher-right", "distill.fade=0.1"]), @"hard 1; soft 4 -> 1 linear at masked positions, temperature 2, only where the teacher's most probable token is the label, fading to 0 as the student's held-out loss falls 0.1 nats below the teacher's");
+    assert_snapshot!(loss(&["distill.cosine=1 -> 0 linear"]), @"hard 1; soft 4 -> 1 linear at masked positions, temperature 2; 1 - cosine between last layers 1 -> 0 linear at masked positions");
     let plan = with(&["preset=switch", "distill.fade=0.1", "distill.cosine=1 -> 0 linear"]).resolve(&facts()).unwrap();
     assert_eq!(toml::from_str::<Plan>(&plan.to_toml()).unwrap(), plan);
     // Evaluations are part of a run whose weights depend on them.
