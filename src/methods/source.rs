@@ -68,7 +68,8 @@ impl Source {
             (Source::Answers(reader), Positions::Masked) => {
                 let SlotAnswers { ids_nk, shares_nk, rest_n, constant_n, label_loss_n, .. } = reader.at(batch)?;
                 let (device, n) = (&inputs.compute.device, rest_n.len());
-                let first: Vec<i32> = ids_nk.iter().step_by(ids_nk.len() / n.max(1)).copied().collect();
+                let k = (ids_nk.len() / n.max(1)).max(1);
+                let first: Vec<i32> = ids_nk.iter().step_by(k).copied().collect();
                 let said = Said {
                     first_n: Tensor::from_data(TensorData::new(first, [n]), device),
                     label_loss_n: Tensor::from_data(TensorData::new(label_loss_n, [n]), device),
