@@ -57,8 +57,9 @@ fn a_gate_reads_a_cache_as_it_asks_a_teacher() {
         // Entropies and losses of 16 bits: a slot in a hundred may fall on the other side.
         assert!((open(&of("whole")) / open(&live) - 1.0).abs() < 0.02, "{gate:?}: {} {}", open(&of("whole")), open(&live));
         if gate[0] != "distill.gate=teacher-right" {
-            let ratio = open(&of("drawn")) / open(&live);
-            assert!((ratio - 1.0).abs() < 0.15, "{gate:?}: draws are off by their chance, not by their slots: {ratio}");
+            // Draws have their chance, and an entropy of 16 bits that is among the lowest is up to 0.002 nats too low.
+            let (drawn, live) = (open(&of("drawn")) / 20.0, open(&live) / 20.0);
+            assert!((drawn - live).abs() < 0.005, "{gate:?}: {drawn} {live}");
         }
     }
 }
@@ -148,7 +149,10 @@ fn a_soft_weight_fades_by_the_last_evaluation_resumed_or_not() {
         .unwrap();
     assert_eq!((weights(&cut), steps(&cut)), (weights(&whole), records.clone()));
     // Every worker has the weight.
-    near(&of("workers", &["runtime.workers=2"]), &whole, 1e-4);
+    for (found, wanted) in steps(&of("workers", &["runtime.workers=2"])).iter().zip(&records) {
+        assert!((found.loss - wanted.loss).abs() < 1e-3, "{found:?} {wanted:?}");
+        assert!((found.alpha_soft.unwrap() - wanted.alpha_soft.unwrap()).abs() < 1e-3, "{found:?} {wanted:?}");
+    }
 
     bench.teach("cache", (AnswersKind::TopK, 4), &[]);
     insta::assert_snapshot!(
