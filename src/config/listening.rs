@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::shape::TeacherModel;
 use crate::words::words;
 
 words! {
@@ -82,4 +83,26 @@ impl Gate {
 
 fn is_false(flag: &bool) -> bool {
     !*flag
+}
+
+/// A further model of an ensemble of teachers.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MemberPlan {
+    /// What the run file calls it.
+    pub name: String,
+    /// A run directory, a checkpoint or a Hugging Face folder.
+    pub from: String,
+    /// What its logits weigh in the mean.
+    pub weight: f64,
+    /// The model that was found there.
+    pub model: TeacherModel,
+}
+
+pub(super) fn whole() -> f64 {
+    1.0
+}
+
+pub(super) fn is_whole(weight: &f64) -> bool {
+    *weight == 1.0
 }

@@ -7,8 +7,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::differences::differences;
 use super::kept::AnswersPlan;
-use super::listening::is_zero;
-pub use super::listening::{Divergence, DivergenceKind, Gate, GateKind};
+pub use super::listening::{Divergence, DivergenceKind, Gate, GateKind, MemberPlan};
+use super::listening::{is_whole, is_zero, whole};
 use super::shape::{ModelPlan, TeacherModel};
 use super::{Parameters, Schedule};
 use crate::device::{Kernels, PrecisionChoice};
@@ -110,28 +110,6 @@ pub struct TeacherPlan {
     /// The other models of an ensemble, in the order of their names; none where it is the only teacher.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub others: Vec<MemberPlan>,
-}
-
-/// A further model of an ensemble of teachers.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct MemberPlan {
-    /// What the run file calls it.
-    pub name: String,
-    /// A run directory, a checkpoint or a Hugging Face folder.
-    pub from: String,
-    /// What its logits weigh in the mean.
-    pub weight: f64,
-    /// The model that was found there.
-    pub model: TeacherModel,
-}
-
-fn whole() -> f64 {
-    1.0
-}
-
-fn is_whole(weight: &f64) -> bool {
-    *weight == 1.0
 }
 
 impl TeacherPlan {

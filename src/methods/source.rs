@@ -92,8 +92,8 @@ impl Source {
         }
     }
 
-    /// Entropy of what it says at a batch's masked positions, at temperature `tau`, one for each slot. A cache has it; a
-    /// teacher in memory and a program are asked for it, at most `rows_at_once` rows at a time.
+    /// Entropy of what it says at a batch's masked positions, at temperature `tau`, in nats, one for each slot. A cache
+    /// has it; a teacher in memory and a program are asked for it, at most `rows_at_once` rows at a time.
     ///
     /// # Errors
     /// As [`Source::ask`].
