@@ -230,9 +230,10 @@ fn an_ensemble_of_a_teacher_and_itself_is_that_teacher() {
     let far = |dir: &std::path::Path| (steps(dir)[0].loss_soft.unwrap() - steps(&alone)[0].loss_soft.unwrap()).abs();
     let [little, much] =
         ["teachers.b.weight=0.01", "teachers.b.weight=100"].map(|weight| of(weight, &[&with("b", "other"), weight]));
-    assert!(far(&little) > 1e-6 && far(&much) > 20.0 * far(&little), "{} {}", far(&little), far(&much));
+    assert!(far(&little) > 1e-6 && far(&much) > 3.0 * far(&little), "{} {}", far(&little), far(&much));
     run(&bench.plan("other", &["train.evaluate_every=1"]), &bench.shards, &bench.path("second"));
-    assert!((steps(&much)[0].loss_soft.unwrap() - steps(&bench.path("second"))[0].loss_soft.unwrap()).abs() < 0.02);
+    let to_other = steps(&much)[0].loss_soft.unwrap() - steps(&bench.path("second"))[0].loss_soft.unwrap();
+    assert!(to_other.abs() < 0.5 * far(&much), "{to_other} {}", far(&much));
 
     // Its answers are kept as one teacher's, under a name that is neither model's.
     let both = [&*with("b", "other"), "train.evaluate_every=1"];
