@@ -20,6 +20,7 @@ mod golden;
 mod init;
 mod kernels;
 mod layers;
+mod listening;
 mod memory;
 mod models;
 mod modern;

@@ -16,30 +16,30 @@ use upstill::train::{Asking, Taught, TeachOptions};
 use crate::common::{plan, run, run_on, shards, steps, weights};
 
 /// A small teacher, trained, and what else a test needs.
-struct Bench {
+pub(crate) struct Bench {
     dir: TempDir,
-    shards: Shards,
+    pub shards: Shards,
 }
 
 impl Bench {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let bench = Self { dir: tempdir().unwrap(), shards: shards() };
         run(&plan(&bench.shards, &["preset=standalone", "model.layers=1"]), &bench.shards, &bench.path("teacher"));
         bench
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
 
     /// The plan of a student whose teacher is in this folder.
-    fn plan(&self, teacher: &str, set: &[&str]) -> Plan {
+    pub fn plan(&self, teacher: &str, set: &[&str]) -> Plan {
         let from = format!("teacher.from={}", self.path(teacher).display());
         plan(&self.shards, &[&["preset=dwt-normal", &from], set].concat())
     }
 
     /// Why a plan with this teacher can't be, with the test's folder left out.
-    fn refusal(&self, teacher: &str, set: &[&str]) -> String {
+    pub fn refusal(&self, teacher: &str, set: &[&str]) -> String {
         let from = format!("teacher.from={}", self.path(teacher).display());
         let mut file = upstill::config::RunFile::parse(crate::common::BASE, "the test").unwrap();
         [&["preset=dwt-normal", &from], set].concat().into_iter().for_each(|assignment| file.set(assignment));
@@ -63,18 +63,18 @@ impl Bench {
         Asking::new(&plan, &self.shards, &options)?.run()
     }
 
-    fn teach(&self, cache: &str, kept: (AnswersKind, usize), set: &[&str]) -> Taught {
+    pub fn teach(&self, cache: &str, kept: (AnswersKind, usize), set: &[&str]) -> Taught {
         self.teach_until(cache, kept, set, &|| false).unwrap()
     }
 
-    fn vocabulary(&self) -> usize {
+    pub fn vocabulary(&self) -> usize {
         self.shards.tokenizer().vocab_size()
     }
 }
 
 /// Held-out losses and soft losses of two runs, off by at most so much.
 #[track_caller]
-fn near(found: &Path, wanted: &Path, most: f64) {
+pub(crate) fn near(found: &Path, wanted: &Path, most: f64) {
     let (found, wanted) = (steps(found), steps(wanted));
     assert_eq!(found.len(), wanted.len());
     for (a, b) in found.iter().zip(&wanted) {

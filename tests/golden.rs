@@ -1,7 +1,8 @@
 //! upstill's numbers are those of PyTorch and `transformers`: goldens by tests/golden/make.py,
-//! tests/golden/finetune.py, tests/golden/cotrain.py and tests/golden/bf16.py.
+//! tests/golden/finetune.py, tests/golden/cotrain.py, tests/golden/listening.py and tests/golden/bf16.py.
 
 mod bf16;
+mod listening;
 mod modern;
 mod pairs;
 mod signals;

@@ -55,11 +55,13 @@ impl Fake {
             alpha_hard: 1.0,
             alpha_soft: alpha,
             temperature: self.soft.map(|_| 2.0),
+            features: Vec::new(),
             lr: 5e-4 * if share < 0.05 { share / 0.05 } else { (1.0 - share) / 0.95 },
             grad_norm: 1.2 + 6.0 * (-(step as f64) / 20.0).exp() + 0.3 * noise(seed + 5, step),
             tokens_per_s: if self.soft.is_some() { 9_800.0 } else { 14_200.0 } + 600.0 * noise(seed + 7, step),
             mfu: None,
             held_out_loss: held_out,
+            teacher_held_out_loss: None,
             models: Vec::new(),
             agreement: BTreeMap::new(),
         }

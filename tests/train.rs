@@ -182,7 +182,7 @@ fn seen_ahead(ahead: usize) -> (Vec<usize>, Vec<f64>) {
     };
     let model = BertShape::new(shards.tokenizer().vocab_size(), 32, 1, 2, 32).init(1, 0.02, &device.autodiff());
     let method = standalone(data, plan.distill.clone(), plan.train.steps);
-    let fit_options = FitOptions { train: &plan.train, micro_batch: 8, done: 0, worker: None };
+    let fit_options = FitOptions { train: &plan.train, micro_batch: 8, done: 0, evaluated: None, worker: None };
     let (mut counts, mut losses) = (Vec::new(), Vec::new());
     fit_ahead(&method, vec![Learner::new(model.into(), &plan.train, 0.1, 1)], &fit_options, ahead, |records, _| {
         counts.push(records.len());
@@ -327,7 +327,7 @@ fn a_step_whose_scaled_gradients_overflow_is_taken_again() {
         let model = BertShape::new(plan.model.shape.vocab_size(), 32, 2, 2, 32).init(7, 0.02, &device.handle.clone().autodiff());
         let mut learner = Learner::new(model.into(), &plan.train, 0.1, 7).for_precision(Precision::F16);
         learner.optimizer.set_loss_scale(LossScale::new(factor));
-        let fit = FitOptions { train: &plan.train, micro_batch: 8, done: 0, worker: None };
+        let fit = FitOptions { train: &plan.train, micro_batch: 8, done: 0, evaluated: None, worker: None };
         let mut found = None;
         let learners = fit_ahead(&method, vec![learner], &fit, 1, |records, _| {
             found = Some((records[0].loss, records[0].grad_norm));

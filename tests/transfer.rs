@@ -198,7 +198,7 @@ fn each_phase_moves_its_layers_and_no_other() {
         let train = train_plan();
         let before = Weights::of(&student);
         let learner = Learner::new(student.with_unfrozen(phase.unfrozen), &train, 0.0, 1);
-        let options = FitOptions { train: &train, micro_batch: 8, done: 0, worker: None };
+        let options = FitOptions { train: &train, micro_batch: 8, done: 0, evaluated: None, worker: None };
         student = fit(&method, vec![learner], &options, |_, _| Ok(Flow::Continue)).unwrap().remove(0).model;
         let after = Weights::of(&student);
         let unfrozen: Vec<&String> = layers[..phase.unfrozen].iter().flatten().collect();

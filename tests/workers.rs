@@ -170,7 +170,7 @@ fn gradients_are_summed_once_a_step_however_many_parts_it_has() {
     for micro_batch in [1, 4] {
         let work = |worker: &Worker| {
             let (method, learner) = begin(&shards, &plan, Precision::F32);
-            let fit = FitOptions { train: &plan.train, micro_batch, done: 0, worker: Some(worker) };
+            let fit = FitOptions { train: &plan.train, micro_batch, done: 0, evaluated: None, worker: Some(worker) };
             let mut sums = Vec::new();
             fit_ahead(&method, vec![learner], &fit, 1, |records, _| {
                 // Only the first one evaluates.
@@ -193,7 +193,7 @@ fn scaled_gradients_that_overflow_overflow_for_all() {
     let first_step = |worker: Option<&Worker>| {
         let (method, mut learner) = begin(&shards, &plan, Precision::F16);
         learner.optimizer.set_loss_scale(LossScale::new(2f64.powi(40)));
-        let fit = FitOptions { train: &plan.train, micro_batch: 8, done: 0, worker };
+        let fit = FitOptions { train: &plan.train, micro_batch: 8, done: 0, evaluated: None, worker };
         let mut found = None;
         let learners = fit_ahead(&method, vec![learner], &fit, 1, |records, _| {
             found = Some((records[0].loss, records[0].grad_norm));
@@ -220,7 +220,7 @@ fn a_worker_that_fails_or_panics_ends_the_run_with_what_it_said() {
         for panics in [false, true] {
             let work = |worker: &Worker| {
                 let (method, learner) = begin(&shards, &plan, Precision::F32);
-                let fit = FitOptions { train: &plan.train, micro_batch: 8, done: 0, worker: Some(worker) };
+                let fit = FitOptions { train: &plan.train, micro_batch: 8, done: 0, evaluated: None, worker: Some(worker) };
                 let observe = |records: &[StepRecord], _: &[Learner<AnyModel>]| -> Result<Flow> {
                     match (records[0].step == 2 && worker.is_first() == (failing == 0), panics) {
                         (false, _) => Ok(Flow::Continue),

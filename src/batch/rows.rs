@@ -41,6 +41,9 @@ pub struct Asked {
     pub labels_bm: Vec<i32>,
     /// 1 on used slots, 0 on unused ones, `[b, m]`.
     pub weights_bm: Vec<f32>,
+    /// 1 on slots where a student is to listen to its teacher, 0 elsewhere, `[b, m]`; none where nobody has chosen
+    /// them. A method that chooses among all slots of a batch does so before it is divided.
+    pub open_bm: Option<Vec<f32>>,
     /// The used slots.
     pub count: usize,
 }
@@ -57,7 +60,7 @@ impl Batch {
             segments_bs: vec![0; rows * length],
             positions_bs: vec![0; rows * length],
             order,
-            asked: Asked { slots, places_bm, labels_bm, weights_bm, count: 0 },
+            asked: Asked { slots, places_bm, labels_bm, weights_bm, open_bm: None, count: 0 },
             tokens: 0,
         }
     }
@@ -103,7 +106,8 @@ impl Asked {
         Self {
             slots: self.slots,
             places_bm: self.places_bm[m.clone()].to_vec(),
-            labels_bm: self.labels_bm[m].to_vec(),
+            labels_bm: self.labels_bm[m.clone()].to_vec(),
+            open_bm: self.open_bm.as_ref().map(|open_bm| open_bm[m].to_vec()),
             count: weights_bm.iter().filter(|&&weight| weight > 0.0).count(),
             weights_bm,
         }

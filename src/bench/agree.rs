@@ -118,7 +118,7 @@ fn curve_of(worker: Option<&Worker>, device: &Device, run: Run) -> Result<Vec<f6
     let learner = Learner { lr: Schedule::constant(5e-3), ..Learner::new(student.into(), &plan.train, 0.1, 1) };
     let learner = learner.for_precision(precision);
     let mut losses = Vec::new();
-    let options = FitOptions { train: &plan.train, micro_batch: 16, done: 0, worker };
+    let options = FitOptions { train: &plan.train, micro_batch: 16, done: 0, evaluated: None, worker };
     fit_ahead(&method, vec![learner], &options, 5, |records, _| {
         losses.extend(records.iter().map(|record| record.loss));
         Ok(if losses.len() as u64 >= steps { Flow::Stop } else { Flow::Continue })

@@ -357,7 +357,8 @@ impl StepBench {
     pub(super) fn step(&self, runner: &mut Runner, round: usize) -> Result<Taken> {
         let train = &self.plan.train;
         let steps = steps_a_turn(&self.device);
-        let options = FitOptions { train, micro_batch: self.size.batch, done: (round * steps) as u64, worker: None };
+        let options =
+            FitOptions { train, micro_batch: self.size.batch, done: (round * steps) as u64, evaluated: None, worker: None };
         let mut seconds = 0.0;
         let student = std::mem::take(&mut runner.student);
         let mut result = Ok(Vec::new());

@@ -7,7 +7,7 @@ use super::plan::*;
 use super::schedule::number;
 use super::shape::{Family, Shape, Size};
 use super::{RunFile, Schedule};
-use super::{answers, check_models};
+use super::{answers, check_listening, check_models};
 use crate::words::bytes_text;
 
 /// What a plan's file and the schedules' arithmetic hold exactly.
@@ -34,14 +34,21 @@ pub(super) fn check(file: &RunFile, plan: &Plan, facts: &Facts) -> Mistakes {
     data(file, plan, facts, &mut out);
     distill(plan, &mut out);
     divergence(file, plan, &mut out);
+    check_listening::gate(file, plan, &mut out);
+    check_listening::fade(file, plan, &mut out);
+    check_listening::cosine(plan, &mut out);
     train(file, plan, &mut out);
     runtime(plan, &mut out);
     if let Some(found) = &facts.teacher {
         match found {
-            Ok(found) => teacher(file, plan, found, facts, &mut out),
+            Ok(found) => {
+                fits("teacher.from", plan, found, facts, &mut out);
+                starts(file, plan, found, &mut out);
+            }
             Err(error) => out.add("teacher.from", error.to_string(), "name a run directory or a Hugging Face folder"),
         }
     }
+    ensemble(file, plan, facts, &mut out);
     if let (Some(found), Ok(_)) = (&facts.answers, &facts.data) {
         answers::check(plan, found, &mut out);
     }
@@ -69,7 +76,20 @@ fn method(file: &RunFile, plan: &Plan, out: &mut Mistakes) {
                     out.add(key, "a standalone run has no teacher", "remove it, or write method = \"dwt\"");
                 }
             }
-            for key in ["soft", "temperature", "tau_squared", "divergence", "beta", "positions", "start"] {
+            for key in [
+                "soft",
+                "temperature",
+                "tau_squared",
+                "divergence",
+                "beta",
+                "fade",
+                "gate",
+                "gate_share",
+                "switch",
+                "cosine",
+                "positions",
+                "start",
+            ] {
                 let path = format!("distill.{key}");
                 if file.has_written(&path) {
                     out.add(&path, "a standalone run has no soft loss", "remove it, or write method = \"dwt\"");
@@ -155,7 +175,7 @@ fn distill(plan: &Plan, out: &mut Mistakes) {
     negative_weight(out, "distill.hard", hard);
     negative_weight(out, "distill.soft", soft);
     let zero = |weight: &Schedule| weight.as_constant() == Some(0.0);
-    if zero(hard) && zero(soft) && plan.method != Method::Cotrain {
+    if zero(hard) && zero(soft) && plan.distill.cosine.is_none() && plan.method != Method::Cotrain {
         out.add("distill.hard", "no weight is ever above 0: there is nothing to learn", "write hard = 1.0");
     }
     positive_temperature(out, "distill.temperature", temperature);
@@ -252,10 +272,9 @@ fn train(file: &RunFile, plan: &Plan, out: &mut Mistakes) {
         }
     }
     if train.steps > 0 {
-        let DistillPlan { hard, soft, temperature, .. } = &plan.distill;
-        for (key, schedule) in
-            [("train.lr", &train.lr), ("distill.hard", hard), ("distill.soft", soft), ("distill.temperature", temperature)]
-        {
+        let DistillPlan { hard, soft, temperature, cosine, .. } = &plan.distill;
+        let all = [("train.lr", &train.lr), ("distill.hard", hard), ("distill.soft", soft), ("distill.temperature", temperature)];
+        for (key, schedule) in all.into_iter().chain(cosine.as_ref().map(|cosine| ("distill.cosine", cosine))) {
             if let Err(error) = schedule.fits(train.steps) {
                 out.add(key, error.what(), "make the piece shorter or the run longer; `over 5%` follows the run's length");
             }
@@ -283,13 +302,49 @@ fn runtime(plan: &Plan, out: &mut Mistakes) {
     }
 }
 
-fn teacher(file: &RunFile, plan: &Plan, found: &TeacherFacts, facts: &Facts, out: &mut Mistakes) {
+/// The other teachers of an ensemble.
+fn ensemble(file: &RunFile, plan: &Plan, facts: &Facts, out: &mut Mistakes) {
+    let names = file.ensemble();
+    let Some(first) = plan.teacher.as_ref() else {
+        if let (Some(name), false) = (names.first(), plan.method == Method::Dwt) {
+            let fix = "name one of them in [teacher] from, or remove [teachers]";
+            out.add(&format!("teachers.{name}"), "is of an ensemble, and there is no first teacher", fix);
+        }
+        return;
+    };
+    if names.is_empty() && file.has_written("teacher.weight") {
+        out.add("teacher.weight", "is of an ensemble, and there is one teacher", "remove it, or write [teachers.NAME] from");
+    }
+    if let (Some(name), Some(what)) = (names.first(), first.no_model()) {
+        let what = format!("an ensemble is of models in memory, and the first teacher is {what}");
+        let fix = "name a model in teacher.from, or remove [teachers]";
+        return out.add(&format!("teachers.{name}"), what, fix);
+    }
+    if !names.is_empty() {
+        positive_weight(out, "teacher.weight", file.weight_of("teacher"));
+    }
+    for name in names {
+        let (section, key) = (format!("teachers.{name}"), format!("teachers.{name}.from"));
+        positive_weight(out, &format!("{section}.weight"), file.weight_of(&section));
+        match facts.others.iter().find(|(found, _)| found == name) {
+            Some((_, Ok(found))) => fits(&key, plan, found, facts, out),
+            Some((_, Err(error))) => out.add(&key, error.to_string(), "name a run directory or a Hugging Face folder"),
+            None if file.text(&key).is_none() => out.add(&key, "is missing", "name a run directory or a Hugging Face folder"),
+            None => out.add(&key, "can't be looked up here", "remove it"),
+        }
+    }
+}
+
+fn positive_weight(out: &mut Mistakes, key: &str, weight: f64) {
+    if weight <= 0.0 {
+        out.add(key, format!("is {}", number(weight)), "write a number above 0, or remove the teacher");
+    }
+}
+
+/// Whether a teacher, which `key` names, can be asked about the run's rows.
+fn fits(key: &str, plan: &Plan, found: &TeacherFacts, facts: &Facts, out: &mut Mistakes) {
     if !found.has_head {
-        out.add(
-            "teacher.from",
-            "the teacher has no masked-language-model head",
-            "name a model pre-trained by masked language modelling",
-        );
+        out.add(key, "the teacher has no masked-language-model head", "name a model pre-trained by masked language modelling");
     }
     let positions = found.shape.max_positions();
     if positions < plan.data.length {
@@ -299,8 +354,12 @@ fn teacher(file: &RunFile, plan: &Plan, found: &TeacherFacts, facts: &Facts, out
     if let Ok(data) = &facts.data
         && (found.shape.vocab_size() != data.vocab_size || found.tokenizer_hash != data.tokenizer_hash)
     {
-        vocabulary(found, data.vocab_size, out);
+        vocabulary(key, found, data.vocab_size, out);
     }
+}
+
+/// Whether a student can start from its teacher as the plan says.
+fn starts(file: &RunFile, plan: &Plan, found: &TeacherFacts, out: &mut Mistakes) {
     if plan.distill.start == Start::Remap && plan.method == Method::Dwt {
         remap(&plan.model.shape, &found.shape, out);
     }
@@ -309,7 +368,7 @@ fn teacher(file: &RunFile, plan: &Plan, found: &TeacherFacts, facts: &Facts, out
     }
 }
 
-fn vocabulary(found: &TeacherFacts, vocab_size: usize, out: &mut Mistakes) {
+fn vocabulary(key: &str, found: &TeacherFacts, vocab_size: usize, out: &mut Mistakes) {
     let mut what = "the teacher's vocabulary is not the data's".to_owned();
     let rows = found.shape.vocab_size();
     if rows != vocab_size {
@@ -321,11 +380,7 @@ fn vocabulary(found: &TeacherFacts, vocab_size: usize, out: &mut Mistakes) {
     if found.first_differing_tokens.is_empty() && rows == vocab_size {
         what += ": the tokens are the same, but not the text normalisation";
     }
-    out.add(
-        "teacher.from",
-        what,
-        "build the shards with the teacher's own tokenizer: `upstill data build --tokenizer TEACHER ...`",
-    );
+    out.add(key, what, "build the shards with the teacher's own tokenizer: `upstill data build --tokenizer TEACHER ...`");
 }
 
 /// Remapping copies whole layers and tables: every size must be the teacher's; only the number of layers may differ.

@@ -84,7 +84,7 @@ impl Plan {
     }
 
     fn distillation_notes(&self, teacher: &TeacherPlan) -> Vec<String> {
-        let DistillPlan { soft, temperature, tau_squared, positions, .. } = &self.distill;
+        let DistillPlan { soft, temperature, tau_squared, gate, fade, cosine, positions, .. } = &self.distill;
         let mut notes = vec![
             format!("temperature {temperature}: chosen here; the paper gives none"),
             match tau_squared {
@@ -98,8 +98,28 @@ impl Plan {
         if !self.distill.divergence.is_kl() {
             notes.push(format!("the soft loss is {}; the paper's is the KL divergence", self.distill.divergence.kind));
         }
+        if !gate.is_open() {
+            notes
+                .push(format!("the soft loss has a gate, {}: the paper has none; a closed slot counts 0 in its mean", gate.kind));
+        }
+        if cosine.is_some() {
+            notes.push("last layers are compared by their cosine (Sanh et al. 2019): not in the paper".into());
+        }
+        if *fade > 0.0 {
+            notes.push(format!(
+                "the soft weight adapts: between two evaluations it is the written one times 1 - (teacher's - student's held-out loss) / {}, \
+                 from 0 to 1; chosen here",
+                number(*fade)
+            ));
+        }
         if soft.as_constant().is_none() {
             notes.push(format!("soft weight {soft}: the paper recommends a decay from 4 to 1, gives no shape and didn't run it"));
+        }
+        if !teacher.others.is_empty() {
+            notes.push(
+                "several teachers are heard as one, by the mean of their logits (Timiryasov and Tastet 2023): not in the paper"
+                    .into(),
+            );
         }
         match &teacher.model {
             None if teacher.timeout_s.is_some() => notes.push("the teacher is a program: chosen here".into()),
@@ -161,13 +181,14 @@ impl Plan {
         }
         match (&teacher.model, self.teacher_ratio()) {
             (Some(model), Some(ratio)) => format!(
-                "{}: {}, width {}, {}; {}parameters, {ratio:.2}x the {}'s size (without heads)",
+                "{}: {}, width {}, {}; {}parameters, {ratio:.2}x the {}'s size (without heads){}",
                 teacher.from,
                 plural(model.shape.layers(), "layer"),
                 model.shape.hidden(),
                 plural(model.shape.heads(), "head"),
                 count(model.parameters as f64),
                 self.models.first().map_or("student", |largest| &largest.name),
+                ensemble_text(teacher),
             ),
             _ => "the uniform distribution".into(),
         }
@@ -205,7 +226,8 @@ impl Plan {
     }
 
     fn loss_text(&self) -> String {
-        let DistillPlan { hard, soft, temperature, tau_squared, divergence, positions, label_smoothing, .. } = &self.distill;
+        let DistillPlan { hard, soft, temperature, tau_squared, divergence, gate, fade, cosine, .. } = &self.distill;
+        let DistillPlan { positions, label_smoothing, .. } = &self.distill;
         if !self.models.is_empty() {
             return self.shared_loss_text();
         }
@@ -217,6 +239,13 @@ impl Plan {
             let factor = if *tau_squared { ", times its square" } else { "" };
             let by = if divergence.is_kl() { String::new() } else { divergence_text(*divergence) + ", " };
             text += &format!("; soft {soft} {by}at {}, temperature {temperature}{factor}", positions_text(*positions));
+            text += &gate_text(*gate);
+            if *fade > 0.0 {
+                text += &format!(", fading to 0 as the student's held-out loss falls {} nats below the teacher's", number(*fade));
+            }
+            if let Some(cosine) = cosine {
+                text += &format!("; 1 - cosine between last layers {cosine} at {}", positions_text(*positions));
+            }
         }
         text
     }
@@ -293,10 +322,36 @@ pub(super) fn shape_text(model: &ModelPlan) -> String {
     )
 }
 
+/// `; weighs 1 in an ensemble with b (runs/b, 2 layers, width 64), which weighs 2`.
+fn ensemble_text(teacher: &TeacherPlan) -> String {
+    let other = |other: &MemberPlan| {
+        let MemberPlan { name, from, weight, model } = other;
+        let (layers, width) = (plural(model.shape.layers(), "layer"), model.shape.hidden());
+        format!("{name} ({from}, {layers}, width {width}), which weighs {}", number(*weight))
+    };
+    let others: Vec<String> = teacher.others.iter().map(other).collect();
+    if others.is_empty() {
+        return String::new();
+    }
+    format!("; weighs {} in an ensemble with {}", number(teacher.weight), others.join(" and "))
+}
+
 /// `by reverse-kl`.
 fn divergence_text(divergence: Divergence) -> String {
     let beta = if divergence.beta > 0.0 { format!(" with beta {}", number(divergence.beta)) } else { String::new() };
     format!("by {}{beta}", divergence.kind)
+}
+
+/// `, where the teacher is right`; nothing without a gate.
+fn gate_text(gate: Gate) -> String {
+    let at = match gate.kind {
+        GateKind::Open => return String::new(),
+        GateKind::LowestEntropy => format!("at the {} of a batch's slots with the teacher's lowest entropy", percent(gate.share)),
+        GateKind::TeacherRight => "where the teacher's most probable token is the label".into(),
+        GateKind::TeacherBetter => "where the teacher's loss on the label is lower than the student's".into(),
+    };
+    let hard = if gate.switch { "; hard at the other slots alone" } else { "" };
+    format!(", only {at}{hard}")
 }
 
 pub(super) fn positions_text(positions: Positions) -> &'static str {

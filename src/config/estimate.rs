@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::plan::{LearnerPlan, Plan, Positions, TEACHER};
+use super::plan::{GateKind, LearnerPlan, Plan, Positions, TEACHER};
 use super::shape::{Kept, Parameters, Pass, Shape};
 use crate::device::{Kernels, PrecisionChoice, Traits};
 
@@ -82,29 +82,31 @@ impl Plan {
     /// What this plan will cost.
     pub fn estimate(&self) -> Estimate {
         let (data, rows) = (&self.data, self.train.batch as f64);
-        let teacher_model = self.teacher.as_ref().and_then(|teacher| teacher.model.as_ref());
-        let teacher = teacher_model.map(|model| &model.shape);
+        let teachers: Vec<_> = self.teacher.iter().flat_map(|teacher| teacher.models()).collect();
         let (real, length) = (rows * data.tokens_per_row, data.length as f64);
         let sentence = (data.tokens as f64 / data.sentences.max(1) as f64 + 2.0).min(length);
         let learners = self.learners();
+        // Which slots have the lowest entropy is known once the teacher was asked about all of them.
+        let asked = if self.distill.gate.kind == GateKind::LowestEntropy { 2.0 } else { 1.0 };
         let work = |positions: f64, masked: f64, attended: f64| {
             let head_rows = if self.distill.positions == Positions::All { positions } else { masked };
             let pass = Pass { positions, attended, head_rows };
             let forward = |shape: &Shape| shape.forward_flops(&pass);
             Work {
                 student: learners.iter().map(|learner| 3.0 * forward(&learner.model.shape)).sum(),
-                teacher: teacher.map_or(0.0, forward) + head_rows * self.directions(&learners),
+                teacher: asked * teachers.iter().map(|model| forward(&model.shape)).sum::<f64>()
+                    + head_rows * self.directions(&learners),
             }
         };
         Estimate {
             student: self.model.shape.parameters(),
-            teacher: teacher.map(|shape| shape.parameters()),
+            teacher: teachers.first().map(|model| model.shape.parameters()),
             tokens: real * self.train.steps as f64,
             positions: rows * length * self.train.steps as f64,
             useful: work(real, real * data.mask_rate, sentence),
             computed: work(rows * length, rows * data.slots as f64, length),
             steps: self.train.steps,
-            memory: self.memory(&learners, teacher_model.map_or(0, |model| model.parameters)),
+            memory: self.memory(&learners, teachers.iter().map(|model| model.parameters).sum()),
         }
     }
 
@@ -122,7 +124,9 @@ impl Plan {
             heard + 3.0 * product(learner.model.shape.hidden()) * learner.from.len().saturating_sub(1) as f64
         };
         let asks_teacher = learners.iter().flat_map(|learner| &learner.from).any(|source| source.name == TEACHER);
-        learners.iter().map(of_learner).sum::<f64>() - if asks_teacher { product(taught) } else { 0.0 }
+        // Behind a gate the soft loss takes a pass over the vocabulary of its own.
+        let gated = if self.distill.gate.is_open() { 0.0 } else { 3.0 * product(self.model.shape.hidden()) };
+        learners.iter().map(of_learner).sum::<f64>() + gated - if asks_teacher { product(taught) } else { 0.0 }
     }
 
     /// Rows at once that so many bytes hold.

@@ -12,6 +12,8 @@ pub struct Wanted {
     pub shards: Option<String>,
     /// A run directory, checkpoint or Hugging Face folder; `None` when no model is to be looked up.
     pub teacher: Option<String>,
+    /// The other teachers of an ensemble, by name.
+    pub others: Vec<(String, String)>,
     /// How sentences become rows.
     pub rows: Rows,
     /// Tokens in a row.
@@ -39,6 +41,8 @@ pub struct Facts {
     pub data: Result<DataFacts>,
     /// The teacher; `None` when [`Wanted::teacher`] was, or is a cache of answers.
     pub teacher: Option<Result<TeacherFacts>>,
+    /// The other teachers of an ensemble, by name.
+    pub others: Vec<(String, Result<TeacherFacts>)>,
     /// The cache of a teacher's answers, where [`Wanted::teacher`] is one.
     pub answers: Option<AnswersFacts>,
     /// Memory of the device that the run names, when known.

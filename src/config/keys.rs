@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use toml::Value;
 
 use super::schedule::EXAMPLES;
-use super::{DivergenceKind, Family, Method, OptimizerKind, Positions, Rows, Schedule, Start, SumDtype};
+use super::{DivergenceKind, Family, GateKind, Method, OptimizerKind, Positions, Rows, Schedule, Start, SumDtype};
 use crate::device::{Kernels, PrecisionChoice};
 
 /// A key of a run file.
@@ -88,6 +88,7 @@ pub const KEYS: &[Key] = &[
     key("teacher.from", Text, Rule("none"), "a run directory, Hugging Face folder or cache; or \"uniform\", a control"),
     key("teacher.command", Text, Rule("none"), "a program to ask in place of a folder: on its standard input and output"),
     key("teacher.timeout_s", Number, Rule("60, of a program"), "seconds that the program may take to answer"),
+    key("teacher.weight", Number, Rule("1, of an ensemble"), "what its logits weigh in the mean of an ensemble"),
     key("data.shards", Text, Rule("required"), "a folder made by `upstill data build`; or \"pocket\", the embedded language"),
     key("data.rows", Word(Rows::WORDS), Is("\"sentence\""), "one sentence a row, or several packed with the same losses"),
     key("data.length", Whole, Is("128"), "tokens of a row, [CLS] and [SEP] included"),
@@ -102,6 +103,11 @@ pub const KEYS: &[Key] = &[
     key("distill.tau_squared", Flag, Is("false"), "multiply the soft loss by the temperature squared"),
     key("distill.divergence", Word(DivergenceKind::WORDS), Is("\"kl\""), "how far the student is from its teacher"),
     key("distill.beta", Number, Rule("0.5, of jensen-shannon"), "the teacher's share of the mixture of jensen-shannon"),
+    key("distill.fade", Number, Rule("none"), "nats below its teacher's held-out loss at which the soft weight is 0"),
+    key("distill.gate", Word(GateKind::WORDS), Is("\"none\""), "at which slots the soft loss is taken"),
+    key("distill.gate_share", Number, Rule("0.2, of lowest-entropy"), "share of a batch's slots where the gate is open"),
+    key("distill.switch", Flag, Is("false"), "take the hard loss only where the gate is closed"),
+    key("distill.cosine", Kind::Schedule, Rule("none"), "weight of 1 - cosine between last layers (DistilBERT)"),
     key("distill.positions", Word(Positions::WORDS), Is("\"masked\""), "where the soft loss is taken"),
     key(
         "distill.start",
@@ -137,6 +143,8 @@ pub const KEYS: &[Key] = &[
         Is("\"f32\""),
         "numbers in which several processes send each other gradients",
     ),
+    key("teachers.NAME.from", Text, Rule("none"), "one more teacher: a run directory or Hugging Face folder"),
+    key("teachers.NAME.weight", Number, Rule("1"), "what its logits weigh in the mean of the ensemble"),
     key(
         "models.NAME.family",
         Word(Family::WORDS),

@@ -9,6 +9,7 @@
 mod answers;
 mod bounds;
 mod check;
+mod check_listening;
 mod check_models;
 mod describe;
 mod describe_models;
@@ -19,6 +20,7 @@ mod kept;
 mod keys;
 mod learner;
 mod lines;
+mod listening;
 mod mistakes;
 mod plan;
 mod resolve;
@@ -38,8 +40,8 @@ pub use kept::{AnswersKind, AnswersPlan};
 pub use keys::{Fallback, KEYS, Key, Kind, reference};
 use plan::MIN_LENGTH;
 pub use plan::{
-    DataPlan, DistillPlan, Divergence, DivergenceKind, LearnerPlan, MODEL, Method, OptimizerKind, Plan, Positions, Rows,
-    RuntimePlan, SourcePlan, Start, SumDtype, TEACHER, TeacherPlan, TrainPlan, UNIFORM,
+    DataPlan, DistillPlan, Divergence, DivergenceKind, Gate, GateKind, LearnerPlan, MODEL, MemberPlan, Method, OptimizerKind,
+    Plan, Positions, Rows, RuntimePlan, SourcePlan, Start, SumDtype, TEACHER, TeacherPlan, TrainPlan, UNIFORM,
 };
 pub use run_file::RunFile;
 pub use scaling::Scaled;

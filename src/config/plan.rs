@@ -7,6 +7,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::differences::differences;
 use super::kept::AnswersPlan;
+pub use super::listening::{Divergence, DivergenceKind, Gate, GateKind, MemberPlan};
+use super::listening::{is_whole, is_zero, whole};
 use super::shape::{ModelPlan, TeacherModel};
 use super::{Parameters, Schedule};
 use crate::device::{Kernels, PrecisionChoice};
@@ -77,8 +79,10 @@ impl<'de> Deserialize<'de> for Plan {
         let mut plan = Self::deserialize(deserializer)?;
         // Not written twice: the teacher's vocabulary is the student's.
         let vocab_size = plan.model.shape.vocab_size();
-        if let Some(TeacherPlan { model: Some(model), .. }) = &mut plan.teacher {
-            model.shape = model.shape.clone().with_vocabulary(vocab_size);
+        if let Some(TeacherPlan { model, others, .. }) = &mut plan.teacher {
+            for model in model.iter_mut().chain(others.iter_mut().map(|other| &mut other.model)) {
+                model.shape = model.shape.clone().with_vocabulary(vocab_size);
+            }
         }
         Ok(plan)
     }
@@ -100,12 +104,45 @@ pub struct TeacherPlan {
     /// Seconds that a command may take to answer; of others none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout_s: Option<f64>,
+    /// What its logits weigh in the mean of an ensemble; 1 where it is the only teacher.
+    #[serde(default = "whole", skip_serializing_if = "is_whole")]
+    pub weight: f64,
+    /// The other models of an ensemble, in the order of their names; none where it is the only teacher.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub others: Vec<MemberPlan>,
 }
 
 impl TeacherPlan {
     /// Whether it is the uniform distribution.
     pub fn is_uniform(&self) -> bool {
         self.model.is_none() && self.is_in_memory()
+    }
+
+    /// Its models, those of an ensemble all of them; none where it is no model.
+    pub fn models(&self) -> impl Iterator<Item = &TeacherModel> {
+        self.model.iter().chain(self.others.iter().map(|other| &other.model))
+    }
+
+    /// Names what it says: the hash of its weights, or of an ensemble's weights of both kinds; none where it is no
+    /// model.
+    pub fn content(&self) -> Option<String> {
+        let model = self.model.as_ref()?;
+        if self.others.is_empty() {
+            return Some(model.content_hash.clone());
+        }
+        let mut text = format!("{} {}", model.content_hash, self.weight);
+        self.others.iter().for_each(|other| text += &format!("\n{} {}", other.model.content_hash, other.weight));
+        Some(blake3::hash(text.as_bytes()).to_hex().to_string())
+    }
+
+    /// What it is where it is no model, in words.
+    pub(crate) fn no_model(&self) -> Option<&'static str> {
+        match self {
+            Self { answers: Some(_), .. } => Some("a cache of answers"),
+            Self { timeout_s: Some(_), .. } => Some("a program"),
+            Self { from, .. } if from == UNIFORM => Some("the uniform distribution"),
+            _ => None,
+        }
     }
 
     /// Whether it is in memory while a student trains: neither answers on disk nor a program.
@@ -225,7 +262,17 @@ pub struct DistillPlan {
     /// How far the student is from its teacher.
     #[serde(default, skip_serializing_if = "Divergence::is_kl")]
     pub divergence: Divergence,
-    /// Where the soft loss is taken.
+    /// At which slots it is taken.
+    #[serde(default, skip_serializing_if = "Gate::is_open")]
+    pub gate: Gate,
+    /// How far below its teacher's held-out loss a student's is, in nats, when the soft weight has faded to 0; 0 where
+    /// it does not fade.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub fade: f64,
+    /// Weight of the loss between last layers, 1 minus the cosine; none where there is no such loss.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cosine: Option<Schedule>,
+    /// Where the soft loss is taken, and the one between last layers.
     pub positions: Positions,
     /// How the student starts.
     pub start: Start,
@@ -410,6 +457,7 @@ impl Plan {
                 teacher.from.clear();
             }
             teacher.timeout_s = teacher.timeout_s.map(|_| 0.0);
+            teacher.others.iter_mut().for_each(|other| (other.name, other.from) = (String::new(), String::new()));
         }
         plan
     }
@@ -446,44 +494,6 @@ words! {
         /// Several sentences a row, each attending only to itself with positions from 0: the same losses, less padding.
         Packed = "packed",
     }
-}
-
-words! {
-    /// How far a student's distribution q is from its teacher's p.
-    #[derive(Default)]
-    DivergenceKind {
-        /// KL(p || q), the paper's equation 2.
-        #[default]
-        Kl = "kl",
-        /// KL(q || p).
-        ReverseKl = "reverse-kl",
-        /// Generalised Jensen-Shannon divergence.
-        JensenShannon = "jensen-shannon",
-        /// Half of the sum of |p - q|.
-        TotalVariation = "total-variation",
-    }
-}
-
-/// A divergence and what it has of numbers.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Divergence {
-    /// Which.
-    pub kind: DivergenceKind,
-    /// The teacher's share of the mixture in Jensen-Shannon's; 0 of others.
-    #[serde(default, skip_serializing_if = "is_zero")]
-    pub beta: f64,
-}
-
-impl Divergence {
-    /// Whether it is the paper's, and stands in no plan.
-    pub fn is_kl(&self) -> bool {
-        self.kind == DivergenceKind::Kl
-    }
-}
-
-fn is_zero(beta: &f64) -> bool {
-    *beta == 0.0
 }
 
 words! {

@@ -91,18 +91,30 @@ fn teacher(file: &RunFile, method: Method, facts: &Facts) -> Option<TeacherPlan>
             model: None,
             answers: None,
             timeout_s: Some(file.try_number("teacher.timeout_s").unwrap_or(60.0)),
+            weight: 1.0,
+            others: Vec::new(),
         });
     }
     let from = file.text("teacher.from").filter(|_| method != Method::Standalone)?;
     let found = facts.teacher.as_ref().and_then(|found| found.as_ref().ok());
-    let model = found.filter(|_| from != UNIFORM).map(|found| TeacherModel {
+    let model = found.filter(|_| from != UNIFORM).map(model_of);
+    let answers = facts.answers.as_ref().map(AnswersFacts::plan);
+    let member = |(name, found): &(String, Result<TeacherFacts>)| {
+        let (from, weight) = (file.text(&format!("teachers.{name}.from"))?, file.weight_of(&format!("teachers.{name}")));
+        Some(MemberPlan { name: name.clone(), from, weight, model: model_of(found.as_ref().ok()?) })
+    };
+    let others: Vec<_> = facts.others.iter().filter_map(member).collect();
+    let weight = if others.is_empty() { 1.0 } else { file.weight_of("teacher") };
+    Some(TeacherPlan { from, model, answers, timeout_s: None, weight, others })
+}
+
+fn model_of(found: &TeacherFacts) -> TeacherModel {
+    TeacherModel {
         shape: found.shape.clone(),
         parameters: found.shape.parameters().total,
         tokenizer_hash: found.tokenizer_hash.clone(),
         content_hash: found.content_hash.clone(),
-    });
-    let answers = facts.answers.as_ref().map(AnswersFacts::plan);
-    Some(TeacherPlan { from, model, answers, timeout_s: None })
+    }
 }
 
 fn data(file: &RunFile, found: Option<&DataFacts>) -> DataPlan {
@@ -132,8 +144,20 @@ fn distill(file: &RunFile, method: Method) -> DistillPlan {
     if method == Method::Standalone {
         let (positions, start) = (Positions::Masked, Start::Fresh);
         let (soft, temperature) = (Schedule::constant(0.0), Schedule::constant(1.0));
-        let divergence = Divergence::default();
-        return DistillPlan { hard, soft, temperature, tau_squared: false, divergence, positions, start, label_smoothing };
+        let (divergence, gate) = (Divergence::default(), Gate::default());
+        return DistillPlan {
+            hard,
+            soft,
+            temperature,
+            tau_squared: false,
+            divergence,
+            gate,
+            fade: 0.0,
+            cosine: None,
+            positions,
+            start,
+            label_smoothing,
+        };
     }
     DistillPlan {
         hard,
@@ -141,6 +165,9 @@ fn distill(file: &RunFile, method: Method) -> DistillPlan {
         temperature: file.schedule("distill.temperature"),
         tau_squared: file.flag("distill.tau_squared"),
         divergence: divergence(file),
+        gate: gate(file),
+        fade: file.try_number("distill.fade").unwrap_or(0.0),
+        cosine: file.try_schedule("distill.cosine"),
         positions: file.word("distill.positions", Positions::from_word, Positions::Masked),
         start: file.word("distill.start", Start::from_word, Start::Fresh),
         label_smoothing,
@@ -153,6 +180,12 @@ fn divergence(file: &RunFile) -> Divergence {
         kind,
         beta: if kind == DivergenceKind::JensenShannon { file.try_number("distill.beta").unwrap_or(0.5) } else { 0.0 },
     }
+}
+
+fn gate(file: &RunFile) -> Gate {
+    let kind = file.word("distill.gate", GateKind::from_word, GateKind::Open);
+    let share = if kind == GateKind::LowestEntropy { file.try_number("distill.gate_share").unwrap_or(0.2) } else { 0.0 };
+    Gate { kind, share, switch: kind != GateKind::Open && file.flag("distill.switch") }
 }
 
 fn train(file: &RunFile, rows_per_epoch: u64) -> TrainPlan {

@@ -20,6 +20,8 @@ const PRESETS: &[(&str, &str)] = &[
     ("inherit", include_str!("presets/inherit.toml")),
     ("salt", include_str!("presets/salt.toml")),
     ("lu-liu", include_str!("presets/lu-liu.toml")),
+    ("switch", include_str!("presets/switch.toml")),
+    ("distilbert", include_str!("presets/distilbert.toml")),
     ("continue", include_str!("presets/continue.toml")),
 ];
 
@@ -206,8 +208,11 @@ impl RunFile {
         let batch = self.whole("train.batch") as usize;
         let mask_rate = self.number("data.mask_rate");
         let rarity = self.number("data.rarity");
+        let member = |name: &str| Some((name.to_owned(), self.text(&format!("teachers.{name}.from"))?));
+        let others = self.ensemble().into_iter().filter_map(member).take(MOST_MODELS).collect();
         Wanted {
             shards: self.text("data.shards"),
+            others: if teacher.is_some() { others } else { Vec::new() },
             teacher,
             rows: self.word("data.rows", Rows::from_word, Rows::Sentence),
             length: if (super::MIN_LENGTH..=longest).contains(&length) { length } else { 128 },
@@ -249,6 +254,16 @@ impl RunFile {
     /// The names of `[models.NAME]`, in their order.
     pub(super) fn models(&self) -> impl Iterator<Item = &str> {
         self.models.iter().map(String::as_str)
+    }
+
+    /// The names of `[teachers.NAME]`, in their order.
+    pub(super) fn ensemble(&self) -> BTreeSet<&str> {
+        self.written_paths().filter_map(|path| path.strip_prefix("teachers.")?.split('.').next()).collect()
+    }
+
+    /// What a teacher weighs in an ensemble.
+    pub(super) fn weight_of(&self, section: &str) -> f64 {
+        self.try_number(&format!("{section}.weight")).unwrap_or(1.0)
     }
 
     pub(super) fn method(&self) -> Option<Method> {

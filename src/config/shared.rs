@@ -38,6 +38,7 @@ impl Plan {
             ("distill.soft", &distill.soft),
             ("distill.temperature", &distill.temperature),
         ];
+        all.extend(distill.cosine.iter().map(|cosine| ("distill.cosine", cosine)));
         for own in &self.models {
             all.extend([("a model's lr", &own.lr), ("a model's hard weight", &own.hard)]);
             let from = own.from.iter();
@@ -52,9 +53,14 @@ impl Plan {
     fn without_course(&self) -> Plan {
         let mut plan = self.clone();
         let none = || Schedule::constant(0.0);
-        (plan.train.steps, plan.train.evaluate_every, plan.train.evaluate_rows, plan.train.evaluate_after) = (0, 0, 0, 0);
+        plan.train.steps = 0;
+        if plan.distill.fade == 0.0 {
+            // Evaluations move no weight.
+            (plan.train.evaluate_every, plan.train.evaluate_rows, plan.train.evaluate_after) = (0, 0, 0);
+        }
         plan.train.lr = none();
         (plan.distill.hard, plan.distill.soft, plan.distill.temperature) = (none(), none(), none());
+        plan.distill.cosine = plan.distill.cosine.map(|_| none());
         for own in &mut plan.models {
             (own.lr, own.hard) = (none(), none());
             own.from.iter_mut().for_each(|from| (from.soft, from.temperature) = (none(), none()));

@@ -22,7 +22,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 pub use console::{Console, Progress, Reading, clock};
-pub use record::{ModelRecord, ModelSummary, SoftRecord, StepRecord, Summary};
+pub use record::{FeatureRecord, ModelRecord, ModelSummary, SoftRecord, StepRecord, Summary};
 pub use steps::{Resume, STEPS, StepWriter, read_steps, steps_before};
 pub use tensorboard::EventWriter;
 

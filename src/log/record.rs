@@ -15,7 +15,8 @@ use crate::files::manifest::Hashes;
 pub struct StepRecord {
     /// Index of the step, from 0.
     pub step: u64,
-    /// What was minimised: `alpha_hard * loss_hard + alpha_soft * loss_soft`.
+    /// What was minimised: `alpha_hard * loss_hard + alpha_soft * loss_soft`, and losses between layers by their
+    /// weights.
     #[serde(deserialize_with = "null_is_nan")]
     pub loss: f64,
     /// Cross-entropy against the masked tokens (equation 1).
@@ -30,6 +31,9 @@ pub struct StepRecord {
     pub alpha_soft: Option<f64>,
     /// Temperature of both distributions in the soft loss; none when several soft losses have different ones.
     pub temperature: Option<f64>,
+    /// The losses between layers.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub features: Vec<FeatureRecord>,
     /// Learning rate.
     #[serde(deserialize_with = "null_is_nan")]
     pub lr: f64,
@@ -45,6 +49,9 @@ pub struct StepRecord {
     /// Loss over the held-out sentences, on the steps that measure it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub held_out_loss: Option<f64>,
+    /// The fixed teacher's loss over them, on the same steps, where the soft weight depends on it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub teacher_held_out_loss: Option<f64>,
     /// Each model's numbers, where several train together.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub models: Vec<ModelRecord>,
@@ -71,6 +78,9 @@ pub struct ModelRecord {
     /// Its soft losses, by whom it learns from.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub from: Vec<SoftRecord>,
+    /// Its losses between layers.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub features: Vec<FeatureRecord>,
     /// Its learning rate.
     #[serde(deserialize_with = "null_is_nan")]
     pub lr: f64,
@@ -95,6 +105,18 @@ pub struct SoftRecord {
     /// Temperature of both distributions.
     #[serde(deserialize_with = "null_is_nan")]
     pub temperature: f64,
+}
+
+/// A loss between a student's layers and its teacher's, at a step.
+#[derive(Serialize, Deserialize, Clone, Debug, PartialEq)]
+pub struct FeatureRecord {
+    /// What is compared: `cosine`.
+    pub name: String,
+    /// The loss; none where the weight is 0.
+    pub loss: Option<f64>,
+    /// Weight.
+    #[serde(deserialize_with = "null_is_nan")]
+    pub alpha: f64,
 }
 
 impl ModelRecord {
@@ -131,6 +153,7 @@ impl StepRecord {
             alpha_hard: own.alpha_hard,
             alpha_soft: own.alpha_soft(),
             temperature: own.temperature(),
+            features: own.features.clone(),
             lr: own.lr,
             grad_norm: own.grad_norm,
             held_out_loss: own.held_out_loss,
@@ -152,11 +175,19 @@ impl StepRecord {
             ("train/lr", Some(self.lr)),
             ("train/grad_norm", Some(self.grad_norm)),
         ];
-        let one = one.into_iter().chain(speed).chain([("held_out/loss", self.held_out_loss)]);
+        let one = one
+            .into_iter()
+            .chain(speed)
+            .chain([("held_out/loss", self.held_out_loss), ("held_out/teacher_loss", self.teacher_held_out_loss)]);
         let one = one.filter(|(tag, _)| self.models.is_empty() || tag.starts_with("speed/"));
         let one = one.map(|(tag, value)| (Cow::Borrowed(tag), value));
         let agreement = self.agreement.iter().map(|(pair, share)| (Cow::Owned(format!("agreement/{pair}")), Some(*share)));
-        let all = one.chain(self.models.iter().flat_map(ModelRecord::scalars)).chain(agreement);
+        let of_feature = |feature: &FeatureRecord| {
+            let tag = |what: &str| Cow::Owned(format!("{what}{}", feature.name));
+            [(tag("loss/"), feature.loss), (tag("distill/alpha_"), Some(feature.alpha))]
+        };
+        let features = self.features.iter().flat_map(of_feature);
+        let all = one.chain(features).chain(self.models.iter().flat_map(ModelRecord::scalars)).chain(agreement);
         all.filter_map(|(tag, value)| value.map(|value| (tag, value)))
     }
 }
@@ -256,11 +287,13 @@ pub(crate) mod tests {
             alpha_hard: 1.0,
             alpha_soft: Some(1.0),
             temperature: Some(2.0),
+            features: Vec::new(),
             lr: 5e-4,
             grad_norm: 1.25,
             tokens_per_s: 12345.0,
             mfu: None,
             held_out_loss: None,
+            teacher_held_out_loss: None,
             models: Vec::new(),
             agreement: BTreeMap::new(),
         }
@@ -298,6 +331,7 @@ pub(crate) mod tests {
             loss_hard: 4.0,
             alpha_hard: 1.0,
             from,
+            features: Vec::new(),
             lr: 1e-3,
             grad_norm: 1.0,
             held_out_loss: Some(3.5),

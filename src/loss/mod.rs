@@ -3,6 +3,9 @@
 //! Shapes: `n` slots (masked positions of all rows), `v` vocabulary.
 
 mod divergence;
+mod fade;
+mod features;
+mod gate;
 mod outcomes;
 mod transfer;
 
@@ -13,6 +16,9 @@ use crate::device::{Compute, Kernels};
 pub use crate::kernels::StepLoss;
 use crate::kernels::{self, DwtLoss, Logits, Targets};
 pub use divergence::{divergence_loss, jensen_shannon_loss, reverse_loss, total_variation_loss};
+pub use fade::faded;
+pub use features::cosine_loss;
+pub use gate::{entropy, lowest_share};
 pub use outcomes::{outcomes_loss, soft_loss_of_outcomes};
 pub use transfer::{Elements, JointWeights, confidence, largest_variance, log_odds, logit_loss, representation_loss};
 

@@ -89,6 +89,7 @@ impl Method for Cotrain {
         let of = |plan: &LearnerPlan| Settings {
             alpha_hard: plan.hard.at(step, self.steps),
             soft: plan.from.iter().map(|source| self.soft_settings(source, step)).collect(),
+            features: Vec::new(),
         };
         self.models.iter().map(of).collect()
     }
@@ -111,7 +112,7 @@ impl Method for Cotrain {
             signals.insert(&plan.name, objective.overhear(model, pass));
         }
         if let Some(teacher) = self.teacher.as_ref().filter(|_| is_asked(TEACHER)) {
-            signals.insert(TEACHER, objective.ask(teacher, batch)?);
+            signals.insert(TEACHER, objective.ask(teacher, batch)?.signal);
         }
 
         let loss = |((model, pass), at): ((&&AnyModel, _), &Settings)| {
@@ -131,7 +132,8 @@ impl Method for Cotrain {
             for (at, score) in found.scores.iter().enumerate() {
                 agreement.extend(score.teacher_agreement.map(|share| (format!("{}/{TEACHER}", name(at)), share)));
             }
-            Ok(HeldOut { losses: found.scores.iter().map(|score| score.held_out_loss).collect(), agreement })
+            let losses = found.scores.iter().map(|score| score.held_out_loss).collect();
+            Ok(HeldOut { losses, teacher_loss: None, agreement })
         })
     }
 }

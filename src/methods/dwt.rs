@@ -1,15 +1,17 @@
 //! Distillation from a weak teacher (Lee et al. 2023), and, without a teacher, masked language modelling alone.
 
 use std::ops::Range;
+use std::sync::OnceLock;
 
 use super::masked_lm::{MaskedLm, Objective};
 use super::source::Source;
 use super::teacher::Teacher;
-use super::{BatchSize, HeldOut, Method, ModelLoss, Pending, Settings, SoftSettings, TEACHER};
+use super::{BatchSize, FeatureKind, FeatureSettings, HeldOut, Method, ModelLoss, Pending, Settings, SoftSettings, TEACHER};
 use crate::batch::Batch;
-use crate::config::DistillPlan;
+use crate::config::{DistillPlan, Gate, GateKind};
 use crate::device::Compute;
 use crate::error::Result;
+use crate::loss::{faded, lowest_share};
 use crate::model::{AnyModel, BatchTensors, Dropout};
 
 /// Equation 3: the student minimises `alpha_h * H + alpha_s * S`. A step whose `alpha_s` is 0 does not ask the teacher,
@@ -19,11 +21,13 @@ pub struct Dwt {
     distill: DistillPlan,
     steps: u64,
     teacher: Option<Source>,
+    /// The teacher's held-out loss, once it was worked out.
+    teacher_loss: OnceLock<f64>,
 }
 
 /// Masked language modelling alone (equation 1), over `steps` steps.
 pub fn standalone(data: MaskedLm, distill: DistillPlan, steps: u64) -> Dwt {
-    Dwt { data, distill, steps, teacher: None }
+    Dwt { data, distill, steps, teacher: None, teacher_loss: OnceLock::new() }
 }
 
 impl Dwt {
@@ -38,12 +42,36 @@ impl Dwt {
     }
 }
 
+impl Dwt {
+    /// Worked out once: neither the teacher nor the held-out rows change.
+    async fn held_out_loss_of(&self, teacher: &dyn Teacher) -> Result<f64> {
+        if let Some(loss) = self.teacher_loss.get() {
+            return Ok(*loss);
+        }
+        let loss = self.data.score_teacher(teacher).await?;
+        Ok(*self.teacher_loss.get_or_init(|| loss))
+    }
+}
+
 impl Method for Dwt {
     type Model = AnyModel;
     type Batch = Batch;
 
     fn batches(&self, from: u64, to: u64) -> Box<dyn Iterator<Item = Batch> + '_> {
         self.data.batches(from, to)
+    }
+
+    /// With the slots of lowest entropy, where the gate asks for them.
+    fn complete<'a>(&'a self, batch: &'a Batch, at: &'a [Settings], rows_at_once: usize) -> Pending<'a, Result<Option<Batch>>> {
+        Box::pin(async move {
+            let Gate { kind, share, .. } = self.distill.gate;
+            let soft = at.iter().flat_map(|at| &at.soft).find(|soft| soft.alpha != 0.0);
+            let (GateKind::LowestEntropy, Some(source), Some(soft)) = (kind, &self.teacher, soft) else { return Ok(None) };
+            let entropy_n = source.entropies(batch, soft.temperature, rows_at_once, &self.data.compute).await?;
+            let mut batch = batch.clone();
+            batch.asked.open_bm = Some(lowest_share(&entropy_n, &batch.asked.weights_bm, share));
+            Ok(Some(batch))
+        })
     }
 
     fn part(&self, batch: &Batch, rows: Range<usize>) -> Batch {
@@ -63,13 +91,30 @@ impl Method for Dwt {
     }
 
     fn settings(&self, step: u64) -> Vec<Settings> {
-        let DistillPlan { hard, soft, temperature, .. } = &self.distill;
+        let DistillPlan { hard, soft, temperature, cosine, .. } = &self.distill;
         let from_teacher = self.teacher.iter().map(|_| SoftSettings {
             from: TEACHER.to_owned(),
             alpha: soft.at(step, self.steps),
             temperature: temperature.at(step, self.steps),
         });
-        vec![Settings { alpha_hard: hard.at(step, self.steps), soft: from_teacher.collect() }]
+        let features =
+            cosine.iter().map(|cosine| FeatureSettings { kind: FeatureKind::Cosine, alpha: cosine.at(step, self.steps) });
+        vec![Settings { alpha_hard: hard.at(step, self.steps), soft: from_teacher.collect(), features: features.collect() }]
+    }
+
+    /// The soft weight fades as the student passes its teacher.
+    fn settings_after(&self, step: u64, last: Option<&HeldOut>) -> Vec<Settings> {
+        let mut settings = self.settings(step);
+        let known = last.and_then(|last| Some((*last.losses.first()?, last.teacher_loss?)));
+        if let Some((student, teacher)) = known.filter(|_| self.adapts()) {
+            let factor = faded(student, teacher, self.distill.fade);
+            settings.iter_mut().flat_map(|at| &mut at.soft).for_each(|soft| soft.alpha *= factor);
+        }
+        settings
+    }
+
+    fn adapts(&self) -> bool {
+        self.distill.fade > 0.0
     }
 
     fn losses(
@@ -84,10 +129,12 @@ impl Method for Dwt {
         let objective = Objective::new(&self.distill, at, &tensors, whole);
         let student_loss = |((student, at), dropout): ((&&AnyModel, &Settings), &mut Dropout)| {
             let pass = objective.pass(student, dropout);
-            let asked = |soft: &SoftSettings| self.teacher.as_ref().filter(|_| soft.alpha != 0.0);
-            let answer = |soft| asked(soft).map(|source| objective.ask(source, batch)).transpose();
-            let signals = at.soft.iter().map(answer).collect::<Result<Vec<_>>>()?;
-            Ok(objective.loss(student, &pass, at, &signals))
+            let asked = self.teacher.as_ref().filter(|_| at.listens());
+            let heard = asked.map(|source| objective.ask(source, batch)).transpose()?;
+            let answer = |soft: &SoftSettings| heard.as_ref().filter(|_| soft.alpha != 0.0).map(|heard| heard.signal.clone());
+            let signals: Vec<_> = at.soft.iter().map(answer).collect();
+            let loss = objective.loss(student, &pass, at, &signals);
+            Ok(objective.with_features(loss, &pass, at, heard.and_then(|heard| heard.hidden_nd)))
         };
         models.iter().zip(at).zip(dropout).map(student_loss).collect()
     }
@@ -95,7 +142,12 @@ impl Method for Dwt {
     fn held_out<'a>(&'a self, models: &'a [&'a AnyModel]) -> Pending<'a, Result<HeldOut>> {
         Box::pin(async move {
             let scores = self.data.score(models, None).await?.scores;
-            Ok(scores.iter().map(|score| score.held_out_loss).collect::<Vec<_>>().into())
+            let losses = scores.iter().map(|score| score.held_out_loss).collect::<Vec<_>>();
+            let teacher_loss = match self.teacher.as_ref().and_then(Source::teacher).filter(|_| self.adapts()) {
+                Some(teacher) => Some(self.held_out_loss_of(teacher).await?),
+                None => None,
+            };
+            Ok(HeldOut { teacher_loss, ..losses.into() })
         })
     }
 }

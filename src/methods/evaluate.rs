@@ -4,11 +4,11 @@ use burn::tensor::{Bool, Device, Int, Tensor};
 use serde::{Deserialize, Serialize};
 
 use super::teacher::Teacher;
-use crate::batch::Batches;
+use crate::batch::{Batch, Batches};
 use crate::device::{Compute, read_scalars, wait};
 use crate::error::{Error, Result};
 use crate::kernels::{DwtLoss, Logits, Targets};
-use crate::loss::dwt_loss;
+use crate::loss::{dwt_loss, entropy, hard_losses};
 use crate::model::{BatchTensors, Dropout, LanguageModel};
 
 /// A model's scores on held-out rows; every run is scored on the same rows with the same masks.
@@ -95,22 +95,12 @@ pub async fn evaluate_together(
     let pairs: Vec<(usize, usize)> = (0..models.len()).flat_map(|a| (a + 1..models.len()).map(move |b| (a, b))).collect();
     let mut unread: Vec<Tensor<1>> = Vec::new();
     let (mut batches, mut masked) = (0, 0);
-    let mut rows_left = rows.min(held_out.rows_per_epoch());
-    for step in 0..held_out.steps_per_epoch() as u64 {
-        if rows_left == 0 {
-            break;
-        }
-        let host = held_out.at(step);
-        let host = host.part(0..rows_left.min(host.rows));
-        rows_left -= host.rows;
-        if host.asked.count == 0 {
-            continue;
-        }
+    for host in scored(held_out, rows) {
         let batch = BatchTensors::new(&host, compute);
         let count = |same_n: Tensor<1, Bool>| (same_n.float() * batch.weights_n.clone()).sum();
         let taught = teacher.map(|teacher| {
             let logits = teacher.signal(&batch.inputs, &batch.slots).logits();
-            in_parts(&logits, LOGITS_BYTES, compute, |_, part_nv| best(part_nv))
+            most_probable(&logits, compute)
         });
         let mut candidates = Vec::new();
         for model in models {
@@ -126,6 +116,7 @@ pub async fn evaluate_together(
                 losses.push(dwt_loss(part_nv.clone().into(), None, &targets, &DwtLoss::hard(1.0, 0.0), compute).hard);
                 best(part_nv)
             });
+            let best_n = Tensor::cat(best_n, 0);
             unread.push(count(best_n.clone().equal(batch.labels_n.clone())));
             unread.extend(taught.as_ref().map(|taught_n| count(best_n.clone().equal(taught_n.clone()))));
             unread.extend(losses.into_iter().reduce(|sum, loss| sum + loss));
@@ -136,8 +127,7 @@ pub async fn evaluate_together(
         masked += host.asked.count;
     }
     if masked == 0 {
-        return Err(Error::new("there is nothing to evaluate on: no held-out token is masked")
-            .help("hold out a larger share when building the data (--held-out)"));
+        return Err(nothing_masked());
     }
     // In the order in which they were asked for, batch after batch.
     let mut tallies = vec![Tally::default(); models.len()];
@@ -166,6 +156,42 @@ pub async fn evaluate_together(
     Ok(Together { scores: tallies.iter().map(score).collect(), agreement })
 }
 
+/// The first `rows` held-out rows, in batches; those in which nothing is asked are left out.
+fn scored(held_out: &Batches, rows: usize) -> impl Iterator<Item = Batch> {
+    let mut rows_left = rows.min(held_out.rows_per_epoch());
+    let steps = 0..held_out.steps_per_epoch() as u64;
+    let batches = steps.map_while(move |step| {
+        let whole = (rows_left > 0).then(|| held_out.at(step))?;
+        let part = whole.part(0..rows_left.min(whole.rows));
+        rows_left -= part.rows;
+        Some(part)
+    });
+    batches.filter(|batch| batch.asked.count > 0)
+}
+
+fn nothing_masked() -> Error {
+    Error::new("there is nothing to evaluate on: no held-out token is masked")
+        .help("hold out a larger share when building the data (--held-out)")
+}
+
+/// The hard loss of a teacher on the first `rows` rows, in nats a masked token, as [`evaluate_together`] has a model's.
+///
+/// # Errors
+/// When nothing is masked there, or the device fails.
+pub(super) async fn teacher_loss(teacher: &dyn Teacher, held_out: &Batches, rows: usize, compute: &Compute) -> Result<f64> {
+    let (mut unread, mut masked) = (Vec::new(), 0);
+    for host in scored(held_out, rows) {
+        let batch = BatchTensors::new(&host, compute);
+        let logits = teacher.signal(&batch.inputs, &batch.slots).logits();
+        unread.push((hard_losses(logits, batch.labels_n, compute) * batch.weights_n).sum());
+        masked += host.asked.count;
+    }
+    if masked == 0 {
+        return Err(nothing_masked());
+    }
+    Ok(read_scalars(unread).await?.into_iter().sum::<f64>() / masked as f64)
+}
+
 /// Sums over masked tokens.
 #[derive(Clone, Default)]
 struct Tally {
@@ -174,17 +200,21 @@ struct Tally {
     agreeing: f64,
 }
 
+/// The most probable token of each slot, `[n]`; logits exist some slots at a time.
+pub(super) fn most_probable(logits: &Logits, compute: &Compute) -> Tensor<1, Int> {
+    Tensor::cat(in_parts(logits, LOGITS_BYTES, compute, |_, part_nv| best(part_nv)), 0)
+}
+
+/// Entropy of each slot's distribution at temperature `tau`, `[n]`, in nats; logits exist some slots at a time.
+pub(super) fn entropies(logits: &Logits, tau: f64, compute: &Compute) -> Tensor<1> {
+    Tensor::cat(in_parts(logits, LOGITS_BYTES, compute, |_, part_nv| entropy(part_nv, tau)), 0)
+}
+
 /// What `each` makes of the logits, of which so many bytes are multiplied out at a time; it is told the first slot.
-fn in_parts(
-    logits: &Logits,
-    bytes: usize,
-    compute: &Compute,
-    mut each: impl FnMut(usize, Tensor<2>) -> Tensor<1, Int>,
-) -> Tensor<1, Int> {
+fn in_parts<T>(logits: &Logits, bytes: usize, compute: &Compute, mut each: impl FnMut(usize, Tensor<2>) -> T) -> Vec<T> {
     let [n, v] = logits.dims();
     let slots = (bytes / (4 * v)).max(1);
-    let mut part = |from| each(from, logits.narrow(from, slots.min(n - from)).whole(compute));
-    Tensor::cat((0..n).step_by(slots).map(&mut part).collect(), 0)
+    (0..n).step_by(slots).map(|from| each(from, logits.narrow(from, slots.min(n - from)).whole(compute))).collect()
 }
 
 fn best(logits_nv: Tensor<2>) -> Tensor<1, Int> {
@@ -212,7 +242,7 @@ mod tests {
                 seen.push((from, part_nv.dims()[0]));
                 best(part_nv)
             });
-            best_n.into_data().iter::<i64>().collect::<Vec<_>>()
+            Tensor::cat(best_n, 0).into_data().iter::<i64>().collect::<Vec<_>>()
         };
         let at_once = found(1 << 20);
         assert_eq!(found(3 * 9 * 4 + 1), at_once);

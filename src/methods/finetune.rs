@@ -175,7 +175,7 @@ impl Method for Finetune<'_> {
     ) -> Result<Vec<ModelLoss>> {
         let loss = |(model, dropout): (&&Classifier, &mut Dropout)| {
             let hard = self.loss(model, batch, whole, dropout);
-            ModelLoss { total: hard.clone(), hard, soft: Vec::new() }
+            ModelLoss { total: hard.clone(), hard, soft: Vec::new(), features: Vec::new() }
         };
         Ok(models.iter().zip(dropout).map(loss).collect())
     }

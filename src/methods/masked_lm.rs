@@ -9,16 +9,16 @@
 use burn::module::Module;
 use burn::tensor::Tensor;
 
-use super::evaluate::{Together, evaluate_together};
-use super::source::{Signal, Source};
+use super::evaluate::{Together, evaluate_together, most_probable, teacher_loss};
+use super::source::{Heard, Signal, Source};
 use super::teacher::{Teacher, TeacherSignal};
-use super::{BatchSize, ModelLoss, Settings, SoftSettings, few};
+use super::{BatchSize, FeatureKind, ModelLoss, Settings, SoftSettings, few};
 use crate::batch::{Batch, Batches};
-use crate::config::{DistillPlan, Positions};
+use crate::config::{DistillPlan, GateKind, Positions};
 use crate::device::{Compute, Precision};
-use crate::error::Result;
-use crate::kernels::{DwtLoss, Logits, StepLoss, Targets, look_up};
-use crate::loss::{divergence_loss, dwt_loss, outcomes_loss};
+use crate::error::{Error, Result};
+use crate::kernels::{DwtLoss, Logits, StepLoss, Targets, in_f32, look_up};
+use crate::loss::{cosine_loss, divergence_loss, dwt_loss, hard_losses, outcomes_loss, weighted_mean};
 use crate::model::{AnyModel, BatchTensors, Dropout, LanguageModel};
 
 /// Batches of masked rows to train on and to be scored on, and where to put them.
@@ -62,6 +62,13 @@ impl MaskedLm {
     }
 }
 
+impl MaskedLm {
+    /// The held-out loss of a teacher, on the rows that models are scored on, in f32.
+    pub(super) async fn score_teacher(&self, teacher: &dyn Teacher) -> Result<f64> {
+        teacher_loss(teacher, &self.held_out, self.evaluate_rows, &self.compute.clone().in_dtype(Precision::F32)).await
+    }
+}
+
 /// What a masked language model minimises on a batch: its hard loss at the masked slots, and a soft loss from each
 /// whose predictions it learns from.
 pub(super) struct Objective<'a> {
@@ -70,6 +77,8 @@ pub(super) struct Objective<'a> {
     whole: BatchSize,
     /// Where soft losses are taken.
     positions: Positions,
+    /// Whether last layers are compared.
+    compares: bool,
 }
 
 /// One model's forward pass over a batch: what its own losses and its partners' are made of.
@@ -78,14 +87,16 @@ pub(super) struct Pass {
     masked: Logits,
     /// Hidden states at every position, where soft losses are taken at all.
     hidden_nd: Option<Tensor<2>>,
+    /// Hidden states at the masked slots, where they are compared there.
+    slots_md: Option<Tensor<2>>,
 }
 
 impl<'a> Objective<'a> {
     /// What the models minimise with these settings, one each.
     pub fn new(distill: &'a DistillPlan, at: &[Settings], batch: &'a BatchTensors, whole: BatchSize) -> Self {
-        let is_soft = at.iter().flat_map(|at| &at.soft).any(|soft| soft.alpha != 0.0);
-        let positions = if is_soft { distill.positions } else { Positions::Masked };
-        Self { distill, batch, whole, positions }
+        let positions = if at.iter().any(Settings::listens) { distill.positions } else { Positions::Masked };
+        let compares = at.iter().flat_map(|at| &at.features).any(|feature| feature.alpha != 0.0);
+        Self { distill, batch, whole, positions, compares }
     }
 
     pub fn pass(&self, model: &AnyModel, dropout: &mut Dropout) -> Pass {
@@ -97,14 +108,19 @@ impl<'a> Objective<'a> {
                 (look_up(hidden_nd.clone(), slots, &inputs.compute), Some(hidden_nd))
             }
         };
-        Pass { masked: model.head(slots_md, &inputs.compute), hidden_nd }
+        let compared = if self.compares && hidden_nd.is_none() { Some(slots_md.clone()) } else { None };
+        Pass { masked: model.head(slots_md, &inputs.compute), hidden_nd, slots_md: compared }
     }
 
     /// What a teacher says of this batch, where soft losses are taken.
     ///
     /// # Errors
-    /// As [`Source::ask`].
-    pub fn ask(&self, source: &Source, batch: &Batch) -> Result<Signal> {
+    /// As [`Source::ask`], and when the gate's slots are to be chosen among a whole batch's and were not.
+    pub fn ask(&self, source: &Source, batch: &Batch) -> Result<Heard> {
+        if self.distill.gate.kind == GateKind::LowestEntropy && self.batch.open_n.is_none() {
+            return Err(Error::new("nobody has chosen the slots of lowest entropy among the batch's")
+                .help("Method::complete does, before a batch is divided into parts"));
+        }
         source.ask(batch, self.batch, self.positions)
     }
 
@@ -131,19 +147,20 @@ impl<'a> Objective<'a> {
             left.extend(signal.clone().map(|signal| (place, soft, signal)));
         }
         left.reverse();
+        let open_n = left.last().and_then(|(_, _, signal)| self.open(&pass.masked, signal));
         // The first signal at masked slots goes with the hard loss: one pass over the vocabulary for both.
-        let together = if self.positions == Positions::Masked { left.pop() } else { None };
+        let together = if self.positions == Positions::Masked && open_n.is_none() { left.pop() } else { None };
         let mut softs: Vec<Option<Tensor<1>>> = vec![None; at.soft.len()];
         let first = match &together {
             Some((_, soft, signal)) => self.against(pass.masked.clone(), signal.clone(), &masked, &with_soft(hard, soft)),
-            None => dwt_loss(pass.masked.clone(), None, &masked, &hard, &batch.inputs.compute),
+            None => dwt_loss(pass.masked.clone(), None, &self.hard_targets(&masked, &open_n), &hard, &batch.inputs.compute),
         };
         if let Some((place, ..)) = together {
             softs[place] = first.soft;
         }
         let mut total = first.total;
         if !left.is_empty() {
-            let (answers, targets) = (self.answers(model, pass), self.soft_targets(masked));
+            let (answers, targets) = (self.answers(model, pass), self.soft_targets(masked, open_n));
             while let Some((place, soft, signal)) = left.pop() {
                 let loss = with_soft(DwtLoss { alpha_hard: None, ..hard }, soft);
                 let more = self.against(answers.clone(), signal, &targets, &loss);
@@ -151,7 +168,61 @@ impl<'a> Objective<'a> {
                 softs[place] = more.soft;
             }
         }
-        ModelLoss { total, hard: first.hard, soft: softs }
+        ModelLoss { total, hard: first.hard, soft: softs, features: Vec::new() }
+    }
+
+    /// A loss with those between the last layers of the model that made this pass and of its teacher, where soft losses
+    /// are taken. Without a weight above 0 it is the same loss to the bit.
+    pub fn with_features(&self, loss: ModelLoss, pass: &Pass, at: &Settings, teacher_nd: Option<Tensor<2>>) -> ModelLoss {
+        let mut out = ModelLoss { features: vec![None; at.features.len()], ..loss };
+        let (Some(own_nd), Some(teacher_nd)) = (pass.hidden_nd.as_ref().or(pass.slots_md.as_ref()), teacher_nd) else {
+            return out;
+        };
+        let (labels_m, weights_m) = (self.batch.labels_n.clone(), self.batch.weights_n.clone());
+        let masked = Targets { labels_m, weights_m, count: self.whole.targets };
+        let Targets { weights_m, count, .. } = self.soft_targets(masked, None);
+        for (feature, found) in at.features.iter().zip(&mut out.features).filter(|(feature, _)| feature.alpha != 0.0) {
+            let loss_n = match feature.kind {
+                FeatureKind::Cosine => cosine_loss(in_f32(own_nd.clone()), in_f32(teacher_nd.clone())),
+            };
+            let mean = weighted_mean(loss_n, weights_m.clone(), count);
+            out.total = out.total + mean.clone() * feature.alpha;
+            *found = Some(mean);
+        }
+        out
+    }
+
+    /// 1 at slots where the gate is open, 0 at others, `[n]`; none without a gate.
+    fn open(&self, student: &Logits, signal: &Signal) -> Option<Tensor<1>> {
+        let BatchTensors { inputs, labels_n, open_n, .. } = self.batch;
+        let loss_of = |logits: &Logits| hard_losses(logits.clone(), labels_n.clone(), &inputs.compute);
+        match (self.distill.gate.kind, signal) {
+            (GateKind::Open, _) => None,
+            (GateKind::LowestEntropy, _) => open_n.clone(),
+            (GateKind::TeacherRight, signal) => {
+                let first_n = match signal {
+                    Signal::Logits(teacher) => most_probable(teacher, &inputs.compute),
+                    Signal::Outcomes(_, said) => said.first_n.clone(),
+                };
+                Some(first_n.equal(labels_n.clone()).float())
+            }
+            (GateKind::TeacherBetter, signal) => {
+                let teacher_n = match signal {
+                    Signal::Logits(teacher) => loss_of(teacher),
+                    Signal::Outcomes(_, said) => said.label_loss_n.clone(),
+                };
+                Some(teacher_n.lower(loss_of(student)).float())
+            }
+        }
+    }
+
+    /// Where the hard loss is taken: at all masked slots, or at those where the gate is closed.
+    fn hard_targets(&self, masked: &Targets, open_n: &Option<Tensor<1>>) -> Targets {
+        let weights_m = match open_n {
+            Some(open_n) if self.distill.gate.switch => masked.weights_m.clone() * (open_n.clone().neg() + 1.0),
+            _ => masked.weights_m.clone(),
+        };
+        Targets { weights_m, ..masked.clone() }
     }
 
     /// Equation 3 against one signal.
@@ -162,7 +233,7 @@ impl<'a> Objective<'a> {
                 divergence_loss(student, teacher, targets, loss, self.distill.divergence, compute)
             }
             Signal::Logits(teacher) => dwt_loss(student, Some(teacher), targets, loss, compute),
-            Signal::Outcomes(outcomes) => outcomes_loss(student, &outcomes, targets, loss, compute),
+            Signal::Outcomes(outcomes, _) => outcomes_loss(student, &outcomes, targets, loss, compute),
         }
     }
 
@@ -174,9 +245,12 @@ impl<'a> Objective<'a> {
         }
     }
 
-    fn soft_targets(&self, masked: Targets) -> Targets {
+    fn soft_targets(&self, masked: Targets, open_n: Option<Tensor<1>>) -> Targets {
         match self.positions {
-            Positions::Masked => masked,
+            Positions::Masked => match open_n {
+                Some(open_n) => Targets { weights_m: masked.weights_m * open_n, ..masked },
+                None => masked,
+            },
             Positions::All => Targets {
                 labels_m: Tensor::zeros(self.batch.real_bs.dims(), &self.batch.real_bs.device()), // the soft loss has none
                 weights_m: self.batch.real_bs.clone(),

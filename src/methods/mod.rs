@@ -4,6 +4,7 @@ mod classify;
 mod command;
 mod cotrain;
 mod dwt;
+mod ensemble;
 mod evaluate;
 mod fill;
 mod finetune;
@@ -26,6 +27,7 @@ pub use command::CommandTeacher;
 pub(crate) use command::integers;
 pub use cotrain::Cotrain;
 pub use dwt::{Dwt, standalone};
+pub use ensemble::Ensemble;
 pub use evaluate::{Evaluation, Together, evaluate, evaluate_together};
 pub use fill::{Candidate, fill_mask, fill_mask_async};
 pub use finetune::{EncodedBatch, EncodedTask, Finetune};
@@ -39,6 +41,7 @@ pub use transfer::{Head, LabelledRow, PhaseLoss, Transfer, TransferBatch, Transf
 use crate::device::Compute;
 use crate::error::Result;
 use crate::model::Dropout;
+use crate::words::words;
 
 /// A training method over models of one kind.
 ///
@@ -59,6 +62,20 @@ pub trait Method {
     /// The batches of steps `from..to`, prepared ahead; each is a function of its step alone.
     fn batches(&self, from: u64, to: u64) -> Box<dyn Iterator<Item = Self::Batch> + '_>;
 
+    /// The batch with what has to be known of all its rows before it is divided into parts; none where nothing has.
+    /// Models that are asked for it are given at most `rows_at_once` rows at a time.
+    ///
+    /// # Errors
+    /// When what a model learns from can't be had.
+    fn complete<'a>(
+        &'a self,
+        _batch: &'a Self::Batch,
+        _at: &'a [Settings],
+        _rows_at_once: usize,
+    ) -> Pending<'a, Result<Option<Self::Batch>>> {
+        Box::pin(async { Ok(None) })
+    }
+
     /// Some of a batch's rows, in its order; what parts count adds up.
     fn part(&self, batch: &Self::Batch, rows: Range<usize>) -> Self::Batch;
 
@@ -76,6 +93,17 @@ pub trait Method {
 
     /// Each model's weights and temperatures at a step.
     fn settings(&self, step: u64) -> Vec<Settings>;
+
+    /// Each model's settings at a step, of models that were scored `last`; other than [`settings`](Method::settings)
+    /// where they adapt.
+    fn settings_after(&self, step: u64, _last: Option<&HeldOut>) -> Vec<Settings> {
+        self.settings(step)
+    }
+
+    /// Whether settings depend on the last scores: every worker then needs them.
+    fn adapts(&self) -> bool {
+        false
+    }
 
     /// What each model minimises on (a part of) a batch: the share of the whole step's loss that falls on it, when
     /// `whole` is the whole step's size. Each model has its own settings and draws its own dropout; no loss has a
@@ -121,6 +149,8 @@ pub struct Settings {
     pub alpha_hard: f64,
     /// Its soft losses, one for each that it learns from; none for methods without one.
     pub soft: Vec<SoftSettings>,
+    /// Its losses between layers; none for methods without one.
+    pub features: Vec<FeatureSettings>,
 }
 
 /// A soft loss at one step.
@@ -134,13 +164,35 @@ pub struct SoftSettings {
     pub temperature: f64,
 }
 
+/// A loss between a student's layers and its teacher's at one step.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct FeatureSettings {
+    /// Which.
+    pub kind: FeatureKind,
+    /// Its weight.
+    pub alpha: f64,
+}
+
+words! {
+    /// What of a student's and its teacher's layers is compared.
+    FeatureKind {
+        /// The direction of the last layer's hidden states.
+        Cosine = "cosine",
+    }
+}
+
 /// What the one teacher that isn't trained is called among those that a model learns from.
 pub const TEACHER: &str = crate::config::TEACHER;
 
 impl Settings {
+    /// Whether anybody is asked at this step.
+    pub fn listens(&self) -> bool {
+        self.soft.iter().any(|soft| soft.alpha != 0.0) || self.features.iter().any(|feature| feature.alpha != 0.0)
+    }
+
     /// Of a model that has a hard loss and learns from nobody.
     pub fn hard(alpha_hard: f64) -> Self {
-        Self { alpha_hard, soft: Vec::new() }
+        Self { alpha_hard, soft: Vec::new(), features: Vec::new() }
     }
 }
 
@@ -154,6 +206,8 @@ pub struct ModelLoss {
     /// Equation 2, unweighted and without tau^2, `[1]`, in the order of [`Settings::soft`]; `None` where the weight is
     /// 0.
     pub soft: Vec<Option<Tensor<1>>>,
+    /// Losses between layers, unweighted, `[1]`, in the order of [`Settings::features`]; `None` where the weight is 0.
+    pub features: Vec<Option<Tensor<1>>>,
 }
 
 /// Scores on held-out data.
@@ -161,6 +215,8 @@ pub struct ModelLoss {
 pub struct HeldOut {
     /// Each model's loss, in nats a masked token.
     pub losses: Vec<f64>,
+    /// The fixed teacher's loss, where settings depend on it.
+    pub teacher_loss: Option<f64>,
     /// Of several models: the share of masked tokens where two have the same most likely candidate, by their names,
     /// `a/b`.
     pub agreement: BTreeMap<String, f64>,
@@ -168,7 +224,7 @@ pub struct HeldOut {
 
 impl From<Vec<f64>> for HeldOut {
     fn from(losses: Vec<f64>) -> Self {
-        Self { losses, agreement: BTreeMap::new() }
+        Self { losses, teacher_loss: None, agreement: BTreeMap::new() }
     }
 }
 

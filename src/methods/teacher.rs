@@ -11,12 +11,26 @@ use crate::model::{AnyModel, Dropout, Inputs, LanguageModel, ModulePath};
 #[derive(Debug, Clone)]
 pub struct TeacherSignal {
     logits: Logits,
+    hidden_nd: Option<Tensor<2>>,
 }
 
 impl TeacherSignal {
     /// Takes logits `[n, v]`, as a tensor or not multiplied out yet, and cuts them off from any graph.
     pub fn new(logits: impl Into<Logits>) -> Self {
-        Self { logits: logits.into().detached() }
+        Self { logits: logits.into().detached(), hidden_nd: None }
+    }
+
+    /// With the hidden states of its last layer at the same positions, `[n, d]`, cut off from any graph: for losses
+    /// between last layers.
+    #[must_use]
+    pub fn with_hidden(self, hidden_nd: Tensor<2>) -> Self {
+        let hidden_nd = if hidden_nd.device().is_autodiff() { hidden_nd.inner() } else { hidden_nd };
+        Self { hidden_nd: Some(hidden_nd), ..self }
+    }
+
+    /// The hidden states of its last layer, `[n, d]`, of teachers that give them.
+    pub fn hidden(&self) -> Option<Tensor<2>> {
+        self.hidden_nd.clone()
     }
 
     /// The logits.
@@ -77,7 +91,7 @@ impl ModelTeacher {
 impl Teacher for ModelTeacher {
     fn signal(&self, inputs: &Inputs, at: &Places) -> TeacherSignal {
         let hidden_nd = self.model.hidden(inputs, Some(at), &mut Dropout::off());
-        TeacherSignal::new(self.model.head(hidden_nd, &inputs.compute))
+        TeacherSignal::new(self.model.head(hidden_nd.clone(), &inputs.compute)).with_hidden(hidden_nd)
     }
 }
 

@@ -214,6 +214,7 @@ impl<'a> Transfer<'a> {
             total: weights.joint(cross_entropy.clone(), representation, logits) + by_teacher,
             hard: detached(cross_entropy),
             soft: self.loss.reads_transfer().then(|| Some(detached(soft))).into_iter().collect(),
+            features: Vec::new(),
         }
     }
 }
@@ -251,7 +252,7 @@ impl<'a> Method for Transfer<'a> {
     fn settings(&self, _step: u64) -> Vec<Settings> {
         let teacher = || SoftSettings { from: TEACHER.to_owned(), alpha: 1.0, temperature: 1.0 };
         let soft = self.loss.reads_transfer().then(teacher).into_iter().collect();
-        vec![Settings { alpha_hard: self.loss.weights.alpha, soft }]
+        vec![Settings { alpha_hard: self.loss.weights.alpha, soft, features: Vec::new() }]
     }
 
     fn losses(

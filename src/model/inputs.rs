@@ -87,6 +87,8 @@ pub struct BatchTensors {
     pub labels_n: Tensor<1, Int>,
     /// 1 for a used slot, 0 for an unused one.
     pub weights_n: Tensor<1>,
+    /// 1 for a slot where a student is to listen to its teacher, 0 for others; none where nobody has chosen them.
+    pub open_n: Option<Tensor<1>>,
     /// 1 for a real token, 0 for padding: `[b * s]`.
     pub real_bs: Tensor<1>,
 }
@@ -106,6 +108,7 @@ impl BatchTensors {
             slots: Places::new(&slots, device),
             labels_n: Tensor::from_data(TensorData::new(asked.labels_bm.clone(), [n]), device),
             weights_n: Tensor::from_data(TensorData::new(asked.weights_bm.clone(), [n]), device),
+            open_n: asked.open_bm.clone().map(|open_bm| Tensor::from_data(TensorData::new(open_bm, [n]), device)),
             real_bs: Tensor::from_data(TensorData::new(real, [count]), device),
         }
     }

@@ -1,6 +1,6 @@
 //! What a study keeps of its teachers' distributions.
 
-use crate::config::{AnswersKind, AnswersPlan, Plan, Positions, Start};
+use crate::config::{AnswersKind, AnswersPlan, GateKind, Plan, Positions, Start};
 use crate::error::{Error, Result};
 
 /// What of a teacher's distribution a study keeps: `top-k 12`, or `50 draws`.
@@ -29,7 +29,11 @@ impl Kept {
     /// model at masked positions, at one temperature. The answers are known by the teacher, before anybody is asked.
     pub fn plan(self, plan: Plan) -> Plan {
         let distill = &plan.distill;
-        let listens = distill.positions == Positions::Masked && distill.start == Start::Fresh && distill.divergence.is_kl();
+        let knows = self.kind == AnswersKind::TopK || distill.gate.kind != GateKind::TeacherRight;
+        let knows = knows && distill.fade == 0.0 && distill.cosine.is_none();
+        let knows = knows && plan.teacher.as_ref().is_none_or(|teacher| teacher.others.is_empty());
+        let listens =
+            distill.positions == Positions::Masked && distill.start == Start::Fresh && distill.divergence.is_kl() && knows;
         let model = plan.teacher.as_ref().and_then(|teacher| teacher.model.clone());
         let (true, Some(model), Some(temperature)) = (listens, model, plan.taught_temperature()) else { return plan };
         if plan.taught_steps().is_empty() {

@@ -125,13 +125,15 @@ fn partners(own: &LearnerPlan) -> String {
 }
 
 fn teacher(plan: &Plan) -> String {
-    let Some(TeacherPlan { model, answers, timeout_s, .. }) = &plan.teacher else { return "none".to_owned() };
+    let Some(teacher) = &plan.teacher else { return "none".to_owned() };
+    let TeacherPlan { model, answers, timeout_s, others, .. } = teacher;
     if timeout_s.is_some() {
         return "a program".to_owned();
     }
     match (model, answers) {
         (Some(model), _) => {
-            format!("{} layers, width {}, {} parameters", model.shape.layers(), model.shape.hidden(), model.parameters)
+            let others = if others.is_empty() { String::new() } else { format!(", in an ensemble of {}", others.len() + 1) };
+            format!("{} layers, width {}, {} parameters{others}", model.shape.layers(), model.shape.hidden(), model.parameters)
         }
         (None, Some(AnswersPlan { teacher, kind, count, .. })) => format!("what {teacher} answered, {kind} of {count}"),
         (None, None) => "the uniform distribution (a control)".to_owned(),

@@ -51,7 +51,7 @@ pub fn plan_on(file: &RunFile, shards: &Shards) -> Result<Plan> {
 pub fn plan_in_memory(file: &RunFile, shards: &Shards, teacher: Option<&GivenTeacher>) -> Result<Plan> {
     let data = data_facts(&file.wanted(), shards);
     let teacher = teacher.map(|teacher| Ok(facts_of(&teacher.shape, &teacher.weights, shards.tokenizer())));
-    file.resolve(&Facts { data, teacher, answers: None, memory_bytes: None, auto: None })
+    file.resolve(&Facts { data, teacher, others: Vec::new(), answers: None, memory_bytes: None, auto: None })
 }
 
 /// Opens a data folder, or makes the pocket language for the name `pocket`.
@@ -77,7 +77,9 @@ pub(crate) fn find_facts(wanted: &Wanted, shards: Result<&Shards, &Error>) -> Fa
         },
         None => (None, from.map(|from| teacher_facts(from, tokenizer))),
     };
-    Facts { data, teacher, answers, memory_bytes: memory_of(&wanted.device), auto: auto_is() }
+    let other = |(name, from): &(String, String)| (name.clone(), teacher_facts(Path::new(from), tokenizer));
+    let others = wanted.others.iter().map(other).collect();
+    Facts { data, teacher, others, answers, memory_bytes: memory_of(&wanted.device), auto: auto_is() }
 }
 
 fn data_facts(wanted: &Wanted, shards: &Shards) -> Result<DataFacts> {

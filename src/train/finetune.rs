@@ -218,7 +218,7 @@ impl<'a> Finetuning<'a> {
         let outputs = self.task.kind.outputs();
         let model = Classifier::start_from(weights, shape, outputs, *initializer_range, seed, &tracked)?;
         let learner = Learner::new(model, &train, options.dropout, seed);
-        let fit_options = FitOptions { train: &train, micro_batch: options.batch, done: 0, worker: None };
+        let fit_options = FitOptions { train: &train, micro_batch: options.batch, done: 0, evaluated: None, worker: None };
         let mut progress = self.console.run(&format!("{} #{seed}", self.task.name), steps, 0);
         let mut best = Best::default();
         let trained = fit(&method, vec![learner], &fit_options, |record, learners| {

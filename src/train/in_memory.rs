@@ -103,7 +103,8 @@ impl MemoryRun {
         };
         let started = Instant::now();
         let train = &self.plan.train;
-        let options = FitOptions { train, micro_batch: self.plan.rows_at_once(), done: self.done, worker: None };
+        let evaluated = self.records.iter().rfind(|record| record.held_out_loss.is_some());
+        let options = FitOptions { train, micro_batch: self.plan.rows_at_once(), done: self.done, evaluated, worker: None };
         let read = self.steps.take(self.method.as_ref(), &mut self.learners, &options, self.done, &batch).await?;
         self.done += 1;
         self.records.extend(read);

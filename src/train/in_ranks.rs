@@ -26,6 +26,8 @@ struct Begun {
     summary: Option<Summary>,
     /// Steps done.
     done: u64,
+    /// The last record with an evaluation before.
+    evaluated: Option<StepRecord>,
     /// The checkpoint's files that follow, by their names.
     files: Vec<String>,
 }
@@ -90,9 +92,15 @@ pub(super) fn tell_finished(ranks: Option<&Arc<Ranks>>, summary: &Summary) {
 ///
 /// # Errors
 /// When the checkpoint can't be read, or is no longer whole.
-pub(super) fn send_checkpoint(ranks: &Ranks, plan: &Plan, folder: Option<&Path>, done: u64) -> Result<()> {
+pub(super) fn send_checkpoint(
+    ranks: &Ranks,
+    plan: &Plan,
+    folder: Option<&Path>,
+    done: u64,
+    evaluated: Option<&StepRecord>,
+) -> Result<()> {
     let files = folder.map_or(Vec::new(), |_| files_of(plan));
-    ranks.from_first(&json(&Begun { summary: None, done, files: files.clone() }));
+    ranks.from_first(&json(&Begun { summary: None, done, evaluated: evaluated.cloned(), files: files.clone() }));
     if let Some(folder) = folder {
         verify(folder)?;
         for name in files {
@@ -132,7 +140,13 @@ pub(super) fn follow(plan: &Plan, shards: &Shards, devices: &[Device], ranks: &A
         };
         Ok((if files.is_empty() { learners } else { restored(learners, read)? }, method))
     };
-    let options = FitOptions { train: &plan.train, micro_batch: plan.runtime.micro_batch, done: begun.done, worker: None };
+    let options = FitOptions {
+        train: &plan.train,
+        micro_batch: plan.runtime.micro_batch,
+        done: begun.done,
+        evaluated: begun.evaluated.as_ref(),
+        worker: None,
+    };
     let ahead = Traits::of(&devices[0].handle).steps_ahead;
     let mut reached = begun.done;
     let (learners, method) = begin(&devices[0])?;

@@ -8,10 +8,12 @@ use burn::tensor::Device;
 use super::Learner;
 use crate::answers::Reader;
 use crate::batch::{Batch, BatchOptions, Batches, Masking, Split};
-use crate::config::{LearnerPlan, MODEL, Method as MethodName, ModelPlan, Plan, Start, TeacherPlan};
+use crate::config::{LearnerPlan, MODEL, MemberPlan, Method as MethodName, ModelPlan, Plan, Start, TeacherPlan};
 use crate::device::{Compute, make_room};
 use crate::error::{Error, Result, note};
-use crate::methods::{CommandTeacher, Cotrain, Dwt, MaskedLm, Method, ModelTeacher, Source, Teacher, UniformTeacher, standalone};
+use crate::methods::{
+    CommandTeacher, Cotrain, Dwt, Ensemble, MaskedLm, Method, ModelTeacher, Source, Teacher, UniformTeacher, standalone,
+};
 use crate::model::{AnyModel, ModelFolder, Shape, Weights, remap};
 use crate::optim::Optimizer;
 use crate::tokens::Shards;
@@ -172,11 +174,19 @@ pub(super) fn teacher(plan: &Plan, given: Option<&GivenTeacher>, compute: &Compu
     if teacher.model.is_none() {
         return Ok(Some(Box::new(UniformTeacher { vocab_size: plan.model.shape.vocab_size() })));
     }
-    let whole = given.cloned().map_or_else(|| GivenTeacher::read(&teacher.from), Ok)?;
-    let GivenTeacher { weights, shape } = whole.for_vocabulary(plan.model.shape.vocab_size());
-    weights.must_be_finite(|_| true)?;
-    let model = weights.load_into(shape.init(0, 0.0, &compute.device))?;
-    Ok(Some(Box::new(ModelTeacher::new(model).for_products(compute))))
+    let in_memory = |whole: GivenTeacher| -> Result<Box<dyn Teacher>> {
+        let GivenTeacher { weights, shape } = whole.for_vocabulary(plan.model.shape.vocab_size());
+        weights.must_be_finite(|_| true)?;
+        let model = weights.load_into(shape.init(0, 0.0, &compute.device))?;
+        Ok(Box::new(ModelTeacher::new(model).for_products(compute)))
+    };
+    let first = in_memory(given.cloned().map_or_else(|| GivenTeacher::read(&teacher.from), Ok)?)?;
+    if teacher.others.is_empty() {
+        return Ok(Some(first));
+    }
+    let other = |other: &MemberPlan| Ok((other.weight, in_memory(GivenTeacher::read(&other.from)?)?));
+    let others = teacher.others.iter().map(other).collect::<Result<Vec<_>>>()?;
+    Ok(Some(Box::new(Ensemble::new([(teacher.weight, first)].into_iter().chain(others).collect()))))
 }
 
 /// The batches of a plan.

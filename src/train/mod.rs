@@ -106,6 +106,8 @@ pub struct FitOptions<'a> {
     pub micro_batch: usize,
     /// Steps already done: the next step is number `done`, counted from 0.
     pub done: u64,
+    /// The last step before those that had an evaluation, for methods whose settings depend on it.
+    pub evaluated: Option<&'a StepRecord>,
     /// Who this is, where several workers share each batch ([`together`]).
     pub worker: Option<&'a Worker>,
 }
@@ -136,7 +138,7 @@ pub enum Flow {
 /// let file = small.with("data.shards", "pocket").with("data.length", 32).with("train.steps", 2).with("train.batch", 4);
 /// let plan = plan_on(&file.with("train.evaluate_rows", 4), &shards)?;
 /// let (learners, method) = set_out(&plan, &shards, None, &Device::cpu("an example").handle)?;
-/// let options = FitOptions { train: &plan.train, micro_batch: 4, done: 0, worker: None };
+/// let options = FitOptions { train: &plan.train, micro_batch: 4, done: 0, evaluated: None, worker: None };
 /// let trained = fit(method.as_ref(), learners, &options, |record, _| {
 ///     assert!(record.loss_hard.is_finite());
 ///     Ok(Flow::Continue)

@@ -7,8 +7,8 @@ use web_time::Instant;
 use crate::config::MODEL;
 use crate::device::failed;
 use crate::error::{Error, Result};
-use crate::log::{ModelRecord, SoftRecord};
-use crate::methods::{BatchSize, ModelLoss, Settings, SoftSettings};
+use crate::log::{FeatureRecord, ModelRecord, SoftRecord};
+use crate::methods::{BatchSize, FeatureSettings, ModelLoss, Settings, SoftSettings};
 use crate::optim::not_finite;
 
 /// A step's losses of one model, on the host.
@@ -18,6 +18,8 @@ pub(super) struct HostLoss {
     pub hard: f64,
     /// The soft losses, in the order of the model's settings.
     pub soft: Vec<Option<f64>>,
+    /// The losses between layers, likewise.
+    pub features: Vec<Option<f64>>,
 }
 
 /// Losses of one model on the parts of a batch, where they were made and off any graph.
@@ -26,9 +28,9 @@ pub(super) struct Parts(Vec<ModelLoss>);
 
 impl Parts {
     /// Takes a part's losses.
-    pub fn add(&mut self, ModelLoss { total, hard, soft }: ModelLoss) {
-        let soft = soft.into_iter().map(|soft| soft.map(plain)).collect();
-        self.0.push(ModelLoss { total: plain(total), hard: plain(hard), soft });
+    pub fn add(&mut self, ModelLoss { total, hard, soft, features }: ModelLoss) {
+        let off = |losses: Vec<Option<Tensor<1>>>| losses.into_iter().map(|loss| loss.map(plain)).collect();
+        self.0.push(ModelLoss { total: plain(total), hard: plain(hard), soft: off(soft), features: off(features) });
     }
 
     /// What was minimised, over all parts, `[1]`.
@@ -47,6 +49,7 @@ impl Parts {
             total: a.total + b.total,
             hard: a.hard + b.hard,
             soft: a.soft.into_iter().zip(b.soft).map(|(a, b)| both(a, b)).collect(),
+            features: a.features.into_iter().zip(b.features).map(|(a, b)| both(a, b)).collect(),
         };
         Self(self.0.into_iter().reduce(sum).into_iter().collect())
     }
@@ -57,26 +60,31 @@ impl Parts {
             total: next(),
             hard: next(),
             soft: part.soft.into_iter().map(|soft| soft.map(|_| next())).collect(),
+            features: part.features.into_iter().map(|loss| loss.map(|_| next())).collect(),
         };
         Self(self.0.into_iter().map(&mut part).collect())
     }
 
     /// All numbers of all parts.
     pub fn flat(&self) -> impl Iterator<Item = Tensor<1>> {
-        self.0
-            .iter()
-            .flat_map(|part| [part.total.clone(), part.hard.clone()].into_iter().chain(part.soft.iter().flatten().cloned()))
+        self.0.iter().flat_map(|part| {
+            let more = part.soft.iter().chain(&part.features).flatten().cloned();
+            [part.total.clone(), part.hard.clone()].into_iter().chain(more)
+        })
     }
 
     /// The sums over parts, from the numbers of [`flat`](Self::flat), in f64.
     fn sums(&self, values: &mut impl Iterator<Item = f32>) -> HostLoss {
         let mut next = || f64::from(values.next().expect("as many as were sent"));
-        let mut sum = HostLoss { soft: vec![None; self.0.first().map_or(0, |part| part.soft.len())], ..HostLoss::default() };
+        let none = |count: fn(&ModelLoss) -> usize| vec![None; self.0.first().map_or(0, count)];
+        let (soft, features) = (none(|part| part.soft.len()), none(|part| part.features.len()));
+        let mut sum = HostLoss { soft, features, ..HostLoss::default() };
         for part in &self.0 {
             sum.total += next();
             sum.hard += next();
-            for (sum, soft) in sum.soft.iter_mut().zip(&part.soft) {
-                *sum = soft.as_ref().map(|_| sum.unwrap_or(0.0) + next()).or(*sum);
+            let more = sum.soft.iter_mut().zip(&part.soft).chain(sum.features.iter_mut().zip(&part.features));
+            for (sum, loss) in more {
+                *sum = loss.as_ref().map(|_| sum.unwrap_or(0.0) + next()).or(*sum);
             }
         }
         sum
@@ -173,12 +181,18 @@ impl Unread {
             alpha_soft: soft.alpha,
             temperature: soft.temperature,
         };
+        let feature = |(feature, loss): (&FeatureSettings, &Option<f64>)| FeatureRecord {
+            name: feature.kind.to_string(),
+            loss: *loss,
+            alpha: feature.alpha,
+        };
         ModelRecord {
             name: name.to_owned(),
             loss: loss.total,
             loss_hard: loss.hard,
             alpha_hard: at.alpha_hard,
             from: at.soft.iter().zip(&loss.soft).map(soft).collect(),
+            features: at.features.iter().zip(&loss.features).map(feature).collect(),
             lr: self.lr[place],
             grad_norm: read.norms[place],
             held_out_loss,

@@ -148,7 +148,8 @@ fn stretch(
         Ok((learners, method))
     };
     if let Some(ranks) = ranks {
-        send_checkpoint(ranks, plan, last.as_ref().map(|(path, _)| path.as_path()), done)?;
+        let before = records_before(&last, dir)?;
+        send_checkpoint(ranks, plan, last.as_ref().map(|(path, _)| path.as_path()), done, evaluated(&before))?;
     }
     let (learners, method) = begin(options.device)?;
     if let Some(ranks) = ranks {
@@ -158,8 +159,10 @@ fn stretch(
     let home = Home { dir, name: options.name, console: options.console };
     let device = format!("{workers}{}", options.device);
     let stretch = Stretch::begin(home, device, &plan_hash, || RunInfo::new(plan), (done, plan.train.steps), resume)?;
-    let mut keeper = Keeper { stretch, plan, shards, last: last_record(&last, dir)?, stopped: false, ranks };
-    let fit_options = FitOptions { train: &plan.train, micro_batch: plan.runtime.micro_batch, done, worker: None };
+    let before = records_before(&last, dir)?;
+    let mut keeper = Keeper { stretch, plan, shards, last: before.last().cloned(), stopped: false, ranks };
+    let (micro_batch, evaluated) = (plan.runtime.micro_batch, evaluated(&before));
+    let fit_options = FitOptions { train: &plan.train, micro_batch, done, evaluated, worker: None };
     let ahead = Traits::of(&options.device.handle).steps_ahead;
     let first = |worker: Option<&Worker>| {
         let options = FitOptions { worker, ..fit_options };
@@ -229,11 +232,16 @@ fn held_out_text(summary: &Summary) -> String {
     }
 }
 
-/// The record of the step before the one that comes next.
-fn last_record(last: &Option<(PathBuf, State)>, dir: &Path) -> Result<Option<StepRecord>> {
-    let Some((_, state)) = last else { return Ok(None) };
+/// The records of the steps before the one that comes next.
+fn records_before(last: &Option<(PathBuf, State)>, dir: &Path) -> Result<Vec<StepRecord>> {
+    let Some((_, state)) = last else { return Ok(Vec::new()) };
     let records = read_steps(&dir.join(STEPS))?;
-    Ok(records.into_iter().rfind(|record| record.step < state.reached.step))
+    Ok(records.into_iter().filter(|record| record.step < state.reached.step).collect())
+}
+
+/// The last of these that had an evaluation.
+fn evaluated(records: &[StepRecord]) -> Option<&StepRecord> {
+    records.iter().rfind(|record| record.held_out_loss.is_some())
 }
 
 /// What happens after each step: records, checkpoints, a stop on request.

@@ -32,12 +32,14 @@ pub struct Steps {
     guard: Option<Guard>,
     ahead: usize,
     unread: Vec<Unread>,
+    /// The last scores.
+    last: Option<HeldOut>,
 }
 
 impl Steps {
     /// For learners that are about to begin, or to go on; the records of up to `ahead` steps are read at once.
     pub fn new<M: Method + ?Sized>(method: &M, learners: &[Learner<M::Model>], ahead: usize) -> Self {
-        Self { guard: guard(method.compute(), learners), ahead, unread: Vec::new() }
+        Self { guard: guard(method.compute(), learners), ahead, unread: Vec::new(), last: None }
     }
 
     /// Takes step number `step` (from 0) on its batch: losses and gradients of each micro-batch, summed; the norm over
@@ -56,10 +58,15 @@ impl Steps {
         batch: &M::Batch,
     ) -> Result<Vec<StepRecord>> {
         let (train, started) = (options.train, Instant::now());
-        let at = method.settings(step);
+        if self.last.is_none() {
+            self.last = options.evaluated.map(scores);
+        }
+        let at = method.settings_after(step, self.last.as_ref());
         let whole = method.size(batch);
         let lr: Vec<f64> = learners.iter().map(|learner| learner.lr.at(step, train.steps)).collect();
         let rows = options.worker.map_or(Ok(0..whole.rows), |worker| worker.share(whole.rows))?;
+        let completed = method.complete(batch, &at, options.micro_batch).await?;
+        let batch = completed.as_ref().unwrap_or(batch);
         let parts = parts(rows, options.micro_batch);
         let share = Share { batch, whole, parts, at: &at, step, worker: options.worker };
         let (losses, gradients, norms) = scaled::gradients(method, learners, &share).await?;
@@ -87,7 +94,7 @@ impl Steps {
         if self.unread.len() < self.ahead && !evaluates && !train.has_checkpoint(done) {
             return Ok(Vec::new());
         }
-        self.read(method, learners, evaluates && options.worker.is_none_or(Worker::is_first)).await
+        self.read(method, learners, evaluates && (method.adapts() || options.worker.is_none_or(Worker::is_first))).await
     }
 
     /// Reads the steps that were not read yet; the last of them is where the learners are, and may be evaluated.
@@ -128,7 +135,10 @@ impl Steps {
             }
             let own = |(at, name): (usize, &&str)| this.model_record(at, name, found, held_out.losses.get(at).copied());
             let models = names.iter().enumerate().map(own).collect();
-            out.push(record(this.step, models, held_out.agreement, tokens_per_s));
+            if !held_out.losses.is_empty() {
+                self.last = Some(held_out.clone());
+            }
+            out.push(record(this.step, models, held_out, tokens_per_s));
         }
         Ok(out)
     }
@@ -146,7 +156,7 @@ fn guard<M>(compute: &Compute, learners: &[Learner<M>]) -> Option<Guard> {
 }
 
 /// One model's record is the run's; of several, each has its own and the first's stand above.
-fn record(step: u64, models: Vec<ModelRecord>, agreement: BTreeMap<String, f64>, tokens_per_s: f64) -> StepRecord {
+fn record(step: u64, models: Vec<ModelRecord>, held_out: HeldOut, tokens_per_s: f64) -> StepRecord {
     let first = &models[0];
     StepRecord {
         step,
@@ -156,12 +166,23 @@ fn record(step: u64, models: Vec<ModelRecord>, agreement: BTreeMap<String, f64>,
         alpha_hard: first.alpha_hard,
         alpha_soft: first.alpha_soft(),
         temperature: first.temperature(),
+        features: if models.len() > 1 { Vec::new() } else { first.features.clone() },
         lr: first.lr,
         grad_norm: first.grad_norm,
         tokens_per_s,
         mfu: None,
         held_out_loss: first.held_out_loss,
+        teacher_held_out_loss: held_out.teacher_loss,
         models: if models.len() > 1 { models } else { Vec::new() },
-        agreement,
+        agreement: held_out.agreement,
+    }
+}
+
+/// The scores that a record has of its run's first model, and of the teacher.
+fn scores(record: &StepRecord) -> HeldOut {
+    HeldOut {
+        losses: record.held_out_loss.into_iter().collect(),
+        teacher_loss: record.teacher_held_out_loss,
+        agreement: BTreeMap::new(),
     }
 }

@@ -292,12 +292,8 @@ fn no_teacher() -> Error {
 /// The header of the answers that are asked for.
 fn header(plan: &Plan, options: &TeachOptions) -> Result<AnswersHeader> {
     let teacher = plan.teacher.as_ref().ok_or_else(no_teacher)?;
-    let Some(model) = &teacher.model else {
-        let what = match (&teacher.answers, teacher.timeout_s) {
-            (Some(_), _) => "a cache of answers",
-            (None, Some(_)) => "a program",
-            (None, None) => "the uniform distribution",
-        };
+    let Some(content) = teacher.content() else {
+        let what = teacher.no_model().unwrap_or("no model");
         return Err(Error::new(format!("the run's teacher is {what}, which is not asked"))
             .help("name the teacher's own folder: --set teacher.from=runs/teacher"));
     };
@@ -310,6 +306,6 @@ fn header(plan: &Plan, options: &TeachOptions) -> Result<AnswersHeader> {
             .help("--set distill.temperature=2, or another number"));
     };
     let block_rows = rows_of_a_block(plan, options.steps.as_ref().map_or(plan.train.steps, |steps| steps.end));
-    let header = AnswersHeader::of(plan, &model.content_hash, options.kind, options.count, block_rows);
+    let header = AnswersHeader::of(plan, &content, options.kind, options.count, block_rows);
     Ok(AnswersHeader { temperature, ..header })
 }

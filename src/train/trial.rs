@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use super::learners::set_out;
 use crate::config::{Plan, Speed};
-use crate::device::{Device, DeviceKind};
+use crate::device::{Device, DeviceKind, wait};
 use crate::error::Result;
 use crate::model::{Dropout, LanguageModel};
 use crate::tokens::Shards;
@@ -31,6 +31,7 @@ pub fn trial_speed(plan: &Plan, shards: &Shards, device: &Device) -> Result<Spee
         let part = method.part(&batch, 0..rows);
         let size = method.size(&part);
         let started = Instant::now();
+        let part = wait(method.complete(&part, &at, rows))?.unwrap_or(part);
         let mut dropout: Vec<Dropout> = learners.iter().map(|learner| Dropout::new(learner.dropout, 0)).collect();
         for (model, loss) in models.iter().zip(method.losses(&models, &part, &at, size, &mut dropout)?) {
             let gradients = loss.total.backward();

@@ -238,7 +238,7 @@ fn twenty_steps_of_modernbert_are_pytorchs() {
         let (_, teacher, _) = of_bert(&device);
         let method = Fixed { method: taught_by(teacher, &device), batches: batches.clone() };
         let learner = Learner::new(model("student", &config, &device.clone().autodiff()), &train, 0.0, 1);
-        let options = FitOptions { train: &train, micro_batch, done: 0, worker: None };
+        let options = FitOptions { train: &train, micro_batch, done: 0, evaluated: None, worker: None };
         let mut records = Vec::new();
         let trained = fit(&method, vec![learner], &options, |record, _| {
             records.push(record.clone());
@@ -291,7 +291,7 @@ fn twenty_steps_of_fine_tuning_modernbert_are_those_of_transformers() {
             ..train_plan(case.losses.len(), case.labels.len(), "1.25e-4 -> 0 linear")
         };
         let learner = Learner::new(model, &plan, 0.0, 1);
-        let options = FitOptions { train: &plan, micro_batch: plan.batch, done: 0, worker: None };
+        let options = FitOptions { train: &plan, micro_batch: plan.batch, done: 0, evaluated: None, worker: None };
         let (mut losses, mut norms) = (Vec::new(), Vec::new());
         let trained = fit(&method, vec![learner], &options, |record, _| {
             losses.push(record.loss);

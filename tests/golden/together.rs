@@ -140,7 +140,7 @@ fn twenty_steps_with_an_optimizer_each_are_pytorchs() {
             ..Learner::new(trainable(&found, name), own, 0.0, 1)
         };
         let method = Fixed { method: method(&found, case, train.steps), batches: batches.clone() };
-        let options = FitOptions { train: &train, micro_batch, done: 0, worker: None };
+        let options = FitOptions { train: &train, micro_batch, done: 0, evaluated: None, worker: None };
         let mut records = Vec::new();
         let learners = vec![learner("large", &train), learner("small", &small)];
         let trained = fit(&method, learners, &options, |record, _| {

@@ -26,7 +26,7 @@ struct Distillation {
     runs: Vec<RunCase>,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, Clone)]
 pub(super) struct BatchCase {
     rows: usize,
     length: usize,
@@ -52,6 +52,7 @@ impl BatchCase {
                 places_bm: self.masked,
                 labels_bm: self.labels,
                 weights_bm: self.weights,
+                open_bm: None,
             },
             tokens: self.segments.iter().filter(|&&segment| segment > 0).count(),
             input_ids_bs: self.input_ids,
@@ -113,6 +114,9 @@ pub(super) fn stand_in(vocab_size: usize, device: &Device) -> MaskedLm {
 pub(super) fn distill(alpha_soft: f64, tau: f64) -> DistillPlan {
     DistillPlan {
         divergence: upstill::config::Divergence::default(),
+        gate: upstill::config::Gate::default(),
+        fade: 0.0,
+        cosine: None,
         hard: 1.0.into(),
         soft: alpha_soft.into(),
         temperature: tau.into(),
@@ -173,7 +177,7 @@ fn gradients_on(device: &Device, loss_kind: Kind, gradient_kind: Kind) {
         let student = model("student", &student, &device.clone().autodiff());
         let (at, whole) = (method.settings(0), method.size(&batch));
         let loss = method.losses(&[&student], &batch, &at, whole, &mut [Dropout::off()]).unwrap().remove(0);
-        let ModelLoss { total, hard, mut soft } = loss;
+        let ModelLoss { total, hard, mut soft, .. } = loss;
         let found = [total.clone(), hard, soft.remove(0).unwrap()].map(|loss| loss.into_scalar::<f32>());
         eprintln!("{}: total, hard and soft loss", case.name);
         close(&found, &[case.total, case.hard, case.soft], loss_kind);
@@ -266,7 +270,7 @@ fn twenty_steps_of_each_optimizer_are_pytorchs() {
             let method =
                 Fixed { method: dwt(&teacher, distill(2.0, 2.0), train.steps, &Device::flex()), batches: batches.clone() };
             let learner = Learner::new(model("student", &student, &Device::flex().autodiff()), &train, 0.0, 1);
-            let options = FitOptions { train: &train, micro_batch, done: 0, worker: None };
+            let options = FitOptions { train: &train, micro_batch, done: 0, evaluated: None, worker: None };
             let mut records = Vec::new();
             let trained = fit(&method, vec![learner], &options, |record, _| {
                 records.push(record.clone());

@@ -92,7 +92,7 @@ fn twenty_steps_of_fine_tuning_are_those_of_transformers() {
             keep_at: Vec::new(),
         };
         let learner = Learner::new(model, &train, 0.0, 1);
-        let options = FitOptions { train: &train, micro_batch: batch, done: 0, worker: None };
+        let options = FitOptions { train: &train, micro_batch: batch, done: 0, evaluated: None, worker: None };
         let (mut losses, mut norms) = (Vec::new(), Vec::new());
         let trained = fit(&method, vec![learner], &options, |record, _| {
             losses.push(record.loss);

@@ -82,6 +82,7 @@ fn facts_that_could_not_be_found_join_the_mistakes() {
     let facts = Facts {
         data: Err(missing("data/wiki-books")),
         teacher: Some(Err(missing("runs/teacher-4l"))),
+        others: Vec::new(),
         answers: None,
         memory_bytes: None,
         auto: None,
@@ -270,7 +271,7 @@ fn keys_and_types_that_are_wrong() {
         [train] has: epochs, steps, batch, lr, optimizer, beta1, beta2, epsilon, weight_decay, clip, evaluate_every, evaluate_rows, evaluate_after, checkpoint_every, keep_checkpoints
     xyzzy=1
       xyzzy: no such key
-        the sections are: model, teacher, data, held_out, distill, train, runtime, models.NAME, models.NAME.from.OTHER
+        the sections are: model, teacher, data, held_out, distill, train, runtime, teachers.NAME, models.NAME, models.NAME.from.OTHER
     model=3
       model: is a section, not a key
         write [model] on a line of its own, then its keys: family, layers, hidden, heads, intermediate, max_positions, token_types, global_every, window, global_theta, local_theta, dropout, initializer_range
@@ -297,7 +298,7 @@ fn keys_and_types_that_are_wrong() {
         write a schedule: 2.0, "4 -> 1 linear", "1 -> 0.1 cosine over 60%", "4 until 50%, then 1", "0 -> 5e-4 over 200 steps, then -> 0 linear"
     preset=dwt-weak
       preset: there is no preset `dwt-weak`
-        the presets are: standalone, dwt-normal, dwt-strong, dwt-decay, inherit, salt, lu-liu, continue
+        the presets are: standalone, dwt-normal, dwt-strong, dwt-decay, inherit, salt, lu-liu, switch, distilbert, continue
     train.batch
       train.batch: not `key=value`
         for example: --set train.batch=64

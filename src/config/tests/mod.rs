@@ -38,7 +38,7 @@ fn teacher_of(layers: usize) -> TeacherFacts {
 }
 
 pub(super) fn facts() -> Facts {
-    Facts { data: Ok(data()), teacher: Some(Ok(teacher())), answers: None, memory_bytes: None, auto: None }
+    Facts { data: Ok(data()), teacher: Some(Ok(teacher())), others: Vec::new(), answers: None, memory_bytes: None, auto: None }
 }
 
 const DWT: &str = "preset = 'dwt-decay'\nteacher.from = 'runs/teacher-4l'\ndata.shards = 'data/wiki-books'\n";
@@ -198,7 +198,8 @@ fn a_plan_in_words() {
     let alone = run_file("method = 'standalone'\ndata.shards = 'pocket'\ntrain.steps = 300\nmodel.layers = 2\nmodel.hidden = 64");
     let small =
         DataFacts { vocab_size: 600, sentences: 20_000, tokens: 180_000, rows_per_epoch: 20_000, longest_sentence: 19, ..data() };
-    let facts = Facts { data: Ok(small), teacher: None, answers: None, memory_bytes: Some(8 << 30), auto: None };
+    let facts =
+        Facts { data: Ok(small), teacher: None, others: Vec::new(), answers: None, memory_bytes: Some(8 << 30), auto: None };
     assert_snapshot!(alone.resolve(&facts).unwrap().describe(Some(Speed::Flops(4e10))), @"
     standalone: a 2-layer student learns alone, plan 69d75a5001573c2f
       student    2 layers, width 64, 1 head, feed-forward 256, dropout 0.1; 176 thousand parameters, 171 thousand without the head
@@ -263,14 +264,32 @@ fn presets_resolve_and_files_go_over_them() {
     inherit: dwt 0 -> 1 linear 1 -> 0 linear true
     salt: dwt 1 1 until 30%, then 0 false
     lu-liu: dwt 0.4 0.6 false
+    switch: dwt 1.25 5 true
+    distilbert: dwt 2 5 true
     continue: dwt 1 0 false
     ");
     assert_eq!(with(&["distill.soft=2"]).resolve(&facts()).unwrap().distill.soft, Schedule::constant(2.0));
     assert_eq!(with(&["preset=dwt-strong"]).resolve(&facts()).unwrap().distill.soft, Schedule::constant(4.0));
     assert_snapshot!(RunFile::preset("dwt-weak").unwrap_err(), @"
     there is no preset `dwt-weak`
-    help: the presets are: standalone, dwt-normal, dwt-strong, dwt-decay, inherit, salt, lu-liu, continue
+    help: the presets are: standalone, dwt-normal, dwt-strong, dwt-decay, inherit, salt, lu-liu, switch, distilbert, continue
     ");
+}
+
+#[test]
+fn a_plan_says_how_a_student_listens() {
+    let loss = |set: &[&str]| {
+        let text = with(set).resolve(&facts()).unwrap().describe(None);
+        text.lines().find_map(|line| line.strip_prefix("  loss       ")).unwrap().to_owned()
+    };
+    assert_snapshot!(loss(&["preset=switch"]), @"hard 1.25; soft 5 by reverse-kl, at masked positions, temperature 2, times its square, only at the 20 % of a batch's slots with the teacher's lowest entropy; hard at the other slots alone");
+    assert_snapshot!(loss(&["distill.gate=teacher-right", "distill.fade=0.1"]), @"hard 1; soft 4 -> 1 linear at masked positions, temperature 2, only where the teacher's most probable token is the label, fading to 0 as the student's held-out loss falls 0.1 nats below the teacher's");
+    assert_snapshot!(loss(&["distill.cosine=1 -> 0 linear"]), @"hard 1; soft 4 -> 1 linear at masked positions, temperature 2; 1 - cosine between last layers 1 -> 0 linear at masked positions");
+    let plan = with(&["preset=switch", "distill.fade=0.1", "distill.cosine=1 -> 0 linear"]).resolve(&facts()).unwrap();
+    assert_eq!(toml::from_str::<Plan>(&plan.to_toml()).unwrap(), plan);
+    // Evaluations are part of a run whose weights depend on them.
+    let every = |rows: &str| with(&["distill.fade=0.1", rows]).resolve(&facts()).unwrap();
+    assert_eq!(every("train.evaluate_every=7").parting(&every("train.evaluate_every=9")).steps, 0);
 }
 
 #[test]
@@ -440,6 +459,7 @@ fn the_reference_lists_every_key_and_is_itself_a_run_file() {
     # from: none                     # a run directory, Hugging Face folder or cache; or "uniform", a control
     # command: none                  # a program to ask in place of a folder: on its standard input and output
     # timeout_s: 60, of a program    # seconds that the program may take to answer
+    # weight: 1, of an ensemble      # what its logits weigh in the mean of an ensemble
 
     [data]
     # shards: required               # a folder made by `upstill data build`; or "pocket", the embedded language
@@ -460,6 +480,11 @@ fn the_reference_lists_every_key_and_is_itself_a_run_file() {
     tau_squared = false              # multiply the soft loss by the temperature squared
     divergence = "kl"                # how far the student is from its teacher (kl | reverse-kl | jensen-shannon | total-variation)
     # beta: 0.5, of jensen-shannon   # the teacher's share of the mixture of jensen-shannon
+    # fade: none                     # nats below its teacher's held-out loss at which the soft weight is 0
+    gate = "none"                    # at which slots the soft loss is taken (none | lowest-entropy | teacher-right | teacher-better)
+    # gate_share: 0.2, of lowest-entropy # share of a batch's slots where the gate is open
+    switch = false                   # take the hard loss only where the gate is closed
+    # cosine: none                   # weight of 1 - cosine between last layers (DistilBERT)
     positions = "masked"             # where the soft loss is taken (masked | all)
     start = "fresh"                  # random weights, the teacher's remapped, or the teacher itself with its sizes (fresh | remap | continue)
     label_smoothing = 0.0            # share of the hard target spread over the vocabulary
@@ -489,6 +514,10 @@ fn the_reference_lists_every_key_and_is_itself_a_run_file() {
     workers = 1                      # copies of the models that share each batch, a GPU each
     threads = 0                      # CPU threads, of all workers together; 0 takes all
     sum_dtype = "f32"                # numbers in which several processes send each other gradients (f32 | bf16)
+
+    # [teachers.NAME]
+    # from: none                     # one more teacher: a run directory or Hugging Face folder
+    # weight: 1                      # what its logits weigh in the mean of the ensemble
 
     # [models.NAME]
     # family: model.family           # what the layers of one of the models of a cotrain run are (bert | modernbert)

@@ -130,7 +130,8 @@ impl PhaseRun<'_> {
         };
         let seconds_before = state.seconds;
         let mut stopped = false;
-        let options = FitOptions { train: &train, micro_batch: settings.batch.max(2), done: state.step, worker: None };
+        let options =
+            FitOptions { train: &train, micro_batch: settings.batch.max(2), done: state.step, evaluated: None, worker: None };
         fit(&method, vec![learner], &options, |record, learners| {
             state.step = record.step + 1;
             state.seconds = seconds_before + started.elapsed().as_secs_f64();

@@ -1,0 +1,82 @@
+//! What can't be, of how a student listens to its teacher.
+
+use super::RunFile;
+use super::bounds::negative_weight;
+use super::kept::AnswersKind;
+use super::mistakes::Mistakes;
+use super::plan::*;
+use super::schedule::number;
+
+/// `[distill] fade`.
+pub(super) fn fade(file: &RunFile, plan: &Plan, out: &mut Mistakes) {
+    let Some(teacher) = plan.teacher.as_ref().filter(|_| file.has_written("distill.fade")) else { return };
+    let fade = plan.distill.fade;
+    if fade <= 0.0 {
+        out.add("distill.fade", format!("is {}", number(fade)), "write nats above 0, such as 0.1, or remove it");
+    }
+    if !plan.models.is_empty() {
+        let what = "is for a student with a fixed teacher, and models that train together have weights of their own";
+        out.add("distill.fade", what, "remove it, or write method = \"dwt\"");
+    } else if !teacher.is_in_memory() {
+        let what = "needs the teacher's held-out loss, and the teacher is not in memory";
+        out.add("distill.fade", what, "remove it, or name the teacher itself in teacher.from");
+    }
+}
+
+/// `[distill] cosine`.
+pub(super) fn cosine(plan: &Plan, out: &mut Mistakes) {
+    let (Some(cosine), Some(teacher)) = (&plan.distill.cosine, &plan.teacher) else { return };
+    negative_weight(out, "distill.cosine", cosine);
+    if !plan.models.is_empty() {
+        let what = "is for a student with a fixed teacher, and models that train together listen to predictions alone";
+        return out.add("distill.cosine", what, "remove it, or write method = \"dwt\"");
+    }
+    if !teacher.others.is_empty() {
+        let what = "compares last layers, and an ensemble has none of its own";
+        return out.add("distill.cosine", what, "remove it, or [teachers]");
+    }
+    let own = plan.model.shape.hidden();
+    match &teacher.model {
+        Some(model) if model.shape.hidden() != own => {
+            let theirs = model.shape.hidden();
+            let what = format!("compares last layers of one width, and the student's is {own}, the teacher's {theirs}");
+            out.add("distill.cosine", what, format!("write [model] hidden = {theirs}, or remove it"));
+        }
+        Some(_) => {}
+        None if teacher.is_in_memory() && teacher.from != UNIFORM => {} // why it was not found is told elsewhere
+        None => {
+            let what = "compares last layers, and a cache, a program and the uniform teacher have predictions alone";
+            out.add("distill.cosine", what, "remove it, or name the teacher itself in teacher.from");
+        }
+    }
+}
+
+/// `[distill] gate`.
+pub(super) fn gate(file: &RunFile, plan: &Plan, out: &mut Mistakes) {
+    let Gate { kind, share, .. } = plan.distill.gate;
+    if kind != GateKind::LowestEntropy && file.has_written("distill.gate_share") && plan.teacher.is_some() {
+        out.add("distill.gate_share", "is of another gate", "remove it, or write gate = \"lowest-entropy\"");
+    }
+    if kind == GateKind::Open {
+        if file.flag("distill.switch") && plan.teacher.is_some() {
+            out.add("distill.switch", "there is no gate to switch by", "remove it, or write gate = \"lowest-entropy\"");
+        }
+        return;
+    }
+    if !plan.models.is_empty() {
+        let what = format!("{kind} is for a student with a fixed teacher, and models that train together have none");
+        return out.add("distill.gate", what, "remove it, or write method = \"dwt\"");
+    }
+    if kind == GateKind::LowestEntropy && !(share > 0.0 && share <= 1.0) {
+        out.add("distill.gate_share", format!("is {}", number(share)), "write a number above 0 and up to 1, such as 0.2");
+    }
+    if plan.distill.positions == Positions::All {
+        let what = format!("{kind} chooses among masked positions, and the soft loss is taken at all");
+        out.add("distill.gate", what, "write positions = \"masked\", or remove the gate");
+    }
+    let answers = plan.teacher.as_ref().and_then(|teacher| teacher.answers.as_ref());
+    if kind == GateKind::TeacherRight && answers.is_some_and(|answers| answers.kind == AnswersKind::Draws) {
+        let what = "draws do not tell which token the teacher finds likeliest";
+        out.add("distill.gate", what, "have the teacher answer with --top-k, or name the teacher itself");
+    }
+}
