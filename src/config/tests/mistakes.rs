@@ -279,8 +279,8 @@ fn keys_and_types_that_are_wrong() {
       seed: found the number -1
         write a whole number from 0
     train.batch=12.5
-      train.batch: found the number 12.5
-        write a whole number from 0
+      train.batch: is 12.5
+        write a whole number of rows
     data.whole_word=yes
       data.whole_word: found the text "yes"
         write true or false
