@@ -113,8 +113,8 @@ impl Masker {
         Ok(Self { masking, mask, ordinary, is_ordinary, continues_word, weights })
     }
 
-    /// The mask of one sentence, or of a piece of one, in the order of its tokens; at another `rate` than its own, where
-    /// one is given. Special tokens are never masked.
+    /// The mask of one sentence, or of a piece of one, in the order of its tokens; at another `rate` than its own,
+    /// where one is given. Special tokens are never masked.
     pub fn mask<'a>(&self, rng: &mut ChaCha8Rng, rate: Option<f64>, ids: &[u32], scratch: &'a mut Scratch) -> &'a [Masked] {
         self.units(rng, ids, &mut scratch.units);
         let masking = Masking { rate: rate.unwrap_or(self.masking.rate), ..self.masking };

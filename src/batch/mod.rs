@@ -144,8 +144,8 @@ impl Batches {
         }
     }
 
-    /// Training batches with what a plan changes from step to step: the rows of a batch, and the share of tokens that is
-    /// masked. The rows' order, slots and packing stay those of the options, whose rate should be the highest.
+    /// Training batches with what a plan changes from step to step: the rows of a batch, and the share of tokens that
+    /// is masked. The rows' order, slots and packing stay those of the options, whose rate should be the highest.
     #[must_use]
     pub fn in_course_of(self, plan: &Plan) -> Self {
         Self { course: Arc::new(Course::of(plan)), ..self }

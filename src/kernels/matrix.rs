@@ -65,8 +65,8 @@ pub(super) fn product(out: &mut [f32], row_stride: usize, add: bool, factor: f32
 /// # Safety
 /// Every element of the product, rows `row_stride` apart, may be written there; with `add` each may be read too.
 unsafe fn product_at(out: *mut f32, row_stride: usize, add: bool, factor: f32, a: Matrix, b: Matrix, threads: Threads) {
-    // SAFETY: a `Matrix` lies within its slice, transposed or not; of `out` the caller says so. Without `add` nothing of
-    // `out` is read.
+    // SAFETY: a `Matrix` lies within its slice, transposed or not; of `out` the caller says so. Without `add` nothing
+    // of `out` is read.
     unsafe {
         gemm::gemm(
             a.rows,
@@ -115,8 +115,8 @@ pub(super) fn zeros(count: usize) -> Vec<f32> {
     out
 }
 
-/// `count` numbers, in parts of `part` that a thread makes at a time from zeros: `make` has a part's number and the part,
-/// which is in the cache still.
+/// `count` numbers, in parts of `part` that a thread makes at a time from zeros: `make` has a part's number and the
+/// part, which is in the cache still.
 pub(super) fn made(count: usize, part: usize, make: impl Fn(usize, &mut [f32]) + Sync) -> Vec<f32> {
     let mut out = Vec::with_capacity(count);
     out.spare_capacity_mut()[..count].par_chunks_mut(part.max(1)).enumerate().for_each(|(at, part)| {

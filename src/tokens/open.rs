@@ -215,7 +215,8 @@ fn robertas(model: &BPE, has_prefix_space: bool) -> Result<tokenizers::Tokenizer
         keys[key] = usual;
     }
     (keys["continuing_subword_prefix"], keys["end_of_word_suffix"]) = (json!(""), json!(""));
-    let model: BPE = serde_json::from_value(keys).map_err(|error| Error::new(format!("the merges can't be read: {error}")))?;
+    let model: BPE =
+        serde_json::from_str(&keys.to_string()).map_err(|error| Error::new(format!("the merges can't be read: {error}")))?;
     let mut inner = tokenizers::Tokenizer::new(model);
     inner
         .with_pre_tokenizer(Some(ByteLevel::default().add_prefix_space(has_prefix_space)))

@@ -24,7 +24,10 @@ fn a_growing_batch_and_a_falling_mask_rate_are_planned() {
     assert_eq!(plan.epochs(), all as f64 / 30_000_000.0);
     let words = plan.describe(None);
     let line = |name: &str| words.lines().find(|line| line.trim_start().starts_with(name)).unwrap().trim().to_owned();
-    assert_snapshot!([line("masking"), line("training")].join("\n"), @"");
+    assert_snapshot!([line("masking"), line("training")].join("\n"), @"
+    masking    30 % at most (0.3 until 50%, then 0.15 until 90%, then 0.05) of the tokens, 80/10/10; 20 slots a row; 15 % of held-out ones
+    training   100 steps of at most 128 rows (16 -> 128 linear over 50 steps, then 128), 0 epochs, 268 thousand tokens
+    ");
     let toml = plan.to_toml();
     let read: Plan = toml::from_str(&toml).unwrap();
     assert_eq!(read, plan, "{toml}");
@@ -44,7 +47,29 @@ fn what_can_not_change_so_is_told() {
         mistake(&["data.mask_rate=0.3 -> 0 linear", "data.held_out_mask_rate=0.15"]),
         mistake(&["train.batch=-3"]),
     ];
-    assert_snapshot!(all.join("\n"), @"");
+    assert_snapshot!(all.join("\n"), @"
+    the run file has a mistake
+      train.batch: goes down to 0
+        write 1 or more
+    the run file has a mistake
+      train.batch: `8 -> 16 linear over 500 steps` ends at step 500, but the run has 100 steps
+        make the piece shorter or the run longer; `over 5%` follows the run's length
+    the run file has a mistake
+      train.batch: goes down to 2, and runtime.workers = 4 each take a row at least
+        write more rows, or fewer workers
+    the run file has a mistake
+      train.batch: changes, so that train.epochs doesn't say how many steps there are
+        write train.steps
+    the run file has a mistake
+      data.held_out_mask_rate: is missing, and mask_rate changes: held-out rows are masked alike throughout a run
+        write held_out_mask_rate = 0.15, or another share
+    the run file has a mistake
+      data.mask_rate: is 0
+        write a number between 0 and 1, such as 0.15
+    the run file has a mistake
+      train.batch: is -3
+        write 1 or more
+    ");
     let endless = with(&["train.steps=1000000000000", "train.batch=2 -> 16 linear"]).resolve(&facts()).unwrap_err();
     assert!(endless.what().contains("still changes after 16777216 steps"), "{endless}");
 }
@@ -59,4 +84,16 @@ fn runs_of_other_lengths_part_where_their_batches_do() {
     assert_eq!(plan("100", GROWING).parting(&plan("200", GROWING)).steps, 100);
     let cached = with(&["train.steps=100", GROWING]).resolve(&facts()).unwrap().must_ask_alike().unwrap_err().to_string();
     assert!(cached.contains("train.batch changes over the run"), "{cached}");
+}
+
+/// Section 2.2.2 and the configuration of ModernBERT (Warner et al. 2024), rows full.
+#[test]
+fn modernberts_recipe_has_the_papers_tokens() {
+    let file = run_file(include_str!("../../../examples/modernbert-base.toml"));
+    let full = DataFacts { tokens_per_row: 1024.0, rows_per_epoch: 1_000_000_000, ..data() };
+    let plan = file.resolve(&Facts { data: Ok(full), teacher: None, ..facts() }).unwrap();
+    let tokens = |steps: u64| (0..steps).map(|step| plan.train.rows_at(step) as f64 * 1024.0).sum::<f64>();
+    for (found, paper) in [(plan.estimate().tokens, 1.719e12), (tokens(18_165), 50e9), (tokens(2764), 3e9)] {
+        assert!((found / paper - 1.0).abs() < 1e-3, "{found:e} for {paper:e}");
+    }
 }
