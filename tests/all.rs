@@ -25,6 +25,7 @@ mod memory;
 mod models;
 mod modern;
 mod mpi;
+mod names;
 mod page;
 mod readers;
 mod record;

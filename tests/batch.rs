@@ -404,3 +404,49 @@ fn a_causal_batch_asks_every_token_for_the_next() {
         assert!(all.asked.count > 0 && all.order == TokenOrder::Causal);
     }
 }
+
+/// A plan whose batches grow and whose tokens are masked less and less.
+fn changing(shards: &Shards) -> upstill::Plan {
+    let sets = [
+        "preset=standalone",
+        "data.rows=packed",
+        "train.steps=12",
+        "train.batch=2 -> 8 over 6 steps",
+        "data.mask_rate=0.5 until 4 steps, then 0.2",
+        "data.held_out_mask_rate=0.15",
+    ];
+    crate::common::plan(shards, &sets)
+}
+
+#[test]
+fn batches_that_change_take_every_row_once_and_mask_what_their_step_says() {
+    let shards = crate::common::shards();
+    let plan = changing(&shards);
+    let of = |rate: f64| {
+        let objective = Masking { rate, ..Masking::default() }.into();
+        let options = BatchOptions { layout: Rows::Packed, length: plan.data.length, batch: 8, seed: plan.seed, objective };
+        train(&shards, options)
+    };
+    let changing = of(0.5).in_course_of(&plan);
+    let mut first_row = 0;
+    for step in 0..12 {
+        let batch = changing.at(step);
+        assert_eq!((batch.rows, batch.first_row), (plan.train.rows_at(step), first_row), "step {step}");
+        // Each row is the one that a batch of another size has, masked at the step's rate.
+        for row in 0..batch.rows {
+            let [whole, own] = [of(0.5).at((first_row + row as u64) / 8), batch.clone()];
+            let there = ((first_row + row as u64) % 8) as usize;
+            let ids = |batch: &Batch, row| sentences_of(batch, row).into_iter().map(|found| found.ids).collect::<Vec<_>>();
+            assert_eq!(ids(&own, row), ids(&whole, there), "step {step}, row {row}");
+            if step < 4 {
+                assert_eq!(sentences_of(&own, row), sentences_of(&whole, there));
+            }
+            let masking = Masking { rate: if step < 4 { 0.5 } else { 0.2 }, ..Masking::default() };
+            assert!(sentences_of(&own, row).iter().all(|found| found.masked.len() == masking.count(found.ids.len())));
+        }
+        let rows: Vec<usize> = changing.rows_of(step).into_iter().map(|(row, _)| row).collect();
+        assert_eq!(rows.len(), batch.rows);
+        first_row += batch.rows as u64;
+    }
+    assert_eq!(changing.clone().prefetch(3, 5, 1).collect::<Vec<_>>(), [changing.at(3), changing.at(4)]);
+}

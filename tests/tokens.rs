@@ -154,7 +154,7 @@ fn tokenizers_that_will_not_do() {
     insta::assert_snapshot!(error("bpe.json", bpe), @r"
     the vocabulary has no [PAD], [UNK], [CLS], [SEP], [MASK]
       in: DIR/bpe.json
-    help: make a vocabulary with `upstill tokenizer train`, or use BERT's own vocab.txt
+    help: if it has others, name them in a tokenizer_config.json beside it, of the class PreTrainedTokenizerFast: pad_token, unk_token, cls_token, sep_token and mask_token; or make a vocabulary with `upstill tokenizer train --kind bpe`
     ");
     insta::assert_snapshot!(error("unigram.json", br#"{"version": "1.0", "model": {"type": "Unigram", "vocab": []}}"#), @r"
     the tokenizer is a Unigram model, and upstill reads WordPiece (BERT's) and BPE (ModernBERT's)

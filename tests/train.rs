@@ -20,14 +20,25 @@ fn a_resumed_run_is_the_uninterrupted_run_to_the_bit() {
     // Products of f16 bring a loss scale that has to go on too; those of bf16 have blocks that threads take in any
     // order.
     for precision in ["f32", "f16", "bf16"] {
-        resumed_is_uninterrupted(precision);
+        resumed_is_uninterrupted(&[&format!("runtime.precision={precision}")]);
     }
 }
 
-fn resumed_is_uninterrupted(precision: &str) {
+/// Cut while both change; in micro-batches that no batch is a multiple of.
+#[test]
+fn a_run_of_growing_batches_and_falling_mask_rates_resumes_to_the_bit() {
+    resumed_is_uninterrupted(&[
+        "train.batch=3 -> 8 over 15 steps",
+        "data.mask_rate=0.4 -> 0.1 linear",
+        "data.held_out_mask_rate=0.15",
+        "runtime.micro_batch=5",
+    ]);
+}
+
+fn resumed_is_uninterrupted(set: &[&str]) {
     let (shards, dir) = (shards(), tempdir().unwrap());
     // Dropout on: its masks must not depend on where a run was cut.
-    let plan = plan(&shards, &["preset=standalone", "model.dropout=0.1", &format!("runtime.precision={precision}")]);
+    let plan = plan(&shards, &[&["preset=standalone", "model.dropout=0.1"], set].concat());
     let (whole, cut) = (dir.path().join("whole"), dir.path().join("cut"));
     run(&plan, &shards, &whole);
     run(&plan, &shards, &cut);

@@ -216,6 +216,7 @@ fn train_plan() -> upstill::config::TrainPlan {
     upstill::config::TrainPlan {
         steps: 3,
         batch: 8,
+        batch_schedule: None,
         lr: 0.5.into(),
         optimizer: upstill::config::OptimizerKind::AdadeltaKeras,
         beta1: 0.9,

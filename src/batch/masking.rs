@@ -113,10 +113,12 @@ impl Masker {
         Ok(Self { masking, mask, ordinary, is_ordinary, continues_word, weights })
     }
 
-    /// The mask of one sentence, or of a piece of one, in the order of its tokens. Special tokens are never masked.
-    pub fn mask<'a>(&self, rng: &mut ChaCha8Rng, ids: &[u32], scratch: &'a mut Scratch) -> &'a [Masked] {
+    /// The mask of one sentence, or of a piece of one, in the order of its tokens; at another `rate` than its own,
+    /// where one is given. Special tokens are never masked.
+    pub fn mask<'a>(&self, rng: &mut ChaCha8Rng, rate: Option<f64>, ids: &[u32], scratch: &'a mut Scratch) -> &'a [Masked] {
         self.units(rng, ids, &mut scratch.units);
-        self.choose(rng, self.masking.count(ids.len()), scratch);
+        let masking = Masking { rate: rate.unwrap_or(self.masking.rate), ..self.masking };
+        self.choose(rng, masking.count(ids.len()), scratch);
         scratch.masked.clear();
         scratch.masked.extend(scratch.chosen.iter().map(|&at| Masked { at, input: self.replacement(rng, ids[at]) }));
         &scratch.masked
@@ -225,7 +227,7 @@ mod tests {
 
     fn mask(masking: Masking, sentence: usize, ids: &[u32]) -> Vec<Masked> {
         let mut rng = generator(7, 0, &Piece { sentence, part: 0, parts: 1 });
-        masker(masking).mask(&mut rng, ids, &mut Scratch::default()).to_vec()
+        masker(masking).mask(&mut rng, None, ids, &mut Scratch::default()).to_vec()
     }
 
     #[test]

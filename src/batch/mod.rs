@@ -11,6 +11,7 @@
 //! `rows = "packed"` give the same losses. Nothing here holds state between batches: resuming at a step is asking for
 //! it.
 
+mod course;
 mod cut;
 mod masking;
 mod objective;
@@ -28,9 +29,10 @@ pub use objective::{Objective, TokenOrder};
 pub use order::Order;
 pub use rows::{Asked, Batch};
 
-use crate::config::Rows;
+use crate::config::{Plan, Rows};
 use crate::error::{Error, Result};
 use crate::tokens::{Sentences, Shards, Special};
+use course::Course;
 use cut::Cut;
 use masking::{Masker, Scratch};
 use packing::SPECIALS;
@@ -83,6 +85,7 @@ pub struct Batches {
     inner: Arc<Inner>,
     /// Held-out rows that are left out at the start of the order.
     left_out: usize,
+    course: Arc<Course>,
 }
 
 struct Inner {
@@ -123,6 +126,7 @@ impl Batches {
         Ok(Self {
             inner: Arc::new(Inner { sentences, split, options, special, masker, cut, slots: slots(&options) }),
             left_out: 0,
+            course: Arc::default(),
         })
     }
 
@@ -138,6 +142,13 @@ impl Batches {
                 .help("lower train.evaluate_after, or hold out a larger share when building the data")),
             (Split::Train, _) => Err(Error::new("rows of the training split are not left out")),
         }
+    }
+
+    /// Training batches with what a plan changes from step to step: the rows of a batch, and the share of tokens that
+    /// is masked. The rows' order, slots and packing stay those of the options, whose rate should be the highest.
+    #[must_use]
+    pub fn in_course_of(self, plan: &Plan) -> Self {
+        Self { course: Arc::new(Course::of(plan)), ..self }
     }
 
     /// Rows of one pass over the split.
@@ -172,13 +183,14 @@ impl Batches {
     /// order that is the same for ever and shuffled, so that the first batches are a fair sample; the last one is
     /// filled up with empty rows (segments and weights 0), and steps beyond it start over.
     pub fn at(&self, step: u64) -> Batch {
-        let BatchOptions { batch: rows, length, objective, .. } = self.inner.options;
+        let BatchOptions { batch, length, objective, .. } = self.inner.options;
+        let ((first_row, rows), rate) = (self.course.rows(step, batch), self.course.rate(step));
         let mut batch = Batch::empty(rows, length, self.inner.slots, objective.order(), self.inner.special.pad as i32);
-        batch.first_row = step.wrapping_mul(rows as u64);
+        batch.first_row = first_row;
         let mut scratch = RowScratch::default();
         for i in 0..rows {
-            if let Some((epoch, row)) = self.inner.place(step, i, self.left_out) {
-                let (tokens, asked) = self.inner.write_row(epoch, row, batch.row_mut(i), &mut scratch);
+            if let Some((epoch, row)) = self.inner.place(step, first_row.wrapping_add(i as u64), i, self.left_out) {
+                let (tokens, asked) = self.inner.write_row(epoch, row, rate, batch.row_mut(i), &mut scratch);
                 batch.tokens += tokens;
                 batch.asked.count += asked;
             }
@@ -189,7 +201,8 @@ impl Batches {
     /// What each row of a step's batch holds: the row's number in the split, and its sentences'; none for rows that are
     /// empty.
     pub fn rows_of(&self, step: u64) -> Vec<(usize, Vec<usize>)> {
-        let rows = (0..self.inner.options.batch).filter_map(|i| self.inner.place(step, i, self.left_out));
+        let (first_row, rows) = self.course.rows(step, self.inner.options.batch);
+        let rows = (0..rows).filter_map(|i| self.inner.place(step, first_row.wrapping_add(i as u64), i, self.left_out));
         rows.map(|(_, row)| (row, self.inner.pieces_of(row).map(|piece| piece.sentence).collect())).collect()
     }
 
@@ -211,12 +224,12 @@ struct RowScratch {
 }
 
 impl Inner {
-    /// Which row stands at place `i` of a step's batch, and in which epoch; `None` beyond the held-out rows.
-    fn place(&self, step: u64, i: usize, left_out: usize) -> Option<(u64, usize)> {
+    /// Which row stands at place `i` of a step's batch, number `index` of the endless sequence of epochs, and in which
+    /// epoch; `None` beyond the held-out rows.
+    fn place(&self, step: u64, index: u64, i: usize, left_out: usize) -> Option<(u64, usize)> {
         let (rows, batch) = (self.cut.rows() as u64, self.options.batch as u64);
         match self.split {
             Split::Train => {
-                let index = step.wrapping_mul(batch).wrapping_add(i as u64);
                 let epoch = index / rows;
                 Some((epoch, Order::new(rows, self.options.seed, epoch).at(index % rows) as usize))
             }
@@ -235,8 +248,9 @@ impl Inner {
         (0..pieces).map(move |i| self.cut.pieces.get(packed.map_or(row, |pieces| pieces[i] as usize)))
     }
 
-    /// Writes a row's sentences, each `[CLS] ids [SEP]`; returns its real tokens and its used slots.
-    fn write_row(&self, epoch: u64, row: usize, mut out: RowMut, scratch: &mut RowScratch) -> (usize, usize) {
+    /// Writes a row's sentences, each `[CLS] ids [SEP]`, with the options' share of tokens masked unless there is
+    /// another `rate`; returns its real tokens and its used slots.
+    fn write_row(&self, epoch: u64, row: usize, rate: Option<f64>, mut out: RowMut, scratch: &mut RowScratch) -> (usize, usize) {
         let mask_seed = match self.split {
             Split::Train => self.options.seed,
             Split::HeldOut => HELD_OUT_SEED,
@@ -249,7 +263,7 @@ impl Inner {
             match &self.masker {
                 Some(masker) => {
                     let mut rng = masking::generator(mask_seed, epoch, &piece);
-                    for masked in masker.mask(&mut rng, ids, &mut scratch.masking) {
+                    for masked in masker.mask(&mut rng, rate, ids, &mut scratch.masking) {
                         out.ask_masked(slot, tokens + 1 + masked.at, masked.input);
                         slot += 1;
                     }

@@ -102,7 +102,7 @@ fn curve_of(worker: Option<&Worker>, device: &Device, run: Run) -> Result<Vec<f6
     let Run { hidden, form, precision, steps } = run;
     const VOCAB: usize = 997;
     const LENGTH: usize = 64;
-    let (shards, plan) = made_up(VOCAB, steps)?;
+    let (shards, plan) = made_up(VOCAB, [8, 19], steps)?;
     let options = BatchOptions { layout: Rows::Packed, length: LENGTH, batch: 16, seed: 1, objective: Masking::default().into() };
     let data = MaskedLm {
         train: Batches::new(&shards, Split::Train, options)?,

@@ -3,7 +3,8 @@
 use serde::Serialize;
 
 use super::median;
-use super::step::{StepBench, StepSize};
+use super::sizes::{STEP_SIZES, StepSize};
+use super::step::StepBench;
 use crate::device::{Compute, Device, Precision};
 use crate::error::Result;
 use crate::study::figure::{Axis, Chart, Series};
@@ -34,7 +35,7 @@ pub struct GrowthPoint {
 }
 
 /// What the others are held at.
-pub const BASE: StepSize = StepSize { layers: 2, teacher_layers: 1, hidden: 128, vocab: 8192, batch: 16, length: 128 };
+pub const BASE: StepSize = StepSize { vocab: 8192, ..STEP_SIZES[0] };
 
 type Vary = fn(StepSize, usize) -> StepSize;
 

@@ -10,6 +10,7 @@ mod loss;
 mod lstm;
 mod meter;
 mod pytorch;
+mod sizes;
 mod start;
 mod step;
 mod train;
@@ -21,10 +22,9 @@ pub use data::{DataRow, bench_data};
 pub use growth::{Growth, GrowthPoint, bench_growth, growth_page};
 pub use loss::{LossSize, bench_loss};
 pub use lstm::{LstmSize, bench_lstm};
+pub use sizes::{LONG_SIZE, LOSS_STEP_SIZES, PAPER_SIZE, STEP_SIZES, StepSize};
 pub use start::{Start, bench_start};
-pub use step::{
-    LOSS_STEP_SIZES, PAPER_SIZE, STEP_SIZES, StepBenchOptions, StepRow, StepSize, StepSpent, bench_step, bench_step_forms,
-};
+pub use step::{StepBenchOptions, StepRow, StepSpent, bench_step, bench_step_forms};
 pub use train::{TrainBenchSize, TrainRow, bench_train};
 
 /// One measurement: a line of the table, an object of `--json`.

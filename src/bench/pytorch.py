@@ -94,6 +94,68 @@ class Bert(nn.Module):
         return hidden @ self.words.weight.T + self.bias
 
 
+class ModernLayer(nn.Module):
+    def __init__(self, d, heads, is_first):
+        super().__init__()
+        plain = lambda a, b: nn.Linear(a, b, bias=False)
+        self.heads, self.qkv, self.out = heads, plain(d, 3 * d), plain(d, d)
+        self.up, self.down = plain(d, 3 * d), plain(d * 3 // 2, d)
+        self.norms = nn.ModuleList([nn.Identity() if is_first else modern_norm(d), modern_norm(d)])
+
+    def forward(self, x, mask, turn, slots=None):
+        b, s, d = x.shape
+        q, k, v = self.qkv(self.norms[0](x)).view(b, s, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
+        half = q.shape[-1] // 2
+        turned = lambda x: x * turn[0] + torch.cat((-x[..., half:], x[..., :half]), -1) * turn[1]
+        context = scaled_dot_product_attention(turned(q).to(v.dtype), turned(k).to(v.dtype), v, attn_mask=mask)
+        context = context.transpose(1, 2).reshape(b, s, d)
+        if slots is not None:
+            context, x = context.flatten(0, 1)[slots], x.flatten(0, 1)[slots]
+        x = x + self.out(context)
+        wide, gate = self.up(self.norms[1](x)).chunk(2, -1)
+        return x + self.down(gelu(wide) * gate)
+
+
+def modern_norm(d):
+    return nn.LayerNorm(d, 1e-5, bias=False)
+
+
+class ModernBert(nn.Module):
+    """ModernBERT likewise; who sees whom and the rotary angles are made once for all steps."""
+
+    def __init__(self, layers, d, vocab, _, trimmed):
+        super().__init__()
+        self.trimmed = trimmed
+        self.words, self.norm, self.last_norm = nn.Embedding(vocab, d), modern_norm(d), modern_norm(d)
+        self.layers = nn.ModuleList([ModernLayer(d, d // 64, layer == 0) for layer in range(layers)])
+        self.dense, self.head_norm, self.bias = nn.Linear(d, d, bias=False), modern_norm(d), nn.Parameter(torch.zeros(vocab))
+
+    def forward(self, ids, reaches, slots):
+        x = self.norm(self.words(ids))
+        for i, layer in enumerate(self.layers):
+            trims = self.trimmed and i + 1 == len(self.layers)
+            x = layer(x, *reaches[i % len(reaches)], slots if trims else None)
+        x = self.last_norm(x if self.trimmed else x.flatten(0, 1)[slots])
+        return self.head_norm(gelu(self.dense(x))) @ self.words.weight.T + self.bias
+
+
+def modern_reaches(positions, mask, window):
+    """Of a global layer and the two local ones after it: who sees whom, and cosines and sines. Without a window all are
+    global."""
+
+    def angles(theta):
+        frequencies = theta ** -(torch.arange(0, 64, 2).float() / 64)
+        angles = (positions.float()[:, None, :, None] * frequencies).repeat(1, 1, 1, 2)
+        return angles.cos(), angles.sin()
+
+    everywhere = (mask, angles(160_000.0))
+    if window is None:
+        return [everywhere]
+    near = (positions[:, :, None] - positions[:, None, :]).abs() <= window // 2
+    nearby = (mask & near[:, None], angles(10_000.0))
+    return [everywhere, nearby, nearby]
+
+
 def finish(student, optimizer, loss):
     loss.backward()
     nn.utils.clip_grad_norm_(student.parameters(), 5.0)
@@ -106,23 +168,25 @@ def best_step(how, size):
     ids, positions, segments = (torch.tensor(size[name]).view(-1, size["length"]) for name in ["ids", "positions", "segments"])
     mask = (segments[:, :, None] == segments[:, None, :])[:, None]
     slots, labels = torch.tensor(size["slots"]), torch.tensor(size["labels"])
-    make = lambda layers: Bert(layers, size["hidden"], size["vocab"], size["length"], how == "trimmed")
+    is_bert = size["family"] == "bert"
+    inputs = [ids, positions, mask, slots] if is_bert else [ids, modern_reaches(positions, mask, size["window"]), slots]
+    make = lambda layers: (Bert if is_bert else ModernBert)(layers, size["hidden"], size["vocab"], size["length"], how == "trimmed")
     student, teacher = make(size["layers"]).train(), make(size["teacher_layers"]).eval().requires_grad_(False)
     optimizer = torch.optim.Adam(student.parameters(), fused=True)
 
     def losses():
         with autocast():
             with torch.no_grad():
-                signal = teacher(ids, positions, mask, slots)
-            return dwt_loss(student(ids, positions, mask, slots), signal, labels, "mean")
+                signal = teacher(*inputs)
+            return dwt_loss(student(*inputs), signal, labels, "mean")
 
     losses = torch.compile(losses) if how in ["compiled", "trimmed"] else losses
     return lambda: finish(student, optimizer, losses())
 
 
 def plain_step(size):
-    """`BertForMaskedLM` as most write it: a sentence a row, padded to the longest, the head on every position."""
-    from transformers import BertConfig, BertForMaskedLM
+    """`BertForMaskedLM` or `ModernBertForMaskedLM` as most write it: a sentence a row, padded to the longest, the head on every position."""
+    from transformers import BertConfig, BertForMaskedLM, ModernBertConfig, ModernBertForMaskedLM
 
     cut = lambda name: torch.tensor(size[name]).view(-1, size["length"])
     ids, segments = cut("ids"), cut("segments")
@@ -136,8 +200,13 @@ def plain_step(size):
 
     def make(layers):
         d = size["hidden"]
-        names = ["vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "max_position_embeddings"]
-        return BertForMaskedLM(BertConfig(**dict(zip(names, [size["vocab"], d, layers, d // 64, 4 * d, size["length"]]))))
+        names = ["vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "max_position_embeddings"]
+        sizes = dict(zip(names, [size["vocab"], d, layers, d // 64, size["length"]]), pad_token_id=0)
+        if size["family"] == "bert":
+            return BertForMaskedLM(BertConfig(**sizes, intermediate_size=4 * d))
+        special = dict(zip(["bos_token_id", "cls_token_id", "eos_token_id", "sep_token_id"], [2, 2, 3, 3]))
+        window = {"global_attn_every_n_layers": 1} if size["window"] is None else {"local_attention": size["window"]}
+        return ModernBertForMaskedLM(ModernBertConfig(**sizes, **special, **window, intermediate_size=d * 3 // 2))
 
     student, teacher = make(size["layers"]).train(), make(size["teacher_layers"]).eval()
     optimizer = torch.optim.Adam(student.parameters())

@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::meter::{Taken, measure, memory_and_seconds};
 use super::pytorch::PyTorch;
+use super::sizes::StepSize;
 use super::{Row, against_peer, median};
 use crate::batch::{BatchOptions, Batches, Masking, Split};
 use crate::config::{Pass, Plan, Rows, RunFile};
@@ -15,36 +16,9 @@ use crate::error::Result;
 use crate::kernels::dwt_loss::spread;
 use crate::kernels::{Dense, Spent, dense, spent};
 use crate::methods::{Dwt, MaskedLm, ModelTeacher};
-use crate::model::{AnyModel, BertShape, Shape};
+use crate::model::AnyModel;
 use crate::tokens::{Shards, Tokenizer};
 use crate::train::{FitOptions, Flow, Learner, fit_ahead, plan_on};
-
-/// A student, its teacher and its batch; heads are 64 wide.
-#[derive(Debug, Clone, Copy)]
-pub struct StepSize {
-    /// The student's encoder layers.
-    pub layers: usize,
-    /// The teacher's.
-    pub teacher_layers: usize,
-    /// Width of both.
-    pub hidden: usize,
-    /// Vocabulary.
-    pub vocab: usize,
-    /// Packed rows a step.
-    pub batch: usize,
-    /// Tokens a row.
-    pub length: usize,
-}
-
-const fn size(layers: usize, hidden: usize, teacher_layers: usize, batch: usize, length: usize) -> StepSize {
-    StepSize { layers, teacher_layers, hidden, vocab: 30522, batch, length }
-}
-
-/// The steps of `upstill bench loss`.
-pub const LOSS_STEP_SIZES: [StepSize; 2] = [size(2, 128, 2, 32, 64), size(4, 256, 2, 32, 64)];
-
-/// The paper's student and its teacher of 4 layers, at its length and vocabulary, on 128 packed rows.
-pub const PAPER_SIZE: StepSize = size(6, 768, 4, 128, 128);
 
 /// What `upstill bench step` measures.
 #[derive(Debug, Clone)]
@@ -60,9 +34,6 @@ pub struct StepBenchOptions<'a> {
     /// A Python that may have PyTorch.
     pub python: Option<&'a str>,
 }
-
-/// The steps of `upstill bench step`: from pocket to 6 layers, 384 wide, with a teacher of 4.
-pub const STEP_SIZES: [StepSize; 3] = [size(2, 128, 1, 16, 128), size(4, 256, 2, 16, 128), size(6, 384, 4, 16, 128)];
 
 /// One measurement of `upstill bench step`.
 #[derive(Debug, Clone, Serialize)]
@@ -297,18 +268,6 @@ pub fn bench_step_forms(size: StepSize, rounds: usize, device: &Device) -> Resul
     Ok(against_peer(rows.into_iter().map(row).map(with_time).collect()))
 }
 
-impl StepSize {
-    fn name(&self) -> String {
-        let Self { layers, teacher_layers, hidden, vocab, batch, length } = self;
-        format!("{layers} x {hidden} (teacher {teacher_layers}), {vocab}, {batch} x {length}")
-    }
-
-    /// A model of so many layers.
-    fn shape(&self, layers: usize) -> Shape {
-        BertShape::new(self.vocab, self.hidden, layers, (self.hidden / 64).max(1), self.length).into()
-    }
-}
-
 /// One size, ready to run.
 pub(super) struct StepBench {
     size: StepSize,
@@ -320,7 +279,7 @@ pub(super) struct StepBench {
 
 impl StepBench {
     pub(super) fn new(size: StepSize, turns: u64, precision: Precision, device: &Device) -> Result<Self> {
-        let (shards, plan) = made_up(size.vocab, turns * steps_a_turn(device) as u64)?;
+        let (shards, plan) = made_up(size.vocab, size.texts(), turns * steps_a_turn(device) as u64)?;
         let options = BatchOptions {
             layout: Rows::Packed,
             length: size.length,
@@ -344,7 +303,7 @@ impl StepBench {
         let teacher = teacher.for_products(&data.compute);
         let steps = self.plan.train.steps;
         let model = self.size.shape(self.size.layers).init(1, 0.02, &self.device.handle.clone().autodiff());
-        let student = Learner::new(model, &self.plan.train, 0.1, 1).for_precision(self.precision);
+        let student = Learner::new(model, &self.plan.train, self.size.family.dropout(), 1).for_precision(self.precision);
         Runner {
             form,
             method: Dwt::new(data, self.plan.distill.clone(), steps, Box::new(teacher)),
@@ -411,7 +370,7 @@ impl StepBench {
         let used: Vec<usize> = (0..asked.weights_bm.len()).filter(|&slot| asked.weights_bm[slot] > 0.0).collect();
         let place = |slot: &usize| slot / asked.slots * batch.length + asked.places_bm[*slot] as usize;
         serde_json::json!({
-            "layers": self.size.layers, "teacher_layers": self.size.teacher_layers,
+            "family": self.size.family.word(), "window": self.size.window, "layers": self.size.layers, "teacher_layers": self.size.teacher_layers,
             "hidden": self.size.hidden, "vocab": self.size.vocab, "length": batch.length,
             "ids": batch.input_ids_bs, "positions": batch.positions_bs, "segments": batch.segments_bs,
             "slots": used.iter().map(place).collect::<Vec<_>>(),
@@ -458,13 +417,14 @@ fn published_flops_per_s(name: &str, precision: Precision) -> Option<f64> {
     Some(tera * 1e12)
 }
 
-/// Sentences without meaning over a vocabulary of the size wanted, and a plan for them.
-pub(super) fn made_up(vocab: usize, steps: u64) -> Result<(Shards, Plan)> {
+/// Texts without meaning over a vocabulary of the size wanted, of `fewest` tokens and up to `more` more; and a plan for
+/// them.
+pub(super) fn made_up(vocab: usize, [fewest, more]: [usize; 2], steps: u64) -> Result<(Shards, Plan)> {
     let special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"].map(str::to_owned);
     let words = (special.len()..vocab).map(|id| format!("w{id}"));
     let tokenizer = Tokenizer::from_vocab(special.iter().cloned().chain(words).collect())?;
     let id = |x: &f32| 5 + ((x + 3.0) / 6.0 * (vocab - 6) as f32) as u32;
-    let sentence = |seed: u64| spread(8 + seed as usize % 20, seed).iter().map(id).collect();
+    let sentence = |seed: u64| spread(fewest + seed as usize % (more + 1), seed).iter().map(id).collect();
     let shards = Shards::from_sentences(tokenizer, (0..2000).map(sentence).collect(), (2000..2100).map(sentence).collect());
     // The last step would evaluate.
     let steps = steps + 10;

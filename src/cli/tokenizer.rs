@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 use crate::files::Target;
 use crate::log::Reading;
 use crate::text::{Reader, find};
-use crate::tokens::{BpeOptions, Coverage, Normalization, SPECIAL_TOKENS, Tokenizer, TrainOptions, percent, without_output};
+use crate::tokens::{BpeOptions, Coverage, Normalization, Tokenizer, TrainOptions, percent, without_output};
 
 /// Different letters of a WordPiece vocabulary, unless something else is asked for.
 const ALPHABET: usize = 1000;
@@ -206,7 +206,7 @@ fn run_show(args: &Show) -> Result<()> {
     let tokenizer = Tokenizer::load(&args.tokenizer)?;
     let ids = args.text.as_deref().map(|text| tokenizer.encode(text)).transpose()?;
     let pieces: Option<Vec<_>> = ids.as_ref().map(|ids| ids.iter().map(|id| tokenizer.token(*id)).collect());
-    let special = SPECIAL_TOKENS.map(|token| (token, tokenizer.id(token)));
+    let special = tokenizer.special_names().map(|token| (token, tokenizer.id(token)));
     if args.json {
         let special: serde_json::Map<_, _> = special.into_iter().map(|(token, id)| (token.to_owned(), json!(id))).collect();
         let normalization = tokenizer.normalization().map(|by| {

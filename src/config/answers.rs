@@ -8,6 +8,7 @@ use super::kept::{AnswersKind, AnswersPlan};
 use super::mistakes::Mistakes;
 use super::plan::*;
 use super::schedule::number;
+use crate::error::{Error, Result};
 
 /// The one layout of a cache that there is.
 pub const ANSWERS_FORMAT: u32 = 1;
@@ -155,8 +156,29 @@ impl Plan {
     }
 }
 
+impl Plan {
+    /// Whether the same is asked of a row whichever step has it, and all steps have as many rows: a cache of answers
+    /// knows rows alone.
+    ///
+    /// # Errors
+    /// The key that changes over the run.
+    pub fn must_ask_alike(&self) -> Result<()> {
+        let changes = [("data.mask_rate", self.data.mask_schedule.as_ref()), ("train.batch", self.train.batch_schedule.as_ref())];
+        match changes.into_iter().find_map(|(key, course)| Some((key, course?))) {
+            None => Ok(()),
+            Some((key, course)) => Err(Error::new(format!(
+                "{key} changes over the run ({course}), and a cache of answers is addressed by rows that are asked alike throughout"
+            ))
+            .help(format!("write one number for {key}, or name the teacher itself as teacher.from"))),
+        }
+    }
+}
+
 /// Whether a cache has what a run asks for.
 pub(super) fn check(plan: &Plan, found: &AnswersFacts, out: &mut Mistakes) {
+    if let Err(error) = plan.must_ask_alike() {
+        return out.add("teacher.from", error.what(), "write one number there, or name the teacher itself");
+    }
     let header = &found.header;
     let from = plan.teacher.as_ref().map_or("CACHE", |teacher| &teacher.from);
     for (key, there, here) in header.asked_otherwise(&AnswersHeader::of(plan, &header.teacher, header.kind, header.count, 1)) {

@@ -138,7 +138,7 @@ fn initial_weights(plan: &Plan, out: &mut Mistakes) {
 }
 
 fn data(file: &RunFile, plan: &Plan, facts: &Facts, out: &mut Mistakes) {
-    let DataPlan { length, mask_rate, rarity, .. } = plan.data;
+    let DataPlan { length, mask_rate, rarity, held_out_mask_rate, .. } = plan.data;
     let named = file.text("data.shards").is_some();
     match &facts.data {
         _ if !named && out.names("data.shards") => {}
@@ -160,10 +160,18 @@ fn data(file: &RunFile, plan: &Plan, facts: &Facts, out: &mut Mistakes) {
         let what = format!("is {length}, but the student has model.max_positions = {positions}");
         out.add("data.length", what, "shorten the rows or raise max_positions");
     }
-    for (key, rate) in [("data.mask_rate", Some(mask_rate)), ("data.held_out_mask_rate", plan.data.held_out_mask_rate)] {
+    let lowest = plan.data.mask_schedule.as_ref().map(|rates| rates.bounds().0);
+    // The first that is wrong is told.
+    let rates = [Some(mask_rate), lowest].into_iter().flatten();
+    let rate = rates.clone().find(|rate| !(*rate > 0.0 && *rate < 1.0)).or(Some(mask_rate));
+    for (key, rate) in [("data.mask_rate", rate), ("data.held_out_mask_rate", held_out_mask_rate)] {
         if let Some(rate) = rate.filter(|rate| !(*rate > 0.0 && *rate < 1.0)) {
             out.add(key, format!("is {}", number(rate)), "write a number between 0 and 1, such as 0.15");
         }
+    }
+    if plan.data.mask_schedule.is_some() && file.try_number("data.held_out_mask_rate").is_none() {
+        let what = "is missing, and mask_rate changes: held-out rows are masked alike throughout a run";
+        out.add("data.held_out_mask_rate", what, "write held_out_mask_rate = 0.15, or another share");
     }
     if rarity < 0.0 {
         out.add("data.rarity", format!("is {}", number(rarity)), "write 0 (every token alike) or more, such as 0.7");
@@ -219,6 +227,36 @@ fn divergence(file: &RunFile, plan: &Plan, out: &mut Mistakes) {
     }
 }
 
+/// Rows of a step: whole numbers, and steps that are counted, where they change.
+fn batch(file: &RunFile, plan: &Plan, out: &mut Mistakes) {
+    let (train, rows) = (&plan.train, file.schedule("train.batch"));
+    let lowest = rows.bounds().0;
+    if train.batch > MOST_ROWS {
+        out.add("train.batch", format!("is {}", train.batch), format!("write at most {MOST_ROWS}"));
+    }
+    let Some(rows) = &train.batch_schedule else {
+        if lowest < 1.0 {
+            out.add("train.batch", format!("is {}", number(lowest)), "write 1 or more");
+        } else if lowest.fract() != 0.0 {
+            out.add("train.batch", format!("is {}", number(lowest)), "write a whole number of rows");
+        }
+        return;
+    };
+    let workers = plan.runtime.workers.max(1);
+    if lowest.round() < 1.0 {
+        out.add("train.batch", format!("goes down to {}", number(lowest)), "write 1 or more");
+    } else if lowest.round() < workers as f64 {
+        let what = format!("goes down to {}, and runtime.workers = {workers} each take a row at least", number(lowest));
+        out.add("train.batch", what, "write more rows, or fewer workers");
+    }
+    if file.try_whole("train.steps").is_none() {
+        out.add("train.batch", "changes, so that train.epochs doesn't say how many steps there are", "write train.steps");
+    } else if rows.settles_at(train.steps) > MOST_CHANGING_STEPS {
+        let what = format!("still changes after {MOST_CHANGING_STEPS} steps");
+        out.add("train.batch", what, format!("let it reach its last value earlier: `over {MOST_CHANGING_STEPS} steps`"));
+    }
+}
+
 fn train(file: &RunFile, plan: &Plan, out: &mut Mistakes) {
     let train = &plan.train;
     if file.has_written("train.steps") && file.has_written("train.epochs") {
@@ -237,11 +275,8 @@ fn train(file: &RunFile, plan: &Plan, out: &mut Mistakes) {
             out.add("train.epochs", what, "write a larger number, or train.steps");
         }
     }
-    if train.batch > MOST_ROWS {
-        out.add("train.batch", format!("is {}", train.batch), format!("write at most {MOST_ROWS}"));
-    }
+    batch(file, plan, out);
     for (key, value) in [
-        ("train.batch", train.batch as u64),
         ("train.evaluate_every", train.evaluate_every),
         ("train.evaluate_rows", train.evaluate_rows as u64),
         ("train.checkpoint_every", train.checkpoint_every),
@@ -273,8 +308,12 @@ fn train(file: &RunFile, plan: &Plan, out: &mut Mistakes) {
     }
     if train.steps > 0 {
         let DistillPlan { hard, soft, temperature, cosine, .. } = &plan.distill;
-        let all = [("train.lr", &train.lr), ("distill.hard", hard), ("distill.soft", soft), ("distill.temperature", temperature)];
-        for (key, schedule) in all.into_iter().chain(cosine.as_ref().map(|cosine| ("distill.cosine", cosine))) {
+        let always =
+            [("train.lr", &train.lr), ("distill.hard", hard), ("distill.soft", soft), ("distill.temperature", temperature)];
+        let rates = plan.data.mask_schedule.as_ref().map(|rates| ("data.mask_rate", rates));
+        let rows = train.batch_schedule.as_ref().map(|rows| ("train.batch", rows));
+        let cosine = cosine.as_ref().map(|cosine| ("distill.cosine", cosine));
+        for (key, schedule) in always.into_iter().chain(cosine).chain(rates).chain(rows) {
             if let Err(error) = schedule.fits(train.steps) {
                 out.add(key, error.what(), "make the piece shorter or the run longer; `over 5%` follows the run's length");
             }

@@ -73,10 +73,7 @@ impl Plan {
                 )
             }
         });
-        notes.push(format!(
-            "masking: {} of the tokens, 80/10/10, is BERT's; the paper only names BERT",
-            percent(self.data.mask_rate)
-        ));
+        notes.push(format!("masking: {} of the tokens, 80/10/10, is BERT's; the paper only names BERT", self.mask_rate_text()));
         if self.distill.label_smoothing > 0.0 {
             notes.push(format!("label smoothing {}: a control, not in the paper", number(self.distill.label_smoothing)));
         }
@@ -215,14 +212,20 @@ impl Plan {
     }
 
     fn masking_text(&self) -> String {
-        let DataPlan { mask_rate, slots, whole_word, rarity, .. } = self.data;
+        let DataPlan { slots, whole_word, rarity, .. } = self.data;
         let unit = if whole_word { "of the tokens, whole words" } else { "of the tokens" };
         let rarity = if rarity > 0.0 { format!(", by count^-{}", number(rarity)) } else { String::new() };
         let held_out = match self.data.held_out_mask_rate {
             Some(rate) => format!("; {} of held-out ones", percent(rate)),
             None => String::new(),
         };
-        format!("{} {unit}{rarity}, 80/10/10; {slots} slots a row{held_out}", percent(mask_rate))
+        format!("{} {unit}{rarity}, 80/10/10; {slots} slots a row{held_out}", self.mask_rate_text())
+    }
+
+    /// `15 %`, or `30 % at most (0.3 until 80%, then 0.15)`.
+    pub(super) fn mask_rate_text(&self) -> String {
+        let (highest, course) = (percent(self.data.mask_rate), self.data.mask_schedule.as_ref());
+        course.map_or_else(|| highest.clone(), |course| format!("{highest} at most ({course})"))
     }
 
     fn loss_text(&self) -> String {
@@ -251,13 +254,12 @@ impl Plan {
     }
 
     fn training_text(&self) -> String {
-        let TrainPlan { steps, batch, .. } = self.train;
-        format!(
-            "{} steps of {batch} rows, {} epochs, {}tokens",
-            grouped(steps),
-            rounded(self.epochs()),
-            count(self.estimate().tokens)
-        )
+        let TrainPlan { steps, batch, batch_schedule, .. } = &self.train;
+        let rows = match batch_schedule {
+            None => format!("{batch} rows"),
+            Some(rows) => format!("at most {batch} rows ({rows})"),
+        };
+        format!("{} steps of {rows}, {} epochs, {}tokens", grouped(*steps), rounded(self.epochs()), count(self.estimate().tokens))
     }
 
     fn optimizer_text(&self) -> String {

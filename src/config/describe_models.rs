@@ -1,6 +1,6 @@
 //! A co-training plan's models in words.
 
-use super::describe::{means_text, percent, positions_text, shape_text};
+use super::describe::{means_text, positions_text, shape_text};
 use super::plan::*;
 use super::schedule::number;
 
@@ -85,7 +85,7 @@ impl Plan {
         notes.push(format!(
             "rows of at most {} tokens; {} of the tokens masked, 80/10/10",
             self.data.length,
-            percent(self.data.mask_rate)
+            self.mask_rate_text()
         ));
         notes
     }

@@ -81,7 +81,9 @@ pub enum Speed {
 impl Plan {
     /// What this plan will cost.
     pub fn estimate(&self) -> Estimate {
-        let (data, rows) = (&self.data, self.train.batch as f64);
+        let data = &self.data;
+        // Of a step on average.
+        let (rows, mask_rate) = (self.mean_rows(), self.mean_mask_rate());
         let teachers: Vec<_> = self.teacher.iter().flat_map(|teacher| teacher.models()).collect();
         let (real, length) = (rows * data.tokens_per_row, data.length as f64);
         let sentence = (data.tokens as f64 / data.sentences.max(1) as f64 + 2.0).min(length);
@@ -103,11 +105,25 @@ impl Plan {
             teacher: teachers.first().map(|model| model.shape.parameters()),
             tokens: real * self.train.steps as f64,
             positions: rows * length * self.train.steps as f64,
-            useful: work(real, real * data.mask_rate, sentence),
+            useful: work(real, real * mask_rate, sentence),
             computed: work(rows * length, rows * data.slots as f64, length),
             steps: self.train.steps,
             memory: self.memory(&learners, teachers.iter().map(|model| model.parameters).sum()),
         }
+    }
+
+    /// Rows of a step, on average where they change.
+    fn mean_rows(&self) -> f64 {
+        match &self.train.batch_schedule {
+            None => self.train.batch as f64,
+            Some(_) => self.train.all_rows() / self.train.steps.max(1) as f64,
+        }
+    }
+
+    /// Share of the tokens that is masked, on average where it changes.
+    fn mean_mask_rate(&self) -> f64 {
+        let rates = self.data.mask_schedule.as_ref();
+        rates.map_or(self.data.mask_rate, |rates| rates.mean(self.train.steps))
     }
 
     /// FLOPs a head row of what models take from each other; see [`Estimate`]. The teacher's own forward has its head

@@ -234,8 +234,11 @@ pub struct DataPlan {
     pub rows_per_epoch: u64,
     /// Real tokens of a row on average, `[CLS]` and `[SEP]` included.
     pub tokens_per_row: f64,
-    /// Share of real tokens that are predicted.
+    /// Share of real tokens that are predicted; where it changes, the highest, which decides slots and packing.
     pub mask_rate: f64,
+    /// The share at each step, where it changes. Left out of `plan.toml` elsewhere, as in plans from before this key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mask_schedule: Option<Schedule>,
     /// That of held-out rows, where it is another. Left out of `plan.toml` elsewhere, as in plans from before this key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub held_out_mask_rate: Option<f64>,
@@ -286,8 +289,12 @@ pub struct DistillPlan {
 pub struct TrainPlan {
     /// Optimizer steps.
     pub steps: u64,
-    /// Rows an optimizer step, over all devices and micro-batches.
+    /// Rows an optimizer step, over all devices and micro-batches; where they change, the most.
     pub batch: usize,
+    /// Rows of each step, to be rounded, where they change. Left out of `plan.toml` elsewhere, as in plans from before
+    /// this key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub batch_schedule: Option<Schedule>,
     /// Learning rate.
     pub lr: Schedule,
     /// Update rule.
@@ -326,7 +333,29 @@ impl DataPlan {
     }
 }
 
+/// Steps over which a batch may change: its rows are added up step by step.
+pub(crate) const MOST_CHANGING_STEPS: u64 = 1 << 24;
+
 impl TrainPlan {
+    /// Rows of a step's batch; steps count from 0.
+    pub fn rows_at(&self, step: u64) -> usize {
+        let rows = self.batch_schedule.as_ref().map(|rows| rows.at(step, self.steps).round() as usize);
+        rows.map_or(self.batch, |rows| rows.min(self.batch))
+    }
+
+    /// The step from which on all batches have as many rows.
+    pub fn batch_settles_at(&self) -> u64 {
+        let settles = self.batch_schedule.as_ref().map_or(0, |rows| rows.settles_at(self.steps));
+        settles.min(self.steps).min(MOST_CHANGING_STEPS)
+    }
+
+    /// Rows of all steps of the run.
+    pub fn all_rows(&self) -> f64 {
+        let settles = self.batch_settles_at();
+        let changing: u64 = (0..settles).map(|step| self.rows_at(step) as u64).sum();
+        changing as f64 + (self.steps - settles) as f64 * self.rows_at(settles) as f64
+    }
+
     /// Whether there is a checkpoint when so many steps are done.
     pub fn has_checkpoint(&self, done: u64) -> bool {
         done == self.steps
@@ -374,7 +403,7 @@ fn is_one(workers: &usize) -> bool {
 impl Plan {
     /// Passes over the training split.
     pub fn epochs(&self) -> f64 {
-        self.train.steps as f64 * self.train.batch as f64 / self.data.rows_per_epoch.max(1) as f64
+        self.train.all_rows() / self.data.rows_per_epoch.max(1) as f64
     }
 
     /// The plan of each of so many processes that share its batches: no more rows at once than a worker's share.

@@ -119,6 +119,8 @@ fn model_of(found: &TeacherFacts) -> TeacherModel {
 
 fn data(file: &RunFile, found: Option<&DataFacts>) -> DataPlan {
     let of = |count: fn(&DataFacts) -> u64| found.map_or(0, count);
+    let rates = file.schedule("data.mask_rate");
+    let mask_rate = rates.bounds().1;
     DataPlan {
         shards: file.text("data.shards").unwrap_or_default(),
         shards_hash: found.map_or_else(String::new, |data| data.shards_hash.clone()),
@@ -130,8 +132,9 @@ fn data(file: &RunFile, found: Option<&DataFacts>) -> DataPlan {
         length: file.whole("data.length") as usize,
         rows_per_epoch: of(|data| data.rows_per_epoch),
         tokens_per_row: found.map_or(0.0, |data| data.tokens_per_row),
-        mask_rate: file.number("data.mask_rate"),
-        held_out_mask_rate: file.try_number("data.held_out_mask_rate").filter(|rate| *rate != file.number("data.mask_rate")),
+        mask_rate,
+        mask_schedule: Some(rates).filter(|rates| rates.as_constant().is_none()),
+        held_out_mask_rate: file.try_number("data.held_out_mask_rate").filter(|rate| *rate != mask_rate),
         slots: found.map_or(0, |data| data.slots),
         whole_word: file.flag("data.whole_word"),
         rarity: file.number("data.rarity"),
@@ -189,7 +192,8 @@ fn gate(file: &RunFile) -> Gate {
 }
 
 fn train(file: &RunFile, rows_per_epoch: u64) -> TrainPlan {
-    let batch = file.whole("train.batch") as usize;
+    let rows = file.schedule("train.batch");
+    let batch = rows.bounds().1.round() as usize;
     let from_epochs =
         || (file.number("train.epochs") * rows_per_epoch as f64 / batch.max(1) as f64 - 1e-6).ceil().max(0.0) as u64;
     let steps = file.try_whole("train.steps").unwrap_or_else(from_epochs);
@@ -198,6 +202,7 @@ fn train(file: &RunFile, rows_per_epoch: u64) -> TrainPlan {
     TrainPlan {
         steps,
         batch,
+        batch_schedule: Some(rows).filter(|rows| rows.as_constant().is_none()),
         lr: file.schedule("train.lr"),
         optimizer,
         beta1: file.number("train.beta1"),

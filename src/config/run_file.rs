@@ -205,8 +205,8 @@ impl RunFile {
         // A model that goes on has the positions that it has, which are not known yet.
         let goes_on = self.word("distill.start", Start::from_word, Start::Fresh) == Start::Continue;
         let longest = if goes_on { usize::MAX } else { self.whole("model.max_positions") as usize };
-        let batch = self.whole("train.batch") as usize;
-        let mask_rate = self.number("data.mask_rate");
+        let batch = self.schedule("train.batch").bounds().1.round() as usize;
+        let mask_rate = self.schedule("data.mask_rate").bounds().1;
         let rarity = self.number("data.rarity");
         let member = |name: &str| Some((name.to_owned(), self.text(&format!("teachers.{name}.from"))?));
         let others = self.ensemble().into_iter().filter_map(member).take(MOST_MODELS).collect();

@@ -39,6 +39,8 @@ impl Plan {
             ("distill.temperature", &distill.temperature),
         ];
         all.extend(distill.cosine.iter().map(|cosine| ("distill.cosine", cosine)));
+        all.extend(self.train.batch_schedule.as_ref().map(|rows| ("train.batch", rows)));
+        all.extend(self.data.mask_schedule.as_ref().map(|rate| ("data.mask_rate", rate)));
         for own in &self.models {
             all.extend([("a model's lr", &own.lr), ("a model's hard weight", &own.hard)]);
             let from = own.from.iter();

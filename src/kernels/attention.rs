@@ -10,7 +10,8 @@ use rayon::prelude::*;
 
 use super::dropout::{Dropout, Mask};
 use super::host::{HostBackward, HostTensor, PARENTS, host, slice, with_gradient};
-use super::matrix::{Matrix, Threads, product};
+use super::matrix::{Matrix, Threads, made, product};
+use super::row::largest;
 use super::spent::{self, Part};
 use super::vector::{exp, on_vectors};
 use super::{Compute, Dense, bf16, cube, dense, in_f32};
@@ -178,33 +179,34 @@ fn fused(inputs: [Tensor<2>; 3], heads: usize, sight: &Sight, mask: Option<Mask>
     let [n, d] = inputs[0].dims();
     let is_tracked = inputs.iter().any(|x_nd| x_nd.device().is_autodiff());
     let blocks = Blocks { sight: sight.clone(), heads, d, mask };
-    let (out_nd, saved) = attend(inputs.each_ref().map(|x_nd| Values::Tensor(host(x_nd))), blocks, is_tracked);
+    let lines = inputs.each_ref().map(|x_nd| Lines { values: Values::Tensor(host(x_nd)), stride: d, first: 0 });
+    let (out_nd, saved) = attend(lines, n, blocks, is_tracked);
     let [a, b, c] = inputs.map(|x_nd| Some(x_nd.into_dispatch()));
     with_gradient(out_nd, [n, d], [a, b, c, None], saved)
 }
 
-/// Attention on the host, `[n, d]`, and what its backward pass needs. Only blocks of pairs that see each other are
-/// worked out. A thread takes whole rows.
-pub(super) fn attend(inputs_nd: [Values; 3], blocks: Blocks, is_tracked: bool) -> (Vec<f32>, Attended) {
+/// Attention on the host, `[n, d]`, of queries, keys and values, and what its backward pass needs. Only blocks of pairs
+/// that see each other are worked out. A thread takes whole rows.
+pub(super) fn attend(inputs: [Lines; 3], n: usize, blocks: Blocks, is_tracked: bool) -> (Vec<f32>, Attended) {
     let d = blocks.d;
-    let mut out_nd = vec![0.0; inputs_nd[0].slice().len()];
+    let mut out_nd = vec![0.0; n * d];
     let shares_b: Vec<Vec<f32>> = out_nd
         .par_chunks_mut((blocks.sight.length * d).max(1))
         .enumerate()
         .map(|(row, out_sd)| {
-            let [query_sd, key_sd, value_sd] = inputs_nd.each_ref().map(|x| &x.slice()[row * blocks.sight.length * d..]);
+            let [query, key, value] = inputs.each_ref().map(|lines| lines.of_row(row, blocks.sight.length));
             let (mut kept, mut factors) = (Vec::new(), Vec::new());
             for block in blocks.of_row(row) {
                 let (l, from) = (block.keys.len(), kept.len());
                 kept.resize(from + block.queries.len() * l, 0.0);
                 let shares_ql = &mut kept[from..];
-                let (query, key, value) = (block.of_queries(query_sd), block.of_keys(key_sd), block.of_keys(value_sd));
+                let (query, key, value) = (block.of_queries(query), block.of_keys(key), block.of_keys(value));
                 product(shares_ql, l, false, block.scale(), query, key.transposed(), Threads::One);
                 if !blocks.sight.is_whole() {
                     blocks.hide(&block, shares_ql);
                 }
-                on_vectors(|| shares_ql.chunks_mut(l).for_each(softmax_row));
-                let out = &mut out_sd[block.first_query()..];
+                on_vectors(|| softmax_rows(shares_ql, l));
+                let out = &mut out_sd[block.first_query(d)..];
                 match blocks.factors(&block, &mut factors) {
                     true => {
                         factors.iter_mut().zip(&*shares_ql).for_each(|(factor, share)| *factor *= share);
@@ -219,7 +221,22 @@ pub(super) fn attend(inputs_nd: [Values; 3], blocks: Blocks, is_tracked: bool) -
             kept
         })
         .collect();
-    (out_nd, Attended { inputs_nd, shares_b, blocks })
+    (out_nd, Attended { inputs, shares_b, blocks })
+}
+
+/// Queries, keys or values: `d` numbers a position, `stride` apart, of which the first is at `first`.
+#[derive(Debug)]
+pub(super) struct Lines {
+    pub values: Values,
+    pub stride: usize,
+    pub first: usize,
+}
+
+impl Lines {
+    /// From a row's first position on, and how far apart positions are.
+    fn of_row(&self, row: usize, length: usize) -> (&[f32], usize) {
+        (&self.values.slice()[row * length * self.stride + self.first..], self.stride)
+    }
 }
 
 /// Numbers on the host that a backward pass keeps.
@@ -228,7 +245,7 @@ pub(super) enum Values {
     /// A tensor's own.
     Tensor(HostTensor),
     /// Made for the operation.
-    Made(Vec<f32>),
+    Made(Arc<Vec<f32>>),
 }
 
 impl Values {
@@ -257,29 +274,28 @@ struct Block {
     /// Where in a position's `d` values the head's begin.
     head_at: usize,
     width: usize,
-    d: usize,
     /// Where in the `[b, heads, s, s]` scores its first is, and how far apart rows are there.
     first_score: usize,
     row_stride: usize,
 }
 
 impl Block {
-    /// Where in a row's `[s, d]` values its queries' begin.
-    fn first_query(&self) -> usize {
-        self.queries.start * self.d + self.head_at
+    /// Where in a row's values its queries' begin, positions `stride` apart.
+    fn first_query(&self, stride: usize) -> usize {
+        self.queries.start * stride + self.head_at
     }
 
-    fn first_key(&self) -> usize {
-        self.keys.start * self.d + self.head_at
+    fn first_key(&self, stride: usize) -> usize {
+        self.keys.start * stride + self.head_at
     }
 
-    /// The queries' part of a row's `[s, d]` values.
-    fn of_queries<'a>(&self, x_sd: &'a [f32]) -> Matrix<'a> {
-        Matrix::strided(&x_sd[self.first_query()..], self.queries.len(), self.width, self.d)
+    /// The queries' part of a row's values.
+    fn of_queries<'a>(&self, (x_sd, stride): (&'a [f32], usize)) -> Matrix<'a> {
+        Matrix::strided(&x_sd[self.first_query(stride)..], self.queries.len(), self.width, stride)
     }
 
-    fn of_keys<'a>(&self, x_sd: &'a [f32]) -> Matrix<'a> {
-        Matrix::strided(&x_sd[self.first_key()..], self.keys.len(), self.width, self.d)
+    fn of_keys<'a>(&self, (x_sd, stride): (&'a [f32], usize)) -> Matrix<'a> {
+        Matrix::strided(&x_sd[self.first_key(stride)..], self.keys.len(), self.width, stride)
     }
 
     fn scale(&self) -> f32 {
@@ -297,7 +313,6 @@ impl Blocks {
                 keys: keys.clone(),
                 head_at: head * width,
                 width,
-                d,
                 first_score: ((row * heads + head) * s + queries.start) * s + keys.start,
                 row_stride: s,
             })
@@ -324,19 +339,49 @@ impl Blocks {
     }
 }
 
+/// Rows whose numbers are added up side by side: each in its own order, of which a row alone has one sum at a time.
+const ABREAST: usize = 8;
+
+/// Softmax of each row of `l` scores.
 #[inline(always)]
-fn softmax_row(scores_l: &mut [f32]) {
-    let largest = scores_l.iter().copied().fold(f32::NEG_INFINITY, |a, b| if a > b { a } else { b });
-    scores_l.iter_mut().for_each(|score| *score = exp(*score - largest));
-    let sum: f32 = scores_l.iter().sum();
-    scores_l.iter_mut().for_each(|score| *score /= sum);
+fn softmax_rows(scores_ql: &mut [f32], l: usize) {
+    for scores in scores_ql.chunks_mut(ABREAST * l) {
+        for scores_l in scores.chunks_mut(l) {
+            let largest = largest(scores_l);
+            scores_l.iter_mut().for_each(|score| *score = exp(*score - largest));
+        }
+        let sums = sums_of_rows(scores, scores, l, |share, _| share);
+        for (scores_l, sum) in scores.chunks_mut(l).zip(sums) {
+            scores_l.iter_mut().for_each(|score| *score /= sum);
+        }
+    }
+}
+
+/// The sums over up to [`ABREAST`] rows of what `each` gives of two matrices' numbers.
+#[inline(always)]
+fn sums_of_rows(a_ql: &[f32], b_ql: &[f32], l: usize, each: impl Fn(f32, f32) -> f32) -> [f32; ABREAST] {
+    let mut sums = [-0.0f32; ABREAST];
+    if a_ql.len() == ABREAST * l {
+        let a: [&[f32]; ABREAST] = std::array::from_fn(|i| &a_ql[i * l..][..l]);
+        let b: [&[f32]; ABREAST] = std::array::from_fn(|i| &b_ql[i * l..][..l]);
+        for j in 0..l {
+            for i in 0..ABREAST {
+                sums[i] += each(a[i][j], b[i][j]);
+            }
+        }
+    } else {
+        for ((sum, a_l), b_l) in sums.iter_mut().zip(a_ql.chunks(l)).zip(b_ql.chunks(l)) {
+            a_l.iter().zip(b_l).for_each(|(&a, &b)| *sum += each(a, b));
+        }
+    }
+    sums
 }
 
 /// What the backward pass needs.
 #[derive(Debug)]
 pub(super) struct Attended {
     /// Queries, keys and values.
-    inputs_nd: [Values; 3],
+    inputs: [Lines; 3],
     /// Of each row the softmax of each block, one after another.
     shares_b: Vec<Vec<f32>>,
     blocks: Blocks,
@@ -358,21 +403,31 @@ impl Attended {
     pub fn gradients(&self, above_nd: &[f32]) -> [Vec<f32>; 3] {
         let Blocks { d, sight, .. } = &self.blocks;
         let row_values = (sight.length * d).max(1);
-        let mut gradients = self.inputs_nd.each_ref().map(|x| vec![0.0; x.slice().len()]);
+        let mut gradients = [(); 3].map(|()| vec![0.0; above_nd.len()]);
         let [of_query, of_key, of_value] = &mut gradients;
         let rows =
             of_query.par_chunks_mut(row_values).zip(of_key.par_chunks_mut(row_values)).zip(of_value.par_chunks_mut(row_values));
         rows.enumerate().for_each(|(row, ((of_query, of_key), of_value))| {
-            self.row_backward(row, &above_nd[row * row_values..], [of_query, of_key, of_value]);
+            self.row_backward(row, above_nd, &mut Gradients::Apart([of_query, of_key, of_value], *d));
         });
         gradients
     }
 
-    fn row_backward(&self, row: usize, above: &[f32], [of_query, of_key, of_value]: [&mut [f32]; 3]) {
+    /// The gradients side by side, `[n, 3 d]`; `finish` has each row's number and its `[s, 3 d]` at the end.
+    pub fn joined_gradients(&self, above_nd: &[f32], finish: impl Fn(usize, &mut [f32]) + Sync) -> Vec<f32> {
         let Blocks { d, sight, .. } = &self.blocks;
-        let [query, key, value] = self.inputs_nd.each_ref().map(|x| &x.slice()[row * sight.length * d..]);
+        made(3 * above_nd.len(), 3 * sight.length * d, |row, of_row| {
+            self.row_backward(row, above_nd, &mut Gradients::Joined(of_row, *d));
+            finish(row, of_row);
+        })
+    }
+
+    fn row_backward(&self, row: usize, above_nd: &[f32], out: &mut Gradients) {
+        let Blocks { d, sight, .. } = &self.blocks;
+        let [query, key, value] = self.inputs.each_ref().map(|lines| lines.of_row(row, sight.length));
+        let above = (&above_nd[row * sight.length * d..], *d);
         // Where there is a window, a key is seen from several blocks.
-        let (d, is_shared) = (*d, sight.window.is_some());
+        let is_shared = sight.window.is_some();
         let (mut rest, mut factors, mut of_shares, mut dropped) = (&self.shares_b[row][..], Vec::new(), Vec::new(), Vec::new());
         for block in self.blocks.of_row(row) {
             let (q, l) = (block.queries.len(), block.keys.len());
@@ -391,17 +446,44 @@ impl Attended {
                 false => shares_ql,
             };
             let dropped = Matrix::new(dropped_ql, l).transposed();
-            product(&mut of_value[block.first_key()..], d, is_shared, 1.0, dropped, above, Threads::One);
-            on_vectors(|| {
-                for (gradient_l, shares_l) in of_shares.chunks_mut(l).zip(shares_ql.chunks(l)) {
-                    let along: f32 = gradient_l.iter().zip(shares_l).map(|(gradient, share)| gradient * share).sum();
-                    gradient_l.iter_mut().zip(shares_l).for_each(|(gradient, share)| *gradient = share * (*gradient - along));
-                }
-            });
+            let (of_value, stride) = out.of(2);
+            product(&mut of_value[block.first_key(stride)..], stride, is_shared, 1.0, dropped, above, Threads::One);
+            on_vectors(|| softmax_rows_backward(&mut of_shares, shares_ql, l));
             let (scale, of_scores) = (block.scale(), Matrix::new(&of_shares, l));
-            product(&mut of_query[block.first_query()..], d, false, scale, of_scores, block.of_keys(key), Threads::One);
+            let (of_query, stride) = out.of(0);
+            let of_query = &mut of_query[block.first_query(stride)..];
+            product(of_query, stride, false, scale, of_scores, block.of_keys(key), Threads::One);
             let (of_scores, query) = (of_scores.transposed(), block.of_queries(query));
-            product(&mut of_key[block.first_key()..], d, is_shared, scale, of_scores, query, Threads::One);
+            let (of_key, stride) = out.of(1);
+            product(&mut of_key[block.first_key(stride)..], stride, is_shared, scale, of_scores, query, Threads::One);
+        }
+    }
+}
+
+/// From the gradient with respect to shares to that with respect to scores, in place.
+#[inline(always)]
+fn softmax_rows_backward(gradient_ql: &mut [f32], shares_ql: &[f32], l: usize) {
+    for (gradient, shares) in gradient_ql.chunks_mut(ABREAST * l).zip(shares_ql.chunks(ABREAST * l)) {
+        let along = sums_of_rows(gradient, shares, l, |gradient, share| gradient * share);
+        for ((gradient_l, shares_l), along) in gradient.chunks_mut(l).zip(shares.chunks(l)).zip(along) {
+            gradient_l.iter_mut().zip(shares_l).for_each(|(gradient, share)| *gradient = share * (*gradient - along));
+        }
+    }
+}
+
+/// Where a row's gradients of queries, keys and values go, `d` numbers a position each.
+enum Gradients<'a> {
+    Apart([&'a mut [f32]; 3], usize),
+    /// Side by side, `[s, 3 d]`.
+    Joined(&'a mut [f32], usize),
+}
+
+impl Gradients<'_> {
+    /// Those of queries (0), keys (1) or values (2), and how far apart positions are.
+    fn of(&mut self, which: usize) -> (&mut [f32], usize) {
+        match self {
+            Gradients::Apart(parts, d) => (parts[which], *d),
+            Gradients::Joined(of_row, d) => (&mut of_row[which * *d..], 3 * *d),
         }
     }
 }

@@ -34,6 +34,15 @@ pub fn dense(x_nd: Tensor<2>, layer: &Dense, compute: &Compute) -> Tensor<2> {
     }
 }
 
+/// `x W`, without a bias: `[n, d]` by `[d, f]` to `[n, f]`, in the product's numbers.
+pub fn linear(x_nd: Tensor<2>, weight_df: Tensor<2>, compute: &Compute) -> Tensor<2> {
+    if compute.is_fused_on_cpu() && !compute.is_bf16_on_cpu() {
+        return spent::on(Part::Dense, || without_bias(x_nd, weight_df));
+    }
+    let bias_f = Tensor::zeros([weight_df.dims()[1]], &weight_df.device());
+    dense(x_nd, &Dense { weight_df, bias_f }, compute)
+}
+
 /// `gelu(x W + b)`, with the error function's GELU (Hendrycks and Gimpel 2016).
 pub fn dense_gelu(x_nd: Tensor<2>, layer: &Dense, compute: &Compute) -> Tensor<2> {
     if compute.is_fused_on_gpu(None) {
@@ -61,6 +70,14 @@ pub fn erf_gelu<const D: usize>(x: Tensor<D>) -> Tensor<D> {
         return gelu(x);
     }
     (x.clone().div_scalar(std::f32::consts::SQRT_2).erf() + 1.0) * x * 0.5
+}
+
+fn without_bias(x_nd: Tensor<2>, weight_df: Tensor<2>) -> Tensor<2> {
+    let ([n, d], [_, f]) = (x_nd.dims(), weight_df.dims());
+    let saved = Saved { x_nd: host(&x_nd), weight_df: host(&weight_df), slope_nf: Vec::new(), d, f };
+    let out_nf = multiply(Matrix::new(slice(&saved.x_nd), d), Matrix::new(slice(&saved.weight_df), f));
+    let [x_nd, weight_df] = [x_nd, weight_df].map(|parent| Some(parent.into_dispatch()));
+    with_gradient(out_nf, [n, f], [x_nd, weight_df, None, None], saved)
 }
 
 fn fused(x_nd: &Tensor<2>, Dense { weight_df, bias_f }: &Dense, has_gelu: bool) -> Tensor<2> {

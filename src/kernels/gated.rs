@@ -1,11 +1,10 @@
 //! A gated feed-forward layer's middle (Shazeer 2020, GEGLU): what goes through GELU times its gate.
 
 use burn::tensor::Tensor;
-use rayon::prelude::*;
 
 use super::dense::normal;
 use super::host::{HostBackward, HostTensor, PARENTS, host, slice, with_gradient};
-use super::matrix::zeros;
+use super::matrix::made;
 use super::spent::{self, Part};
 use super::vector::on_vectors;
 use super::{Compute, erf_gelu, in_f32};
@@ -27,8 +26,8 @@ const ROWS: usize = 16;
 fn fused(x_ng: Tensor<2>) -> Tensor<2> {
     let [n, g] = x_ng.dims();
     let (f, x) = (g / 2, host(&x_ng));
-    let mut out_nf = zeros(n * f);
-    out_nf.par_chunks_mut((ROWS * f).max(1)).zip(slice(&x).par_chunks((ROWS * g).max(1))).for_each(|(out_nf, x_ng)| {
+    let out_nf = made(n * f, ROWS * f, |at, out_nf| {
+        let x_ng = &slice(&x)[at * ROWS * g..];
         on_vectors(|| {
             for (out_f, x_g) in out_nf.chunks_mut(f).zip(x_ng.chunks(g)) {
                 let (a_f, b_f) = x_g.split_at(f);
@@ -53,9 +52,8 @@ impl HostBackward for Saved {
 
     fn backward(&self, above_nf: &[f32], _wanted: [bool; PARENTS]) -> [Vec<f32>; PARENTS] {
         let (f, g, x_ng) = (self.f, 2 * self.f, slice(&self.x));
-        let mut of_x_ng = zeros(x_ng.len());
-        let parts = of_x_ng.par_chunks_mut((ROWS * g).max(1)).zip(x_ng.par_chunks((ROWS * g).max(1)));
-        parts.zip(above_nf.par_chunks((ROWS * f).max(1))).for_each(|((of_x_ng, x_ng), above_nf)| {
+        let of_x_ng = made(x_ng.len(), ROWS * g, |at, of_x_ng| {
+            let (x_ng, above_nf) = (&x_ng[at * ROWS * g..], &above_nf[at * ROWS * f..]);
             on_vectors(|| {
                 for ((of_x_g, x_g), above_f) in of_x_ng.chunks_mut(g).zip(x_ng.chunks(g)).zip(above_nf.chunks(f)) {
                     let ((of_a_f, of_b_f), (a_f, b_f)) = (of_x_g.split_at_mut(f), x_g.split_at(f));

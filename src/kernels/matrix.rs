@@ -56,13 +56,23 @@ impl Threads {
 pub(super) fn product(out: &mut [f32], row_stride: usize, add: bool, factor: f32, a: Matrix, b: Matrix, threads: Threads) {
     assert!(a.columns == b.rows && row_stride >= b.columns, "shapes of a product");
     assert!(a.rows == 0 || (a.rows - 1) * row_stride + b.columns <= out.len(), "a product lies within its slice");
-    // SAFETY: a `Matrix` lies within its slice, transposed or not, and the product within `out`, as just asserted.
+    // SAFETY: the product lies within `out`, as just asserted, whose values may be read.
+    unsafe { product_at(out.as_mut_ptr(), row_stride, add, factor, a, b, threads) }
+}
+
+/// [`product`] at a place in memory.
+///
+/// # Safety
+/// Every element of the product, rows `row_stride` apart, may be written there; with `add` each may be read too.
+unsafe fn product_at(out: *mut f32, row_stride: usize, add: bool, factor: f32, a: Matrix, b: Matrix, threads: Threads) {
+    // SAFETY: a `Matrix` lies within its slice, transposed or not; of `out` the caller says so. Without `add` nothing
+    // of `out` is read.
     unsafe {
         gemm::gemm(
             a.rows,
             b.columns,
             a.columns,
-            out.as_mut_ptr(),
+            out,
             1,
             row_stride as isize,
             add,
@@ -105,10 +115,33 @@ pub(super) fn zeros(count: usize) -> Vec<f32> {
     out
 }
 
+/// `count` numbers, in parts of `part` that a thread makes at a time from zeros: `make` has a part's number and the
+/// part, which is in the cache still.
+pub(super) fn made(count: usize, part: usize, make: impl Fn(usize, &mut [f32]) + Sync) -> Vec<f32> {
+    let mut out = Vec::with_capacity(count);
+    out.spare_capacity_mut()[..count].par_chunks_mut(part.max(1)).enumerate().for_each(|(at, part)| {
+        part.fill(MaybeUninit::new(0.0));
+        // SAFETY: the part was just written as a whole.
+        make(at, unsafe { &mut *(std::ptr::from_mut(part) as *mut [f32]) });
+    });
+    // SAFETY: all parts were written.
+    unsafe { out.set_len(count) };
+    out
+}
+
 /// `a b` on all threads.
 pub(super) fn multiply(a: Matrix, b: Matrix) -> Vec<f32> {
-    let mut out = zeros(a.rows * b.columns);
-    product(&mut out, b.columns, false, 1.0, a, b, Threads::All);
+    let count = a.rows * b.columns;
+    if a.columns == 0 {
+        return zeros(count);
+    }
+    assert!(a.columns == b.rows, "shapes of a product");
+    let mut out = Vec::with_capacity(count);
+    // SAFETY: there is room for the product, row after row, and all of it is written.
+    unsafe {
+        product_at(out.as_mut_ptr(), b.columns, false, 1.0, a, b, Threads::All);
+        out.set_len(count);
+    }
     out
 }
 

@@ -54,7 +54,7 @@ use burn::tensor::{DType, Device, FloatDType, Int, Tensor};
 use crate::device::{Compute, Kernels, Precision};
 pub use attention::{Sight, self_attention};
 pub(crate) use cube::{GuardedAdam, guard as next_guard, squares};
-pub use dense::{Dense, dense, dense_gelu, erf_gelu};
+pub use dense::{Dense, dense, dense_gelu, erf_gelu, linear};
 pub use dropout::Dropout;
 pub use dwt_loss::DwtLoss;
 pub use gated::gelu_gate;

@@ -5,7 +5,7 @@ use rayon::prelude::*;
 
 use super::dropout::Mask;
 use super::host::{HostBackward, HostTensor, PARENTS, host, slice, with_gradient};
-use super::matrix::{Matrix, add_product, multiply, zeros};
+use super::matrix::{Matrix, add_product, made, multiply};
 use super::spent::{self, Part};
 use super::{Compute, Dense, Dropout, dense, in_f32, matmul};
 
@@ -38,17 +38,17 @@ fn fused(x_nf: Tensor<2>, weight_fd: Tensor<2>, residual_nd: Tensor<2>, mask: Op
     let residual = host(&residual_nd);
     let saved = Saved { x_nf: host(&x_nf), weight_fd: host(&weight_fd), mask, f, d };
     let (x, weight) = (Matrix::new(slice(&saved.x_nf), f), Matrix::new(slice(&saved.weight_fd), d));
-    let mut out_nd = zeros(n * d);
     let residual_parts = slice(&residual).par_chunks(PART);
+    let mut out_nd;
     if let Some(mask) = &mask {
-        add_product(&mut out_nd, x, weight);
+        out_nd = multiply(x, weight);
         out_nd.par_chunks_mut(PART).zip(residual_parts).enumerate().for_each(|(at, (out, residual))| {
             let mut factors = vec![0.0; out.len()];
             mask.factors(at * PART, &mut factors);
             out.iter_mut().zip(&factors).zip(residual).for_each(|((out, factor), residual)| *out = *out * factor + residual);
         });
     } else {
-        out_nd.par_chunks_mut(PART).zip(residual_parts).for_each(|(out, residual)| out.copy_from_slice(residual));
+        out_nd = made(n * d, PART, |at, out| out.copy_from_slice(&slice(&residual)[at * PART..][..out.len()]));
         add_product(&mut out_nd, x, weight);
     }
     let parents = [x_nf, weight_fd, residual_nd].map(|parent| Some(parent.into_dispatch()));
@@ -73,17 +73,16 @@ impl HostBackward for Saved {
 
     fn backward(&self, above_nd: &[f32], wanted: [bool; PARENTS]) -> [Vec<f32>; PARENTS] {
         let Self { f, d, .. } = *self;
-        let of_residual = if wanted[2] { above_nd.to_vec() } else { Vec::new() };
+        let copy = |at: usize, part: &mut [f32]| part.copy_from_slice(&above_nd[at * PART..][..part.len()]);
+        let of_residual = if wanted[2] { made(above_nd.len(), PART, copy) } else { Vec::new() };
         let dropped;
         let above_nd = match &self.mask {
             None => above_nd,
             Some(mask) => {
-                let mut factors = zeros(above_nd.len());
-                factors.par_chunks_mut(PART).zip(above_nd.par_chunks(PART)).enumerate().for_each(|(at, (factors, above))| {
+                dropped = made(above_nd.len(), PART, |at, factors| {
                     mask.factors(at * PART, factors);
-                    factors.iter_mut().zip(above).for_each(|(factor, above)| *factor *= above);
+                    factors.iter_mut().zip(&above_nd[at * PART..]).for_each(|(factor, above)| *factor *= above);
                 });
-                dropped = factors;
                 &dropped
             }
         };

@@ -3,15 +3,17 @@
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokenizers::models::ModelWrapper;
+use tokenizers::models::bpe::BPE;
 use tokenizers::models::wordpiece::WordPiece;
 use tokenizers::normalizers::NormalizerWrapper;
 use tokenizers::pre_tokenizers::bert::BertPreTokenizer;
+use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 use tokenizers::{AddedToken, Model as _};
 
 use super::settings::{CONFIG, Class, Settings};
-use super::special::{Normalization, SPECIAL_TOKENS, TRAIN, failed};
+use super::special::{Names, Normalization, ROBERTAS_TOKENS, SPECIAL_TOKENS, TRAIN, failed};
 use super::vocab::{self, Capitals};
 use crate::error::{Error, Result, note, quietly};
 
@@ -20,11 +22,14 @@ pub(super) struct Opened {
     pub(super) inner: tokenizers::Tokenizer,
     /// Tokens to be added, each with the id that a file says it has.
     pub(super) added: Vec<(Option<u32>, AddedToken)>,
+    /// What its special tokens are called.
+    pub(super) names: Names,
 }
 
 impl From<tokenizers::Tokenizer> for Opened {
     fn from(inner: tokenizers::Tokenizer) -> Self {
-        Opened { inner, added: Vec::new() }
+        let names = names_in(&inner);
+        Opened { inner, added: Vec::new(), names }
     }
 }
 
@@ -41,12 +46,12 @@ pub(super) fn find(path: &Path) -> Result<PathBuf> {
 pub(super) fn open(file: &Path, bytes: &[u8]) -> Result<Opened> {
     let settings = Settings::read(file.parent().unwrap_or(Path::new("")))?;
     let class = settings.class()?;
-    settings.check()?;
+    settings.check(class)?;
     let is_json = file.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("json"));
     if is_json {
         let inner = from_json(bytes)?;
         let is_wordpiece = matches!(inner.get_model(), ModelWrapper::WordPiece(_));
-        if !is_wordpiece && settings.has_config && class != Some(Class::Whole) {
+        if !is_wordpiece && settings.has_config && class == Some(Class::Bert) {
             let help = "if tokenizer.json says all, as a BPE tokenizer's does, write PreTrainedTokenizerFast there";
             return Err(settings.refuse(
                 "tokenizer_class",
@@ -55,8 +60,20 @@ pub(super) fn open(file: &Path, bytes: &[u8]) -> Result<Opened> {
             ));
         }
         let listed = inner.get_added_tokens_decoder().into_iter().collect();
+        let names = class.map_or(Ok(None), |class| settings.names(class))?.unwrap_or_else(|| names_in(&inner));
         let (inner, listed) = match class {
             Some(Class::Bert) if settings.has_config => (berts(model_of(&inner)?, settings.normalization()?), listed),
+            Some(Class::Roberta) => match inner.get_model() {
+                ModelWrapper::BPE(model) => (robertas(model, settings.has_prefix_space()?)?, listed),
+                _ => {
+                    let help = "write BertTokenizer there if text is split as BERT splits it";
+                    return Err(settings.refuse(
+                        "tokenizer_class",
+                        "stands for byte-pair merges, and tokenizer.json has none",
+                        help,
+                    ));
+                }
+            },
             _ => (inner, Default::default()),
         };
         if is_wordpiece && !settings.has_config && class != Some(Class::Whole) && !reads_as_default(&inner) {
@@ -66,15 +83,17 @@ pub(super) fn open(file: &Path, bytes: &[u8]) -> Result<Opened> {
                 file.display()
             ));
         }
-        return Ok(Opened { inner, added: settings.added(listed)? });
+        return Ok(Opened { inner, added: settings.added(listed, &names)?, names });
     }
-    if class == Some(Class::Whole) {
+    if matches!(class, Some(Class::Whole | Class::Roberta)) {
         return Err(settings.refuse("tokenizer_class", "needs a tokenizer.json, and there is a vocabulary alone", NO_JSON));
     }
     let (vocab, notes) = vocab::read(bytes)?;
     notes.iter().for_each(|what| note(format!("{} {what}", file.display())));
     let normalization = decide(file, &vocab, &settings)?;
-    Ok(Opened { inner: berts(vocab::model(&vocab)?, normalization), added: settings.added(Default::default())? })
+    let names = SPECIAL_TOKENS.map(str::to_owned);
+    let added = settings.added(Default::default(), &names)?;
+    Ok(Opened { inner: berts(vocab::model(&vocab)?, normalization), added, names })
 }
 
 /// Whether a tokenizer normalises text as `transformers` has BERT do it where nothing is said.
@@ -187,6 +206,31 @@ pub(super) fn berts(model: WordPiece, normalization: Normalization) -> tokenizer
     inner
 }
 
+/// RoBERTa's pipeline over the merges of a model, as `transformers` makes it: nothing is normalised.
+fn robertas(model: &BPE, has_prefix_space: bool) -> Result<tokenizers::Tokenizer> {
+    let mut keys = json!(model);
+    for (key, usual) in
+        [("dropout", json!(null)), ("unk_token", json!(null)), ("fuse_unk", json!(false)), ("byte_fallback", json!(false))]
+    {
+        keys[key] = usual;
+    }
+    (keys["continuing_subword_prefix"], keys["end_of_word_suffix"]) = (json!(""), json!(""));
+    let model: BPE =
+        serde_json::from_str(&keys.to_string()).map_err(|error| Error::new(format!("the merges can't be read: {error}")))?;
+    let mut inner = tokenizers::Tokenizer::new(model);
+    inner
+        .with_pre_tokenizer(Some(ByteLevel::default().add_prefix_space(has_prefix_space)))
+        .with_decoder(Some(ByteLevel::default()));
+    Ok(inner)
+}
+
+/// What a tokenizer calls its special tokens, where no settings say so: as BERT, or as RoBERTa if it has those alone.
+fn names_in(inner: &tokenizers::Tokenizer) -> Names {
+    let has = |names: [&str; 5]| names.iter().all(|name| inner.token_to_id(name).is_some());
+    let names = if !has(SPECIAL_TOKENS) && has(ROBERTAS_TOKENS) { ROBERTAS_TOKENS } else { SPECIAL_TOKENS };
+    names.map(str::to_owned)
+}
+
 /// BERT's model over the vocabulary of another's.
 fn model_of(inner: &tokenizers::Tokenizer) -> Result<WordPiece> {
     vocab::model(&vocab::in_id_order(inner.get_model().get_vocab())?)
@@ -223,12 +267,12 @@ pub(super) fn fill_holes(inner: &mut tokenizers::Tokenizer) -> Result<()> {
 }
 
 /// Adds tokens that are found whole in a text; each must get the id that its file gives it.
-pub(super) fn add(inner: &mut tokenizers::Tokenizer, added: Vec<(Option<u32>, AddedToken)>) -> Result<()> {
+pub(super) fn add(inner: &mut tokenizers::Tokenizer, added: Vec<(Option<u32>, AddedToken)>, names: &Names) -> Result<()> {
     let known = inner.get_added_tokens_decoder();
     let (mut wanted, mut tokens) = (Vec::new(), Vec::new());
     for (id, token) in added {
         let there = || known.values().any(|known| known.content == token.content);
-        let missing = || SPECIAL_TOKENS.contains(&token.content.as_str()) && inner.token_to_id(&token.content).is_none();
+        let missing = || names.contains(&token.content) && inner.token_to_id(&token.content).is_none();
         match id {
             Some(id) => wanted.push((id, token.content.clone())),
             // `transformers` would give a missing [MASK] an id that no model was trained with.

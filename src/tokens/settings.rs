@@ -10,7 +10,7 @@ use std::path::Path;
 use serde_json::{Map, Value};
 use tokenizers::AddedToken;
 
-use super::special::{Normalization, SPECIAL_TOKENS};
+use super::special::{Names, Normalization, ROBERTAS_TOKENS, SPECIAL_TOKENS};
 use crate::error::{Error, IoContext, Result};
 
 /// The file with the settings.
@@ -27,6 +27,8 @@ const BERTS: [&str; 8] = [
     "MobileBertTokenizer",
     "SqueezeBertTokenizer",
 ];
+/// The class that takes merges alone from `tokenizer.json`, and splits text as RoBERTa does.
+const ROBERTAS: &str = "RobertaTokenizer";
 /// Classes that take all of `tokenizer.json` as it is.
 const WHOLE: [&str; 2] = ["PreTrainedTokenizerFast", "TokenizersBackend"];
 
@@ -35,6 +37,8 @@ const WHOLE: [&str; 2] = ["PreTrainedTokenizerFast", "TokenizersBackend"];
 pub(super) enum Class {
     /// The vocabulary, and BERT's pipeline with the settings.
     Bert,
+    /// The merges, in RoBERTa's pipeline of bytes.
+    Roberta,
     /// `tokenizer.json`, the whole of it.
     Whole,
 }
@@ -92,8 +96,12 @@ impl Settings {
         if WHOLE.contains(&name) {
             return Ok(Some(Class::Whole));
         }
-        if BERTS.contains(&name.strip_suffix("Fast").unwrap_or(name)) {
+        let name = name.strip_suffix("Fast").unwrap_or(name);
+        if BERTS.contains(&name) {
             return Ok(Some(Class::Bert));
+        }
+        if name == ROBERTAS {
+            return Ok(Some(Class::Roberta));
         }
         Err(self.refuse(
             "tokenizer_class",
@@ -126,14 +134,50 @@ impl Settings {
         self.keys.map.contains_key("do_lower_case")
     }
 
+    /// What the special tokens are called, by a class that may call them otherwise than BERT; nothing where no key says
+    /// so.
+    ///
+    /// # Errors
+    /// When some have other names, and others none.
+    pub(super) fn names(&self, class: Class) -> Result<Option<Names>> {
+        let given = SPECIAL_KEYS.map(|key| self.keys.map.get(key).and_then(content));
+        let usual = match class {
+            Class::Bert => return Ok(None),
+            Class::Roberta => ROBERTAS_TOKENS,
+            Class::Whole if given.iter().all(Option::is_none) => return Ok(None),
+            Class::Whole => SPECIAL_TOKENS,
+        };
+        let is_other = given.iter().zip(SPECIAL_TOKENS).any(|(given, ours)| given.is_some_and(|given| given != ours));
+        let missing: Vec<&str> =
+            SPECIAL_KEYS.into_iter().zip(given).filter(|(_, given)| given.is_none()).map(|(key, _)| key).collect();
+        if class == Class::Whole && is_other && !missing.is_empty() {
+            let what = "is not there, and the other special tokens have names that are not BERT's";
+            let help = "write which token it is, such as \"mask_token\": \"<mask>\": upstill needs one that fills a row, stands for what \
+                        can't be spelt, opens a text, ends it, and hides a token";
+            return Err(self.refuse(&missing.join("`, `"), what, help));
+        }
+        let mut at = 0..;
+        Ok(Some(usual.map(|usual| at.next().and_then(|at: usize| given[at]).unwrap_or(usual).to_owned())))
+    }
+
+    /// Whether a text is read as if a space stood before it, of RoBERTa's.
+    pub(super) fn has_prefix_space(&self) -> Result<bool> {
+        match self.keys.map.get("add_prefix_space") {
+            None | Some(Value::Null) => Ok(false),
+            Some(Value::Bool(truth)) => Ok(*truth),
+            Some(other) => Err(self.refuse("add_prefix_space", &format!("is {other}"), "write true or false")),
+        }
+    }
+
     /// Refuses what would change ids and is not obeyed.
-    pub(super) fn check(&self) -> Result<()> {
+    pub(super) fn check(&self, class: Option<Class>) -> Result<()> {
         for (key, harmless, why) in REFUSED {
             if let Some(value) = self.keys.map.get(key).filter(|value| !value.is_null() && !harmless(value)) {
                 return Err(self.refuse(key, &format!("is {value}, and {why}"), "take the key out, if it may be"));
             }
         }
-        for (key, ours) in SPECIAL_KEYS.iter().zip(SPECIAL_TOKENS) {
+        let is_berts = !matches!(class, Some(Class::Whole | Class::Roberta));
+        for (key, ours) in SPECIAL_KEYS.iter().zip(SPECIAL_TOKENS).filter(|_| is_berts) {
             let Some(value) = self.keys.map.get(*key) else { continue };
             if content(value) != Some(ours) {
                 let what = format!("is {value}, and upstill reads {ours} alone there");
@@ -145,7 +189,7 @@ impl Settings {
 
     /// The tokens to add to a vocabulary, in the order in which `transformers` adds them; `listed` are those of a
     /// `tokenizer.json`. With each goes the id that a file says it has.
-    pub(super) fn added(&self, listed: Listed) -> Result<Vec<(Option<u32>, AddedToken)>> {
+    pub(super) fn added(&self, listed: Listed, names: &Names) -> Result<Vec<(Option<u32>, AddedToken)>> {
         let named = self.named()?;
         let extra = self.extra()?;
         let is_named = |content: &str| named.iter().any(|token| token.content == content);
@@ -155,8 +199,8 @@ impl Settings {
             out.push((Some(id), token));
         }
         for token in named.iter().chain(&extra) {
-            // BERT's own five are in the vocabulary, or missing, which is an error of its own.
-            let ours = SPECIAL_TOKENS.contains(&token.content.as_str());
+            // The five special ones are in the vocabulary, or missing, which is an error of its own.
+            let ours = names.contains(&token.content);
             if !out.iter().any(|(_, there)| there.content == token.content) && (!ours || has_own_flags(token)) {
                 out.push((None, token.clone()));
             }
@@ -250,7 +294,7 @@ impl Settings {
 const AS_BERTS: &str = "if it is BERT's own way (lower case, accents, punctuation, WordPiece), write BertTokenizer there";
 
 /// The keys of the five special tokens, in the order of [`SPECIAL_TOKENS`].
-const SPECIAL_KEYS: [&str; 5] = ["pad_token", "unk_token", "cls_token", "sep_token", "mask_token"];
+pub(super) const SPECIAL_KEYS: [&str; 5] = ["pad_token", "unk_token", "cls_token", "sep_token", "mask_token"];
 
 /// A key, which of its values change nothing, and why another is refused.
 type Refused = (&'static str, fn(&Value) -> bool, &'static str);

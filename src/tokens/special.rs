@@ -7,6 +7,17 @@ use crate::error::Error;
 /// The tokens that every vocabulary must have, in the order in which a new one starts.
 pub const SPECIAL_TOKENS: [&str; 5] = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"];
 
+/// What RoBERTa (Liu et al. 2019) calls them.
+pub(super) const ROBERTAS_TOKENS: [&str; 5] = ["<pad>", "<unk>", "<s>", "</s>", "<mask>"];
+
+/// What a tokenizer calls its five special tokens, in the order of [`SPECIAL_TOKENS`].
+pub(super) type Names = [String; 5];
+
+/// Whether they are [`SPECIAL_TOKENS`].
+pub(super) fn are_berts(names: &Names) -> bool {
+    names.iter().eq(SPECIAL_TOKENS.iter())
+}
+
 /// The files that a tokenizer's `save` writes; `vocab.txt` for WordPiece alone.
 pub(super) const TOKENIZER_FILES: [&str; 3] = ["vocab.txt", "tokenizer.json", "tokenizer_config.json"];
 

@@ -9,11 +9,13 @@ use tokenizers::models::ModelWrapper;
 use tokenizers::normalizers::NormalizerWrapper;
 use tokenizers::normalizers::bert::BertNormalizer;
 use tokenizers::pre_tokenizers::PreTokenizerWrapper;
+use tokenizers::processors::bert::BertProcessing;
 use tokenizers::processors::template::TemplateProcessing;
 use tokenizers::{AddedToken, Model as _};
 
 use super::open::{self, Opened};
-use super::special::{Normalization, SPECIAL_TOKENS, Special, TOKENIZER_FILES, TRAIN, failed};
+use super::settings::SPECIAL_KEYS;
+use super::special::{Names, Normalization, Special, TOKENIZER_FILES, TRAIN, are_berts, failed};
 use super::train::{self, Coverage, TrainOptions};
 use super::train_bpe::{self, BpeOptions};
 use super::vocab::{self, stand_in};
@@ -26,6 +28,7 @@ pub struct Tokenizer {
     inner: Arc<tokenizers::Tokenizer>,
     vocab: Arc<Vec<String>>,
     special: Special,
+    names: Arc<Names>,
     hash: Arc<str>,
     /// Where it was read from, for messages.
     file: Option<Arc<str>>,
@@ -40,7 +43,7 @@ impl std::fmt::Debug for Tokenizer {
 impl Tokenizer {
     /// Loads a folder that holds `tokenizer.json` or `vocab.txt`, a `vocab.txt` (a token a line, its id the line's
     /// number from 0), or any `tokenizer.json` with a WordPiece or a BPE model
-    /// that has BERT's five special tokens.
+    /// that has five special tokens: BERT's, RoBERTa's, or those that its settings name.
     ///
     /// A `tokenizer_config.json` beside it is obeyed as `transformers` obeys it, also over `tokenizer.json`: it says
     /// how text is normalised, and which tokens are found whole. Without one, `tokenizer.json` says that itself, and of
@@ -126,13 +129,13 @@ impl Tokenizer {
     }
 
     fn new(opened: Opened, file: Option<&Path>) -> Result<Self> {
-        let Opened { mut inner, added } = opened;
+        let Opened { mut inner, added, names } = opened;
         open::fill_holes(&mut inner)?;
-        open::add(&mut inner, added)?;
-        let special = find_special(&inner)?;
+        open::add(&mut inner, added, &names)?;
+        let special = find_special(&inner, &names)?;
         inner.with_truncation(None).expect("no truncation is always valid").with_padding(None);
         inner.set_encode_special_tokens(false);
-        let added = SPECIAL_TOKENS.map(|token| AddedToken::from(token, true));
+        let added = names.each_ref().map(|token| AddedToken::from(token.clone(), true));
         let known = inner.get_added_tokens_decoder();
         let missing = added.into_iter().filter(|token| !known.values().any(|there| there.content == token.content));
         let missing: Vec<AddedToken> = missing.collect();
@@ -140,11 +143,15 @@ impl Tokenizer {
         if matches!(inner.get_model(), ModelWrapper::WordPiece(_)) {
             inner.with_decoder(Some(WordPieceDecoder::default()));
         }
-        inner.with_post_processor(Some(bert_template(special)?));
+        match are_berts(&names) {
+            true => inner.with_post_processor(Some(bert_template(special)?)),
+            // A template is written as text, in which a name may mean something else.
+            false => inner.with_post_processor(Some(around(special, &names))),
+        };
         let vocab = vocab::in_id_order(inner.get_vocab(true))?;
-        let hash = content_hash(&inner, &vocab).into();
+        let hash = content_hash(&inner, &vocab, &names).into();
         let file = file.map(|file| file.display().to_string().into());
-        Ok(Tokenizer { inner: Arc::new(inner), vocab: Arc::new(vocab), special, hash, file })
+        Ok(Tokenizer { inner: Arc::new(inner), vocab: Arc::new(vocab), special, names: Arc::new(names), hash, file })
     }
 
     /// This tokenizer, to which "\[MASK\]" and its like in a text are plain characters.
@@ -183,10 +190,10 @@ impl Tokenizer {
     /// vocabulary alone from `tokenizer.json`; a tokenizer that they can't describe needs the class that reads it
     /// whole.
     pub(crate) fn settings(&self) -> serde_json::Value {
-        let mut settings = json!({
-            "tokenizer_class": "PreTrainedTokenizerFast",
-            "pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]", "mask_token": "[MASK]",
-        });
+        let mut settings = json!({ "tokenizer_class": "PreTrainedTokenizerFast" });
+        for (key, name) in SPECIAL_KEYS.into_iter().zip(self.names.iter()) {
+            settings[key] = json!(name);
+        }
         if let Some(bert) = self.as_berts() {
             settings["tokenizer_class"] = json!("BertTokenizer");
             settings["do_lower_case"] = json!(bert.lowercase);
@@ -194,7 +201,7 @@ impl Tokenizer {
             settings["tokenize_chinese_chars"] = json!(bert.handle_chinese_chars);
         }
         let added = added_tokens(&self.inner);
-        if !is_standard(&added) {
+        if !is_standard(&added, &self.names) {
             settings["added_tokens_decoder"] = added.into_iter().map(|(id, token)| (id.to_string(), json!(token))).collect();
         }
         settings
@@ -209,7 +216,7 @@ impl Tokenizer {
         };
         let spelling = (model.unk_token.as_str(), model.continuing_subword_prefix.as_str(), model.max_input_chars_per_word);
         let splits = matches!(self.inner.get_pre_tokenizer(), Some(PreTokenizerWrapper::BertPreTokenizer(_)));
-        (normalizer.clean_text && splits && spelling == ("[UNK]", "##", 100)).then_some(normalizer)
+        (normalizer.clean_text && splits && are_berts(&self.names) && spelling == ("[UNK]", "##", 100)).then_some(normalizer)
     }
 
     /// The ids of `text`, without special tokens around it; a literal `[MASK]` becomes the mask's id.
@@ -286,6 +293,12 @@ impl Tokenizer {
         self.special
     }
 
+    /// What the special tokens are called: what fills a row, what can't be spelt, what opens a text, what ends it, and
+    /// the mask; of BERT [`SPECIAL_TOKENS`](super::SPECIAL_TOKENS).
+    pub fn special_names(&self) -> [&str; 5] {
+        self.names.each_ref().map(String::as_str)
+    }
+
     /// Whether `id` is one of the five special tokens.
     pub fn is_special(&self, id: u32) -> bool {
         let Special { pad, unk, cls, sep, mask } = self.special;
@@ -337,11 +350,16 @@ fn added_tokens(inner: &tokenizers::Tokenizer) -> Vec<(u32, AddedToken)> {
 }
 
 /// Whether these are the special tokens alone, found as special tokens are by default.
-fn is_standard(added: &[(u32, AddedToken)]) -> bool {
-    added.len() == SPECIAL_TOKENS.len()
-        && added.iter().all(|(_, token)| {
-            SPECIAL_TOKENS.contains(&token.content.as_str()) && *token == AddedToken::from(token.content.as_str(), true)
-        })
+fn is_standard(added: &[(u32, AddedToken)], names: &Names) -> bool {
+    added.len() == names.len()
+        && added
+            .iter()
+            .all(|(_, token)| names.contains(&token.content) && *token == AddedToken::from(token.content.as_str(), true))
+}
+
+/// What opens a text and what ends it, around one text or two.
+fn around(special: Special, [_, _, cls, sep, _]: &Names) -> BertProcessing {
+    BertProcessing::new((sep.clone(), special.sep), (cls.clone(), special.cls))
 }
 
 fn bert_template(special: Special) -> Result<TemplateProcessing> {
@@ -354,29 +372,34 @@ fn bert_template(special: Special) -> Result<TemplateProcessing> {
         .map_err(|error| Error::new(error.to_string()))
 }
 
-fn find_special(inner: &tokenizers::Tokenizer) -> Result<Special> {
+fn find_special(inner: &tokenizers::Tokenizer, names: &Names) -> Result<Special> {
     let (model, unknown) = match inner.get_model() {
         ModelWrapper::WordPiece(model) => (Some(model), Some(model.unk_token.as_str())),
         ModelWrapper::BPE(model) => (None, model.unk_token.as_deref()),
         _ => unreachable!("what is opened is WordPiece or BPE"),
     };
-    if let Some(other) = unknown.filter(|token| *token != "[UNK]") {
-        let what = format!("the tokenizer's word for what it can't spell is `{other}`, and upstill reads [UNK] alone");
+    let [_, own_unknown, ..] = names;
+    if let Some(other) = unknown.filter(|token| token != own_unknown) {
+        let what = format!("the tokenizer's word for what it can't spell is `{other}`, and upstill reads {own_unknown} alone");
         return Err(Error::new(what).help("rename it in `model.unk_token` and in the vocabulary"));
     }
     // The model itself looks [UNK] up, which an added token would hide from it.
-    let ids = SPECIAL_TOKENS.map(|token| match token {
-        "[UNK]" => model.map_or_else(|| inner.token_to_id(token), |model| model.token_to_id(token)),
-        _ => inner.token_to_id(token),
+    let ids = names.each_ref().map(|token| match model.filter(|_| token == own_unknown) {
+        Some(model) => model.token_to_id(token),
+        None => inner.token_to_id(token),
     });
     if let [Some(pad), Some(unk), Some(cls), Some(sep), mask @ Some(_)] = ids {
         return Ok(Special { pad, unk, cls, sep, mask });
     }
-    let missing: Vec<_> = SPECIAL_TOKENS.iter().zip(ids).filter(|(_, id)| id.is_none()).map(|(token, _)| *token).collect();
-    Err(Error::new(format!("the vocabulary has no {}", missing.join(", "))).help(TRAIN))
+    let missing: Vec<_> = names.iter().zip(ids).filter(|(_, id)| id.is_none()).map(|(token, _)| token.as_str()).collect();
+    let help = if model.is_some() { TRAIN } else { NAME_THEM };
+    Err(Error::new(format!("the vocabulary has no {}", missing.join(", "))).help(help))
 }
 
-fn content_hash(inner: &tokenizers::Tokenizer, vocab: &[String]) -> String {
+const NAME_THEM: &str = "if it has others, name them in a tokenizer_config.json beside it, of the class PreTrainedTokenizerFast: pad_token, \
+                         unk_token, cls_token, sep_token and mask_token; or make a vocabulary with `upstill tokenizer train --kind bpe`";
+
+fn content_hash(inner: &tokenizers::Tokenizer, vocab: &[String], names: &Names) -> String {
     let mut hasher = blake3::Hasher::new_derive_key("upstill tokenizer, 1");
     // Two ways to write one meaning must not give two hashes: no `strip_accents` means "as `lowercase` says".
     let normalizer = match inner.get_normalizer() {
@@ -399,8 +422,12 @@ fn content_hash(inner: &tokenizers::Tokenizer, vocab: &[String]) -> String {
     }
     // A token that is found whole gives other ids than the same token as a piece.
     let added = added_tokens(inner);
-    if !is_standard(&added) {
+    if !is_standard(&added, names) || !are_berts(names) {
         hasher.update(json!(added).to_string().as_bytes());
+    }
+    // Which token does what is no part of the vocabulary.
+    if !are_berts(names) {
+        hasher.update(json!(names).to_string().as_bytes());
     }
     hasher.finalize().to_hex().to_string()
 }
@@ -408,6 +435,7 @@ fn content_hash(inner: &tokenizers::Tokenizer, vocab: &[String]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tokens::SPECIAL_TOKENS;
 
     pub(crate) fn small() -> Tokenizer {
         let words = ["the", "cat", "sat", "un", "##happ", "##y", ".", ",", "cafe", "mask", "[", "]", "ℝ", "##ᴬ"];

@@ -54,7 +54,7 @@ pub fn model_card(folder: &ModelFolder) -> Result<String> {
     let _ = write!(
         out,
         "\n## Training\n\n| | |\n|---|---|\n| method | {} |\n{}| teacher | {} |\n| text | {} sentences, {} tokens (`{}`) |\n\
-         | steps | {} of {} rows of {} tokens |\n| learning rate | {} |\n| seed | {} |\n",
+         | steps | {} of {}{} rows of {} tokens |\n| learning rate | {} |\n| seed | {} |\n",
         plan.method,
         several.map_or(String::new(), partners),
         teacher(&plan),
@@ -62,6 +62,7 @@ pub fn model_card(folder: &ModelFolder) -> Result<String> {
         plan.data.tokens,
         name_of(&plan.data.shards),
         plan.train.steps,
+        if plan.train.batch_schedule.is_some() { "at most " } else { "" },
         plan.train.batch,
         plan.data.length,
         several.map_or(&plan.train.lr, |own| &own.lr),

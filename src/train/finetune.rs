@@ -299,6 +299,7 @@ fn train_plan(options: &FinetuneOptions, steps: u64) -> Result<TrainPlan> {
     Ok(TrainPlan {
         steps,
         batch: options.batch,
+        batch_schedule: None,
         lr: match warm {
             0 => format!("{} -> 0 linear", options.lr).parse()?,
             _ => format!("0 -> {} over {warm} steps, then -> 0 linear", options.lr).parse()?,

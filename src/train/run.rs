@@ -259,7 +259,7 @@ impl Keeper<'_> {
     fn observe(&mut self, records: &[StepRecord], learners: &[Learner<AnyModel>]) -> Result<Flow> {
         let train = &self.plan.train;
         for record in records {
-            self.stretch.record(record, Some(self.plan.data.tokens_per_row * train.batch as f64))?;
+            self.stretch.record(record, Some(self.plan.data.tokens_per_row * train.rows_at(record.step) as f64))?;
         }
         let record = records.last().expect("a step at least");
         let done = record.step + 1;

@@ -253,6 +253,7 @@ fn rows_of_a_block(plan: &Plan, steps: u64) -> u64 {
 /// # Errors
 /// When a file can't be written; an [interrupted](Error::is_interrupted) error when `stop` says so.
 pub fn dump_asked(plan: &Plan, shards: &Shards, steps: Range<u64>, folder: &Path, stop: &dyn Fn() -> bool) -> Result<u64> {
+    plan.must_ask_alike()?;
     let block_rows = rows_of_a_block(plan, steps.end);
     let batches = in_blocks(plan, shards, block_rows)?;
     let header = AnswersHeader::of(plan, "", AnswersKind::TopK, 1, block_rows);
@@ -291,6 +292,7 @@ fn no_teacher() -> Error {
 
 /// The header of the answers that are asked for.
 fn header(plan: &Plan, options: &TeachOptions) -> Result<AnswersHeader> {
+    plan.must_ask_alike()?;
     let teacher = plan.teacher.as_ref().ok_or_else(no_teacher)?;
     let Some(content) = teacher.content() else {
         let what = teacher.no_model().unwrap_or("no model");

@@ -28,7 +28,7 @@ pub fn trial_speed(plan: &Plan, shards: &Shards, device: &Device) -> Result<Spee
     let at = method.settings(0);
     let mut tokens_per_s = 0.0;
     for batch in method.batches(0, 2) {
-        let part = method.part(&batch, 0..rows);
+        let part = method.part(&batch, 0..rows.min(method.size(&batch).rows));
         let size = method.size(&part);
         let started = Instant::now();
         let part = wait(method.complete(&part, &at, rows))?.unwrap_or(part);

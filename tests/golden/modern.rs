@@ -212,6 +212,7 @@ fn train_plan(steps: usize, batch: usize, lr: &str) -> TrainPlan {
     TrainPlan {
         steps: steps as u64,
         batch,
+        batch_schedule: None,
         lr: lr.parse().unwrap(),
         optimizer: OptimizerKind::AdamW,
         beta1: 0.9,

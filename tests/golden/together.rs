@@ -118,6 +118,7 @@ fn twenty_steps_with_an_optimizer_each_are_pytorchs() {
     let train = TrainPlan {
         steps: 20,
         batch: batches[0].rows,
+        batch_schedule: None,
         lr: 1e-3.into(),
         optimizer: OptimizerKind::Adam,
         beta1: 0.9,

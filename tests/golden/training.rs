@@ -242,6 +242,7 @@ fn train_plan(run: &RunCase, batch: usize) -> TrainPlan {
     TrainPlan {
         steps: run.losses.len() as u64,
         batch,
+        batch_schedule: None,
         lr: run.lr.clone(),
         optimizer: run.optimizer,
         beta1: 0.9,

@@ -77,6 +77,7 @@ fn twenty_steps_of_fine_tuning_are_those_of_transformers() {
         let train = TrainPlan {
             steps,
             batch,
+            batch_schedule: None,
             lr: format!("{lr} -> 0 linear").parse().unwrap(),
             optimizer: OptimizerKind::AdamW,
             beta1: 0.9,

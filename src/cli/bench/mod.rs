@@ -8,9 +8,10 @@ use clap::builder::PossibleValuesParser;
 
 use super::{DeviceArg, print_json};
 use crate::bench::{
-    LOSS_STEP_SIZES, LossSize, LstmSize, PAPER_SIZE, Row, STEP_SIZES, StepBenchOptions, StepRow, StepSize, StepSpent, agree,
-    bench_growth, bench_loss, bench_lstm, bench_step, bench_step_forms, growth_page,
+    LONG_SIZE, LOSS_STEP_SIZES, LossSize, LstmSize, PAPER_SIZE, Row, STEP_SIZES, StepBenchOptions, StepRow, StepSize, StepSpent,
+    agree, bench_growth, bench_loss, bench_lstm, bench_step, bench_step_forms, growth_page,
 };
+use crate::config::Family;
 use crate::device::{Device, Kernels, Precision, Traits};
 use crate::error::{Error, Result};
 use crate::files::{can_write, write_text};
@@ -107,6 +108,8 @@ Examples:
   upstill bench step --sizes 1 --rounds 9
   upstill bench step --precision f32,bf16 --form fused
   upstill bench step --paper --device cuda --precision bf16
+  upstill bench step --family modernbert
+  upstill bench step --family modernbert --long
 
 Every form takes its turn in every round, with PyTorch's; a ratio is the median over the rounds of each round's.")]
 pub struct Step {
@@ -116,9 +119,15 @@ pub struct Step {
     /// How many of the sizes, from the smallest up: 2 layers of 128, 4 of 256, 6 of 384
     #[arg(long, default_value_t = STEP_SIZES.len())]
     sizes: usize,
+    /// What the layers of student and teacher are
+    #[arg(long, value_parser = PossibleValuesParser::new(Family::WORDS), default_value = Family::Bert.word())]
+    family: String,
     /// The paper's pair in place of the sizes: 6 layers of 768 with a teacher of 4, 128 packed rows of 128
     #[arg(long)]
     paper: bool,
+    /// Long texts in place of the sizes: 4 layers of 256, rows of 1024; of modernbert with its window and without
+    #[arg(long, conflicts_with = "paper")]
+    long: bool,
     /// Rows a step, in place of the size's own
     #[arg(long)]
     rows: Option<usize>,
@@ -174,14 +183,8 @@ pub struct Lstm {
 
 fn run_step(args: &Step) -> Result<()> {
     let device = args.device.choose("auto")?;
-    let Some(sizes) = STEP_SIZES.get(..args.sizes).filter(|sizes| !sizes.is_empty()) else {
-        return Err(Error::new(format!("there are {} sizes, not {}", STEP_SIZES.len(), args.sizes))
-            .help("--sizes 1 is the smallest alone"));
-    };
-    let sizes = if args.paper { &[PAPER_SIZE] } else { sizes };
-    let with_rows = |size: &StepSize| StepSize { batch: args.rows.unwrap_or(size.batch).max(1), ..*size };
     let options = StepBenchOptions {
-        sizes: sizes.iter().map(with_rows).collect(),
+        sizes: step_sizes(args)?,
         rounds: args.rounds.max(1),
         precisions: args.precision.iter().map(|word| precision(word)).collect(),
         forms: forms(args.form.as_deref(), &device)?,
@@ -194,6 +197,25 @@ fn run_step(args: &Step) -> Result<()> {
     }
     println!("{}", step_table(&rows));
     Ok(())
+}
+
+/// The sizes that the arguments ask for, of their family.
+fn step_sizes(args: &Step) -> Result<Vec<StepSize>> {
+    let Some(sizes) = STEP_SIZES.get(..args.sizes).filter(|sizes| !sizes.is_empty()) else {
+        return Err(Error::new(format!("there are {} sizes, not {}", STEP_SIZES.len(), args.sizes))
+            .help("--sizes 1 is the smallest alone"));
+    };
+    let family = Family::from_word(&args.family).unwrap_or_default();
+    let long = [LONG_SIZE, StepSize { window: None, ..LONG_SIZE }];
+    let sizes = match (args.paper, args.long, family) {
+        (true, _, _) => &[PAPER_SIZE],
+        (_, true, Family::ModernBert) => &long[..],
+        // A window is nothing to BERT.
+        (_, true, Family::Bert) => &long[..1],
+        _ => sizes,
+    };
+    let with_rows = |size: &StepSize| StepSize { batch: args.rows.unwrap_or(size.batch).max(1), ..*size };
+    Ok(sizes.iter().map(with_rows).map(|size| size.of(family)).collect())
 }
 
 /// The form of a word that the command line has checked, or all that the device has.
@@ -299,14 +321,15 @@ fn run_agree(args: &Agree) -> Result<()> {
 }
 
 fn step_table(rows: &[StepRow]) -> String {
+    let width = rows.iter().map(|row| row.size.len()).max().unwrap_or_default().max(40);
     let mut out = format!(
-        "{:<40} {:<40} {:>9} {:>8} {:>8} {:>9}  {}\n",
+        "{:<width$} {:<40} {:>9} {:>8} {:>8} {:>9}  {}\n",
         "size", "form", "tokens/s", "GFLOP/s", "of peak", "memory", "against PyTorch at its best"
     );
     for row in rows {
         let ratio = row.ratio.zip(row.ratio_range).map(|(ratio, [low, high])| format!("{ratio:.2} x ({low:.2} to {high:.2})"));
         let line = format!(
-            "{:<40} {:<40} {:>9.0} {:>8.1} {:>6.0} % {:>9}  {}",
+            "{:<width$} {:<40} {:>9.0} {:>8.1} {:>6.0} % {:>9}  {}",
             row.size,
             format!("{}, {}", row.form, row.precision),
             row.tokens_per_s,

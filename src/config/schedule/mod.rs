@@ -112,6 +112,20 @@ impl Schedule {
         ends.fold((f64::INFINITY, f64::NEG_INFINITY), |(min, max), value| (min.min(value), max.max(value)))
     }
 
+    /// The step of `total` from which on the value is the last one and changes no more.
+    pub fn settles_at(&self, total: u64) -> u64 {
+        let (piece, start, end) = self.placed(total).last().expect("a schedule has a piece");
+        if piece.shape == Shape::Hold { start } else { end }
+    }
+
+    /// The mean over the steps of a run, of many of them where there are more.
+    pub fn mean(&self, total: u64) -> f64 {
+        const SEEN: u64 = 1 << 12;
+        let (seen, total) = (total.clamp(1, SEEN), total.max(1));
+        let at = |i: u64| self.at((u128::from(i) * u128::from(total) / u128::from(seen)) as u64, total);
+        (0..seen).map(at).sum::<f64>() / seen as f64
+    }
+
     /// Whether every piece has room in a run of `total` steps.
     ///
     /// # Errors

@@ -40,7 +40,7 @@ impl Family {
     }
 
     /// Dropout that it is trained with where nothing is said: of pre-training, as its authors published it.
-    pub(super) fn dropout(self) -> f64 {
+    pub(crate) fn dropout(self) -> f64 {
         match self {
             Family::Bert => 0.1,
             Family::ModernBert => 0.0,

@@ -279,8 +279,8 @@ fn keys_and_types_that_are_wrong() {
       seed: found the number -1
         write a whole number from 0
     train.batch=12.5
-      train.batch: found the number 12.5
-        write a whole number from 0
+      train.batch: is 12.5
+        write a whole number of rows
     data.whole_word=yes
       data.whole_word: found the text "yes"
         write true or false
@@ -288,8 +288,8 @@ fn keys_and_types_that_are_wrong() {
       data.rows: found the text "padded"
         write "sentence" or "packed"
     data.mask_rate=high
-      data.mask_rate: found the text "high"
-        write a number
+      data.mask_rate: expected a number, found `high` (column 1 of "high")
+        write a schedule: 2.0, "4 -> 1 linear", "1 -> 0.1 cosine over 60%", "4 until 50%, then 1", "0 -> 5e-4 over 200 steps, then -> 0 linear"
     distill.soft=[1, 2]
       distill.soft: found the list [1, 2]
         write a schedule: 2.0, "4 -> 1 linear", "1 -> 0.1 cosine over 60%", "4 until 50%, then 1", "0 -> 5e-4 over 200 steps, then -> 0 linear"

@@ -4,6 +4,7 @@ use insta::assert_snapshot;
 
 use super::*;
 
+mod courses;
 mod families;
 mod mistakes;
 mod models;

@@ -21,7 +21,7 @@ use super::language_model::LanguageModel;
 use crate::config::{ModernBertShape, Shape};
 use crate::device::Compute;
 use crate::kernels::{
-    Dense, Dropout, Logits, Norm, Places, Rotary, Sight, dense, dense_gelu, dense_sum, gelu_gate, look_up, norm_of_sum,
+    Dense, Dropout, Logits, Norm, Places, Rotary, Sight, dense_gelu, dense_sum, gelu_gate, linear, look_up, norm_of_sum,
     rotary_attention,
 };
 
@@ -201,11 +201,11 @@ impl Layer {
             Some(norm) => norm.forward(x_nd.clone(), compute),
             None => x_nd.clone(),
         };
-        let qkv_ne = dense(normed_nd, &parameters(&self.attn.Wqkv), compute);
+        let qkv_ne = linear(normed_nd, self.attn.Wqkv.weight.val(), compute);
         let context_nd = rotary_attention(qkv_ne, heads, &reach.sight, &reach.rotary, dropout, compute);
         let (context_md, x_md) = (only(context_nd, at, compute), only(x_nd, at, compute));
         let x_md = dense_sum(context_md, self.attn.Wo.weight.val(), x_md, dropout, compute);
-        let wide_mf = dense(self.mlp_norm.forward(x_md.clone(), compute), &parameters(&self.mlp.Wi), compute);
+        let wide_mf = linear(self.mlp_norm.forward(x_md.clone(), compute), self.mlp.Wi.weight.val(), compute);
         let gated_mf = dropout.apply(gelu_gate(wide_mf, compute));
         dense_sum(gated_mf, self.mlp.Wo.weight.val(), x_md, &mut Dropout::off(), compute)
     }

@@ -166,6 +166,7 @@ fn train_plan(plan: &TransferPlan, round: u64) -> TrainPlan {
     TrainPlan {
         steps: round * settings.rounds,
         batch: settings.batch,
+        batch_schedule: None,
         lr: Schedule::constant(settings.lr),
         optimizer: settings.optimizer,
         beta1: 0.9,

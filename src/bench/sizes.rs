@@ -1,0 +1,81 @@
+//! The models and batches whose steps are measured.
+
+use crate::config::{BertShape, Family, ModernBertShape, Shape};
+
+/// A student, its teacher and its batch; heads are 64 wide.
+#[derive(Debug, Clone, Copy)]
+pub struct StepSize {
+    /// What the layers of both are.
+    pub family: Family,
+    /// The student's encoder layers.
+    pub layers: usize,
+    /// The teacher's.
+    pub teacher_layers: usize,
+    /// Width of both.
+    pub hidden: usize,
+    /// Vocabulary.
+    pub vocab: usize,
+    /// Packed rows a step.
+    pub batch: usize,
+    /// Tokens a row.
+    pub length: usize,
+    /// Window of a ModernBERT's local layers, in tokens; without one every layer sees all of its text. BERT has none.
+    pub window: Option<usize>,
+}
+
+const fn size(layers: usize, hidden: usize, teacher_layers: usize, batch: usize, length: usize) -> StepSize {
+    StepSize { family: Family::Bert, layers, teacher_layers, hidden, vocab: 30522, batch, length, window: Some(128) }
+}
+
+/// The steps of `upstill bench loss`.
+pub const LOSS_STEP_SIZES: [StepSize; 2] = [size(2, 128, 2, 32, 64), size(4, 256, 2, 32, 64)];
+
+/// The paper's student and its teacher of 4 layers, at its length and vocabulary, on 128 packed rows.
+pub const PAPER_SIZE: StepSize = size(6, 768, 4, 128, 128);
+
+/// The steps of `upstill bench step`: from pocket to 6 layers, 384 wide, with a teacher of 4.
+pub const STEP_SIZES: [StepSize; 3] = [size(2, 128, 1, 16, 128), size(4, 256, 2, 16, 128), size(6, 384, 4, 16, 128)];
+
+/// Rows of texts of 64 to 1022 tokens. The student of 4 layers has two that are local in ModernBERT.
+pub const LONG_SIZE: StepSize = size(4, 256, 2, 2, 1024);
+
+/// From this length of a row on, texts are as long as rows; in shorter rows they are sentences.
+const LONG: usize = 1024;
+
+impl StepSize {
+    /// The size for models of another family.
+    #[must_use]
+    pub fn of(self, family: Family) -> Self {
+        Self { family, ..self }
+    }
+
+    /// What the tables call it.
+    pub(super) fn name(&self) -> String {
+        let Self { family, layers, teacher_layers, hidden, vocab, batch, length, window } = self;
+        let sizes = format!("{layers} x {hidden} (teacher {teacher_layers}), {vocab}, {batch} x {length}");
+        match (family, window) {
+            (Family::Bert, _) => sizes,
+            (Family::ModernBert, Some(window)) => format!("ModernBERT {sizes}, window {window}"),
+            (Family::ModernBert, None) => format!("ModernBERT {sizes}, no window"),
+        }
+    }
+
+    /// A model of so many layers.
+    pub(super) fn shape(&self, layers: usize) -> Shape {
+        let heads = (self.hidden / 64).max(1);
+        match self.family {
+            Family::Bert => BertShape::new(self.vocab, self.hidden, layers, heads, self.length).into(),
+            Family::ModernBert => {
+                let shape = ModernBertShape::new(self.vocab, self.hidden, layers, heads, self.length);
+                // A model without local layers has no window to look through.
+                let global_every = if self.window.is_some() { shape.global_every } else { 1 };
+                ModernBertShape { global_every, window: self.window.unwrap_or(shape.window), ..shape }.into()
+            }
+        }
+    }
+
+    /// Tokens of a text, special ones not counted: the fewest, and how many more the longest has.
+    pub(super) fn texts(&self) -> [usize; 2] {
+        if self.length < LONG { [8, 19] } else { [64, self.length - 2 - 64] }
+    }
+}

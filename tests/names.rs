@@ -1,0 +1,105 @@
+//! Tokenizers whose special tokens are not called as BERT's. Golden: tests/golden/names.py.
+
+use std::fs;
+use std::path::Path;
+
+use serde_json::Value;
+use upstill::batch::{BatchOptions, Batches, Masking, Split};
+use upstill::config::Rows;
+use upstill::tokens::{Shards, Tokenizer};
+
+struct Case {
+    name: String,
+    dir: tempfile::TempDir,
+    ids: Vec<Vec<u32>>,
+    /// What the error names.
+    refused: Option<String>,
+}
+
+fn golden() -> (Vec<String>, Vec<Case>) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/names.json");
+    let golden: Value = serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap();
+    let case = |case: &Value| {
+        let dir = tempfile::tempdir().unwrap();
+        for (name, content) in case["files"].as_object().unwrap() {
+            fs::write(dir.path().join(name), content.to_string()).unwrap();
+        }
+        Case {
+            name: case["name"].as_str().unwrap().to_owned(),
+            dir,
+            ids: case.get("ids").map_or_else(Vec::new, |ids| serde_json::from_value(ids.clone()).unwrap()),
+            refused: case.get("refused").map(|key| key.as_str().unwrap().to_owned()),
+        }
+    };
+    let texts = serde_json::from_value(golden["texts"].clone()).unwrap();
+    (texts, golden["cases"].as_array().unwrap().iter().map(case).collect())
+}
+
+#[test]
+fn ids_are_those_of_transformers_whatever_special_tokens_are_called() {
+    let (texts, cases) = golden();
+    assert!(cases.len() >= 10 && texts.len() > 30);
+    let mut hashes: Vec<(String, Vec<Vec<u32>>, [String; 5])> = Vec::new();
+    for case in &cases {
+        let loaded = Tokenizer::load(case.dir.path());
+        if let Some(missing) = &case.refused {
+            let error = loaded.unwrap_err().to_string();
+            assert!(error.contains(missing) && error.contains("tokenizer_config.json"), "{}: {error}", case.name);
+            continue;
+        }
+        let tokenizer = loaded.unwrap_or_else(|error| panic!("{}: {error}", case.name));
+        let dir = tempfile::tempdir().unwrap();
+        tokenizer.save(dir.path()).unwrap();
+        let saved = Tokenizer::load(dir.path()).unwrap();
+        assert_eq!((saved.hash(), saved.special()), (tokenizer.hash(), tokenizer.special()), "{}", case.name);
+        for (read, tokenizer) in [("read", &tokenizer), ("saved", &saved)] {
+            for (text, ids) in texts.iter().zip(&case.ids) {
+                assert_eq!(&tokenizer.encode(text).unwrap(), ids, "{}, {read}, {text:?}", case.name);
+            }
+        }
+        let names = tokenizer.special_names().map(str::to_owned);
+        let same = |(hash, _, _): &&(String, _, _)| hash == tokenizer.hash();
+        if let Some((_, ids, named)) = hashes.iter().find(same) {
+            assert_eq!((ids, named), (&case.ids, &names), "{}: another tokenizer has its hash", case.name);
+        }
+        hashes.push((tokenizer.hash().to_owned(), case.ids.clone(), names));
+    }
+}
+
+#[test]
+fn a_row_opens_ends_and_hides_with_the_tokenizers_own_tokens() {
+    let (_, cases) = golden();
+    let case = cases.iter().find(|case| case.name == "merges of letters, whole").unwrap();
+    let tokenizer = Tokenizer::load(case.dir.path()).unwrap();
+    assert_eq!(tokenizer.special_names(), ["<pad>", "<unk>", "<bos>", "<eos>", "<mask>"]);
+    let sentence = tokenizer.encode("the cat sat on the mat and on the other mat").unwrap();
+    let shards = Shards::from_sentences(tokenizer, vec![sentence.clone(); 4], vec![sentence]);
+    let masking = Masking { rate: 0.5, ..Masking::default() };
+    let options = BatchOptions { layout: Rows::Sentence, length: 64, batch: 4, seed: 1, objective: masking.into() };
+    let batch = Batches::new(&shards, Split::Train, options).unwrap().at(0);
+    let id = |token: &str| shards.tokenizer().id(token).unwrap() as i32;
+    assert_eq!((batch.input_ids_bs[0], batch.input_ids_bs[63]), (id("<bos>"), id("<pad>")));
+    assert_eq!(batch.input_ids_bs.iter().filter(|&&found| found == id("<eos>")).count(), 4);
+    assert!(batch.input_ids_bs.contains(&id("<mask>")));
+}
+
+#[test]
+fn what_other_names_lack_is_told() {
+    let (_, cases) = golden();
+    let error = |name: &str| {
+        let case = cases.iter().find(|case| case.name == name).unwrap();
+        Tokenizer::load(case.dir.path()).unwrap_err().to_string().replace(case.dir.path().to_str().unwrap(), "DIR")
+    };
+    insta::assert_snapshot!(error("refused: no mask"), @r#"
+    `mask_token` is not there, and the other special tokens have names that are not BERT's
+      in: DIR/tokenizer_config.json
+    help: write which token it is, such as "mask_token": "<mask>": upstill needs one that fills a row, stands for what can't be spelt, opens a text, ends it, and hides a token
+    "#);
+    let alone = cases.iter().find(|case| case.name == "tokenizer.json alone").unwrap();
+    let text = fs::read_to_string(alone.dir.path().join("tokenizer.json")).unwrap();
+    let error = Tokenizer::from_bytes(text.replace("<mask>", "<hole>").as_bytes()).unwrap_err();
+    insta::assert_snapshot!(error, @"
+    the vocabulary has no [PAD], [UNK], [CLS], [SEP], [MASK]
+    help: if it has others, name them in a tokenizer_config.json beside it, of the class PreTrainedTokenizerFast: pad_token, unk_token, cls_token, sep_token and mask_token; or make a vocabulary with `upstill tokenizer train --kind bpe`
+    ");
+}
