@@ -4,7 +4,7 @@
 use burn::tensor::{Int, Tensor, TensorData};
 
 use super::meter::{Taken, measure, memory_and_seconds};
-use super::pytorch::PyTorch;
+use super::pytorch::Peer;
 use super::{Row, against_peer, median};
 use crate::device::{Compute, Device, DeviceKind, Kernels, Precision, Traits, is_cpu};
 use crate::kernels::dwt_loss::{BOTH, spread};
@@ -24,7 +24,7 @@ pub struct LossSize {
 
 /// Measures the loss and the head with the loss, `rounds` times each in turn. `note` is told what is not there.
 pub fn bench_loss(size: LossSize, rounds: usize, device: &Device, python: &str, mut note: impl FnMut(String)) -> Vec<Row> {
-    let mut pytorch = match PyTorch::start(python, device, Precision::F32, 1) {
+    let mut pytorch = match Peer::pytorch(python, device, Precision::F32, 1) {
         Ok(pytorch) => {
             note(pytorch.about.clone());
             Some(pytorch)
@@ -54,7 +54,7 @@ fn in_turn(
     work: &Work,
     forms: &[Kernels],
     rounds: usize,
-    pytorch: &mut Option<PyTorch>,
+    pytorch: &mut Option<Peer>,
     request: impl Fn(&str) -> String,
     note: &mut impl FnMut(String),
 ) -> Vec<Row> {

@@ -3,7 +3,7 @@
 use burn::tensor::{Tensor, TensorData};
 
 use super::meter::{Taken, measure, memory_and_seconds};
-use super::pytorch::PyTorch;
+use super::pytorch::Peer;
 use super::{Row, against_peer, median};
 use crate::device::{Compute, Device, Kernels, Precision, is_cpu};
 use crate::kernels::dwt_loss::spread;
@@ -25,7 +25,7 @@ pub struct LstmSize {
 /// Measures each form `rounds` times in turn. `note` is told what is not there.
 pub fn bench_lstm(size: LstmSize, rounds: usize, device: &Device, python: &str, mut note: impl FnMut(String)) -> Vec<Row> {
     let LstmSize { rows: b, steps: t, words: w, hidden: h } = size;
-    let mut pytorch = PyTorch::start(python, device, Precision::F32, 1)
+    let mut pytorch = Peer::pytorch(python, device, Precision::F32, 1)
         .map_err(|why| note(format!("NOTE: no PyTorch to compare with: {why}")))
         .ok();
     pytorch.iter().for_each(|pytorch| note(pytorch.about.clone()));

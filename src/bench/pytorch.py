@@ -1,15 +1,32 @@
 """PyTorch's side of `upstill bench`: for each line of standard input does one measurement, and answers with its seconds and peak
 memory in bytes, or with what is wrong. After `time` or `memory`: `loss eager 1024 30522`, `head eager 1024 128 30522`, `step eager {...}`, `lstm eager 64 64 300 600`; instead of
-`eager` also `compiled`, for a step `trimmed` and `plain`, and for the first two `liger`. Arguments: `cpu` or `cuda`, the precision of products, and how many steps are timed
-together."""
+`eager` also `compiled`, for a step `trimmed` and `plain`, and for the first two `liger`. Arguments: `cpu` or `cuda`, the precision of products, how many steps are timed
+together, and how many processes share the rows of a step (DistributedDataParallel over gloo; one unless given)."""
 
 import ctypes
 import json
+import os
 import sys
+import tempfile
 import time
+
+RANKS = int(sys.argv[4]) if len(sys.argv) > 4 else 1
+# The others are started before PyTorch starts its threads, and read what the first one passes on.
+RANK, others, meeting = 0, [], tempfile.mkdtemp() if RANKS > 1 else ""
+for rank in range(1, RANKS):
+    reads, writes = os.pipe()
+    if os.fork() == 0:
+        RANK, others, sys.stdin, sys.stdout = rank, [], os.fdopen(reads), open(os.devnull, "w")
+        os.close(writes)
+        break
+    os.close(reads)
+    others.append(os.fdopen(writes, "w"))
 
 import torch
 from torch import nn
+
+if RANKS > 1:
+    torch.distributed.init_process_group("gloo", init_method=f"file://{meeting}/meeting", rank=RANK, world_size=RANKS)
 
 DEVICE, PRECISION, STEPS = sys.argv[1], sys.argv[2], int(sys.argv[3])
 ON_GPU = DEVICE == "cuda"
@@ -166,13 +183,19 @@ def finish(student, optimizer, loss):
 def best_step(how, size):
     """Packed rows as upstill has them."""
     ids, positions, segments = (torch.tensor(size[name]).view(-1, size["length"]) for name in ["ids", "positions", "segments"])
-    mask = (segments[:, :, None] == segments[:, None, :])[:, None]
     slots, labels = torch.tensor(size["slots"]), torch.tensor(size["labels"])
+    if RANKS > 1:
+        rows = slice(RANK * len(ids) // RANKS, (RANK + 1) * len(ids) // RANKS)
+        own = (slots >= rows.start * size["length"]) & (slots < rows.stop * size["length"])
+        slots, labels = slots[own] - rows.start * size["length"], labels[own]
+        ids, positions, segments = ids[rows], positions[rows], segments[rows]
+    mask = (segments[:, :, None] == segments[:, None, :])[:, None]
     is_bert = size["family"] == "bert"
     inputs = [ids, positions, mask, slots] if is_bert else [ids, modern_reaches(positions, mask, size["window"]), slots]
     make = lambda layers: (Bert if is_bert else ModernBert)(layers, size["hidden"], size["vocab"], size["length"], how == "trimmed")
     student, teacher = make(size["layers"]).train(), make(size["teacher_layers"]).eval().requires_grad_(False)
     optimizer = torch.optim.Adam(student.parameters(), fused=True)
+    student = nn.parallel.DistributedDataParallel(student) if RANKS > 1 else student
 
     def losses():
         with autocast():
@@ -285,6 +308,8 @@ steps = {}
 place = torch.cuda.get_device_name() if ON_GPU else f"{torch.get_num_threads()} threads"
 print("ready", torch.__version__, place, flush=True)
 for request in sys.stdin:
+    for other in others:
+        print(request, end="", file=other, flush=True)
     try:
         what, line = request.split(" ", 1)
         if line not in steps:

@@ -6,7 +6,7 @@ use burn::tensor::{FloatDType, Tensor};
 use serde::Serialize;
 
 use super::meter::{Taken, measure, memory_and_seconds};
-use super::pytorch::PyTorch;
+use super::pytorch::Peer;
 use super::sizes::StepSize;
 use super::{Row, against_peer, median};
 use crate::batch::{BatchOptions, Batches, Masking, Split};
@@ -18,7 +18,7 @@ use crate::kernels::{Dense, Spent, dense, spent};
 use crate::methods::{Dwt, MaskedLm, ModelTeacher};
 use crate::model::AnyModel;
 use crate::tokens::{Shards, Tokenizer};
-use crate::train::{FitOptions, Flow, Learner, fit_ahead, plan_on};
+use crate::train::{FitOptions, Flow, Learner, Worker, fit_ahead, plan_on};
 
 /// What `upstill bench step` measures.
 #[derive(Debug, Clone)]
@@ -91,7 +91,7 @@ pub fn bench_step(options: &StepBenchOptions, device: &Device, mut note: impl Fn
     let theirs = if device.kind == DeviceKind::Cpu { vec![Precision::F32, Precision::Bf16] } else { options.precisions.clone() };
     let mut pytorch = Vec::new();
     for precision in theirs.into_iter().filter(|_| options.python.is_some()) {
-        match PyTorch::start(options.python.unwrap_or_default(), device, precision, steps_a_turn(device)) {
+        match Peer::pytorch(options.python.unwrap_or_default(), device, precision, steps_a_turn(device)) {
             Ok(found) => {
                 note(format!("against {} in {precision}", found.about));
                 pytorch.push((precision, found));
@@ -128,7 +128,7 @@ fn in_turn(
     size: StepSize,
     options: &StepBenchOptions,
     device: &Device,
-    pytorch: &mut [(Precision, PyTorch)],
+    pytorch: &mut [(Precision, Peer)],
     note: &mut impl FnMut(String),
 ) -> Result<Vec<StepRow>> {
     let rounds = options.rounds;
@@ -314,10 +314,14 @@ impl StepBench {
 
     /// A turn: a step of training, or several whose mean counts; the batches of all steps are alike.
     pub(super) fn step(&self, runner: &mut Runner, round: usize) -> Result<Taken> {
+        self.step_among(runner, round, None)
+    }
+
+    /// A turn of one of several workers, which all take it together.
+    pub(super) fn step_among(&self, runner: &mut Runner, round: usize, worker: Option<&Worker>) -> Result<Taken> {
         let train = &self.plan.train;
         let steps = steps_a_turn(&self.device);
-        let options =
-            FitOptions { train, micro_batch: self.size.batch, done: (round * steps) as u64, evaluated: None, worker: None };
+        let options = FitOptions { train, micro_batch: self.size.batch, done: (round * steps) as u64, evaluated: None, worker };
         let mut seconds = 0.0;
         let student = std::mem::take(&mut runner.student);
         let mut result = Ok(Vec::new());
@@ -349,7 +353,7 @@ impl StepBench {
         self.data.train.at(step).tokens as f64
     }
 
-    fn tokens(&self) -> f64 {
+    pub(super) fn tokens(&self) -> f64 {
         self.tokens_of(0)
     }
 
@@ -364,7 +368,7 @@ impl StepBench {
     }
 
     /// The size and its first batch, for PyTorch.
-    fn request(&self) -> String {
+    pub(super) fn request(&self) -> String {
         let batch = self.data.train.at(0);
         let asked = &batch.asked;
         let used: Vec<usize> = (0..asked.weights_bm.len()).filter(|&slot| asked.weights_bm[slot] > 0.0).collect();

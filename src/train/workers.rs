@@ -132,6 +132,16 @@ impl Worker {
         Ok(place * rows / workers..(place + 1) * rows / workers)
     }
 
+    /// Waits until all workers of all processes are here. What the first one brings is the answer for all: whether there
+    /// is more to do.
+    ///
+    /// # Errors
+    /// When another worker has ended.
+    pub fn all_go_on(&self, goes_on: bool) -> Result<bool> {
+        let brought = f32::from(u8::from(goes_on && self.is_first()));
+        Ok(self.meet(vec![brought])?.iter().any(|sum| *sum > 0.0))
+    }
+
     /// Sums a value over all workers (all-reduce). Lengths must agree, and every worker receives the same bits. The sum
     /// is taken in the workers' order on the host, in NCCL's among CUDA's GPUs of one process, and, over processes, in
     /// the ranks' order of each one's sum.

@@ -8,14 +8,16 @@ use clap::builder::PossibleValuesParser;
 
 use super::{DeviceArg, print_json};
 use crate::bench::{
-    LONG_SIZE, LOSS_STEP_SIZES, LossSize, LstmSize, PAPER_SIZE, Row, STEP_SIZES, StepBenchOptions, StepRow, StepSize, StepSpent,
-    agree, bench_growth, bench_loss, bench_lstm, bench_step, bench_step_forms, growth_page,
+    LONG_SIZE, LOSS_STEP_SIZES, LossSize, LstmSize, PAPER_SIZE, RanksBenchOptions, RanksRow, Row, STEP_SIZES, StepBenchOptions,
+    StepRow, StepSize, StepSpent, agree, answer_steps, bench_growth, bench_loss, bench_lstm, bench_ranks, bench_step,
+    bench_step_forms, growth_page,
 };
 use crate::config::Family;
-use crate::device::{Device, Kernels, Precision, Traits};
-use crate::error::{Error, Result};
+use crate::device::{Device, DeviceKind, Kernels, Precision, Traits};
+use crate::error::{Error, IoContext, Result};
 use crate::files::{can_write, write_text};
 use crate::kernels::Spent;
+use crate::train::Ranks;
 
 #[derive(clap::Subcommand)]
 pub enum BenchCommand {
@@ -110,6 +112,7 @@ Examples:
   upstill bench step --paper --device cuda --precision bf16
   upstill bench step --family modernbert
   upstill bench step --family modernbert --long
+  upstill bench step --ranks 2 --sizes 2                   one thread and two, as workers, ranks and PyTorch's processes
 
 Every form takes its turn in every round, with PyTorch's; a ratio is the median over the rounds of each round's.")]
 pub struct Step {
@@ -137,6 +140,12 @@ pub struct Step {
     /// One form alone: composed, fused or cubecl; all that the device has, unless given
     #[arg(long, value_parser = PossibleValuesParser::new(Kernels::WORDS))]
     form: Option<String>,
+    /// So many threads beside one, as workers, as ranks of MPI, and as processes of PyTorch; on the CPU, in f32
+    #[arg(long, value_parser = clap::value_parser!(u16).range(2..), conflicts_with_all = ["paper", "precision", "form", "rows", "long"])]
+    ranks: Option<u16>,
+    /// Answers as one of those, with so many workers
+    #[arg(long, hide = true)]
+    answers: Option<usize>,
     /// Turns of each form: a step, or on CUDA 8 in a row
     #[arg(long, default_value_t = 5)]
     rounds: usize,
@@ -183,8 +192,15 @@ pub struct Lstm {
 
 fn run_step(args: &Step) -> Result<()> {
     let device = args.device.choose("auto")?;
+    let sizes = step_sizes(args)?;
+    if let Some(workers) = args.answers {
+        return answer(*sizes.last().unwrap_or(&STEP_SIZES[0]), workers);
+    }
+    if let Some(ranks) = args.ranks {
+        return run_ranks(args, &sizes, ranks.into(), &device);
+    }
     let options = StepBenchOptions {
-        sizes: step_sizes(args)?,
+        sizes,
         rounds: args.rounds.max(1),
         precisions: args.precision.iter().map(|word| precision(word)).collect(),
         forms: forms(args.form.as_deref(), &device)?,
@@ -197,6 +213,49 @@ fn run_step(args: &Step) -> Result<()> {
     }
     println!("{}", step_table(&rows));
     Ok(())
+}
+
+/// A step on one thread and on several.
+fn run_ranks(args: &Step, sizes: &[StepSize], ranks: usize, device: &Device) -> Result<()> {
+    if device.kind != DeviceKind::Cpu {
+        return Err(
+            Error::new(format!("--ranks measures threads of the CPU, and the device is {device}")).help("add --device cpu")
+        );
+    }
+    let upstill = std::env::current_exe().doing("find", "this command")?;
+    let options = RanksBenchOptions {
+        sizes,
+        ranks,
+        rounds: args.rounds.max(1),
+        python: (args.against == "pytorch").then_some(args.python.as_str()),
+        upstill: &upstill,
+    };
+    let rows = bench_ranks(&options, |note| eprintln!("{note}"))?;
+    if args.json {
+        print_json(&serde_json::json!({ "rows": rows }));
+        return Ok(());
+    }
+    println!("{:<40} {:<30} {:>7} {:>9} {:>8}  against PyTorch", "size", "form", "threads", "tokens/s", "scaling");
+    for row in &rows {
+        let ratio = row.ratio.map_or_else(String::new, |ratio| format!("{ratio:.2} x"));
+        let RanksRow { size, form, threads, tokens_per_s, scaling, .. } = row;
+        println!("{size:<40} {form:<30} {threads:>7} {tokens_per_s:>9.0} {scaling:>6.2} x  {ratio}");
+    }
+    Ok(())
+}
+
+/// One of the processes that [`run_ranks`] starts: a line of standard input asks for a step, a line of standard output
+/// says what it took.
+fn answer(size: StepSize, workers: usize) -> Result<()> {
+    let ranks = Ranks::join()?;
+    let mut lines = std::io::stdin().lines();
+    answer_steps(size, workers.max(1), ranks.as_ref(), |seconds| {
+        match seconds {
+            Some(seconds) => println!("{seconds}"),
+            None => println!("ready {} {}", env!("CARGO_PKG_VERSION"), std::env::consts::ARCH),
+        }
+        lines.next().is_some_and(|line| line.is_ok())
+    })
 }
 
 /// The sizes that the arguments ask for, of their family.
