@@ -29,9 +29,8 @@ pub const SUMMARY: &str = "summary.json";
 /// What comes before the checksum of a JSON text, and after it.
 const BEFORE: &str = ",\n  \"checksum\": \"";
 const AFTER: &str = "\"\n}";
-/// With what the last members of older versions' files began, of those that ended in a string: all other strings at an
-/// end were checksums.
-const LAST_STRINGS: [&str; 2] = ["\"run\": \"", "\"token_counts\": \""];
+/// Keys that end files of older versions, and whose values may look like a checksum.
+const LAST_KEYS: [&str; 2] = ["run", "token_counts"];
 /// What comes before the checksum of a TOML text: it stands above the text, so that no cut leaves it out.
 const TOML_BEFORE: &str = "# checksum: ";
 /// What comes after it, and at the top of a file of an older version or one that was changed on purpose.
@@ -122,8 +121,8 @@ pub fn sealed_toml(text: &str) -> String {
     format!("{TOML_BEFORE}{}\n{text}", hash(text.as_bytes()))
 }
 
-/// Checks a text that [`sealed_toml`] gave. One without a checksum is taken as it is where nothing speaks of one that was
-/// there: the comment that stands below it is at the top, or the text has neither and begins with no comment.
+/// Checks a text that [`sealed_toml`] gave. One without a checksum is taken as it is where nothing speaks of one that
+/// was there: the comment that stands below it is at the top, or the text has neither and begins with no comment.
 ///
 /// # Errors
 /// When it was altered.
@@ -156,15 +155,21 @@ fn text(bytes: Vec<u8>) -> Result<String> {
     String::from_utf8(bytes).map_err(|_| Error::new("the file is not text: it is damaged").help(AGAIN))
 }
 
-/// Whether a text's last member is a string, as a checksum is, and none that older versions ended with: then it was a
-/// checksum, whatever became of it.
+/// Whether a text's last member was a checksum, whatever became of it: a string with hexadecimal digits in a row, or
+/// with such a key.
 fn ends_in_a_checksum(text: &str) -> bool {
-    let Some(rest) = text.trim_end().strip_suffix('}').and_then(|text| text.trim_end().strip_suffix('"')) else {
-        return false;
-    };
-    let member = rest.rsplit(",\n").next().unwrap_or(rest).trim_start();
-    // Three quotes: a key's two and the string's first.
-    !LAST_STRINGS.iter().any(|known| member.starts_with(known) && member.matches('"').count() == 3)
+    last_string(text).is_some_and(|(key, value)| {
+        let is_like_a_hash = value.split(|c: char| !c.is_ascii_hexdigit()).any(|run| run.len() >= 8);
+        key.contains("checks") || key.contains("ecksum") || is_like_a_hash && !LAST_KEYS.contains(&key)
+    })
+}
+
+/// The key and the value of an object's last member, where that is a string.
+fn last_string(text: &str) -> Option<(&str, &str)> {
+    let text = text.trim_end().strip_suffix('}')?.trim_end().strip_suffix('"')?;
+    let (before, value) = text.rsplit_once('"')?;
+    let key = before.trim_end().strip_suffix(':')?.trim_end().strip_suffix('"')?.rsplit('"').next()?;
+    Some((key, value))
 }
 
 fn is_hash(text: &str) -> bool {
@@ -375,8 +380,8 @@ mod tests {
         let text = serde_json::to_string_pretty(&said()).unwrap();
         let json = Json::open(&text).unwrap();
         assert_eq!((json.is_sealed, json.parse::<Said>("it").unwrap()), (false, said()));
-        for last in ["\"run\": \"runs/a\"", "\"token_counts\": \"0123\""] {
-            assert!(!Json::open(&format!("{{\n  \"loss\": 1,\n  {last}\n}}\n")).unwrap().is_sealed);
+        for last in ["\"run\": \"cells/0123456789\"", "\"token_counts\":\"0123456789\"", "\"name\": \"a\""] {
+            assert!(!Json::open(&format!("{{\n  \"loss\": 1, {last}\n}}\n")).unwrap().is_sealed);
         }
         check_toml(&format!("{TOML_HEAD}seed = 1\n")).unwrap();
         check_toml("seed = 1\n").unwrap();
