@@ -1,6 +1,7 @@
 //! What can't be, in a plan: each check adds to one list, so that all is said at once.
 
 use super::bounds::{negative_weight, positive_temperature, shape, share};
+use super::courses::MOST_CHANGING_STEPS;
 use super::facts::{Facts, TeacherFacts};
 use super::mistakes::Mistakes;
 use super::plan::*;

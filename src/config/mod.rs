@@ -11,6 +11,7 @@ mod bounds;
 mod check;
 mod check_listening;
 mod check_models;
+mod courses;
 mod describe;
 mod describe_models;
 mod differences;
