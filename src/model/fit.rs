@@ -56,7 +56,8 @@ pub(super) struct Body {
     pub has: fn(&str) -> bool,
 }
 
-/// Refuses tensors that lack some of `wanted`, which a shape's body has, have them in other sizes, or hold more of them.
+/// Refuses tensors that lack some of `wanted`, which a shape's body has, have them in other sizes, or hold more of
+/// them.
 ///
 /// # Errors
 /// One that lists all of it.

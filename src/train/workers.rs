@@ -132,8 +132,8 @@ impl Worker {
         Ok(place * rows / workers..(place + 1) * rows / workers)
     }
 
-    /// Waits until all workers of all processes are here. What the first one brings is the answer for all: whether there
-    /// is more to do.
+    /// Waits until all workers of all processes are here. What the first one brings is the answer for all: whether
+    /// there is more to do.
     ///
     /// # Errors
     /// When another worker has ended.
