@@ -86,7 +86,7 @@ fn runs_of_other_lengths_part_where_their_batches_do() {
     assert!(cached.contains("train.batch changes over the run"), "{cached}");
 }
 
-/// Section 2.2.2 and the configuration of ModernBERT (Warner et al. 2024), rows full.
+/// The training settings and the configuration of ModernBERT (Warner et al. 2024), rows full.
 #[test]
 fn modernberts_recipe_has_the_papers_tokens() {
     let file = run_file(include_str!("../../../examples/modernbert-base.toml"));
