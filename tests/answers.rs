@@ -38,6 +38,12 @@ impl Bench {
         plan(&self.shards, &[&["preset=dwt-normal", &from], set].concat())
     }
 
+    /// The folder of a finished student that was evaluated at each step.
+    pub fn trained(&self, name: &str, set: &[&str]) -> PathBuf {
+        run(&self.plan("teacher", &[&["train.evaluate_every=1"], set].concat()), &self.shards, &self.path(name));
+        self.path(name)
+    }
+
     /// Why a plan with this teacher can't be, with the test's folder left out.
     pub fn refusal(&self, teacher: &str, set: &[&str]) -> String {
         let from = format!("teacher.from={}", self.path(teacher).display());

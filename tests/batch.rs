@@ -427,7 +427,7 @@ fn batches_that_change_take_every_row_once_and_mask_what_their_step_says() {
         let options = BatchOptions { layout: Rows::Packed, length: plan.data.length, batch: 8, seed: plan.seed, objective };
         train(&shards, options)
     };
-    let changing = of(0.5).in_course_of(&plan);
+    let changing = of(0.5).scheduled_by(&plan);
     let mut first_row = 0;
     for step in 0..12 {
         let batch = changing.at(step);

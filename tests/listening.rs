@@ -67,10 +67,7 @@ fn a_gate_reads_a_cache_as_it_asks_a_teacher() {
 #[test]
 fn a_gate_that_is_open_everywhere_is_none_and_one_that_never_opens_leaves_the_hard_loss() {
     let bench = Bench::new();
-    let of = |name: &str, set: &[&str]| {
-        run(&bench.plan("teacher", &[&["train.evaluate_every=1"], set].concat()), &bench.shards, &bench.path(name));
-        bench.path(name)
-    };
+    let of = |name: &str, set: &[&str]| bench.trained(name, set);
     let open = of("open", &["distill.gate=lowest-entropy", "distill.gate_share=1"]);
     near(&open, &of("none", &[]), 1e-5);
     // Where the soft weight is 0 nobody is asked, and nothing is left out: plain masked language modelling to the bit.
@@ -173,10 +170,7 @@ fn a_soft_weight_fades_by_the_last_evaluation_resumed_or_not() {
 #[test]
 fn last_layers_that_are_compared_come_nearer() {
     let bench = Bench::new();
-    let of = |name: &str, set: &[&str]| {
-        run(&bench.plan("teacher", &[&["train.evaluate_every=1"], set].concat()), &bench.shards, &bench.path(name));
-        bench.path(name)
-    };
+    let of = |name: &str, set: &[&str]| bench.trained(name, set);
     for (name, positions) in [("masked", "distill.positions=masked"), ("all", "distill.positions=all")] {
         let set = ["preset=distilbert", "distill.start=fresh", "distill.cosine=2", positions];
         let whole = of(name, &set);
@@ -220,10 +214,7 @@ fn an_ensemble_of_a_teacher_and_itself_is_that_teacher() {
     let bench = Bench::new();
     run(&plan(&bench.shards, &["preset=standalone", "model.layers=1", "seed=9"]), &bench.shards, &bench.path("other"));
     let with = |name: &str, folder: &str| format!("teachers.{name}.from={}", bench.path(folder).display());
-    let of = |name: &str, set: &[&str]| {
-        run(&bench.plan("teacher", &[&["train.evaluate_every=1"], set].concat()), &bench.shards, &bench.path(name));
-        bench.path(name)
-    };
+    let of = |name: &str, set: &[&str]| bench.trained(name, set);
     let alone = of("alone", &[]);
     near(&of("twice", &[&with("b", "teacher"), "teachers.b.weight=3"]), &alone, 1e-4);
     // Another one is heard, the more the more it weighs.

@@ -1,43 +1,16 @@
 //! Tokenizers whose special tokens are not called as BERT's. Golden: tests/golden/names.py.
 
 use std::fs;
-use std::path::Path;
 
-use serde_json::Value;
 use upstill::batch::{BatchOptions, Batches, Masking, Split};
 use upstill::config::Rows;
 use upstill::tokens::{Shards, Tokenizer};
 
-struct Case {
-    name: String,
-    dir: tempfile::TempDir,
-    ids: Vec<Vec<u32>>,
-    /// What the error names.
-    refused: Option<String>,
-}
-
-fn golden() -> (Vec<String>, Vec<Case>) {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/names.json");
-    let golden: Value = serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap();
-    let case = |case: &Value| {
-        let dir = tempfile::tempdir().unwrap();
-        for (name, content) in case["files"].as_object().unwrap() {
-            fs::write(dir.path().join(name), content.to_string()).unwrap();
-        }
-        Case {
-            name: case["name"].as_str().unwrap().to_owned(),
-            dir,
-            ids: case.get("ids").map_or_else(Vec::new, |ids| serde_json::from_value(ids.clone()).unwrap()),
-            refused: case.get("refused").map(|key| key.as_str().unwrap().to_owned()),
-        }
-    };
-    let texts = serde_json::from_value(golden["texts"].clone()).unwrap();
-    (texts, golden["cases"].as_array().unwrap().iter().map(case).collect())
-}
+use crate::settings::golden;
 
 #[test]
 fn ids_are_those_of_transformers_whatever_special_tokens_are_called() {
-    let (texts, cases) = golden();
+    let (texts, cases) = golden("names.json");
     assert!(cases.len() >= 10 && texts.len() > 30);
     let mut hashes: Vec<(String, Vec<Vec<u32>>, [String; 5])> = Vec::new();
     for case in &cases {
@@ -68,7 +41,7 @@ fn ids_are_those_of_transformers_whatever_special_tokens_are_called() {
 
 #[test]
 fn a_row_opens_ends_and_hides_with_the_tokenizers_own_tokens() {
-    let (_, cases) = golden();
+    let (_, cases) = golden("names.json");
     let case = cases.iter().find(|case| case.name == "merges of letters, whole").unwrap();
     let tokenizer = Tokenizer::load(case.dir.path()).unwrap();
     assert_eq!(tokenizer.special_names(), ["<pad>", "<unk>", "<bos>", "<eos>", "<mask>"]);
@@ -85,7 +58,7 @@ fn a_row_opens_ends_and_hides_with_the_tokenizers_own_tokens() {
 
 #[test]
 fn what_other_names_lack_is_told() {
-    let (_, cases) = golden();
+    let (_, cases) = golden("names.json");
     let error = |name: &str| {
         let case = cases.iter().find(|case| case.name == name).unwrap();
         Tokenizer::load(case.dir.path()).unwrap_err().to_string().replace(case.dir.path().to_str().unwrap(), "DIR")

@@ -11,7 +11,6 @@
 //! `rows = "packed"` give the same losses. Nothing here holds state between batches: resuming at a step is asking for
 //! it.
 
-mod course;
 mod cut;
 mod masking;
 mod objective;
@@ -20,6 +19,7 @@ mod packing;
 mod pieces;
 mod prefetch;
 mod rows;
+mod schedules;
 mod show;
 
 use std::sync::Arc;
@@ -32,12 +32,12 @@ pub use rows::{Asked, Batch};
 use crate::config::{Plan, Rows};
 use crate::error::{Error, Result};
 use crate::tokens::{Sentences, Shards, Special};
-use course::Course;
 use cut::Cut;
 use masking::{Masker, Scratch};
 use packing::SPECIALS;
 use pieces::Piece;
 use rows::RowMut;
+use schedules::Schedules;
 
 /// Seeds the held-out order and masks of every run alike, so that all runs are scored on the same ones.
 const HELD_OUT_SEED: u64 = 0x6865_6c64_206f_7574;
@@ -85,7 +85,7 @@ pub struct Batches {
     inner: Arc<Inner>,
     /// Held-out rows that are left out at the start of the order.
     left_out: usize,
-    course: Arc<Course>,
+    schedules: Arc<Schedules>,
 }
 
 struct Inner {
@@ -126,7 +126,7 @@ impl Batches {
         Ok(Self {
             inner: Arc::new(Inner { sentences, split, options, special, masker, cut, slots: slots(&options) }),
             left_out: 0,
-            course: Arc::default(),
+            schedules: Arc::default(),
         })
     }
 
@@ -147,8 +147,8 @@ impl Batches {
     /// Training batches with what a plan changes from step to step: the rows of a batch, and the share of tokens that
     /// is masked. The rows' order, slots and packing stay those of the options, whose rate should be the highest.
     #[must_use]
-    pub fn in_course_of(self, plan: &Plan) -> Self {
-        Self { course: Arc::new(Course::of(plan)), ..self }
+    pub fn scheduled_by(self, plan: &Plan) -> Self {
+        Self { schedules: Arc::new(Schedules::of(plan)), ..self }
     }
 
     /// Rows of one pass over the split.
@@ -184,7 +184,7 @@ impl Batches {
     /// filled up with empty rows (segments and weights 0), and steps beyond it start over.
     pub fn at(&self, step: u64) -> Batch {
         let BatchOptions { batch, length, objective, .. } = self.inner.options;
-        let ((first_row, rows), rate) = (self.course.rows(step, batch), self.course.rate(step));
+        let ((first_row, rows), rate) = (self.schedules.rows(step, batch), self.schedules.rate(step));
         let mut batch = Batch::empty(rows, length, self.inner.slots, objective.order(), self.inner.special.pad as i32);
         batch.first_row = first_row;
         let mut scratch = RowScratch::default();
@@ -201,7 +201,7 @@ impl Batches {
     /// What each row of a step's batch holds: the row's number in the split, and its sentences'; none for rows that are
     /// empty.
     pub fn rows_of(&self, step: u64) -> Vec<(usize, Vec<usize>)> {
-        let (first_row, rows) = self.course.rows(step, self.inner.options.batch);
+        let (first_row, rows) = self.schedules.rows(step, self.inner.options.batch);
         let rows = (0..rows).filter_map(|i| self.inner.place(step, first_row.wrapping_add(i as u64), i, self.left_out));
         rows.map(|(_, row)| (row, self.inner.pieces_of(row).map(|piece| piece.sentence).collect())).collect()
     }

@@ -4,7 +4,7 @@
 use burn::tensor::{Int, Tensor, TensorData};
 
 use super::meter::{Taken, measure, memory_and_seconds};
-use super::pytorch::Peer;
+use super::peer::Peer;
 use super::{Row, against_peer, median};
 use crate::device::{Compute, Device, DeviceKind, Kernels, Precision, Traits, is_cpu};
 use crate::kernels::dwt_loss::{BOTH, spread};

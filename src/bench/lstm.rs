@@ -3,7 +3,7 @@
 use burn::tensor::{Tensor, TensorData};
 
 use super::meter::{Taken, measure, memory_and_seconds};
-use super::pytorch::Peer;
+use super::peer::Peer;
 use super::{Row, against_peer, median};
 use crate::device::{Compute, Device, Kernels, Precision, is_cpu};
 use crate::kernels::dwt_loss::spread;

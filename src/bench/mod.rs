@@ -9,7 +9,7 @@ mod growth;
 mod loss;
 mod lstm;
 mod meter;
-mod pytorch;
+mod peer;
 mod ranks;
 mod sizes;
 mod start;

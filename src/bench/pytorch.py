@@ -3,9 +3,11 @@ memory in bytes, or with what is wrong. After `time` or `memory`: `loss eager 10
 `eager` also `compiled`, for a step `trimmed` and `plain`, and for the first two `liger`. Arguments: `cpu` or `cuda`, the precision of products, how many steps are timed
 together, and how many processes share the rows of a step (DistributedDataParallel over gloo; one unless given)."""
 
+import atexit
 import ctypes
 import json
 import os
+import shutil
 import sys
 import tempfile
 import time
@@ -26,6 +28,8 @@ import torch
 from torch import nn
 
 if RANKS > 1:
+    if RANK == 0:
+        atexit.register(shutil.rmtree, meeting, True)
     torch.distributed.init_process_group("gloo", init_method=f"file://{meeting}/meeting", rank=RANK, world_size=RANKS)
 
 DEVICE, PRECISION, STEPS = sys.argv[1], sys.argv[2], int(sys.argv[3])

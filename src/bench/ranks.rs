@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::median;
 use super::meter::{MEMORY_ROUND, Taken};
-use super::pytorch::Peer;
+use super::peer::Peer;
 use super::sizes::StepSize;
 use super::step::StepBench;
 use crate::config::SumDtype;

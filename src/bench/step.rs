@@ -6,7 +6,7 @@ use burn::tensor::{FloatDType, Tensor};
 use serde::Serialize;
 
 use super::meter::{Taken, measure, memory_and_seconds};
-use super::pytorch::Peer;
+use super::peer::Peer;
 use super::sizes::StepSize;
 use super::{Row, against_peer, median};
 use crate::batch::{BatchOptions, Batches, Masking, Split};

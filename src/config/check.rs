@@ -1,7 +1,7 @@
 //! What can't be, in a plan: each check adds to one list, so that all is said at once.
 
+use super::batch_rows::MOST_CHANGING_STEPS;
 use super::bounds::{negative_weight, positive_temperature, shape, share};
-use super::courses::MOST_CHANGING_STEPS;
 use super::facts::{Facts, TeacherFacts};
 use super::mistakes::Mistakes;
 use super::plan::*;
@@ -34,7 +34,7 @@ pub(super) fn check(file: &RunFile, plan: &Plan, facts: &Facts) -> Mistakes {
     initial_weights(plan, &mut out);
     data(file, plan, facts, &mut out);
     distill(plan, &mut out);
-    divergence(file, plan, &mut out);
+    check_listening::divergence(file, plan, &mut out);
     check_listening::gate(file, plan, &mut out);
     check_listening::fade(file, plan, &mut out);
     check_listening::cosine(plan, &mut out);
@@ -210,21 +210,6 @@ fn program(file: &RunFile, plan: &Plan, out: &mut Mistakes) {
     }
     if plan.distill.start == Start::Remap {
         out.add("distill.start", "a program has no layers to start from", "write start = \"fresh\"");
-    }
-}
-
-fn divergence(file: &RunFile, plan: &Plan, out: &mut Mistakes) {
-    let Divergence { kind, beta } = plan.distill.divergence;
-    if kind == DivergenceKind::JensenShannon && !(beta > 0.0 && beta < 1.0) {
-        let fix = "write a number between 0 and 1, such as 0.5; for the ends take divergence = \"kl\" and \"reverse-kl\"";
-        out.add("distill.beta", format!("is {}", number(beta)), fix);
-    }
-    if kind != DivergenceKind::JensenShannon && file.has_written("distill.beta") {
-        out.add("distill.beta", format!("{kind} has none"), "remove it, or write divergence = \"jensen-shannon\"");
-    }
-    if kind != DivergenceKind::Kl && plan.teacher.as_ref().is_some_and(|teacher| teacher.answers.is_some()) {
-        let what = format!("{kind} needs whole distributions, and the teacher is a cache of what was kept of them");
-        out.add("distill.divergence", what, "write divergence = \"kl\", or name the teacher itself");
     }
 }
 

@@ -3,9 +3,25 @@
 use super::RunFile;
 use super::bounds::negative_weight;
 use super::kept::AnswersKind;
+use super::listening::{Divergence, DivergenceKind, Gate, GateKind};
 use super::mistakes::Mistakes;
 use super::plan::*;
 use super::schedule::number;
+
+pub(super) fn divergence(file: &RunFile, plan: &Plan, out: &mut Mistakes) {
+    let Divergence { kind, beta } = plan.distill.divergence;
+    if kind == DivergenceKind::JensenShannon && !(beta > 0.0 && beta < 1.0) {
+        let fix = "write a number between 0 and 1, such as 0.5; for the ends take divergence = \"kl\" and \"reverse-kl\"";
+        out.add("distill.beta", format!("is {}", number(beta)), fix);
+    }
+    if kind != DivergenceKind::JensenShannon && file.has_written("distill.beta") {
+        out.add("distill.beta", format!("{kind} has none"), "remove it, or write divergence = \"jensen-shannon\"");
+    }
+    if kind != DivergenceKind::Kl && plan.teacher.as_ref().is_some_and(|teacher| teacher.answers.is_some()) {
+        let what = format!("{kind} needs whole distributions, and the teacher is a cache of what was kept of them");
+        out.add("distill.divergence", what, "write divergence = \"kl\", or name the teacher itself");
+    }
+}
 
 /// `[distill] fade`.
 pub(super) fn fade(file: &RunFile, plan: &Plan, out: &mut Mistakes) {

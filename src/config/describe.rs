@@ -2,6 +2,7 @@
 
 use super::estimate::Speed;
 use super::kept::AnswersPlan;
+use super::listening::*;
 use super::plan::*;
 use super::schedule::number;
 use super::shape::ModelPlan;

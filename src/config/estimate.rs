@@ -2,7 +2,8 @@
 
 use serde::Serialize;
 
-use super::plan::{GateKind, LearnerPlan, Plan, Positions, TEACHER};
+use super::listening::GateKind;
+use super::plan::{LearnerPlan, Plan, Positions, TEACHER};
 use super::shape::{Kept, Parameters, Pass, Shape};
 use crate::device::{Kernels, PrecisionChoice, Traits};
 

@@ -99,10 +99,10 @@ pub struct MemberPlan {
     pub model: TeacherModel,
 }
 
-pub(super) fn whole() -> f64 {
+pub(super) fn unit_weight() -> f64 {
     1.0
 }
 
-pub(super) fn is_whole(weight: &f64) -> bool {
+pub(super) fn is_unit_weight(weight: &f64) -> bool {
     *weight == 1.0
 }

@@ -7,11 +7,11 @@
 //! every mistake, of the file and against the facts, is said in one message.
 
 mod answers;
+mod batch_rows;
 mod bounds;
 mod check;
 mod check_listening;
 mod check_models;
-mod courses;
 mod describe;
 mod describe_models;
 mod differences;
@@ -39,10 +39,11 @@ pub use estimate::{Estimate, Memory, Speed, Work};
 pub use facts::{DataFacts, Facts, TeacherFacts, Wanted};
 pub use kept::{AnswersKind, AnswersPlan};
 pub use keys::{Fallback, KEYS, Key, Kind, reference};
+pub use listening::{Divergence, DivergenceKind, Gate, GateKind, MemberPlan};
 use plan::MIN_LENGTH;
 pub use plan::{
-    DataPlan, DistillPlan, Divergence, DivergenceKind, Gate, GateKind, LearnerPlan, MODEL, MemberPlan, Method, OptimizerKind,
-    Plan, Positions, Rows, RuntimePlan, SourcePlan, Start, SumDtype, TEACHER, TeacherPlan, TrainPlan, UNIFORM,
+    DataPlan, DistillPlan, LearnerPlan, MODEL, Method, OptimizerKind, Plan, Positions, Rows, RuntimePlan, SourcePlan, Start,
+    SumDtype, TEACHER, TeacherPlan, TrainPlan, UNIFORM,
 };
 pub use run_file::RunFile;
 pub use scaling::Scaled;

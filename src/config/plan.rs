@@ -7,8 +7,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::differences::differences;
 use super::kept::AnswersPlan;
-pub use super::listening::{Divergence, DivergenceKind, Gate, GateKind, MemberPlan};
-use super::listening::{is_whole, is_zero, whole};
+use super::listening::{Divergence, Gate, MemberPlan, is_unit_weight, is_zero, unit_weight};
 use super::shape::{ModelPlan, TeacherModel};
 use super::{Parameters, Schedule};
 use crate::device::{Kernels, PrecisionChoice};
@@ -105,7 +104,7 @@ pub struct TeacherPlan {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout_s: Option<f64>,
     /// What its logits weigh in the mean of an ensemble; 1 where it is the only teacher.
-    #[serde(default = "whole", skip_serializing_if = "is_whole")]
+    #[serde(default = "unit_weight", skip_serializing_if = "is_unit_weight")]
     pub weight: f64,
     /// The other models of an ensemble, in the order of their names; none where it is the only teacher.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

@@ -3,6 +3,7 @@
 use super::check::check;
 use super::facts::{DataFacts, Facts, TeacherFacts};
 use super::learner::models;
+use super::listening::*;
 use super::plan::*;
 use super::{AnswersFacts, Family, ModelPlan, RunFile, Schedule, Shape, TeacherModel};
 use crate::device::{Kernels, PrecisionChoice};

@@ -40,9 +40,7 @@ impl Dwt {
     pub fn from_source(data: MaskedLm, distill: DistillPlan, steps: u64, source: Source) -> Self {
         Self { teacher: Some(source), ..standalone(data, distill, steps) }
     }
-}
 
-impl Dwt {
     /// Worked out once: neither the teacher nor the held-out rows change.
     async fn held_out_loss_of(&self, teacher: &dyn Teacher) -> Result<f64> {
         if let Some(loss) = self.teacher_loss.get() {

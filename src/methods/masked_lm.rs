@@ -60,9 +60,7 @@ impl MaskedLm {
         evaluate_together(&models, &self.held_out, self.evaluate_rows, teacher, &self.compute.clone().in_dtype(Precision::F32))
             .await
     }
-}
 
-impl MaskedLm {
     /// The held-out loss of a teacher, on the rows that models are scored on, in f32.
     pub(super) async fn score_teacher(&self, teacher: &dyn Teacher) -> Result<f64> {
         teacher_loss(teacher, &self.held_out, self.evaluate_rows, &self.compute.clone().in_dtype(Precision::F32)).await

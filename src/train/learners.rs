@@ -203,7 +203,7 @@ fn masked_lm(plan: &Plan, shards: &Shards, compute: Compute) -> Result<MaskedLm>
     let objective = Masking { rate: plan.data.held_out_rate(), ..masking }.into();
     let held_out = BatchOptions { batch: plan.rows_at_once(), objective, ..options };
     Ok(MaskedLm {
-        train: Batches::new(shards, Split::Train, options)?.in_course_of(plan),
+        train: Batches::new(shards, Split::Train, options)?.scheduled_by(plan),
         held_out: Batches::new(shards, Split::HeldOut, held_out)?.after(plan.train.evaluate_after)?,
         evaluate_rows: plan.train.evaluate_rows,
         compute,

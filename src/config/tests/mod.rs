@@ -4,7 +4,7 @@ use insta::assert_snapshot;
 
 use super::*;
 
-mod courses;
+mod changing;
 mod families;
 mod mistakes;
 mod models;

@@ -4,7 +4,7 @@ use crate::config::{Plan, Schedule};
 
 /// What a plan changes from step to step. By default nothing.
 #[derive(Clone, Default)]
-pub(super) struct Course {
+pub(super) struct Schedules {
     sizes: Option<Vec<Stretch>>,
     /// Shares masked, and the steps of the run.
     rates: Option<(Schedule, u64)>,
@@ -19,7 +19,7 @@ struct Stretch {
     rows: usize,
 }
 
-impl Course {
+impl Schedules {
     pub fn of(plan: &Plan) -> Self {
         let train = &plan.train;
         let stretches = || stretches(|step| train.rows_at(step), train.batch_settles_at());
@@ -66,13 +66,13 @@ mod tests {
     fn every_row_is_in_one_batch_whatever_their_sizes() {
         let sizes = [2, 2, 3, 5, 5, 4, 4];
         let rows_at = |step: u64| sizes.get(step as usize).copied().unwrap_or(4);
-        let course = Course { sizes: Some(stretches(rows_at, 5)), rates: None };
-        assert_eq!(course.sizes.as_ref().unwrap().len(), 4);
+        let schedules = Schedules { sizes: Some(stretches(rows_at, 5)), rates: None };
+        assert_eq!(schedules.sizes.as_ref().unwrap().len(), 4);
         let mut next = 0;
         for step in 0..20 {
-            assert_eq!(course.rows(step, 9), (next, rows_at(step)), "step {step}");
+            assert_eq!(schedules.rows(step, 9), (next, rows_at(step)), "step {step}");
             next += rows_at(step) as u64;
         }
-        assert_eq!(Course::default().rows(7, 9), (63, 9));
+        assert_eq!(Schedules::default().rows(7, 9), (63, 9));
     }
 }
