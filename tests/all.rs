@@ -14,6 +14,7 @@ mod curve;
 mod damage;
 mod documents;
 mod endings;
+mod features;
 mod finetune;
 mod folders;
 mod golden;

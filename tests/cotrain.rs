@@ -12,7 +12,7 @@ use upstill::device::{Compute, Device};
 use upstill::error::Error;
 use upstill::log::StepRecord;
 use upstill::methods::{Cotrain, MaskedLm, Method};
-use upstill::model::{AnyModel, Dropout, Weights};
+use upstill::model::{Dropout, TrainedModel, Weights};
 use upstill::tokens::Shards;
 
 use crate::common::{plan, run, run_on, shards, steps, weights};
@@ -111,7 +111,7 @@ fn identical_models_agree_and_have_no_soft_loss_and_no_soft_gradient() {
 }
 
 /// The method of a plan on its data, with models of its shapes.
-fn method_of(plan: &Plan, shards: &Shards, positions: Positions) -> (Cotrain, Vec<AnyModel>) {
+fn method_of(plan: &Plan, shards: &Shards, positions: Positions) -> (Cotrain, Vec<TrainedModel>) {
     let options = BatchOptions { layout: Rows::Packed, length: 32, batch: 8, seed: 7, objective: Masking::default().into() };
     let device = burn::tensor::Device::flex();
     let data = MaskedLm {
@@ -121,7 +121,7 @@ fn method_of(plan: &Plan, shards: &Shards, positions: Positions) -> (Cotrain, Ve
         compute: Compute::of(&device),
     };
     let distill = upstill::config::DistillPlan { positions, ..plan.distill.clone() };
-    let models = plan.models.iter().map(|own| own.model.shape.init(own.seed, 0.02, &device.clone().autodiff()));
+    let models = plan.models.iter().map(|own| own.model.shape.init(own.seed, 0.02, &device.clone().autodiff()).into());
     (Cotrain::new(data, distill, plan.models.clone(), plan.train.steps, None), models.collect())
 }
 
@@ -131,7 +131,7 @@ fn no_loss_has_a_gradient_with_respect_to_a_partner() {
     let plan = together(&shards, &["distill.hard=0"]);
     for positions in [Positions::Masked, Positions::All] {
         let (method, models) = method_of(&plan, &shards, positions);
-        let models: Vec<&AnyModel> = models.iter().collect();
+        let models: Vec<&TrainedModel> = models.iter().collect();
         let batch = method.batches(0, 1).next().unwrap();
         let (at, size) = (method.settings(0), method.size(&batch));
         let mut dropout = vec![Dropout::new(0.1, 1), Dropout::new(0.1, 2)];

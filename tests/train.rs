@@ -195,7 +195,7 @@ fn seen_ahead(ahead: usize) -> (Vec<usize>, Vec<f64>) {
     let method = standalone(data, plan.distill.clone(), plan.train.steps);
     let fit_options = FitOptions { train: &plan.train, micro_batch: 8, done: 0, evaluated: None, worker: None };
     let (mut counts, mut losses) = (Vec::new(), Vec::new());
-    fit_ahead(&method, vec![Learner::new(model.into(), &plan.train, 0.1, 1)], &fit_options, ahead, |records, _| {
+    fit_ahead(&method, vec![Learner::new(model, &plan.train, 0.1, 1)], &fit_options, ahead, |records, _| {
         counts.push(records.len());
         losses.extend(records.iter().flat_map(|record| [Some(record.loss), record.held_out_loss]).flatten());
         Ok(Flow::Continue)
@@ -336,7 +336,7 @@ fn a_step_whose_scaled_gradients_overflow_is_taken_again() {
         };
         let method = standalone(data, plan.distill.clone(), 20);
         let model = BertShape::new(plan.model.shape.vocab_size(), 32, 2, 2, 32).init(7, 0.02, &device.handle.clone().autodiff());
-        let mut learner = Learner::new(model.into(), &plan.train, 0.1, 7).for_precision(Precision::F16);
+        let mut learner = Learner::new(model, &plan.train, 0.1, 7).for_precision(Precision::F16);
         learner.optimizer.set_loss_scale(LossScale::new(factor));
         let fit = FitOptions { train: &plan.train, micro_batch: 8, done: 0, evaluated: None, worker: None };
         let mut found = None;

@@ -11,7 +11,7 @@ use upstill::config::{Plan, Rows};
 use upstill::device::{Compute, Device, Kernels, Precision};
 use upstill::log::StepRecord;
 use upstill::methods::{Dwt, MaskedLm, standalone};
-use upstill::model::{AnyModel, BertShape, HostTensor, Weights};
+use upstill::model::{BertShape, HostTensor, TrainedModel, Weights};
 use upstill::optim::LossScale;
 use upstill::tokens::Shards;
 use upstill::train::{FitOptions, Flow, Learner, Worker, fit_ahead, together};
@@ -149,7 +149,7 @@ fn a_step_that_is_not_finite_is_refused_by_all_and_saved_before() {
 }
 
 /// The method and the learner of a worker, in numbers of a precision.
-fn begin(shards: &Shards, plan: &Plan, precision: Precision) -> (Dwt, Learner<AnyModel>) {
+fn begin(shards: &Shards, plan: &Plan, precision: Precision) -> (Dwt, Learner<TrainedModel>) {
     let options = BatchOptions { layout: Rows::Packed, length: 32, batch: 8, seed: 7, objective: Masking::default().into() };
     let device = burn::tensor::Device::flex();
     let data = MaskedLm {
@@ -160,7 +160,7 @@ fn begin(shards: &Shards, plan: &Plan, precision: Precision) -> (Dwt, Learner<An
     };
     let method = standalone(data, plan.distill.clone(), plan.train.steps);
     let model = BertShape::new(shards.tokenizer().vocab_size(), 32, 2, 2, 32).init(7, 0.02, &device.autodiff());
-    (method, Learner::new(model.into(), &plan.train, 0.1, 7).for_precision(precision))
+    (method, Learner::new(model, &plan.train, 0.1, 7).for_precision(precision))
 }
 
 #[test]
@@ -221,7 +221,7 @@ fn a_worker_that_fails_or_panics_ends_the_run_with_what_it_said() {
             let work = |worker: &Worker| {
                 let (method, learner) = begin(&shards, &plan, Precision::F32);
                 let fit = FitOptions { train: &plan.train, micro_batch: 8, done: 0, evaluated: None, worker: Some(worker) };
-                let observe = |records: &[StepRecord], _: &[Learner<AnyModel>]| -> Result<Flow> {
+                let observe = |records: &[StepRecord], _: &[Learner<TrainedModel>]| -> Result<Flow> {
                     match (records[0].step == 2 && worker.is_first() == (failing == 0), panics) {
                         (false, _) => Ok(Flow::Continue),
                         (true, false) => Err(Error::new("the disk is full")),

@@ -16,7 +16,7 @@ use crate::error::Result;
 use crate::kernels::dwt_loss::spread;
 use crate::kernels::{Dense, Spent, dense, spent};
 use crate::methods::{Dwt, MaskedLm, ModelTeacher};
-use crate::model::AnyModel;
+use crate::model::TrainedModel;
 use crate::tokens::{Shards, Tokenizer};
 use crate::train::{FitOptions, Flow, Learner, Worker, fit_ahead, plan_on};
 
@@ -388,7 +388,7 @@ impl StepBench {
 pub(super) struct Runner {
     form: Kernels,
     method: Dwt,
-    student: Vec<Learner<AnyModel>>,
+    student: Vec<Learner<TrainedModel>>,
     taken: Vec<Taken>,
 }
 

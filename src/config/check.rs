@@ -8,7 +8,7 @@ use super::plan::*;
 use super::schedule::number;
 use super::shape::{Family, Shape, Size};
 use super::{RunFile, Schedule};
-use super::{answers, check_listening, check_models};
+use super::{answers, check_features, check_listening, check_models};
 use crate::words::bytes_text;
 
 /// What a plan's file and the schedules' arithmetic hold exactly.
@@ -37,7 +37,7 @@ pub(super) fn check(file: &RunFile, plan: &Plan, facts: &Facts) -> Mistakes {
     check_listening::divergence(file, plan, &mut out);
     check_listening::gate(file, plan, &mut out);
     check_listening::fade(file, plan, &mut out);
-    check_listening::cosine(plan, &mut out);
+    check_features::features(file, plan, &mut out);
     train(file, plan, &mut out);
     runtime(plan, &mut out);
     if let Some(found) = &facts.teacher {
@@ -88,6 +88,13 @@ fn method(file: &RunFile, plan: &Plan, out: &mut Mistakes) {
                 "gate_share",
                 "switch",
                 "cosine",
+                "hidden",
+                "hidden_layers",
+                "relations",
+                "relation_layers",
+                "relation_heads",
+                "early",
+                "early_layers",
                 "positions",
                 "start",
             ] {
@@ -184,7 +191,7 @@ fn distill(plan: &Plan, out: &mut Mistakes) {
     negative_weight(out, "distill.hard", hard);
     negative_weight(out, "distill.soft", soft);
     let zero = |weight: &Schedule| weight.as_constant() == Some(0.0);
-    if zero(hard) && zero(soft) && plan.distill.cosine.is_none() && plan.method != Method::Cotrain {
+    if zero(hard) && zero(soft) && plan.distill.features().next().is_none() && plan.method != Method::Cotrain {
         out.add("distill.hard", "no weight is ever above 0: there is nothing to learn", "write hard = 1.0");
     }
     positive_temperature(out, "distill.temperature", temperature);
@@ -293,13 +300,13 @@ fn train(file: &RunFile, plan: &Plan, out: &mut Mistakes) {
         }
     }
     if train.steps > 0 {
-        let DistillPlan { hard, soft, temperature, cosine, .. } = &plan.distill;
+        let DistillPlan { hard, soft, temperature, .. } = &plan.distill;
         let always =
             [("train.lr", &train.lr), ("distill.hard", hard), ("distill.soft", soft), ("distill.temperature", temperature)];
         let rates = plan.data.mask_schedule.as_ref().map(|rates| ("data.mask_rate", rates));
         let rows = train.batch_schedule.as_ref().map(|rows| ("train.batch", rows));
-        let cosine = cosine.as_ref().map(|cosine| ("distill.cosine", cosine));
-        for (key, schedule) in always.into_iter().chain(cosine).chain(rates).chain(rows) {
+        let features = plan.distill.features().map(|(kind, weight)| (kind.keys().0, weight));
+        for (key, schedule) in always.into_iter().chain(features).chain(rates).chain(rows) {
             if let Err(error) = schedule.fits(train.steps) {
                 out.add(key, error.what(), "make the piece shorter or the run longer; `over 5%` follows the run's length");
             }

@@ -1,7 +1,6 @@
 //! What can't be, of how a student listens to its teacher.
 
 use super::RunFile;
-use super::bounds::negative_weight;
 use super::kept::AnswersKind;
 use super::listening::{Divergence, DivergenceKind, Gate, GateKind};
 use super::mistakes::Mistakes;
@@ -36,34 +35,6 @@ pub(super) fn fade(file: &RunFile, plan: &Plan, out: &mut Mistakes) {
     } else if !teacher.is_in_memory() {
         let what = "needs the teacher's held-out loss, and the teacher is not in memory";
         out.add("distill.fade", what, "remove it, or name the teacher itself in teacher.from");
-    }
-}
-
-/// `[distill] cosine`.
-pub(super) fn cosine(plan: &Plan, out: &mut Mistakes) {
-    let (Some(cosine), Some(teacher)) = (&plan.distill.cosine, &plan.teacher) else { return };
-    negative_weight(out, "distill.cosine", cosine);
-    if !plan.models.is_empty() {
-        let what = "is for a student with a fixed teacher, and models that train together listen to predictions alone";
-        return out.add("distill.cosine", what, "remove it, or write method = \"dwt\"");
-    }
-    if !teacher.others.is_empty() {
-        let what = "compares last layers, and an ensemble has none of its own";
-        return out.add("distill.cosine", what, "remove it, or [teachers]");
-    }
-    let own = plan.model.shape.hidden();
-    match &teacher.model {
-        Some(model) if model.shape.hidden() != own => {
-            let theirs = model.shape.hidden();
-            let what = format!("compares last layers of one width, and the student's is {own}, the teacher's {theirs}");
-            out.add("distill.cosine", what, format!("write [model] hidden = {theirs}, or remove it"));
-        }
-        Some(_) => {}
-        None if teacher.is_in_memory() && teacher.from != UNIFORM => {} // why it was not found is told elsewhere
-        None => {
-            let what = "compares last layers, and a cache, a program and the uniform teacher have predictions alone";
-            out.add("distill.cosine", what, "remove it, or name the teacher itself in teacher.from");
-        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! A plan in words: what `upstill plan` prints, and what a report notes.
 
+use super::describe_features::{feature_note, features_text};
 use super::estimate::Speed;
 use super::kept::AnswersPlan;
 use super::listening::*;
@@ -82,7 +83,7 @@ impl Plan {
     }
 
     fn distillation_notes(&self, teacher: &TeacherPlan) -> Vec<String> {
-        let DistillPlan { soft, temperature, tau_squared, gate, fade, cosine, positions, .. } = &self.distill;
+        let DistillPlan { soft, temperature, tau_squared, gate, fade, positions, .. } = &self.distill;
         let mut notes = vec![
             format!("temperature {temperature}: chosen here; the paper gives none"),
             match tau_squared {
@@ -100,9 +101,7 @@ impl Plan {
             notes
                 .push(format!("the soft loss has a gate, {}: the paper has none; a closed slot counts 0 in its mean", gate.kind));
         }
-        if cosine.is_some() {
-            notes.push("last layers are compared by their cosine (Sanh et al. 2019): not in the paper".into());
-        }
+        notes.extend(self.distill.features().map(|(kind, _)| feature_note(kind).to_owned()));
         if *fade > 0.0 {
             notes.push(format!(
                 "the soft weight adapts: between two evaluations it is the written one times 1 - (teacher's - student's held-out loss) / {}, \
@@ -230,7 +229,7 @@ impl Plan {
     }
 
     fn loss_text(&self) -> String {
-        let DistillPlan { hard, soft, temperature, tau_squared, divergence, gate, fade, cosine, .. } = &self.distill;
+        let DistillPlan { hard, soft, temperature, tau_squared, divergence, gate, fade, .. } = &self.distill;
         let DistillPlan { positions, label_smoothing, .. } = &self.distill;
         if !self.models.is_empty() {
             return self.shared_loss_text();
@@ -247,9 +246,7 @@ impl Plan {
             if *fade > 0.0 {
                 text += &format!(", fading to 0 as the student's held-out loss falls {} nats below the teacher's", number(*fade));
             }
-            if let Some(cosine) = cosine {
-                text += &format!("; 1 - cosine between last layers {cosine} at {}", positions_text(*positions));
-            }
+            text += &features_text(&self.distill, positions_text(*positions));
         }
         text
     }

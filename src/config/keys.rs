@@ -108,6 +108,13 @@ pub const KEYS: &[Key] = &[
     key("distill.gate_share", Number, Rule("0.2, of lowest-entropy"), "share of a batch's slots where the gate is open"),
     key("distill.switch", Flag, Is("false"), "take the hard loss only where the gate is closed"),
     key("distill.cosine", Kind::Schedule, Rule("none"), "weight of 1 - cosine between last layers (DistilBERT)"),
+    key("distill.hidden", Kind::Schedule, Rule("none"), "weight of the mean square between layers, projected (TinyBERT)"),
+    key("distill.hidden_layers", Text, Rule("spread evenly"), "which: STUDENT:TEACHER, 0 the embeddings: \"0:0, 2:1, 4:2\""),
+    key("distill.relations", Kind::Schedule, Rule("none"), "weight of the loss between attention relations (MiniLMv2)"),
+    key("distill.relation_layers", Text, Rule("last:last"), "of which layers: \"4:2\""),
+    key("distill.relation_heads", Whole, Rule("the student's heads"), "heads that relations are divided into"),
+    key("distill.early", Kind::Schedule, Rule("none"), "weight of 1 - cosine of an early layer, projected, and the last (LET)"),
+    key("distill.early_layers", Text, Rule("a third of the depth:last"), "which: \"2:4\""),
     key("distill.positions", Word(Positions::WORDS), Is("\"masked\""), "where the soft loss is taken"),
     key(
         "distill.start",

@@ -6,6 +6,7 @@ use std::path::Path;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::differences::differences;
+use super::features::{FeatureKind, LayerLosses};
 use super::kept::AnswersPlan;
 use super::listening::{Divergence, Gate, MemberPlan, is_unit_weight, is_zero, unit_weight};
 use super::shape::{ModelPlan, TeacherModel};
@@ -274,12 +275,23 @@ pub struct DistillPlan {
     /// Weight of the loss between last layers, 1 minus the cosine; none where there is no such loss.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cosine: Option<Schedule>,
+    /// The losses between other layers.
+    #[serde(default, skip_serializing_if = "LayerLosses::is_empty")]
+    pub layers: LayerLosses,
     /// Where the soft loss is taken, and the one between last layers.
     pub positions: Positions,
     /// How the student starts.
     pub start: Start,
     /// Share of the hard target that is spread evenly over the vocabulary; 0 is the paper's.
     pub label_smoothing: f64,
+}
+
+impl DistillPlan {
+    /// The weights of losses between layers.
+    pub fn features(&self) -> impl Iterator<Item = (FeatureKind, &Schedule)> {
+        let cosine = self.cosine.iter().map(|weight| (FeatureKind::Cosine, weight));
+        cosine.chain(self.layers.iter().map(|(kind, plan)| (kind, &plan.weight)))
+    }
 }
 
 /// Steps, batch and optimizer.

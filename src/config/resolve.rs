@@ -2,6 +2,7 @@
 
 use super::check::check;
 use super::facts::{DataFacts, Facts, TeacherFacts};
+use super::features::{FeatureKind, LayerLosses, LayersPlan};
 use super::learner::models;
 use super::listening::*;
 use super::plan::*;
@@ -40,7 +41,11 @@ fn draft(file: &RunFile, facts: &Facts) -> Plan {
     let model = model(file, method, found, facts.data.as_ref().map_or(0, |data| data.vocab_size));
     let train = train(file, data.rows_per_epoch);
     let teacher = teacher(file, method, facts);
-    let distill = distill(file, method);
+    let mut distill = distill(file, method);
+    if method != Method::Standalone {
+        let of_teacher = teacher.as_ref().and_then(|teacher| teacher.model.as_ref()).map(|model| &model.shape);
+        distill.layers = layer_losses(file, &model.shape, of_teacher);
+    }
     let models = match method {
         Method::Cotrain => models(file, &model, &distill, &train, teacher.is_some()),
         _ => Vec::new(),
@@ -158,6 +163,7 @@ fn distill(file: &RunFile, method: Method) -> DistillPlan {
             gate,
             fade: 0.0,
             cosine: None,
+            layers: LayerLosses::default(),
             positions,
             start,
             label_smoothing,
@@ -172,10 +178,29 @@ fn distill(file: &RunFile, method: Method) -> DistillPlan {
         gate: gate(file),
         fade: file.try_number("distill.fade").unwrap_or(0.0),
         cosine: file.try_schedule("distill.cosine"),
+        layers: LayerLosses::default(),
         positions: file.word("distill.positions", Positions::from_word, Positions::Masked),
         start: file.word("distill.start", Start::from_word, Start::Fresh),
         label_smoothing,
     }
+}
+
+/// Losses between layers, whose numbers are the models'.
+fn layer_losses(file: &RunFile, student: &Shape, teacher: Option<&Shape>) -> LayerLosses {
+    let of = |kind: FeatureKind| {
+        let (weight, layers) = kind.keys();
+        let written = layers.and_then(|key| file.text(key)).map(|text| text.parse().unwrap_or_default());
+        let (own, theirs) = (student.layers(), teacher.map_or(0, |teacher| teacher.layers()));
+        Some(LayersPlan {
+            weight: file.try_schedule(weight)?,
+            layers: written.unwrap_or_else(|| kind.layers(own, theirs)),
+            heads: match kind {
+                FeatureKind::Relations => file.try_whole("distill.relation_heads").unwrap_or(student.heads() as u64) as usize,
+                _ => 0,
+            },
+        })
+    };
+    LayerLosses { hidden: of(FeatureKind::Hidden), relations: of(FeatureKind::Relations), early: of(FeatureKind::Early) }
 }
 
 fn divergence(file: &RunFile) -> Divergence {

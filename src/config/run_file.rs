@@ -21,6 +21,8 @@ const PRESETS: &[(&str, &str)] = &[
     ("salt", include_str!("presets/salt.toml")),
     ("lu-liu", include_str!("presets/lu-liu.toml")),
     ("switch", include_str!("presets/switch.toml")),
+    ("let", include_str!("presets/let.toml")),
+    ("minilmv2", include_str!("presets/minilmv2.toml")),
     ("distilbert", include_str!("presets/distilbert.toml")),
     ("continue", include_str!("presets/continue.toml")),
 ];

@@ -38,7 +38,7 @@ impl Plan {
             ("distill.soft", &distill.soft),
             ("distill.temperature", &distill.temperature),
         ];
-        all.extend(distill.cosine.iter().map(|cosine| ("distill.cosine", cosine)));
+        all.extend(distill.features().map(|(kind, weight)| (kind.keys().0, weight)));
         all.extend(self.train.batch_schedule.as_ref().map(|rows| ("train.batch", rows)));
         all.extend(self.data.mask_schedule.as_ref().map(|rate| ("data.mask_rate", rate)));
         for own in &self.models {
@@ -63,6 +63,7 @@ impl Plan {
         plan.train.lr = none();
         (plan.distill.hard, plan.distill.soft, plan.distill.temperature) = (none(), none(), none());
         plan.distill.cosine = plan.distill.cosine.map(|_| none());
+        plan.distill.layers.iter_mut().for_each(|plan| plan.weight = none());
         for own in &mut plan.models {
             (own.lr, own.hard) = (none(), none());
             own.from.iter_mut().for_each(|from| (from.soft, from.temperature) = (none(), none()));

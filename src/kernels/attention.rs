@@ -82,8 +82,13 @@ impl Sight {
         self.on_device.get_or_init(upload).clone()
     }
 
+    /// Positions of a row.
+    pub fn length(&self) -> usize {
+        self.length
+    }
+
     /// 0 where the query may look at the key, a large negative number elsewhere: `[b, 1, s, s]`.
-    fn bias_b1ss(&self, device: &Device) -> Tensor<4> {
+    pub(crate) fn bias_b1ss(&self, device: &Device) -> Tensor<4> {
         let upload = || {
             let s = self.length;
             let shape = [self.segments_bs.len() / s.max(1), s];

@@ -17,7 +17,7 @@ pub use crate::kernels::StepLoss;
 use crate::kernels::{self, DwtLoss, Logits, Targets};
 pub use divergence::{divergence_loss, jensen_shannon_loss, reverse_loss, total_variation_loss};
 pub use fade::faded;
-pub use features::cosine_loss;
+pub use features::{cosine_loss, hidden_loss, relation_loss};
 pub use gate::{entropy, lowest_share};
 pub use outcomes::{outcomes_loss, soft_loss_of_outcomes};
 pub use transfer::{Elements, JointWeights, confidence, largest_variance, log_odds, logit_loss, representation_loss};

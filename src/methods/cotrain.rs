@@ -17,7 +17,7 @@ use crate::batch::Batch;
 use crate::config::{DistillPlan, LearnerPlan, SourcePlan};
 use crate::device::Compute;
 use crate::error::Result;
-use crate::model::{AnyModel, BatchTensors, Dropout};
+use crate::model::{BatchTensors, Dropout, TrainedModel};
 
 /// On the same masked batch, model `i` minimises `alpha_h(i) * H + sum over j of alpha_s(j to i) * S(p_j, p_i)`, with
 /// p_j cut off from its graph. Each model makes one forward pass a batch: what it tells its partners is what it trains
@@ -62,7 +62,7 @@ impl Cotrain {
 }
 
 impl Method for Cotrain {
-    type Model = AnyModel;
+    type Model = TrainedModel;
     type Batch = Batch;
 
     fn batches(&self, from: u64, to: u64) -> Box<dyn Iterator<Item = Batch> + '_> {
@@ -96,7 +96,7 @@ impl Method for Cotrain {
 
     fn losses(
         &self,
-        models: &[&AnyModel],
+        models: &[&TrainedModel],
         batch: &Batch,
         at: &[Settings],
         whole: BatchSize,
@@ -104,26 +104,26 @@ impl Method for Cotrain {
     ) -> Result<Vec<ModelLoss>> {
         let tensors = BatchTensors::new(batch, &self.data.compute);
         let objective = Objective::new(&self.distill, at, &tensors, whole);
-        let passes: Vec<_> = models.iter().zip(dropout).map(|(model, dropout)| objective.pass(model, dropout)).collect();
+        let passes: Vec<_> = models.iter().zip(dropout).map(|(model, dropout)| objective.pass(&model.lm, dropout)).collect();
 
         let is_asked = |name: &str| at.iter().flat_map(|at| &at.soft).any(|soft| soft.from == name && soft.alpha != 0.0);
         let mut signals: BTreeMap<&str, Signal> = BTreeMap::new();
         for ((plan, model), pass) in self.models.iter().zip(models).zip(&passes).filter(|((plan, _), _)| is_asked(&plan.name)) {
-            signals.insert(&plan.name, objective.overhear(model, pass));
+            signals.insert(&plan.name, objective.overhear(&model.lm, pass));
         }
         if let Some(teacher) = self.teacher.as_ref().filter(|_| is_asked(TEACHER)) {
             signals.insert(TEACHER, objective.ask(teacher, batch)?.signal);
         }
 
-        let loss = |((model, pass), at): ((&&AnyModel, _), &Settings)| {
+        let loss = |((model, pass), at): ((&&TrainedModel, _), &Settings)| {
             let heard: Vec<Option<Signal>> = at.soft.iter().map(|soft| signals.get(soft.from.as_str()).cloned()).collect();
-            objective.loss(model, pass, at, &heard)
+            objective.loss(&model.lm, pass, at, &heard)
         };
         Ok(models.iter().zip(&passes).zip(at).map(loss).collect())
     }
 
     /// Also how often two of the models, and each model and the fixed teacher, agree.
-    fn held_out<'a>(&'a self, models: &'a [&'a AnyModel]) -> Pending<'a, Result<HeldOut>> {
+    fn held_out<'a>(&'a self, models: &'a [&'a TrainedModel]) -> Pending<'a, Result<HeldOut>> {
         Box::pin(async move {
             let found = self.data.score(models, self.teacher.as_ref().and_then(Source::teacher)).await?;
             let name = |at: usize| &self.models[at].name;

@@ -6,13 +6,13 @@ use std::sync::OnceLock;
 use super::masked_lm::{MaskedLm, Objective};
 use super::source::Source;
 use super::teacher::Teacher;
-use super::{BatchSize, FeatureKind, FeatureSettings, HeldOut, Method, ModelLoss, Pending, Settings, SoftSettings, TEACHER};
+use super::{BatchSize, FeatureSettings, HeldOut, Method, ModelLoss, Pending, Settings, SoftSettings, TEACHER};
 use crate::batch::Batch;
 use crate::config::{DistillPlan, Gate, GateKind};
 use crate::device::Compute;
 use crate::error::Result;
 use crate::loss::{faded, lowest_share};
-use crate::model::{AnyModel, BatchTensors, Dropout};
+use crate::model::{BatchTensors, Dropout, TrainedModel};
 
 /// Equation 3: the student minimises `alpha_h * H + alpha_s * S`. A step whose `alpha_s` is 0 does not ask the teacher,
 /// and is masked language modelling to the bit.
@@ -52,7 +52,7 @@ impl Dwt {
 }
 
 impl Method for Dwt {
-    type Model = AnyModel;
+    type Model = TrainedModel;
     type Batch = Batch;
 
     fn batches(&self, from: u64, to: u64) -> Box<dyn Iterator<Item = Batch> + '_> {
@@ -89,14 +89,14 @@ impl Method for Dwt {
     }
 
     fn settings(&self, step: u64) -> Vec<Settings> {
-        let DistillPlan { hard, soft, temperature, cosine, .. } = &self.distill;
+        let DistillPlan { hard, soft, temperature, .. } = &self.distill;
         let from_teacher = self.teacher.iter().map(|_| SoftSettings {
             from: TEACHER.to_owned(),
             alpha: soft.at(step, self.steps),
             temperature: temperature.at(step, self.steps),
         });
-        let features =
-            cosine.iter().map(|cosine| FeatureSettings { kind: FeatureKind::Cosine, alpha: cosine.at(step, self.steps) });
+        let features = self.distill.features().filter(|_| self.teacher.is_some());
+        let features = features.map(|(kind, weight)| FeatureSettings { kind, alpha: weight.at(step, self.steps) });
         vec![Settings { alpha_hard: hard.at(step, self.steps), soft: from_teacher.collect(), features: features.collect() }]
     }
 
@@ -117,7 +117,7 @@ impl Method for Dwt {
 
     fn losses(
         &self,
-        models: &[&AnyModel],
+        models: &[&TrainedModel],
         batch: &Batch,
         at: &[Settings],
         whole: BatchSize,
@@ -125,19 +125,19 @@ impl Method for Dwt {
     ) -> Result<Vec<ModelLoss>> {
         let tensors = BatchTensors::new(batch, &self.data.compute);
         let objective = Objective::new(&self.distill, at, &tensors, whole);
-        let student_loss = |((student, at), dropout): ((&&AnyModel, &Settings), &mut Dropout)| {
-            let pass = objective.pass(student, dropout);
+        let student_loss = |((student, at), dropout): ((&&TrainedModel, &Settings), &mut Dropout)| {
+            let pass = objective.pass(&student.lm, dropout);
             let asked = self.teacher.as_ref().filter(|_| at.listens());
             let heard = asked.map(|source| objective.ask(source, batch)).transpose()?;
             let answer = |soft: &SoftSettings| heard.as_ref().filter(|_| soft.alpha != 0.0).map(|heard| heard.signal.clone());
             let signals: Vec<_> = at.soft.iter().map(answer).collect();
-            let loss = objective.loss(student, &pass, at, &signals);
-            Ok(objective.with_features(loss, &pass, at, heard.and_then(|heard| heard.hidden_nd)))
+            let loss = objective.loss(&student.lm, &pass, at, &signals);
+            Ok(objective.with_features(loss, student, &pass, at, heard))
         };
         models.iter().zip(at).zip(dropout).map(student_loss).collect()
     }
 
-    fn held_out<'a>(&'a self, models: &'a [&'a AnyModel]) -> Pending<'a, Result<HeldOut>> {
+    fn held_out<'a>(&'a self, models: &'a [&'a TrainedModel]) -> Pending<'a, Result<HeldOut>> {
         Box::pin(async move {
             let scores = self.data.score(models, None).await?.scores;
             let losses = scores.iter().map(|score| score.held_out_loss).collect::<Vec<_>>();

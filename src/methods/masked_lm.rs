@@ -12,14 +12,14 @@ use burn::tensor::Tensor;
 use super::evaluate::{Together, evaluate_together, most_probable, teacher_loss};
 use super::source::{Heard, Signal, Source};
 use super::teacher::{Teacher, TeacherSignal};
-use super::{BatchSize, FeatureKind, ModelLoss, Settings, SoftSettings, few};
+use super::{BatchSize, FeatureKind, FeatureSettings, ModelLoss, Settings, SoftSettings, features, few};
 use crate::batch::{Batch, Batches};
 use crate::config::{DistillPlan, GateKind, Positions};
 use crate::device::{Compute, Precision};
 use crate::error::{Error, Result};
 use crate::kernels::{DwtLoss, Logits, StepLoss, Targets, in_f32, look_up};
 use crate::loss::{cosine_loss, divergence_loss, dwt_loss, hard_losses, outcomes_loss, weighted_mean};
-use crate::model::{AnyModel, BatchTensors, Dropout, LanguageModel};
+use crate::model::{AnyModel, BatchTensors, Dropout, Inside, LanguageModel, TrainedModel};
 
 /// Batches of masked rows to train on and to be scored on, and where to put them.
 #[derive(Clone)]
@@ -54,8 +54,8 @@ impl MaskedLm {
     }
 
     /// Scores all models on the same rows, in f32.
-    pub(super) async fn score(&self, models: &[&AnyModel], teacher: Option<&dyn Teacher>) -> Result<Together> {
-        let models: Vec<AnyModel> = models.iter().map(|model| model.valid()).collect();
+    pub(super) async fn score(&self, models: &[&TrainedModel], teacher: Option<&dyn Teacher>) -> Result<Together> {
+        let models: Vec<AnyModel> = models.iter().map(|model| model.lm.valid()).collect();
         let models: Vec<&AnyModel> = models.iter().collect();
         evaluate_together(&models, &self.held_out, self.evaluate_rows, teacher, &self.compute.clone().in_dtype(Precision::F32))
             .await
@@ -77,6 +77,8 @@ pub(super) struct Objective<'a> {
     positions: Positions,
     /// Whether last layers are compared.
     compares: bool,
+    /// What losses between layers need from inside a model that is trained, and from inside its teacher.
+    inside: [Inside; 2],
 }
 
 /// One model's forward pass over a batch: what its own losses and its partners' are made of.
@@ -87,27 +89,31 @@ pub(super) struct Pass {
     hidden_nd: Option<Tensor<2>>,
     /// Hidden states at the masked slots, where they are compared there.
     slots_md: Option<Tensor<2>>,
+    /// What losses between layers are made of.
+    inside: Inside,
 }
 
 impl<'a> Objective<'a> {
     /// What the models minimise with these settings, one each.
     pub fn new(distill: &'a DistillPlan, at: &[Settings], batch: &'a BatchTensors, whole: BatchSize) -> Self {
         let positions = if at.iter().any(Settings::listens) { distill.positions } else { Positions::Masked };
-        let compares = at.iter().flat_map(|at| &at.features).any(|feature| feature.alpha != 0.0);
-        Self { distill, batch, whole, positions, compares }
+        let is_cosine = |feature: &FeatureSettings| feature.kind == FeatureKind::Cosine && feature.alpha != 0.0;
+        let compares = at.iter().flat_map(|at| &at.features).any(is_cosine);
+        Self { distill, batch, whole, positions, compares, inside: features::wanted(&distill.layers, at) }
     }
 
     pub fn pass(&self, model: &AnyModel, dropout: &mut Dropout) -> Pass {
         let BatchTensors { inputs, slots, .. } = self.batch;
+        let mut inside = self.inside[0].clone();
         let (slots_md, hidden_nd) = match self.positions {
-            Positions::Masked => (model.hidden(inputs, Some(slots), dropout), None),
+            Positions::Masked => (model.hidden_and(inputs, Some(slots), dropout, &mut inside), None),
             Positions::All => {
-                let hidden_nd = model.hidden(inputs, None, dropout);
+                let hidden_nd = model.hidden_and(inputs, None, dropout, &mut inside);
                 (look_up(hidden_nd.clone(), slots, &inputs.compute), Some(hidden_nd))
             }
         };
         let compared = if self.compares && hidden_nd.is_none() { Some(slots_md.clone()) } else { None };
-        Pass { masked: model.head(slots_md, &inputs.compute), hidden_nd, slots_md: compared }
+        Pass { masked: model.head(slots_md, &inputs.compute), hidden_nd, slots_md: compared, inside }
     }
 
     /// What a teacher says of this batch, where soft losses are taken.
@@ -119,7 +125,7 @@ impl<'a> Objective<'a> {
             return Err(Error::new("nobody has chosen the slots of lowest entropy among the batch's")
                 .help("Method::complete does, before a batch is divided into parts"));
         }
-        source.ask(batch, self.batch, self.positions)
+        source.ask(batch, self.batch, self.positions, self.inside[1].clone())
     }
 
     /// The logits of a model that is being trained itself, of the pass it trains on, as another's targets: cut off from
@@ -169,25 +175,45 @@ impl<'a> Objective<'a> {
         ModelLoss { total, hard: first.hard, soft: softs, features: Vec::new() }
     }
 
-    /// A loss with those between the last layers of the model that made this pass and of its teacher, where soft losses
-    /// are taken. Without a weight above 0 it is the same loss to the bit.
-    pub fn with_features(&self, loss: ModelLoss, pass: &Pass, at: &Settings, teacher_nd: Option<Tensor<2>>) -> ModelLoss {
+    /// A loss with those between layers of the model that made this pass and of its teacher: between last layers where
+    /// soft losses are taken, between others at every real token. Without a weight above 0 it is the same loss to the
+    /// bit.
+    pub fn with_features(
+        &self,
+        loss: ModelLoss,
+        model: &TrainedModel,
+        pass: &Pass,
+        at: &Settings,
+        heard: Option<Heard>,
+    ) -> ModelLoss {
         let mut out = ModelLoss { features: vec![None; at.features.len()], ..loss };
-        let (Some(own_nd), Some(teacher_nd)) = (pass.hidden_nd.as_ref().or(pass.slots_md.as_ref()), teacher_nd) else {
-            return out;
-        };
+        let Some(heard) = heard else { return out };
+        for (feature, found) in at.features.iter().zip(&mut out.features).filter(|(feature, _)| feature.alpha != 0.0) {
+            let loss = match feature.kind {
+                FeatureKind::Cosine => self.between_last_layers(pass, &heard),
+                kind => self.between_layers(kind, model, pass, &heard),
+            };
+            if let Some(loss) = loss {
+                out.total = out.total + loss.clone() * feature.alpha;
+                *found = Some(loss);
+            }
+        }
+        out
+    }
+
+    fn between_last_layers(&self, pass: &Pass, heard: &Heard) -> Option<Tensor<1>> {
+        let own_nd = pass.hidden_nd.as_ref().or(pass.slots_md.as_ref())?;
+        let loss_n = cosine_loss(in_f32(own_nd.clone()), in_f32(heard.hidden_nd.clone()?));
         let (labels_m, weights_m) = (self.batch.labels_n.clone(), self.batch.weights_n.clone());
         let masked = Targets { labels_m, weights_m, count: self.whole.targets };
         let Targets { weights_m, count, .. } = self.soft_targets(masked, None);
-        for (feature, found) in at.features.iter().zip(&mut out.features).filter(|(feature, _)| feature.alpha != 0.0) {
-            let loss_n = match feature.kind {
-                FeatureKind::Cosine => cosine_loss(in_f32(own_nd.clone()), in_f32(teacher_nd.clone())),
-            };
-            let mean = weighted_mean(loss_n, weights_m.clone(), count);
-            out.total = out.total + mean.clone() * feature.alpha;
-            *found = Some(mean);
-        }
-        out
+        Some(weighted_mean(loss_n, weights_m, count))
+    }
+
+    fn between_layers(&self, kind: FeatureKind, model: &TrainedModel, pass: &Pass, heard: &Heard) -> Option<Tensor<1>> {
+        let (losses, sight) = (&self.distill.layers, &self.batch.inputs.sight);
+        let loss_n = features::between(kind, losses, &pass.inside, &heard.inside, &model.projections, sight)?;
+        Some(weighted_mean(loss_n, self.batch.real_bs.clone(), self.whole.tokens))
     }
 
     /// 1 at slots where the gate is open, 0 at others, `[n]`; none without a gate.

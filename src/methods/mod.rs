@@ -6,6 +6,7 @@ mod cotrain;
 mod dwt;
 mod ensemble;
 mod evaluate;
+mod features;
 mod fill;
 mod finetune;
 mod logits;
@@ -38,10 +39,10 @@ pub use source::Source;
 pub use teacher::{ModelTeacher, Teacher, TeacherSignal, UniformTeacher};
 pub use transfer::{Head, LabelledRow, PhaseLoss, Transfer, TransferBatch, TransferRow, TransferRows, predict};
 
+pub use crate::config::FeatureKind;
 use crate::device::Compute;
 use crate::error::Result;
 use crate::model::Dropout;
-use crate::words::words;
 
 /// A training method over models of one kind.
 ///
@@ -171,14 +172,6 @@ pub struct FeatureSettings {
     pub kind: FeatureKind,
     /// Its weight.
     pub alpha: f64,
-}
-
-words! {
-    /// What of a student's and its teacher's layers is compared.
-    FeatureKind {
-        /// The direction of the last layer's hidden states.
-        Cosine = "cosine",
-    }
 }
 
 /// What the one teacher that isn't trained is called among those that a model learns from.

@@ -11,7 +11,7 @@ use crate::config::Positions;
 use crate::device::{Compute, failed};
 use crate::error::{Error, Result};
 use crate::kernels::{Logits, Outcomes};
-use crate::model::BatchTensors;
+use crate::model::{BatchTensors, Inside};
 
 /// Who answers for a batch.
 pub enum Source {
@@ -38,6 +38,8 @@ pub(super) struct Heard {
     pub signal: Signal,
     /// Its last layer's hidden states where soft losses are taken, `[n, d]`; of models in memory alone.
     pub hidden_nd: Option<Tensor<2>>,
+    /// What was wanted from inside it, likewise.
+    pub inside: Inside,
 }
 
 /// What was kept of a teacher's distribution at each slot, beside outcomes.
@@ -50,20 +52,20 @@ pub(super) struct Said {
 }
 
 impl Source {
-    /// What it says where soft losses are taken.
+    /// What it says where soft losses are taken, and what is wanted from inside it, where it is a model in memory.
     ///
     /// # Errors
     /// When answers are not there, or damaged, or a program doesn't give them.
-    pub(super) fn ask(&self, batch: &Batch, on_device: &BatchTensors, positions: Positions) -> Result<Heard> {
+    pub(super) fn ask(&self, batch: &Batch, on_device: &BatchTensors, positions: Positions, mut inside: Inside) -> Result<Heard> {
         let BatchTensors { inputs, slots, .. } = on_device;
-        let alone = |signal| Ok(Heard { signal, hidden_nd: None });
+        let alone = |signal| Ok(Heard { signal, hidden_nd: None, inside: Inside::default() });
         match (self, positions) {
             (Source::Asked(teacher), positions) => {
                 let said = match positions {
-                    Positions::Masked => teacher.signal(inputs, slots),
-                    Positions::All => teacher.signal(inputs, &inputs.everywhere()),
+                    Positions::Masked => teacher.signal_and(inputs, slots, &mut inside),
+                    Positions::All => teacher.signal_and(inputs, &inputs.everywhere(), &mut inside),
                 };
-                Ok(Heard { hidden_nd: said.hidden(), signal: Signal::Logits(said.logits()) })
+                Ok(Heard { hidden_nd: said.hidden(), signal: Signal::Logits(said.logits()), inside })
             }
             (Source::Answers(reader), Positions::Masked) => {
                 let SlotAnswers { ids_nk, shares_nk, rest_n, constant_n, label_loss_n, .. } = reader.at(batch)?;
@@ -104,7 +106,7 @@ impl Source {
         let mut parts = Vec::new();
         for from in (0..batch.rows).step_by(rows_at_once.max(1)) {
             let part = batch.part(from..batch.rows.min(from + rows_at_once.max(1)));
-            let heard = self.ask(&part, &BatchTensors::new(&part, compute), Positions::Masked)?;
+            let heard = self.ask(&part, &BatchTensors::new(&part, compute), Positions::Masked, Inside::default())?;
             if let Signal::Logits(logits) = heard.signal {
                 parts.push(entropies(&logits, tau, compute));
             }

@@ -5,7 +5,7 @@ use burn::tensor::Tensor;
 
 use crate::device::Compute;
 use crate::kernels::{Logits, Places};
-use crate::model::{AnyModel, Dropout, Inputs, LanguageModel, ModulePath};
+use crate::model::{AnyModel, Dropout, Inputs, Inside, LanguageModel, ModulePath};
 
 /// The teacher's logits for a batch, outside any autodiff graph by construction.
 #[derive(Debug, Clone)]
@@ -62,6 +62,11 @@ impl TeacherSignal {
 pub trait Teacher: Send {
     /// Logits `[n, v]` at `n` of the flattened positions of `inputs`.
     fn signal(&self, inputs: &Inputs, at: &Places) -> TeacherSignal;
+
+    /// [`signal`](Self::signal), and what is wanted from inside the teacher, where it has layers.
+    fn signal_and(&self, inputs: &Inputs, at: &Places, _inside: &mut Inside) -> TeacherSignal {
+        self.signal(inputs, at)
+    }
 }
 
 /// A trained model as the teacher: in inference mode, without dropout.
@@ -90,7 +95,11 @@ impl ModelTeacher {
 
 impl Teacher for ModelTeacher {
     fn signal(&self, inputs: &Inputs, at: &Places) -> TeacherSignal {
-        let hidden_nd = self.model.hidden(inputs, Some(at), &mut Dropout::off());
+        self.signal_and(inputs, at, &mut Inside::default())
+    }
+
+    fn signal_and(&self, inputs: &Inputs, at: &Places, inside: &mut Inside) -> TeacherSignal {
+        let hidden_nd = self.model.hidden_and(inputs, Some(at), &mut Dropout::off(), inside);
         TeacherSignal::new(self.model.head(hidden_nd.clone(), &inputs.compute)).with_hidden(hidden_nd)
     }
 }

@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use super::bert::{self, BertForMaskedLm};
 use super::inputs::Inputs;
+use super::inside::Inside;
 use super::language_model::{Config, LanguageModel};
 use super::modernbert::{self, ModernBertForMaskedLm};
 use super::weights::{Shapes, Weights};
@@ -41,10 +42,10 @@ impl From<ModernBertForMaskedLm> for AnyModel {
 }
 
 impl LanguageModel for AnyModel {
-    fn hidden(&self, inputs: &Inputs, at: Option<&Places>, dropout: &mut Dropout) -> Tensor<2> {
+    fn hidden_and(&self, inputs: &Inputs, at: Option<&Places>, dropout: &mut Dropout, inside: &mut Inside) -> Tensor<2> {
         match self {
-            AnyModel::Bert(model) => model.hidden(inputs, at, dropout),
-            AnyModel::ModernBert(model) => model.hidden(inputs, at, dropout),
+            AnyModel::Bert(model) => model.hidden_and(inputs, at, dropout, inside),
+            AnyModel::ModernBert(model) => model.hidden_and(inputs, at, dropout, inside),
         }
     }
 

@@ -64,7 +64,7 @@ impl<'a> Init<'a> {
         self.values([rows, columns], within.map(|x| (x * deviation) as f32).take(rows * columns).collect())
     }
 
-    fn normal(&self, name: &str, shape: [usize; 2]) -> Param<Tensor<2>> {
+    pub(super) fn normal(&self, name: &str, shape: [usize; 2]) -> Param<Tensor<2>> {
         let mut rng = self.generator(name);
         let values: Vec<f32> = normals(&mut rng).map(|x| (x * self.range) as f32).take(shape[0] * shape[1]).collect();
         self.values(shape, values)

@@ -4,6 +4,7 @@ use burn::module::Module;
 use burn::tensor::Tensor;
 
 use super::inputs::Inputs;
+use super::inside::Inside;
 use crate::config::Shape;
 use crate::device::Compute;
 use crate::kernels::{Dropout, Logits, Places};
@@ -21,7 +22,12 @@ use crate::kernels::{Dropout, Logits, Places};
 pub trait LanguageModel: Module {
     /// The last layer's hidden states of the flattened positions: `[n, d]` of all of them; or `[m, d]` at some, as many
     /// of each row, without working out what is not asked for.
-    fn hidden(&self, inputs: &Inputs, at: Option<&Places>, dropout: &mut Dropout) -> Tensor<2>;
+    fn hidden(&self, inputs: &Inputs, at: Option<&Places>, dropout: &mut Dropout) -> Tensor<2> {
+        self.hidden_and(inputs, at, dropout, &mut Inside::default())
+    }
+
+    /// [`hidden`](Self::hidden), and what is wanted from inside the pass.
+    fn hidden_and(&self, inputs: &Inputs, at: Option<&Places>, dropout: &mut Dropout, inside: &mut Inside) -> Tensor<2>;
 
     /// The head on hidden states `[m, d]`: logits `[m, v]`, not multiplied out yet.
     fn head(&self, hidden_md: Tensor<2>, compute: &Compute) -> Logits;

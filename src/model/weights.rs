@@ -269,9 +269,12 @@ impl ModulePath {
     }
 
     pub(crate) fn name(&self) -> String {
-        // burn names the variant of an enum of modules too; published names don't have it.
-        let is_variant = |container: &String| container.starts_with("Enum:");
-        let inside = self.names.iter().zip(&self.containers).filter(|(_, container)| !is_variant(container));
+        // burn names the variant of an enum of modules too, and the place of a language model that has something beside
+        // it; published names have neither.
+        let is_left_out = |(name, container): &(&String, &String)| {
+            container.starts_with("Enum:") || container.ends_with("TrainedModel") && *name == "lm"
+        };
+        let inside = self.names.iter().zip(&self.containers).filter(|part| !is_left_out(part));
         let renamed = inside.map(|(part, _)| match part.as_str() {
             "self_" => "self",
             "gamma" if self.container().ends_with("LayerNorm") => "weight",

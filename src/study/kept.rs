@@ -30,7 +30,7 @@ impl Kept {
     pub fn plan(self, plan: Plan) -> Plan {
         let distill = &plan.distill;
         let knows = self.kind == AnswersKind::TopK || distill.gate.kind != GateKind::TeacherRight;
-        let knows = knows && distill.fade == 0.0 && distill.cosine.is_none();
+        let knows = knows && distill.fade == 0.0 && distill.features().next().is_none();
         let knows = knows && plan.teacher.as_ref().is_none_or(|teacher| teacher.others.is_empty());
         let listens =
             distill.positions == Positions::Masked && distill.start == Start::Fresh && distill.divergence.is_kl() && knows;

@@ -7,7 +7,7 @@
 use burn::module::Module;
 use web_time::Instant;
 
-use super::learners::{GivenTeacher, MaskedMethod, model_folder, optimizer_file, restored, set_out};
+use super::learners::{GivenTeacher, MaskedMethod, model_folder, optimizer_file, projections_file, restored, set_out};
 use super::numbers::refuse_broken_weights;
 use super::written::{RunInfo, scored};
 use super::{FitOptions, Learner, Steps};
@@ -18,7 +18,7 @@ use crate::error::{Error, Result};
 use crate::files::Files;
 use crate::files::manifest::{SUMMARY, hash, hashes_of, to_json};
 use crate::log::{Resume, STEPS, StepRecord, Summary, steps_before};
-use crate::model::{AnyModel, LanguageModel, ModelFolder, Weights};
+use crate::model::{AnyModel, LanguageModel, ModelFolder, TrainedModel, Weights};
 use crate::tokens::Shards;
 
 /// A run in memory, step by step, by one worker whatever the plan says. Its [files](MemoryRun::files) are those of a
@@ -28,7 +28,7 @@ pub struct MemoryRun {
     shards: Shards,
     device: Device,
     method: Box<MaskedMethod>,
-    learners: Vec<Learner<AnyModel>>,
+    learners: Vec<Learner<TrainedModel>>,
     steps: Steps,
     done: u64,
     records: Vec<StepRecord>,
@@ -136,7 +136,7 @@ impl MemoryRun {
 
     /// The model as it is, outside any autodiff graph.
     pub fn model(&self) -> AnyModel {
-        self.learners[0].model.valid()
+        self.learners[0].model.lm.valid()
     }
 
     /// What it runs on.
@@ -146,7 +146,7 @@ impl MemoryRun {
 
     /// The model as a teacher for another run.
     pub async fn as_teacher(&self) -> GivenTeacher {
-        let model = &self.learners[0].model;
+        let model = &self.learners[0].model.lm;
         GivenTeacher { shape: model.shape(), weights: Weights::read_back(model).await }
     }
 
@@ -161,13 +161,18 @@ impl MemoryRun {
         let tokenizer = self.shards.tokenizer();
         for learner in &self.learners {
             refuse_broken_weights(&learner.model, &learner.name, &format!("step {}", self.done)).await?;
-            let weights = Weights::read_back(&learner.model).await;
+            let weights = Weights::read_back(&learner.model.lm).await;
             let folder = model_folder(&learner.name);
-            for (name, bytes) in ModelFolder::files(&learner.model.shape(), &weights, tokenizer)? {
+            for (name, bytes) in ModelFolder::files(&learner.model.lm.shape(), &weights, tokenizer)? {
                 checkpoint.insert(format!("{}/{name}", folder.display()), bytes);
             }
             let state = learner.optimizer.read_state(&learner.model).await;
             checkpoint.insert(optimizer_file(&learner.name).display().to_string(), state.to_bytes());
+            let projections = &learner.model.projections;
+            if !projections.is_empty() {
+                let weights = Weights::read_back(projections).await;
+                checkpoint.insert(projections_file(&learner.name).display().to_string(), weights.to_bytes());
+            }
         }
         let line = |record: &StepRecord| serde_json::to_string(record).expect("a record in memory can be written") + "\n";
         let lines = self.records.iter().map(line).collect::<String>().into_bytes();

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::learners::{model_folder, optimizer_file, restored, set_out};
+use super::learners::{model_folder, optimizer_file, projections_file, restored, set_out};
 use super::ranks::Ranks;
 use super::workers::{Worker, together};
 use super::{FitOptions, Flow, Learner, fit_ahead};
@@ -16,7 +16,7 @@ use crate::error::{Error, IoContext, Result};
 use crate::files::Files;
 use crate::files::manifest::hash;
 use crate::log::{StepRecord, Summary};
-use crate::model::{AnyModel, Weights};
+use crate::model::{TrainedModel, Weights};
 use crate::tokens::Shards;
 
 /// What rank 0 found in the run's directory.
@@ -65,7 +65,7 @@ pub(super) fn agree_on_start(ranks: &Ranks, plan: &Plan, device: &Device) -> Res
 ///
 /// # Errors
 /// Names a rank, the tensor and the model.
-pub(super) fn agree_on_weights(ranks: &Ranks, learners: &[Learner<AnyModel>], done: u64) -> Result<()> {
+pub(super) fn agree_on_weights(ranks: &Ranks, learners: &[Learner<TrainedModel>], done: u64) -> Result<()> {
     let mut facts = Vec::new();
     for learner in learners {
         for (name, tensor) in Weights::of(&learner.model).iter() {
@@ -113,8 +113,12 @@ pub(super) fn send_checkpoint(
 
 /// The files of a checkpoint that training goes on from.
 fn files_of(plan: &Plan) -> Vec<String> {
-    let both = |name: &str| [model_folder(name).join("model.safetensors"), optimizer_file(name)];
-    let files = plan.learners().into_iter().flat_map(|own| both(&own.name));
+    let has_projections = plan.distill.layers.projections().contains(&true);
+    let all = |name: &str| {
+        let both = [model_folder(name).join("model.safetensors"), optimizer_file(name)];
+        both.into_iter().chain(has_projections.then(|| projections_file(name)))
+    };
+    let files = plan.learners().into_iter().flat_map(|own| all(&own.name));
     files.map(|path| path.to_string_lossy().replace('\\', "/")).collect()
 }
 
@@ -151,7 +155,7 @@ pub(super) fn follow(plan: &Plan, shards: &Shards, devices: &[Device], ranks: &A
     let mut reached = begun.done;
     let (learners, method) = begin(&devices[0])?;
     agree_on_weights(ranks, &learners, begun.done)?;
-    let observe = |records: &[StepRecord], learners: &[Learner<AnyModel>]| {
+    let observe = |records: &[StepRecord], learners: &[Learner<TrainedModel>]| {
         reached = records.last().map_or(reached, |record| record.step + 1);
         let stops = ranks.must_stop() && reached < plan.train.steps;
         if plan.train.has_checkpoint(reached) || stops {

@@ -14,12 +14,12 @@ use crate::error::{Error, Result, note};
 use crate::methods::{
     CommandTeacher, Cotrain, Dwt, Ensemble, MaskedLm, Method, ModelTeacher, Source, Teacher, UniformTeacher, standalone,
 };
-use crate::model::{AnyModel, ModelFolder, Shape, Weights, remap};
+use crate::model::{AnyModel, ModelFolder, Projections, Shape, TrainedModel, Weights, remap};
 use crate::optim::Optimizer;
 use crate::tokens::Shards;
 
-/// Any method over masked language models.
-pub type MaskedMethod = dyn Method<Model = AnyModel, Batch = Batch>;
+/// Any method over language models.
+pub type MaskedMethod = dyn Method<Model = TrainedModel, Batch = Batch>;
 
 /// Where a model of this name lies, in its run's folder and in each checkpoint: `model`, or `model/NAME` of several.
 pub fn model_folder(name: &str) -> PathBuf {
@@ -36,6 +36,11 @@ pub fn model_of_run(path: &Path) -> Option<(PathBuf, String)> {
 /// Where a model's optimizer has its state in a checkpoint.
 pub(super) fn optimizer_file(name: &str) -> PathBuf {
     model_folder(name).with_file_name(format!("{name}.optimizer.safetensors"))
+}
+
+/// Where the projections that a model learns beside itself lie in a checkpoint, where it has any.
+pub(super) fn projections_file(name: &str) -> PathBuf {
+    model_folder(name).with_file_name(format!("{name}.projections.safetensors"))
 }
 
 /// A teacher that is given, and not read from the folder that its plan names.
@@ -57,17 +62,17 @@ pub fn set_out(
     shards: &Shards,
     given: Option<&GivenTeacher>,
     device: &Device,
-) -> Result<(Vec<Learner<AnyModel>>, Box<MaskedMethod>)> {
+) -> Result<(Vec<Learner<TrainedModel>>, Box<MaskedMethod>)> {
     make_room(device, plan.largest_value_bytes());
     Ok((learners(plan, given, &device.clone().autodiff())?, method(plan, shards, given, device)?))
 }
 
 /// The plan's models before step 1, each with its own optimizer, rate, clipping and dropout.
-fn learners(plan: &Plan, given: Option<&GivenTeacher>, device: &Device) -> Result<Vec<Learner<AnyModel>>> {
+fn learners(plan: &Plan, given: Option<&GivenTeacher>, device: &Device) -> Result<Vec<Learner<TrainedModel>>> {
     let learner = |own: LearnerPlan| {
         let train = own.train(&plan.train);
         Ok(Learner {
-            model: initial(plan, &own, given, device)?,
+            model: TrainedModel { lm: initial(plan, &own, given, device)?, projections: projections(plan, &own, device) },
             optimizer: Optimizer::new(&train).for_precision(plan.runtime.precision.on(device)),
             lr: own.lr,
             clip: own.clip,
@@ -81,12 +86,15 @@ fn learners(plan: &Plan, given: Option<&GivenTeacher>, device: &Device) -> Resul
 
 /// Learners as a checkpoint has them; `read` gives the weights in one of its files.
 pub(super) fn restored(
-    learners: Vec<Learner<AnyModel>>,
+    learners: Vec<Learner<TrainedModel>>,
     read: impl Fn(&Path) -> Result<Weights>,
-) -> Result<Vec<Learner<AnyModel>>> {
-    let restored = |mut learner: Learner<AnyModel>| {
+) -> Result<Vec<Learner<TrainedModel>>> {
+    let restored = |mut learner: Learner<TrainedModel>| {
         let weights = read(&model_folder(&learner.name).join("model.safetensors"))?;
-        learner.model = weights.load_into(learner.model)?;
+        learner.model.lm = weights.load_into(learner.model.lm)?;
+        if !learner.model.projections.is_empty() {
+            learner.model.projections = read(&projections_file(&learner.name))?.load_into(learner.model.projections)?;
+        }
         let state = read(&optimizer_file(&learner.name))?;
         learner.optimizer.load_state(&learner.model, &state)?;
         Ok(learner)
@@ -130,6 +138,13 @@ fn initial(plan: &Plan, own: &LearnerPlan, given: Option<&GivenTeacher>, device:
         }
         _ => Ok(shape.init(own.seed, *initializer_range, device)),
     }
+}
+
+/// The projections that a plan's losses between layers learn, drawn from the model's seed.
+fn projections(plan: &Plan, own: &LearnerPlan, device: &Device) -> Projections {
+    let Some(teacher) = plan.teacher.as_ref().and_then(|teacher| teacher.model.as_ref()) else { return Projections::default() };
+    let widths = [own.model.shape.hidden(), teacher.shape.hidden()];
+    Projections::init(plan.distill.layers.projections(), widths, own.seed, own.model.initializer_range, device)
 }
 
 fn method(plan: &Plan, shards: &Shards, given: Option<&GivenTeacher>, device: &Device) -> Result<Box<MaskedMethod>> {

@@ -78,10 +78,10 @@ pub struct Learner<M> {
 
 impl<M> Learner<M> {
     /// The one model of a run, with the plan's optimizer, rate and clipping.
-    pub fn new(model: M, train: &TrainPlan, dropout: f64, seed: u64) -> Self {
+    pub fn new(model: impl Into<M>, train: &TrainPlan, dropout: f64, seed: u64) -> Self {
         Self {
             name: MODEL.to_owned(),
-            model,
+            model: model.into(),
             optimizer: Optimizer::new(train),
             lr: train.lr.clone(),
             clip: train.clip,

@@ -8,7 +8,7 @@ use burn::module::Module;
 
 use super::held_out::{HeldOutSet, held_out_options, open_held_out_sets};
 use super::in_ranks::{agree_on_start, agree_on_weights, follow, send_checkpoint, tell_finished};
-use super::learners::{model_folder, optimizer_file, restored, set_out};
+use super::learners::{model_folder, optimizer_file, projections_file, restored, set_out};
 use super::life::{Home, Stretch, claim, finished};
 use super::memory::with_fewer_rows;
 use super::numbers::refuse_broken_weights;
@@ -23,7 +23,7 @@ use crate::device::{Compute, Device, Traits, wait};
 use crate::error::{Error, Result};
 use crate::files::make_folder;
 use crate::log::{Console, ModelSummary, Resume, STEPS, StepRecord, Summary, read_steps};
-use crate::model::{AnyModel, ModelFolder, Weights};
+use crate::model::{ModelFolder, TrainedModel, Weights};
 use crate::tokens::Shards;
 
 /// How a run is carried out; nothing of it changes results.
@@ -182,7 +182,7 @@ fn stretch(
 /// why.
 fn complete(
     mut keeper: Keeper,
-    trained: Result<Vec<Learner<AnyModel>>>,
+    trained: Result<Vec<Learner<TrainedModel>>>,
     done: u64,
     held_out: &[HeldOutSet],
     options: &RunOptions,
@@ -256,7 +256,7 @@ struct Keeper<'a> {
 
 impl Keeper<'_> {
     /// Takes records of steps; the learners are as after the last.
-    fn observe(&mut self, records: &[StepRecord], learners: &[Learner<AnyModel>]) -> Result<Flow> {
+    fn observe(&mut self, records: &[StepRecord], learners: &[Learner<TrainedModel>]) -> Result<Flow> {
         let train = &self.plan.train;
         for record in records {
             self.stretch.record(record, Some(self.plan.data.tokens_per_row * train.rows_at(record.step) as f64))?;
@@ -277,24 +277,28 @@ impl Keeper<'_> {
     }
 }
 
-fn write_checkpoint(folder: &Path, learners: &[Learner<AnyModel>], shards: &Shards) -> Result<()> {
+fn write_checkpoint(folder: &Path, learners: &[Learner<TrainedModel>], shards: &Shards) -> Result<()> {
     for learner in learners {
         write_model(&folder.join(model_folder(&learner.name)), learner, shards)?;
         learner.optimizer.state(&learner.model).write(&folder.join(optimizer_file(&learner.name)))?;
+        let projections = &learner.model.projections;
+        if !projections.is_empty() {
+            Weights::of(projections).write(&folder.join(projections_file(&learner.name)))?;
+        }
     }
     Ok(())
 }
 
-fn write_model(path: &Path, learner: &Learner<AnyModel>, shards: &Shards) -> Result<()> {
+fn write_model(path: &Path, learner: &Learner<TrainedModel>, shards: &Shards) -> Result<()> {
     make_folder(path)?;
-    ModelFolder::write_into(path, &learner.model, shards.tokenizer())
+    ModelFolder::write_into(path, &learner.model.lm, shards.tokenizer())
 }
 
 /// Scores the trained models on the held-out sets that the plan names.
 fn score_sets(
     summary: &mut Summary,
     plan: &Plan,
-    trained: &[Learner<AnyModel>],
+    trained: &[Learner<TrainedModel>],
     sets: &[HeldOutSet],
     device: &burn::tensor::Device,
 ) -> Result<()> {
@@ -305,7 +309,7 @@ fn score_sets(
         BatchOptions { batch: plan.rows_at_once(), ..held_out_options(Some(plan), None, plan.model.shape.max_positions()) };
     let mut all = Vec::new();
     for learner in trained {
-        let model = learner.model.valid();
+        let model = learner.model.lm.valid();
         let score = |set: &HeldOutSet| {
             let found = set.score(&model, options, plan.train.evaluate_rows, device)?;
             Ok((set.name.clone(), found.held_out_loss))
@@ -318,7 +322,7 @@ fn score_sets(
 }
 
 /// Writes the trained models into a folder that is there.
-fn write_models(folder: &Path, trained: &[Learner<AnyModel>], shards: &Shards) -> Result<()> {
+fn write_models(folder: &Path, trained: &[Learner<TrainedModel>], shards: &Shards) -> Result<()> {
     trained.iter().try_for_each(|learner| match learner.name == MODEL {
         true => write_model(folder, learner, shards),
         false => write_model(&folder.join(&learner.name), learner, shards),

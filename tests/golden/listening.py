@@ -12,7 +12,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from make import SLOTS, VERSIONS, VOCAB, batch, bert, shape, write_json
+from make import HERE, SLOTS, VERSIONS, VOCAB, batch, bert, exact, save_file, shape, weights, write_json
 
 PARAMETERS = ("cls.predictions.bias", "bert.encoder.layer.0.attention.self.query.weight")
 
@@ -150,10 +150,88 @@ def ensembles(student, teachers, batch):
     return cases
 
 
+def inside(model, inputs):
+    """Hidden states as transformers numbers them, and each layer's queries, keys and values: [b * s, d] each."""
+    attended, hooks = [], []
+    for layer in model.bert.encoder.layer:
+        own = layer.attention.self
+        attended.append([])
+        for linear in (own.query, own.key, own.value):
+            hooks.append(linear.register_forward_hook(lambda _module, _in, out, kept=attended[-1]: kept.append(out)))
+    states = model.bert(**inputs, output_hidden_states=True).hidden_states
+    for hook in hooks:
+        hook.remove()
+    return states, attended
+
+
+def relations(student, teacher, heads, segments):
+    """Wang et al. 2021, equations 3 to 5, over the real tokens, each of which sees its own segment."""
+    same = (segments[:, :, None] == segments[:, None, :])[:, None]
+    total = 0.0
+    for own, theirs in zip(student, teacher):
+        log_p = []
+        for x in (own, theirs):
+            b, s, d = x.shape
+            x = x.reshape(b, s, heads, d // heads).transpose(1, 2)
+            scores = x @ x.transpose(2, 3) / math.sqrt(d // heads)
+            log_p.append(F.log_softmax(scores.masked_fill(~same, float("-inf")), -1).masked_fill(~same, 0.0))
+        terms = torch.where(same, log_p[1].exp() * (log_p[1] - log_p[0]), 0.0)
+        total = total + terms.sum(3).mean(1)[segments > 0].mean()
+    return total
+
+
+def between(student, teacher, batch, case, projections):
+    inputs, slots, labels = asked(batch)
+    segments = torch.tensor(batch["segments"]).reshape(batch["rows"], batch["length"])
+    real = segments > 0
+    own_states, own_attended = inside(student, inputs)
+    with torch.no_grad():
+        states, attended = inside(teacher, inputs)
+    loss = 0.0
+    for own, theirs in case["layers"]:
+        if case["kind"] == "relations":
+            loss = loss + relations(own_attended[own - 1], attended[theirs - 1], case["heads"], segments)
+            continue
+        matrix = projections["early" if case["kind"] == "early" else "embedded" if own == 0 else "hidden"]
+        x, y = (own_states[own] @ matrix)[real], states[theirs][real]
+        if case["kind"] == "early":
+            loss = loss + torch.nn.CosineEmbeddingLoss()(x, y, x.new_ones(len(x)))
+        else:
+            loss = loss + F.mse_loss(x, y)
+    hard = F.cross_entropy(student(**inputs).logits.flatten(0, 1)[slots], labels)
+    return case["hard"] * hard + case["weight"] * loss, hard, loss
+
+
+def layers(student, teacher, batch, rng):
+    """Losses between layers of models of two widths (Jiao et al. 2020, Wang et al. 2021, Zhao et al. 2026)."""
+    widths = (student.config.hidden_size, teacher.config.hidden_size)
+    given = {name: rng.normal(0.0, 0.3, widths).astype(np.float32) for name in ("hidden", "embedded", "early")}
+    cases = []
+    for settings in [
+        {"kind": "hidden", "layers": [[0, 0], [2, 1]], "weight": 2.0},
+        {"kind": "hidden", "layers": [[1, 1], [2, 1]], "weight": 0.5},
+        {"kind": "relations", "layers": [[2, 1]], "heads": 4, "weight": 3.0},
+        {"kind": "relations", "layers": [[1, 1]], "heads": 2, "weight": 1.0, "hard": 0.5},
+        {"kind": "early", "layers": [[1, 1]], "weight": 0.1},
+    ]:
+        case = {"heads": 0, "hard": 1.0} | settings
+        projections = {name: torch.tensor(matrix, dtype=torch.float64, requires_grad=True) for name, matrix in given.items()}
+        student.zero_grad()
+        total, hard, loss = between(student, teacher, batch, case, projections)
+        total.backward()
+        gradients = {name: p.grad.flatten().tolist() for name, p in student.named_parameters() if name in PARAMETERS}
+        gradients |= {f"projections.{name}": p.grad.flatten().tolist() for name, p in projections.items() if p.grad is not None}
+        case["layers"] = ", ".join(f"{own}:{theirs}" for own, theirs in case["layers"])
+        cases.append(case | {"total": total.item(), "hard_loss": hard.item(), "loss": loss.item(), "gradients": gradients})
+    return {"projections": {name: exact(matrix).flatten().tolist() for name, matrix in given.items()}, "cases": cases}
+
+
 def main():
     student = bert(np.random.default_rng(21), VOCAB, 16, 2, 4, 32, 12)
     teacher = bert(np.random.default_rng(22), VOCAB, 16, 1, 2, 24, 12)
     second = bert(np.random.default_rng(12), 40, 16, 2, 4, 64, 24)  # model-two-layers.safetensors, by make.py
+    narrow = bert(np.random.default_rng(24), VOCAB, 12, 1, 2, 24, 12)
+    save_file(weights(narrow), HERE / "teacher-narrow.safetensors", {"format": "pt"})
     rng = np.random.default_rng(52)
     rows = batch(rng, 9, 10)
     # A word that the teacher finds likeliest, here and there: it is right there.
@@ -167,7 +245,8 @@ def main():
     assert len(used) % 2 == 0, "half of the slots are whole slots"
     write_json("listening.json", {"versions": VERSIONS, "student": shape(student), "teacher": shape(teacher), "batch": rows,
                                   "gates": gates(student, teacher, rows), "cosines": cosines(student, teacher, rows),
-                                  "second_teacher": shape(second), "ensembles": ensembles(student, [teacher, second], rows)})
+                                  "second_teacher": shape(second), "ensembles": ensembles(student, [teacher, second], rows),
+                                  "narrow_teacher": shape(narrow), "layers": layers(student, narrow, rows, rng)})
 
 
 if __name__ == "__main__":

@@ -5,10 +5,10 @@ use burn::optim::GradientsParams;
 use burn::tensor::Device;
 use serde::Deserialize;
 use std::collections::BTreeMap;
-use upstill::config::{DistillPlan, Divergence, DivergenceKind, Gate, GateKind, Positions};
+use upstill::config::{DistillPlan, Divergence, DivergenceKind, FeatureKind, Gate, GateKind, LayerMap, LayersPlan, Positions};
 use upstill::device::wait;
 use upstill::methods::{Dwt, Ensemble, Method, ModelTeacher, Teacher};
-use upstill::model::{BertShape, Dropout, Weights};
+use upstill::model::{BertShape, Dropout, HostTensor, Projections, TrainedModel, Weights};
 
 use super::training::{BatchCase, GradientInPlace, distill, stand_in};
 use super::{golden, model};
@@ -23,6 +23,38 @@ struct Listening {
     cosines: Vec<CosineCase>,
     second_teacher: BertShape,
     ensembles: Vec<EnsembleCase>,
+    narrow_teacher: BertShape,
+    layers: Layers,
+}
+
+#[derive(Deserialize)]
+struct Layers {
+    projections: BTreeMap<String, Vec<f32>>,
+    cases: Vec<LayersCase>,
+}
+
+#[derive(Deserialize)]
+struct LayersCase {
+    kind: FeatureKind,
+    layers: LayerMap,
+    heads: usize,
+    hard: f64,
+    weight: f64,
+    total: f64,
+    hard_loss: f64,
+    loss: f64,
+    gradients: BTreeMap<String, Vec<f64>>,
+}
+
+impl Layers {
+    /// The projections that are learnt, of `hidden`, `embedded` and `early`.
+    fn read(&self, learnt: [bool; 3], device: &Device) -> Projections {
+        let mut weights = Weights::default();
+        for name in ["hidden", "embedded", "early"].iter().zip(learnt).filter(|(_, learnt)| *learnt).map(|(name, _)| name) {
+            weights.insert(name, HostTensor { shape: vec![16, 12], values: self.projections[*name].clone() });
+        }
+        weights.load_into(Projections::init(learnt, [16, 12], 0, 0.0, device)).unwrap()
+    }
 }
 
 #[derive(Deserialize)]
@@ -80,8 +112,10 @@ fn read_teacher(name: &str, shape: &BertShape) -> Box<dyn Teacher> {
 /// [`in_parts`] with this teacher.
 fn taught(golden: &Listening, plan: DistillPlan, rows_at_once: usize, teacher: Box<dyn Teacher>) -> ([f32; 4], f32, Weights) {
     let device = Device::flex();
+    let method_plan = plan.clone();
     let method = Dwt::new(stand_in(golden.teacher.vocab_size, &device), plan, 1, teacher);
-    let student = model("student", &golden.student, &device.autodiff());
+    let mut student = TrainedModel::from(model("student", &golden.student, &device.clone().autodiff()));
+    student.projections = golden.layers.read(method_plan.layers.projections(), &device.autodiff());
     let (batch, at) = (golden.batch.clone().batch(), method.settings(0));
     let whole = method.size(&batch);
     let batch = wait(method.complete(&batch, &at, rows_at_once)).unwrap().unwrap_or(batch);
@@ -141,6 +175,29 @@ fn losses_between_last_layers_are_pytorchs() {
             let (losses, _, gradients) = in_parts(&golden, plan.clone(), rows_at_once);
             let soft = if case.soft > 0.0 { case.soft_loss } else { 0.0 };
             close(&losses, &[case.total, case.hard_loss, soft, case.cosine_loss], Kind::LossCpu);
+            for (name, wanted) in &case.gradients {
+                close(&gradients.get(name).unwrap().values, wanted, Kind::GradientCpu);
+            }
+        }
+    }
+}
+
+#[test]
+fn losses_between_layers_of_two_widths_are_pytorchs() {
+    let golden: Listening = golden("listening.json");
+    for case in &golden.layers.cases {
+        let losses = Some(LayersPlan { weight: case.weight.into(), layers: case.layers.clone(), heads: case.heads });
+        let mut plan = DistillPlan { hard: case.hard.into(), ..distill(0.0, 2.0) };
+        *match case.kind {
+            FeatureKind::Hidden => &mut plan.layers.hidden,
+            FeatureKind::Relations => &mut plan.layers.relations,
+            _ => &mut plan.layers.early,
+        } = losses;
+        for (rows_at_once, positions) in [(9, Positions::Masked), (4, Positions::All)] {
+            eprintln!("{} of {}, {rows_at_once} rows at once", case.kind, case.layers);
+            let teacher = read_teacher("teacher-narrow", &golden.narrow_teacher);
+            let (losses, _, gradients) = taught(&golden, DistillPlan { positions, ..plan.clone() }, rows_at_once, teacher);
+            close(&losses, &[case.total, case.hard_loss, 0.0, case.loss], Kind::LossCpu);
             for (name, wanted) in &case.gradients {
                 close(&gradients.get(name).unwrap().values, wanted, Kind::GradientCpu);
             }

@@ -11,7 +11,9 @@ use serde_json::Value;
 use upstill::config::{DistillPlan, OptimizerKind, Positions, TrainPlan};
 use upstill::device::{Compute, Kernels};
 use upstill::methods::{Dwt, EncodedTask, Finetune, Method, ModelLoss, ModelTeacher};
-use upstill::model::{AnyModel, BertShape, Classifier, Dropout, Inputs, LanguageModel, ModelFolder, Shape, Weights};
+use upstill::model::{
+    AnyModel, BertShape, Classifier, Dropout, Inputs, LanguageModel, ModelFolder, Shape, TrainedModel, Weights,
+};
 use upstill::tasks::{Example, Kind as Asks, Label, Metric, Split, Task};
 use upstill::tokens::Tokenizer;
 use upstill::train::{FitOptions, Flow, Learner, fit};
@@ -182,7 +184,7 @@ fn of_bert(device: &Device) -> (AnyModel, AnyModel, Vec<upstill::batch::Batch>) 
     (model("student", &student, &device.clone().autodiff()), model("teacher", &teacher, device), batches)
 }
 
-fn losses_of(method: &Dwt, student: &AnyModel, batch: &upstill::batch::Batch) -> ModelLoss {
+fn losses_of(method: &Dwt, student: &TrainedModel, batch: &upstill::batch::Batch) -> ModelLoss {
     let (at, whole) = (method.settings(0), method.size(batch));
     method.losses(&[student], batch, &at, whole, &mut [Dropout::off()]).unwrap().remove(0)
 }
@@ -196,7 +198,7 @@ fn a_modernbert_that_a_bert_teaches_has_pytorchs_losses_and_gradients() {
     let (device, Distillation { config, gradient, reverse, .. }) =
         (Device::flex(), golden::<Golden>("modernbert.json").distillation);
     let (bert_student, bert_teacher, batches) = of_bert(&device);
-    let student = model("student", &config, &device.clone().autodiff());
+    let student = TrainedModel::from(model("student", &config, &device.clone().autodiff()));
     let loss = losses_of(&taught_by(bert_teacher, &device), &student, &batches[0]);
     close(&numbers(&loss), &[gradient.total, gradient.hard, gradient.soft], Kind::LossCpu);
     let gradients = GradientsParams::from_grads(loss.total.backward(), &student);
@@ -204,7 +206,7 @@ fn a_modernbert_that_a_bert_teaches_has_pytorchs_losses_and_gradients() {
     close_weights("gradients", &found, &weights("modernbert-gradients"), |_| Kind::GradientCpu);
 
     let teacher = model("student", &config, &device);
-    let loss = losses_of(&taught_by(teacher, &device), &bert_student, &batches[0]);
+    let loss = losses_of(&taught_by(teacher, &device), &bert_student.into(), &batches[0]);
     close(&numbers(&loss), &[reverse.total, reverse.hard, reverse.soft], Kind::LossCpu);
 }
 

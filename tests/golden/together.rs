@@ -9,7 +9,7 @@ use serde::Deserialize;
 use upstill::batch::Batch;
 use upstill::config::{DistillPlan, LearnerPlan, ModelPlan, OptimizerKind, Positions, SourcePlan, TrainPlan};
 use upstill::methods::{Cotrain, Method, ModelTeacher, Teacher};
-use upstill::model::{AnyModel, BertShape, Dropout, Weights};
+use upstill::model::{BertShape, Dropout, TrainedModel, Weights};
 use upstill::optim::Optimizer;
 use upstill::train::{FitOptions, Flow, Learner, fit};
 
@@ -80,8 +80,8 @@ fn method(golden: &Together, case: &Case, steps: u64) -> Cotrain {
     Cotrain::new(data, plan, learners(&golden.shapes, case), steps, teacher)
 }
 
-fn trainable(golden: &Together, name: &str) -> AnyModel {
-    model(&format!("together-{name}"), &golden.shapes[name], &Device::flex().autodiff())
+fn trainable(golden: &Together, name: &str) -> TrainedModel {
+    model(&format!("together-{name}"), &golden.shapes[name], &Device::flex().autodiff()).into()
 }
 
 #[test]
@@ -90,8 +90,8 @@ fn losses_by_direction_and_their_gradients_are_pytorchs() {
     let batch = found.batches.remove(0).batch();
     for case in &found.cases {
         let method = method(&found, case, 1);
-        let models: Vec<AnyModel> = case.from.keys().map(|name| trainable(&found, name)).collect();
-        let borrowed: Vec<&AnyModel> = models.iter().collect();
+        let models: Vec<TrainedModel> = case.from.keys().map(|name| trainable(&found, name)).collect();
+        let borrowed: Vec<&TrainedModel> = models.iter().collect();
         let mut dropout = vec![Dropout::off(); models.len()];
         let (at, size) = (method.settings(0), method.size(&batch));
         let losses = method.losses(&borrowed, &batch, &at, size, &mut dropout).unwrap();

@@ -10,7 +10,7 @@ use upstill::batch::{Asked, Batch, BatchOptions, Batches, Masking, Split, TokenO
 use upstill::config::{DistillPlan, OptimizerKind, Positions, Rows, Schedule, Start, TrainPlan};
 use upstill::device::Compute;
 use upstill::methods::{BatchSize, Dwt, HeldOut, MaskedLm, Method, ModelLoss, ModelTeacher, Pending, Settings};
-use upstill::model::{AnyModel, BertShape, Dropout, Weights};
+use upstill::model::{BertShape, Dropout, TrainedModel, Weights};
 use upstill::tokens::{SPECIAL_TOKENS, Shards, Tokenizer};
 use upstill::train::{FitOptions, Flow, Learner, fit};
 
@@ -117,6 +117,7 @@ pub(super) fn distill(alpha_soft: f64, tau: f64) -> DistillPlan {
         gate: upstill::config::Gate::default(),
         fade: 0.0,
         cosine: None,
+        layers: upstill::config::LayerLosses::default(),
         hard: 1.0.into(),
         soft: alpha_soft.into(),
         temperature: tau.into(),
@@ -174,7 +175,7 @@ fn gradients_on(device: &Device, loss_kind: Kind, gradient_kind: Kind) {
             ..distill(case.alpha_soft, case.tau)
         };
         let method = dwt(&teacher, plan, 1, device);
-        let student = model("student", &student, &device.clone().autodiff());
+        let student = TrainedModel::from(model("student", &student, &device.clone().autodiff()));
         let (at, whole) = (method.settings(0), method.size(&batch));
         let loss = method.losses(&[&student], &batch, &at, whole, &mut [Dropout::off()]).unwrap().remove(0);
         let ModelLoss { total, hard, mut soft, .. } = loss;
@@ -194,8 +195,8 @@ pub(super) struct Fixed<M> {
     pub batches: Vec<Batch>,
 }
 
-impl<M: Method<Model = AnyModel, Batch = Batch>> Method for Fixed<M> {
-    type Model = AnyModel;
+impl<M: Method<Model = TrainedModel, Batch = Batch>> Method for Fixed<M> {
+    type Model = TrainedModel;
     type Batch = Batch;
 
     fn batches(&self, from: u64, to: u64) -> Box<dyn Iterator<Item = Batch> + '_> {
@@ -220,7 +221,7 @@ impl<M: Method<Model = AnyModel, Batch = Batch>> Method for Fixed<M> {
 
     fn losses(
         &self,
-        models: &[&AnyModel],
+        models: &[&TrainedModel],
         batch: &Batch,
         at: &[Settings],
         whole: BatchSize,
@@ -229,7 +230,7 @@ impl<M: Method<Model = AnyModel, Batch = Batch>> Method for Fixed<M> {
         self.method.losses(models, batch, at, whole, dropout)
     }
 
-    fn held_out<'a>(&'a self, models: &'a [&'a AnyModel]) -> Pending<'a, upstill::Result<HeldOut>> {
+    fn held_out<'a>(&'a self, models: &'a [&'a TrainedModel]) -> Pending<'a, upstill::Result<HeldOut>> {
         Box::pin(std::future::ready(Ok(vec![0.0; models.len()].into())))
     }
 }

@@ -286,6 +286,7 @@ fn a_plan_says_how_a_student_listens() {
     assert_snapshot!(loss(&["preset=switch"]), @"hard 1.25; soft 5 by reverse-kl, at masked positions, temperature 2, times its square, only at the 20 % of a batch's slots with the teacher's lowest entropy; hard at the other slots alone");
     assert_snapshot!(loss(&["distill.gate=teacher-right", "distill.fade=0.1"]), @"hard 1; soft 4 -> 1 linear at masked positions, temperature 2, only where the teacher's most probable token is the label, fading to 0 as the student's held-out loss falls 0.1 nats below the teacher's");
     assert_snapshot!(loss(&["distill.cosine=1 -> 0 linear"]), @"hard 1; soft 4 -> 1 linear at masked positions, temperature 2; 1 - cosine between last layers 1 -> 0 linear at masked positions");
+    assert_snapshot!(loss(&["distill.early=0.1 -> 0", "distill.hidden=2", "distill.relations=1"]), @"");
     let plan = with(&["preset=switch", "distill.fade=0.1", "distill.cosine=1 -> 0 linear"]).resolve(&facts()).unwrap();
     assert_eq!(toml::from_str::<Plan>(&plan.to_toml()).unwrap(), plan);
     // Evaluations are part of a run whose weights depend on them.
@@ -486,6 +487,13 @@ fn the_reference_lists_every_key_and_is_itself_a_run_file() {
     # gate_share: 0.2, of lowest-entropy # share of a batch's slots where the gate is open
     switch = false                   # take the hard loss only where the gate is closed
     # cosine: none                   # weight of 1 - cosine between last layers (DistilBERT)
+    # hidden: none                   # weight of the mean square between layers, projected (TinyBERT)
+    # hidden_layers: spread evenly   # which: STUDENT:TEACHER, 0 the embeddings: "0:0, 2:1, 4:2"
+    # relations: none                # weight of the loss between attention relations (MiniLMv2)
+    # relation_layers: last:last     # of which layers: "4:2"
+    # relation_heads: the student's heads # heads that relations are divided into
+    # early: none                    # weight of 1 - cosine of an early layer, projected, and the last (LET)
+    # early_layers: a third of the depth:last # which: "2:4"
     positions = "masked"             # where the soft loss is taken (masked | all)
     start = "fresh"                  # random weights, the teacher's remapped, or the teacher itself with its sizes (fresh | remap | continue)
     label_smoothing = 0.0            # share of the hard target spread over the vocabulary

@@ -17,11 +17,12 @@ use burn::tensor::{Device, Tensor};
 
 use super::init::Init;
 use super::inputs::Inputs;
+use super::inside::Inside;
 use super::language_model::LanguageModel;
 use super::weights::{HostTensor, Weights};
 use crate::config::{BertShape, Shape};
 use crate::device::Compute;
-use crate::kernels::{Dense, Dropout, Logits, Norm, Places, dense_gelu, dense_norm, look_up, norm_of_sum, self_attention};
+use crate::kernels::{Dense, Dropout, Logits, Norm, Places, dense, dense_gelu, dense_norm, look_up, norm_of_sum, self_attention};
 
 pub use classifier::BertClassifier;
 pub(super) use classifier::config as classifier_config;
@@ -106,11 +107,8 @@ pub struct BertForMaskedLm {
 
 impl LanguageModel for BertForMaskedLm {
     /// The head, and the last layer after its attention, run on what is asked for alone.
-    fn hidden(&self, inputs: &Inputs, at: Option<&Places>, dropout: &mut Dropout) -> Tensor<2> {
-        match at {
-            Some(at) => self.bert.hidden_at(inputs, at, dropout),
-            None => self.bert.hidden(inputs, dropout),
-        }
+    fn hidden_and(&self, inputs: &Inputs, at: Option<&Places>, dropout: &mut Dropout, inside: &mut Inside) -> Tensor<2> {
+        self.bert.forward(inputs, at, dropout, inside)
     }
 
     fn head(&self, hidden_md: Tensor<2>, compute: &Compute) -> Logits {
@@ -151,23 +149,28 @@ pub struct Bert {
 impl Bert {
     /// The last layer's hidden states, flattened: `[b * s, d]`.
     pub fn hidden(&self, inputs: &Inputs, dropout: &mut Dropout) -> Tensor<2> {
-        self.forward(inputs, None, dropout)
+        self.forward(inputs, None, dropout, &mut Inside::default())
     }
 
     /// The last layer's hidden states at `m` of the flattened positions, as many of each row: `[m, d]`. They are those
     /// of [`hidden`](Self::hidden), without working out what is not asked for: after attention, no position needs
     /// another.
     pub fn hidden_at(&self, inputs: &Inputs, at: &Places, dropout: &mut Dropout) -> Tensor<2> {
-        self.forward(inputs, Some(at), dropout)
+        self.forward(inputs, Some(at), dropout, &mut Inside::default())
     }
 
-    fn forward(&self, inputs: &Inputs, at: Option<&Places>, dropout: &mut Dropout) -> Tensor<2> {
+    fn forward(&self, inputs: &Inputs, at: Option<&Places>, dropout: &mut Dropout, inside: &mut Inside) -> Tensor<2> {
+        let layers = &self.encoder.layer;
+        // The last layer works out what is asked for alone, unless all of it is wanted inside.
+        let narrowed = layers.len().checked_sub(1).filter(|_| !inside.wants_states(layers.len()));
         let mut x_nd = self.embeddings.forward(inputs, dropout, &inputs.compute);
-        let Some((last, others)) = self.encoder.layer.split_last() else { return only(x_nd, at, &inputs.compute) };
-        for layer in others {
-            x_nd = layer.forward(x_nd, inputs, None, dropout);
+        inside.keep_states(0, &x_nd);
+        for (i, layer) in layers.iter().enumerate() {
+            inside.keep_attended(i + 1, || layer.attention.self_.queries_keys_values(&x_nd, &inputs.compute));
+            x_nd = layer.forward(x_nd, inputs, at.filter(|_| narrowed == Some(i)), dropout);
+            inside.keep_states(i + 1, &x_nd);
         }
-        last.forward(x_nd, inputs, at, dropout)
+        if narrowed.is_some() { x_nd } else { only(x_nd, at, &inputs.compute) }
     }
 }
 
@@ -262,6 +265,10 @@ impl SelfAttention {
     fn forward(&self, x_nd: Tensor<2>, inputs: &Inputs, dropout: &mut Dropout, compute: &Compute) -> Tensor<2> {
         let layers = [&self.query, &self.key, &self.value].map(parameters);
         self_attention(x_nd, &layers, self.heads, &inputs.sight, dropout, compute)
+    }
+
+    fn queries_keys_values(&self, x_nd: &Tensor<2>, compute: &Compute) -> [Tensor<2>; 3] {
+        [&self.query, &self.key, &self.value].map(|linear| dense(x_nd.clone(), &parameters(linear), compute))
     }
 }
 

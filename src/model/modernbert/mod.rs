@@ -17,6 +17,7 @@ use burn::tensor::{Device, Tensor};
 
 use super::init::Init;
 use super::inputs::Inputs;
+use super::inside::Inside;
 use super::language_model::LanguageModel;
 use crate::config::{ModernBertShape, Shape};
 use crate::device::Compute;
@@ -86,8 +87,8 @@ pub struct ModernBertForMaskedLm {
 
 impl LanguageModel for ModernBertForMaskedLm {
     /// The head, and the last layer after its attention, run on what is asked for alone.
-    fn hidden(&self, inputs: &Inputs, at: Option<&Places>, dropout: &mut Dropout) -> Tensor<2> {
-        self.model.hidden(inputs, at, dropout)
+    fn hidden_and(&self, inputs: &Inputs, at: Option<&Places>, dropout: &mut Dropout, inside: &mut Inside) -> Tensor<2> {
+        self.model.forward(inputs, at, dropout, inside)
     }
 
     fn head(&self, hidden_md: Tensor<2>, compute: &Compute) -> Logits {
@@ -128,21 +129,30 @@ impl ModernBert {
     /// The normed states after the last layer of the flattened positions: `[b * s, d]` of all of them; or `[m, d]` at
     /// some, as many of each row, without working out what is not asked for.
     pub fn hidden(&self, inputs: &Inputs, at: Option<&Places>, dropout: &mut Dropout) -> Tensor<2> {
+        self.forward(inputs, at, dropout, &mut Inside::default())
+    }
+
+    fn forward(&self, inputs: &Inputs, at: Option<&Places>, dropout: &mut Dropout, inside: &mut Inside) -> Tensor<2> {
         let (shape, compute) = (&self.shape, &inputs.compute);
         let rotary = |theta: usize| Rotary::new(&inputs.positions, shape.hidden / shape.heads, theta as f64);
         let global = Reach { sight: inputs.sight.clone(), rotary: rotary(shape.global_theta) };
         // `window / 2` to each side, that distance included.
         let local = Reach { sight: inputs.sight.clone().within(shape.window / 2 + 1), rotary: rotary(shape.local_theta) };
+        // The last layer works out what is asked for alone, unless all of it is wanted inside.
+        let narrowed = self.layers.len().checked_sub(1).filter(|_| !inside.wants_states(self.layers.len()));
         let mut x_nd = self.embeddings.forward(inputs, dropout);
         for (i, layer) in self.layers.iter().enumerate() {
             let reach = if shape.is_global(i) { &global } else { &local };
-            let asked = at.filter(|_| i + 1 == self.layers.len());
-            x_nd = layer.forward(x_nd, shape.heads, reach, asked, dropout, compute);
+            inside.keep_states(i, &x_nd);
+            inside.keep_attended(i + 1, || layer.queries_keys_values(&x_nd, compute));
+            x_nd = layer.forward(x_nd, shape.heads, reach, at.filter(|_| narrowed == Some(i)), dropout, compute);
         }
-        if self.layers.is_empty() {
-            x_nd = only(x_nd, at, compute);
+        if narrowed.is_some() {
+            return self.final_norm.forward(x_nd, compute);
         }
-        self.final_norm.forward(x_nd, compute)
+        let normed_nd = self.final_norm.forward(x_nd, compute);
+        inside.keep_states(self.layers.len(), &normed_nd);
+        only(normed_nd, at, compute)
     }
 
     /// Its sizes.
@@ -187,6 +197,20 @@ pub struct Layer {
 }
 
 impl Layer {
+    /// Queries, keys and values side by side, `[n, 3 d]`.
+    fn joined(&self, x_nd: &Tensor<2>, compute: &Compute) -> Tensor<2> {
+        let normed_nd = match &self.attn_norm {
+            Some(norm) => norm.forward(x_nd.clone(), compute),
+            None => x_nd.clone(),
+        };
+        linear(normed_nd, self.attn.Wqkv.weight.val(), compute)
+    }
+
+    fn queries_keys_values(&self, x_nd: &Tensor<2>, compute: &Compute) -> [Tensor<2>; 3] {
+        let (qkv_ne, d) = (self.joined(x_nd, compute), x_nd.dims()[1]);
+        [0, 1, 2].map(|part| qkv_ne.clone().narrow(1, part * d, d))
+    }
+
     /// `[n, d]` to `[n, d]`, or to `[m, d]` at some places.
     fn forward(
         &self,
@@ -197,11 +221,7 @@ impl Layer {
         dropout: &mut Dropout,
         compute: &Compute,
     ) -> Tensor<2> {
-        let normed_nd = match &self.attn_norm {
-            Some(norm) => norm.forward(x_nd.clone(), compute),
-            None => x_nd.clone(),
-        };
-        let qkv_ne = linear(normed_nd, self.attn.Wqkv.weight.val(), compute);
+        let qkv_ne = self.joined(&x_nd, compute);
         let context_nd = rotary_attention(qkv_ne, heads, &reach.sight, &reach.rotary, dropout, compute);
         let (context_md, x_md) = (only(context_nd, at, compute), only(x_nd, at, compute));
         let x_md = dense_sum(context_md, self.attn.Wo.weight.val(), x_md, dropout, compute);
