@@ -39,7 +39,7 @@ fn main() -> upstill::Result<()> {
     let method = Dwt::new(data, plan.distill.clone(), plan.train.steps, Box::new(teacher));
 
     let shape = BertShape::new(shards.tokenizer().vocab_size(), 64, 2, 4, 64);
-    let student = Learner::new(shape.init(1, 0.02, &device.autodiff()).into(), &plan.train, 0.0, 1);
+    let student = Learner::new(shape.init(1, 0.02, &device.autodiff()), &plan.train, 0.0, 1);
     let fit_options = FitOptions { train: &plan.train, micro_batch: 16, done: 0, evaluated: None, worker: None };
     fit(&method, vec![student], &fit_options, |record, _| {
         println!("step {:>2}  hard {:.3}  soft {:.3}", record.step, record.loss_hard, record.loss_soft.unwrap_or(0.0));

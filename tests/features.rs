@@ -68,7 +68,7 @@ fn projections_are_learnt_beside_the_model_and_no_part_of_it() {
     assert_eq!(projections(&hidden).unwrap().get("hidden").unwrap().shape, [48, 32]);
     assert_eq!(names(&trained(&bench, "early", &[&WIDER, LOSSES[0]])).unwrap(), ["early"]);
     assert_eq!(names(&trained(&bench, "relations", &[&WIDER, LOSSES[2]])), None);
-    let short = ["train.steps=1", "train.lr=0"];
+    let short = ["train.steps=1", "train.lr=1e-9"];
     let before = trained(&bench, "before", &[&WIDER, LOSSES[1], &short]);
     let drawn = Weights::read(&before.join("checkpoints/step-0000001/model.projections.safetensors")).unwrap();
     assert_ne!(projections(&hidden).unwrap(), drawn);
@@ -92,5 +92,38 @@ fn losses_between_layers_that_can_not_be_are_refused_with_reasons() {
     .iter()
     .map(|(teacher, set)| bench.refusal(teacher, set))
     .collect();
-    insta::assert_snapshot!(refusals.join("\n"), @"");
+    insta::assert_snapshot!(refusals.join("\n"), @r#"
+    the run file has 2 mistakes
+     1. distill.hidden: compares layers, and a cache, a program and the uniform teacher have predictions alone
+          remove it, or name the teacher itself in teacher.from
+     2. distill.early: compares layers, and a cache, a program and the uniform teacher have predictions alone
+          remove it, or name the teacher itself in teacher.from
+      in: the test
+    help: mend these; `upstill plan` checks a run file without training
+    the run file has 3 mistakes
+     1. distill.hidden_layers: 9:1 is not there: the student has 2 layers, the teacher 1
+          write numbers up to 2:1
+     2. distill.early_layers: is "first", and not layers such as "0:0, 2:1, 4:2"
+          write the student's layer, a colon and the teacher's, a comma between pairs
+     3. distill.hidden: a weight of -1 is negative
+          write weights of 0 or more
+      in: the test
+    help: mend these; `upstill plan` checks a run file without training
+    the run file has 2 mistakes
+     1. distill.relation_heads: 7 heads do not divide the widths, 32 and 32
+          write 32, or another number that does
+     2. distill.early_layers: is of a loss that has no weight, distill.early
+          write distill.early too, or remove it
+      in: the test
+    help: mend these; `upstill plan` checks a run file without training
+    the run file has 3 mistakes
+     1. teacher.from: a standalone run has no teacher
+          remove it, or write method = "dwt"
+     2. distill.relations: a standalone run has no soft loss
+          remove it, or write method = "dwt"
+     3. distill.relation_layers: a standalone run has no soft loss
+          remove it, or write method = "dwt"
+      in: the test
+    help: mend these; `upstill plan` checks a run file without training
+    "#);
 }

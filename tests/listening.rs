@@ -161,7 +161,7 @@ fn a_soft_weight_fades_by_the_last_evaluation_resumed_or_not() {
     help: mend these; `upstill plan` checks a run file without training
     the run file has a mistake
       distill.fade: is 0
-        write nats above 0, such as 0.1, or remove it
+        write a number above 0, such as 0.1
       in: the test
     help: mend these; `upstill plan` checks a run file without training
     ");
@@ -195,7 +195,7 @@ fn last_layers_that_are_compared_come_nearer() {
         [bench.refusal("cache", &["distill.cosine=1"]), bench.refusal("teacher", &["distill.cosine=-1", "model.hidden=64"])];
     insta::assert_snapshot!(all.join("\n"), @"
     the run file has a mistake
-      distill.cosine: compares last layers, and a cache, a program and the uniform teacher have predictions alone
+      distill.cosine: compares layers, and a cache, a program and the uniform teacher have predictions alone
         remove it, or name the teacher itself in teacher.from
       in: the test
     help: mend these; `upstill plan` checks a run file without training
@@ -255,7 +255,7 @@ fn ensembles_that_can_not_be_are_refused_with_reasons() {
         ("teacher", &["teacher.weight=2"][..], "teacher.weight: is of an ensemble, and there is one teacher"),
         ("teacher", &["teachers.b.weight=2"], "teachers.b.from: is missing"),
         ("teacher", &[&there, "teachers.b.weight=0"], "teachers.b.weight: is 0\n"),
-        ("teacher", &[&there, "distill.cosine=1"], "distill.cosine: compares last layers, and an ensemble has none of its own"),
+        ("teacher", &[&there, "distill.cosine=1"], "distill.cosine: compares layers, and an ensemble has none of its own"),
         ("teacher", &[&format!("teachers.b.from={missing}")], "teachers.b.from: "),
         ("cache", &[&there], "an ensemble is of models in memory, and the first teacher is a cache of answers"),
         ("teacher", &[&there, "teachers.b.wieght=2"], "did you mean `teachers.b.weight`?"),

@@ -115,7 +115,7 @@ fn curve_of(worker: Option<&Worker>, device: &Device, run: Run) -> Result<Vec<f6
     let method = Dwt::new(data, plan.distill.clone(), plan.train.steps, Box::new(teacher));
     let student = shape(2).init(1, 0.02, &device.handle.clone().autodiff());
     // A rate at which losses move from the first step on, so that a wrong gradient shows.
-    let learner = Learner { lr: Schedule::constant(5e-3), ..Learner::new(student.into(), &plan.train, 0.1, 1) };
+    let learner = Learner { lr: Schedule::constant(5e-3), ..Learner::new(student, &plan.train, 0.1, 1) };
     let learner = learner.for_precision(precision);
     let mut losses = Vec::new();
     let options = FitOptions { train: &plan.train, micro_batch: 16, done: 0, evaluated: None, worker };

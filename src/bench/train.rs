@@ -168,7 +168,7 @@ fn pass(shards: &Shards, size: TrainBenchSize, layout: Rows, device: &Device) ->
     let method = standalone(data, plan.distill.clone(), steps + 1);
     let shape = BertShape::new(shards.tokenizer().vocab_size(), size.hidden, size.layers, (size.hidden / 64).max(1), size.length);
     let model = shape.init(1, 0.02, &device.handle.clone().autodiff());
-    let learner = Learner::new(model.into(), &plan.train, 0.1, 1);
+    let learner = Learner::new(model, &plan.train, 0.1, 1);
     let options = FitOptions { train: &plan.train, micro_batch: batch, done: 0, evaluated: None, worker: None };
     let clock = Instant::now();
     let trained = fit(&method, vec![learner], &options, |record, _| {

@@ -1,66 +1,60 @@
-//! Checks of a value that several sections have: each adds to the list of mistakes under the key that it is given.
+//! Which values a key may have by itself, whatever other keys say.
 
-use super::mistakes::Mistakes;
 use super::schedule::number;
-use super::shape::{Shape, Size};
-use super::{RunFile, Schedule};
 
-/// The sizes of a model whose keys begin with `prefix`. What it doesn't say itself is as in `[model]`.
-pub(super) fn shape(file: &RunFile, prefix: &str, shape: &Shape, out: &mut Mistakes) {
-    let key_of = |leaf: &str| {
-        let (own, shared) = (format!("{prefix}{leaf}"), format!("model.{leaf}"));
-        if !file.has_written(&own) && file.has_written(&shared) { shared } else { own }
-    };
-    for Size { key, value, least } in shape.keys() {
-        let key = key_of(key);
-        // What [model] has wrong is said once, however many models share it.
-        if out.names(&key) {
-            continue;
+/// Which values of its kind a key may have.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Bounds {
+    /// Any.
+    Any,
+    /// This or more.
+    AtLeast(f64),
+    /// Above 0; with an example.
+    Positive(&'static str),
+    /// Above 0 and below 1; with an example.
+    Inside(&'static str),
+    /// From 0 to below 1.
+    Share,
+    /// The weight of a loss, which is never negative.
+    Weight,
+    /// A temperature, which stays above 0.
+    Temperature,
+    /// A learning rate, which is never negative, and not 0 throughout.
+    Rate,
+}
+
+impl Bounds {
+    /// What is wrong with a number, or with a schedule from its lowest to its highest, and what to write instead; none
+    /// where nothing is.
+    pub(super) fn mistake(self, (low, high): (f64, f64)) -> Option<(String, String)> {
+        let wrong = |is_wrong: bool, what: String, fix: String| is_wrong.then_some((what, fix));
+        let is = |value: f64| format!("is {}", number(value));
+        match self {
+            Bounds::Any => None,
+            Bounds::AtLeast(least) => wrong(low < least, is(low), format!("write {} or more", number(least))),
+            Bounds::Positive(example) => wrong(low <= 0.0, is(low), format!("write a number above 0, such as {example}")),
+            Bounds::Inside(example) => {
+                let outside = if low > 0.0 { high } else { low };
+                let fix = format!("write a number between 0 and 1, such as {example}");
+                wrong(low <= 0.0 || high >= 1.0, is(outside), fix)
+            }
+            Bounds::Share => wrong(!(0.0..1.0).contains(&low), is(low), "write a number from 0 to below 1".into()),
+            Bounds::Weight => {
+                let what = format!("a weight of {} is negative", number(low));
+                wrong(low < 0.0, what, "write weights of 0 or more".into())
+            }
+            Bounds::Temperature => {
+                let what = format!("reaches {}", number(low));
+                wrong(low <= 0.0, what, "write temperatures above 0, such as 2.0".into())
+            }
+            Bounds::Rate if low < 0.0 => {
+                let what = format!("a learning rate of {} is negative", number(low));
+                Some((what, "write rates of 0 or more".into()))
+            }
+            Bounds::Rate => {
+                let what = "is 0 throughout: nothing would be learnt".to_owned();
+                wrong(high <= 0.0, what, "write a rate above 0, such as 5e-4".into())
+            }
         }
-        // A rule's 0 follows from another key's.
-        if value < least && file.has_written(&key) {
-            out.add(&key, format!("is {value}"), format!("write {least} or more"));
-        }
-        if value > 1 << 24 {
-            out.add(&key, format!("is {value}"), "write at most 16777216");
-        }
-    }
-    let (heads, hidden) = (shape.heads(), shape.hidden());
-    if heads > 0 && !hidden.is_multiple_of(heads) {
-        let what = format!("{heads} heads do not divide the width, {} = {hidden}", key_of("hidden"));
-        out.add(&format!("{prefix}heads"), what, heads_that_fit(hidden));
-    } else if heads > 0 && shape.pairs_in_heads() && !(hidden / heads).is_multiple_of(2) {
-        let what = format!("{heads} heads are {} wide, and rotary positions turn pairs of numbers", hidden / heads);
-        out.add(&format!("{prefix}heads"), what, heads_that_fit(hidden));
-    }
-}
-
-/// Usual heads are 16 to 128 wide.
-fn heads_that_fit(hidden: usize) -> String {
-    let sizes = [128, 96, 64, 48, 32, 24, 16].into_iter().filter(|size| hidden.is_multiple_of(*size));
-    let heads: Vec<_> = sizes.map(|size| (hidden / size).to_string()).collect();
-    if heads.is_empty() { "write 1, or another width".into() } else { format!("write {}", heads.join(", ")) }
-}
-
-/// A weight of a loss is never negative.
-pub(super) fn negative_weight(out: &mut Mistakes, key: &str, weight: &Schedule) {
-    let low = weight.bounds().0;
-    if low < 0.0 {
-        out.add(key, format!("a weight of {} is negative", number(low)), "write weights of 0 or more");
-    }
-}
-
-/// A temperature stays above 0.
-pub(super) fn positive_temperature(out: &mut Mistakes, key: &str, temperature: &Schedule) {
-    let low = temperature.bounds().0;
-    if low <= 0.0 {
-        out.add(key, format!("reaches {}", number(low)), "write temperatures above 0, such as 2.0");
-    }
-}
-
-/// A number from `from` to 1, 1 excluded.
-pub(super) fn share(out: &mut Mistakes, key: &str, value: f64, from: f64) {
-    if !(from..1.0).contains(&value) {
-        out.add(key, format!("is {}", number(value)), format!("write a number from {} to below 1", number(from)));
     }
 }

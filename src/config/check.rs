@@ -1,8 +1,9 @@
 //! What can't be, in a plan: each check adds to one list, so that all is said at once.
 
 use super::batch_rows::MOST_CHANGING_STEPS;
-use super::bounds::{negative_weight, positive_temperature, shape, share};
+use super::check_sizes::sizes;
 use super::facts::{Facts, TeacherFacts};
+use super::keys::{self, KEYS};
 use super::mistakes::Mistakes;
 use super::plan::*;
 use super::schedule::number;
@@ -21,17 +22,17 @@ const MOST_WORKERS: usize = 1 << 10;
 /// Every mistake: those kept while reading, then those of the values, then those against the facts.
 pub(super) fn check(file: &RunFile, plan: &Plan, facts: &Facts) -> Mistakes {
     let mut out = file.mistakes.clone();
+    file.out_of_bounds(&mut out);
     method(file, plan, &mut out);
     match file.method() {
         Some(Method::Cotrain) => check_models::models(file, plan, &mut out),
         method => {
-            shape(file, "model.", &plan.model.shape, &mut out);
+            sizes(file, "model.", &plan.model.shape, &mut out);
             method.into_iter().for_each(|method| check_models::refuse(file, method, &mut out));
         }
     }
     program(file, plan, &mut out);
     sizes_of_others(file, plan, &mut out);
-    initial_weights(plan, &mut out);
     data(file, plan, facts, &mut out);
     distill(plan, &mut out);
     check_listening::divergence(file, plan, &mut out);
@@ -77,27 +78,7 @@ fn method(file: &RunFile, plan: &Plan, out: &mut Mistakes) {
                     out.add(key, "a standalone run has no teacher", "remove it, or write method = \"dwt\"");
                 }
             }
-            for key in [
-                "soft",
-                "temperature",
-                "tau_squared",
-                "divergence",
-                "beta",
-                "fade",
-                "gate",
-                "gate_share",
-                "switch",
-                "cosine",
-                "hidden",
-                "hidden_layers",
-                "relations",
-                "relation_layers",
-                "relation_heads",
-                "early",
-                "early_layers",
-                "positions",
-                "start",
-            ] {
+            for key in keys::section(KEYS, "distill").into_iter().filter(|key| !["hard", "label_smoothing"].contains(key)) {
                 let path = format!("distill.{key}");
                 if file.has_written(&path) {
                     out.add(&path, "a standalone run has no soft loss", "remove it, or write method = \"dwt\"");
@@ -132,21 +113,8 @@ fn sizes_of_others(file: &RunFile, plan: &Plan, out: &mut Mistakes) {
     }
 }
 
-fn initial_weights(plan: &Plan, out: &mut Mistakes) {
-    if plan.models.is_empty() {
-        share(out, "model.dropout", plan.model.dropout, 0.0);
-    }
-    if plan.model.initializer_range <= 0.0 {
-        out.add(
-            "model.initializer_range",
-            format!("is {}", number(plan.model.initializer_range)),
-            "write a number above 0, such as 0.02",
-        );
-    }
-}
-
 fn data(file: &RunFile, plan: &Plan, facts: &Facts, out: &mut Mistakes) {
-    let DataPlan { length, mask_rate, rarity, held_out_mask_rate, .. } = plan.data;
+    let length = plan.data.length;
     let named = file.text("data.shards").is_some();
     match &facts.data {
         _ if !named && out.names("data.shards") => {}
@@ -160,42 +128,23 @@ fn data(file: &RunFile, plan: &Plan, facts: &Facts, out: &mut Mistakes) {
         }
         Ok(_) => {}
     }
-    if length < MIN_LENGTH {
-        out.add("data.length", format!("is {length}"), format!("write {MIN_LENGTH} or more"));
-    }
     let positions = plan.model.shape.max_positions();
     if length > positions && positions > 0 {
         let what = format!("is {length}, but the student has model.max_positions = {positions}");
         out.add("data.length", what, "shorten the rows or raise max_positions");
     }
-    let lowest = plan.data.mask_schedule.as_ref().map(|rates| rates.bounds().0);
-    // The first that is wrong is told.
-    let rates = [Some(mask_rate), lowest].into_iter().flatten();
-    let rate = rates.clone().find(|rate| !(*rate > 0.0 && *rate < 1.0)).or(Some(mask_rate));
-    for (key, rate) in [("data.mask_rate", rate), ("data.held_out_mask_rate", held_out_mask_rate)] {
-        if let Some(rate) = rate.filter(|rate| !(*rate > 0.0 && *rate < 1.0)) {
-            out.add(key, format!("is {}", number(rate)), "write a number between 0 and 1, such as 0.15");
-        }
-    }
     if plan.data.mask_schedule.is_some() && file.try_number("data.held_out_mask_rate").is_none() {
         let what = "is missing, and mask_rate changes: held-out rows are masked alike throughout a run";
         out.add("data.held_out_mask_rate", what, "write held_out_mask_rate = 0.15, or another share");
     }
-    if rarity < 0.0 {
-        out.add("data.rarity", format!("is {}", number(rarity)), "write 0 (every token alike) or more, such as 0.7");
-    }
 }
 
 fn distill(plan: &Plan, out: &mut Mistakes) {
-    let DistillPlan { hard, soft, temperature, label_smoothing, .. } = &plan.distill;
-    negative_weight(out, "distill.hard", hard);
-    negative_weight(out, "distill.soft", soft);
+    let DistillPlan { hard, soft, .. } = &plan.distill;
     let zero = |weight: &Schedule| weight.as_constant() == Some(0.0);
     if zero(hard) && zero(soft) && plan.distill.features().next().is_none() && plan.method != Method::Cotrain {
         out.add("distill.hard", "no weight is ever above 0: there is nothing to learn", "write hard = 1.0");
     }
-    positive_temperature(out, "distill.temperature", temperature);
-    share(out, "distill.label_smoothing", *label_smoothing, 0.0);
     if plan.distill.start != Start::Fresh && plan.teacher.as_ref().is_some_and(|teacher| teacher.from == UNIFORM) {
         out.add("distill.start", "the uniform teacher has no layers to start from", "write start = \"fresh\"");
     }
@@ -254,13 +203,9 @@ fn train(file: &RunFile, plan: &Plan, out: &mut Mistakes) {
     let train = &plan.train;
     if file.has_written("train.steps") && file.has_written("train.epochs") {
         out.add("train.steps", "is given together with train.epochs", "write one of them");
-    } else if file.has_written("train.steps") && train.steps == 0 {
-        out.add("train.steps", "is 0", "write 1 or more");
-    } else if file.number("train.epochs") <= 0.0 {
-        out.add("train.epochs", format!("is {}", number(file.number("train.epochs"))), "write a number above 0");
     } else if train.steps > MOST_STEPS {
         out.add("train.epochs", format!("comes to more than {MOST_STEPS} steps"), "write fewer epochs");
-    } else if !file.has_written("train.steps") && plan.data.rows_per_epoch > 0 {
+    } else if !file.has_written("train.steps") && plan.data.rows_per_epoch > 0 && file.number("train.epochs") > 0.0 {
         let rows = file.number("train.epochs") * plan.data.rows_per_epoch as f64;
         if rows < 1.0 {
             let epochs = number(file.number("train.epochs"));
@@ -269,36 +214,6 @@ fn train(file: &RunFile, plan: &Plan, out: &mut Mistakes) {
         }
     }
     batch(file, plan, out);
-    for (key, value) in [
-        ("train.evaluate_every", train.evaluate_every),
-        ("train.evaluate_rows", train.evaluate_rows as u64),
-        ("train.checkpoint_every", train.checkpoint_every),
-        ("train.keep_checkpoints", train.keep_checkpoints as u64),
-    ] {
-        if value == 0 {
-            out.add(key, "is 0", "write 1 or more");
-        }
-    }
-    if train.lr.bounds().0 < 0.0 {
-        out.add(
-            "train.lr",
-            format!("a learning rate of {} is negative", number(train.lr.bounds().0)),
-            "write rates of 0 or more",
-        );
-    }
-    if train.lr.as_constant() == Some(0.0) {
-        out.add("train.lr", "is 0 throughout: nothing would be learnt", "write a rate above 0, such as 5e-4");
-    }
-    share(out, "train.beta1", train.beta1, 0.0);
-    share(out, "train.beta2", train.beta2, 0.0);
-    if train.epsilon <= 0.0 {
-        out.add("train.epsilon", format!("is {}", number(train.epsilon)), "write a number above 0, such as 1e-6");
-    }
-    for (key, value) in [("train.weight_decay", train.weight_decay), ("train.clip", train.clip)] {
-        if value < 0.0 {
-            out.add(key, format!("is {}", number(value)), "write 0 or more");
-        }
-    }
     if train.steps > 0 {
         let DistillPlan { hard, soft, temperature, .. } = &plan.distill;
         let always =
@@ -316,15 +231,9 @@ fn train(file: &RunFile, plan: &Plan, out: &mut Mistakes) {
 
 fn runtime(plan: &Plan, out: &mut Mistakes) {
     let RuntimePlan { micro_batch, workers, .. } = plan.runtime;
-    if micro_batch == 0 && plan.train.batch > 0 {
-        out.add("runtime.micro_batch", "is 0", "write 1 or more");
-    }
     if micro_batch > plan.train.batch {
         let what = format!("is {micro_batch}, more than train.batch = {}", plan.train.batch);
         out.add("runtime.micro_batch", what, format!("write {} or less", plan.train.batch));
-    }
-    if workers == 0 {
-        out.add("runtime.workers", "is 0", "write 1 or more");
     }
     if workers > MOST_WORKERS {
         out.add("runtime.workers", format!("is {workers}"), format!("write at most {MOST_WORKERS}"));
@@ -352,24 +261,14 @@ fn ensemble(file: &RunFile, plan: &Plan, facts: &Facts, out: &mut Mistakes) {
         let fix = "name a model in teacher.from, or remove [teachers]";
         return out.add(&format!("teachers.{name}"), what, fix);
     }
-    if !names.is_empty() {
-        positive_weight(out, "teacher.weight", file.weight_of("teacher"));
-    }
     for name in names {
-        let (section, key) = (format!("teachers.{name}"), format!("teachers.{name}.from"));
-        positive_weight(out, &format!("{section}.weight"), file.weight_of(&section));
+        let key = format!("teachers.{name}.from");
         match facts.others.iter().find(|(found, _)| found == name) {
             Some((_, Ok(found))) => fits(&key, plan, found, facts, out),
             Some((_, Err(error))) => out.add(&key, error.to_string(), "name a run directory or a Hugging Face folder"),
             None if file.text(&key).is_none() => out.add(&key, "is missing", "name a run directory or a Hugging Face folder"),
             None => out.add(&key, "can't be looked up here", "remove it"),
         }
-    }
-}
-
-fn positive_weight(out: &mut Mistakes, key: &str, weight: f64) {
-    if weight <= 0.0 {
-        out.add(key, format!("is {}", number(weight)), "write a number above 0, or remove the teacher");
     }
 }
 

@@ -1,7 +1,6 @@
 //! What can't be, of losses between layers of a student and of its teacher.
 
 use super::RunFile;
-use super::bounds::negative_weight;
 use super::features::{FeatureKind, LayerMap, LayersPlan};
 use super::mistakes::Mistakes;
 use super::plan::*;
@@ -10,9 +9,8 @@ use super::shape::Shape;
 /// What their keys say, and whether there are two models that have such layers.
 pub(super) fn features(file: &RunFile, plan: &Plan, out: &mut Mistakes) {
     let Some(teacher) = &plan.teacher else { return };
-    for (kind, weight) in plan.distill.features() {
+    for (kind, _) in plan.distill.features() {
         let (key, _) = kind.keys();
-        negative_weight(out, key, weight);
         if !plan.models.is_empty() {
             let what = "is for a student with a fixed teacher, and models that train together listen to predictions alone";
             out.add(key, what, "remove it, or write method = \"dwt\"");
@@ -70,7 +68,7 @@ fn layers(kind: FeatureKind, losses: &LayersPlan, file: &RunFile, plan: &Plan, o
 /// Layers that are written for a loss that is not there.
 fn unused(file: &RunFile, plan: &Plan, out: &mut Mistakes) {
     let has = |kind: FeatureKind| plan.distill.features().any(|(own, _)| own == kind);
-    let keys = [FeatureKind::Hidden, FeatureKind::Relations, FeatureKind::Early].map(|kind| (kind, kind.keys().1));
+    let keys = FeatureKind::WITH_LAYERS.map(|kind| (kind, kind.keys().1));
     let heads = (FeatureKind::Relations, Some("distill.relation_heads"));
     for (kind, key) in keys.into_iter().chain([heads]) {
         let (weight, _) = kind.keys();

@@ -25,10 +25,6 @@ pub(super) fn divergence(file: &RunFile, plan: &Plan, out: &mut Mistakes) {
 /// `[distill] fade`.
 pub(super) fn fade(file: &RunFile, plan: &Plan, out: &mut Mistakes) {
     let Some(teacher) = plan.teacher.as_ref().filter(|_| file.has_written("distill.fade")) else { return };
-    let fade = plan.distill.fade;
-    if fade <= 0.0 {
-        out.add("distill.fade", format!("is {}", number(fade)), "write nats above 0, such as 0.1, or remove it");
-    }
     if !plan.models.is_empty() {
         let what = "is for a student with a fixed teacher, and models that train together have weights of their own";
         out.add("distill.fade", what, "remove it, or write method = \"dwt\"");

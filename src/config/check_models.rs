@@ -1,9 +1,8 @@
 //! What can't be, of a co-training run's models.
 
-use super::bounds::{negative_weight, positive_temperature, shape, share};
+use super::check_sizes::sizes;
 use super::mistakes::Mistakes;
 use super::plan::*;
-use super::schedule::number;
 use super::{RunFile, Schedule};
 
 /// A model's name is a folder's, and a segment of keys and of TensorBoard's tags.
@@ -36,9 +35,8 @@ pub(super) fn models(file: &RunFile, plan: &Plan, out: &mut Mistakes) {
     sources(file, plan, &names, out);
     for model in &plan.models {
         let prefix = format!("models.{}.", model.name);
-        shape(file, &prefix, &model.model.shape, out);
-        loss(file, &prefix, model, out);
-        optimizer(file, &prefix, model, out);
+        sizes(file, &prefix, &model.model.shape, out);
+        loss(&prefix, model, out);
         schedules(file, &prefix, model, plan.train.steps, out);
     }
 }
@@ -75,45 +73,10 @@ fn sources(file: &RunFile, plan: &Plan, names: &[&str], out: &mut Mistakes) {
     }
 }
 
-fn loss(file: &RunFile, prefix: &str, model: &LearnerPlan, out: &mut Mistakes) {
-    let own = |key: &str| file.has_written(key);
-    if own(&format!("{prefix}hard")) {
-        negative_weight(out, &format!("{prefix}hard"), &model.hard);
-    }
-    for source in &model.from {
-        let key = |leaf: &str| format!("{prefix}from.{}.{leaf}", source.name);
-        if own(&key("soft")) {
-            negative_weight(out, &key("soft"), &source.soft);
-        }
-        if own(&key("temperature")) {
-            positive_temperature(out, &key("temperature"), &source.temperature);
-        }
-    }
+fn loss(prefix: &str, model: &LearnerPlan, out: &mut Mistakes) {
     if model.hard.as_constant() == Some(0.0) && model.from.is_empty() {
         let what = "no weight is ever above 0: there is nothing for it to learn";
         out.add(&format!("{prefix}hard"), what, "write hard = 1.0, or a partner to learn from");
-    }
-}
-
-fn optimizer(file: &RunFile, prefix: &str, model: &LearnerPlan, out: &mut Mistakes) {
-    let key = |leaf: &str| format!("{prefix}{leaf}");
-    if file.has_written(&key("lr")) {
-        let low = model.lr.bounds().0;
-        if low < 0.0 {
-            out.add(&key("lr"), format!("a learning rate of {} is negative", number(low)), "write rates of 0 or more");
-        }
-        if model.lr.as_constant() == Some(0.0) {
-            out.add(&key("lr"), "is 0 throughout: nothing would be learnt", "write a rate above 0, such as 5e-4");
-        }
-    }
-    for (leaf, value) in [("weight_decay", model.weight_decay), ("clip", model.clip)] {
-        if value < 0.0 && file.has_written(&key(leaf)) {
-            out.add(&key(leaf), format!("is {}", number(value)), "write 0 or more");
-        }
-    }
-    let dropout = if file.has_written(&key("dropout")) { key("dropout") } else { "model.dropout".to_owned() };
-    if !out.names(&dropout) {
-        share(out, &dropout, model.model.dropout, 0.0);
     }
 }
 

@@ -26,7 +26,7 @@ words! {
 
 impl FeatureKind {
     /// Those whose layers can be chosen.
-    pub(crate) const WITH_LAYERS: [Self; 3] = [FeatureKind::Hidden, FeatureKind::Relations, FeatureKind::Early];
+    pub(super) const WITH_LAYERS: [Self; 3] = [FeatureKind::Hidden, FeatureKind::Relations, FeatureKind::Early];
 
     /// The key of its weight, and, where its layers can be chosen, of these.
     pub(crate) fn keys(self) -> (&'static str, Option<&'static str>) {
@@ -139,9 +139,8 @@ pub struct LayerLosses {
 impl LayerLosses {
     /// Those that there are.
     pub fn iter(&self) -> impl Iterator<Item = (FeatureKind, &LayersPlan)> {
-        let kinds = [FeatureKind::Hidden, FeatureKind::Relations, FeatureKind::Early];
         let plans = [&self.hidden, &self.relations, &self.early];
-        kinds.into_iter().zip(plans).filter_map(|(kind, plan)| Some((kind, plan.as_ref()?)))
+        FeatureKind::WITH_LAYERS.into_iter().zip(plans).filter_map(|(kind, plan)| Some((kind, plan.as_ref()?)))
     }
 
     /// Those that there are, to be changed.

@@ -4,8 +4,9 @@ use std::fmt::Write as _;
 
 use toml::Value;
 
+use super::bounds::Bounds::{self, AtLeast, Inside, Positive, Rate, Share, Temperature, Weight};
 use super::schedule::EXAMPLES;
-use super::{DivergenceKind, Family, GateKind, Method, OptimizerKind, Positions, Rows, Schedule, Start, SumDtype};
+use super::{DivergenceKind, Family, GateKind, MIN_LENGTH, Method, OptimizerKind, Positions, Rows, Schedule, Start, SumDtype};
 use crate::device::{Kernels, PrecisionChoice};
 
 /// A key of a run file.
@@ -17,6 +18,8 @@ pub struct Key {
     pub kind: Kind,
     /// What holds when nothing is written.
     pub default: Fallback,
+    /// Which values it may have by itself.
+    pub bounds: Bounds,
     /// One line for a reader.
     pub doc: &'static str,
 }
@@ -60,11 +63,30 @@ pub(super) enum Setting {
     Schedule(Schedule),
 }
 
+impl Setting {
+    /// A number twice, or the lowest and the highest of a schedule; none of what is no number.
+    pub(super) fn range(&self) -> Option<(f64, f64)> {
+        match self {
+            Setting::Whole(number) => Some((*number as f64, *number as f64)),
+            Setting::Number(number) => Some((*number, *number)),
+            Setting::Schedule(schedule) => Some(schedule.bounds()),
+            Setting::Text(_) | Setting::Flag(_) => None,
+        }
+    }
+}
+
 use Fallback::{Rule, Value as Is};
 use Kind::{Flag, Number, Text, Whole, Word};
 
 pub(super) const fn key(path: &'static str, kind: Kind, default: Fallback, doc: &'static str) -> Key {
-    Key { path, kind, default, doc }
+    Key { path, kind, default, bounds: Bounds::Any, doc }
+}
+
+impl Key {
+    /// With bounds on its values.
+    pub(super) const fn within(self, bounds: Bounds) -> Self {
+        Self { bounds, ..self }
+    }
 }
 
 /// Every key, in the order of the reference listing.
@@ -83,37 +105,42 @@ pub const KEYS: &[Key] = &[
     key("model.window", Whole, Rule("128"), "modernbert: the other layers see half of it to each side"),
     key("model.global_theta", Whole, Rule("160000"), "modernbert: base of the rotary angles in global layers"),
     key("model.local_theta", Whole, Rule("10000"), "modernbert: base of the rotary angles in the others"),
-    key("model.dropout", Number, Rule("0.1; 0 for modernbert"), "dropout probability"),
-    key("model.initializer_range", Number, Is("0.02"), "standard deviation of the initial weights"),
+    key("model.dropout", Number, Rule("0.1; 0 for modernbert"), "dropout probability").within(Share),
+    key("model.initializer_range", Number, Is("0.02"), "standard deviation of the initial weights").within(Positive("0.02")),
     key("teacher.from", Text, Rule("none"), "a run directory, Hugging Face folder or cache; or \"uniform\", a control"),
     key("teacher.command", Text, Rule("none"), "a program to ask in place of a folder: on its standard input and output"),
     key("teacher.timeout_s", Number, Rule("60, of a program"), "seconds that the program may take to answer"),
-    key("teacher.weight", Number, Rule("1, of an ensemble"), "what its logits weigh in the mean of an ensemble"),
+    key("teacher.weight", Number, Rule("1, of an ensemble"), "what its logits weigh in the mean of an ensemble")
+        .within(Positive("1.0")),
     key("data.shards", Text, Rule("required"), "a folder made by `upstill data build`; or \"pocket\", the embedded language"),
     key("data.rows", Word(Rows::WORDS), Is("\"sentence\""), "one sentence a row, or several packed with the same losses"),
-    key("data.length", Whole, Is("128"), "tokens of a row, [CLS] and [SEP] included"),
-    key("data.mask_rate", Kind::Schedule, Is("0.15"), "share of real tokens predicted"),
-    key("data.held_out_mask_rate", Number, Rule("mask_rate"), "share of held-out tokens predicted"),
+    key("data.length", Whole, Is("128"), "tokens of a row, [CLS] and [SEP] included").within(AtLeast(MIN_LENGTH as f64)),
+    key("data.mask_rate", Kind::Schedule, Is("0.15"), "share of real tokens predicted").within(Inside("0.15")),
+    key("data.held_out_mask_rate", Number, Rule("mask_rate"), "share of held-out tokens predicted").within(Inside("0.15")),
     key("data.whole_word", Flag, Is("false"), "mask all pieces of a word together"),
-    key("data.rarity", Number, Is("0.0"), "mask rare tokens more: P ~ count^-rarity (DistilBERT: 0.7)"),
+    key("data.rarity", Number, Is("0.0"), "mask rare tokens more: P ~ count^-rarity (DistilBERT: 0.7)").within(AtLeast(0.0)),
     key("held_out.NAME", Text, Rule("none"), "more shards whose held-out split the trained model is scored on"),
-    key("distill.hard", Kind::Schedule, Is("1.0"), "weight of the hard loss"),
-    key("distill.soft", Kind::Schedule, Is("1.0"), "weight of the soft loss"),
-    key("distill.temperature", Kind::Schedule, Is("2.0"), "temperature of the soft loss"),
+    key("distill.hard", Kind::Schedule, Is("1.0"), "weight of the hard loss").within(Weight),
+    key("distill.soft", Kind::Schedule, Is("1.0"), "weight of the soft loss").within(Weight),
+    key("distill.temperature", Kind::Schedule, Is("2.0"), "temperature of the soft loss").within(Temperature),
     key("distill.tau_squared", Flag, Is("false"), "multiply the soft loss by the temperature squared"),
     key("distill.divergence", Word(DivergenceKind::WORDS), Is("\"kl\""), "how far the student is from its teacher"),
     key("distill.beta", Number, Rule("0.5, of jensen-shannon"), "the teacher's share of the mixture of jensen-shannon"),
-    key("distill.fade", Number, Rule("none"), "nats below its teacher's held-out loss at which the soft weight is 0"),
+    key("distill.fade", Number, Rule("none"), "nats below its teacher's held-out loss at which the soft weight is 0")
+        .within(Positive("0.1")),
     key("distill.gate", Word(GateKind::WORDS), Is("\"none\""), "at which slots the soft loss is taken"),
     key("distill.gate_share", Number, Rule("0.2, of lowest-entropy"), "share of a batch's slots where the gate is open"),
     key("distill.switch", Flag, Is("false"), "take the hard loss only where the gate is closed"),
-    key("distill.cosine", Kind::Schedule, Rule("none"), "weight of 1 - cosine between last layers (DistilBERT)"),
-    key("distill.hidden", Kind::Schedule, Rule("none"), "weight of the mean square between layers, projected (TinyBERT)"),
+    key("distill.cosine", Kind::Schedule, Rule("none"), "weight of 1 - cosine between last layers (DistilBERT)").within(Weight),
+    key("distill.hidden", Kind::Schedule, Rule("none"), "weight of the mean square between layers, projected (TinyBERT)")
+        .within(Weight),
     key("distill.hidden_layers", Text, Rule("spread evenly"), "which: STUDENT:TEACHER, 0 the embeddings: \"0:0, 2:1, 4:2\""),
-    key("distill.relations", Kind::Schedule, Rule("none"), "weight of the loss between attention relations (MiniLMv2)"),
+    key("distill.relations", Kind::Schedule, Rule("none"), "weight of the loss between attention relations (MiniLMv2)")
+        .within(Weight),
     key("distill.relation_layers", Text, Rule("last:last"), "of which layers: \"4:2\""),
     key("distill.relation_heads", Whole, Rule("the student's heads"), "heads that relations are divided into"),
-    key("distill.early", Kind::Schedule, Rule("none"), "weight of 1 - cosine of an early layer, projected, and the last (LET)"),
+    key("distill.early", Kind::Schedule, Rule("none"), "weight of 1 - cosine of an early layer, projected, and the last (LET)")
+        .within(Weight),
     key("distill.early_layers", Text, Rule("a third of the depth:last"), "which: \"2:4\""),
     key("distill.positions", Word(Positions::WORDS), Is("\"masked\""), "where the soft loss is taken"),
     key(
@@ -122,27 +149,28 @@ pub const KEYS: &[Key] = &[
         Is("\"fresh\""),
         "random weights, the teacher's remapped, or the teacher itself with its sizes",
     ),
-    key("distill.label_smoothing", Number, Is("0.0"), "share of the hard target spread over the vocabulary"),
-    key("train.epochs", Number, Is("20.0"), "passes over the training sentences"),
-    key("train.steps", Whole, Rule("from epochs"), "optimizer steps, in place of epochs"),
+    key("distill.label_smoothing", Number, Is("0.0"), "share of the hard target spread over the vocabulary").within(Share),
+    key("train.epochs", Number, Is("20.0"), "passes over the training sentences").within(Positive("1.0")),
+    key("train.steps", Whole, Rule("from epochs"), "optimizer steps, in place of epochs").within(AtLeast(1.0)),
     key("train.batch", Kind::Schedule, Is("128"), "rows an optimizer step, over all devices"),
-    key("train.lr", Kind::Schedule, Is("\"0 -> 5e-4 over 5%, then -> 0 linear\""), "learning rate"),
+    key("train.lr", Kind::Schedule, Is("\"0 -> 5e-4 over 5%, then -> 0 linear\""), "learning rate").within(Rate),
     key("train.optimizer", Word(OptimizerKind::WORDS), Is("\"adam\""), "update rule"),
-    key("train.beta1", Number, Is("0.9"), "Adam's decay of the first moment"),
-    key("train.beta2", Number, Is("0.98"), "Adam's decay of the second moment"),
-    key("train.epsilon", Number, Rule("1e-6; 1e-7 for adadelta-keras"), "added to the root of the second moment"),
-    key("train.weight_decay", Number, Is("0.0"), "weight decay; never on biases and layer norms"),
-    key("train.clip", Number, Is("5.0"), "largest global gradient norm; 0 does not clip"),
-    key("train.evaluate_every", Whole, Rule("steps / 10"), "steps between held-out evaluations"),
-    key("train.evaluate_rows", Whole, Is("1024"), "held-out rows an evaluation, at most"),
+    key("train.beta1", Number, Is("0.9"), "Adam's decay of the first moment").within(Share),
+    key("train.beta2", Number, Is("0.98"), "Adam's decay of the second moment").within(Share),
+    key("train.epsilon", Number, Rule("1e-6; 1e-7 for adadelta-keras"), "added to the root of the second moment")
+        .within(Positive("1e-6")),
+    key("train.weight_decay", Number, Is("0.0"), "weight decay; never on biases and layer norms").within(AtLeast(0.0)),
+    key("train.clip", Number, Is("5.0"), "largest global gradient norm; 0 does not clip").within(AtLeast(0.0)),
+    key("train.evaluate_every", Whole, Rule("steps / 10"), "steps between held-out evaluations").within(AtLeast(1.0)),
+    key("train.evaluate_rows", Whole, Is("1024"), "held-out rows an evaluation, at most").within(AtLeast(1.0)),
     key("train.evaluate_after", Whole, Is("0"), "held-out rows before those, which are left out"),
-    key("train.checkpoint_every", Whole, Rule("steps / 10"), "steps between checkpoints"),
-    key("train.keep_checkpoints", Whole, Is("2"), "checkpoints kept besides the best"),
+    key("train.checkpoint_every", Whole, Rule("steps / 10"), "steps between checkpoints").within(AtLeast(1.0)),
+    key("train.keep_checkpoints", Whole, Is("2"), "checkpoints kept besides the best").within(AtLeast(1.0)),
     key("runtime.device", Text, Is("\"auto\""), "auto, cpu, cuda or wgpu; never changes results beyond rounding"),
     key("runtime.precision", Word(PrecisionChoice::WORDS), Is("\"f32\""), "number format of the forward and backward pass"),
     key("runtime.kernels", Word(KERNELS), Is("\"auto\""), "form of the operations that have several: what measured best"),
-    key("runtime.micro_batch", Whole, Rule("batch, or what fits memory"), "rows at once on one device"),
-    key("runtime.workers", Whole, Is("1"), "copies of the models that share each batch, a GPU each"),
+    key("runtime.micro_batch", Whole, Rule("batch, or what fits memory"), "rows at once on one device").within(AtLeast(1.0)),
+    key("runtime.workers", Whole, Is("1"), "copies of the models that share each batch, a GPU each").within(AtLeast(1.0)),
     key("runtime.threads", Whole, Is("0"), "CPU threads, of all workers together; 0 takes all"),
     key(
         "runtime.sum_dtype",
@@ -151,7 +179,7 @@ pub const KEYS: &[Key] = &[
         "numbers in which several processes send each other gradients",
     ),
     key("teachers.NAME.from", Text, Rule("none"), "one more teacher: a run directory or Hugging Face folder"),
-    key("teachers.NAME.weight", Number, Rule("1"), "what its logits weigh in the mean of the ensemble"),
+    key("teachers.NAME.weight", Number, Rule("1"), "what its logits weigh in the mean of the ensemble").within(Positive("1.0")),
     key(
         "models.NAME.family",
         Word(Family::WORDS),
@@ -162,20 +190,22 @@ pub const KEYS: &[Key] = &[
     key("models.NAME.hidden", Whole, Rule("model.hidden"), "its width"),
     key("models.NAME.heads", Whole, Rule("model.heads"), "its attention heads"),
     key("models.NAME.intermediate", Whole, Rule("model.intermediate"), "width of its feed-forward layer"),
-    key("models.NAME.dropout", Number, Rule("model.dropout"), "its dropout probability"),
+    key("models.NAME.dropout", Number, Rule("model.dropout"), "its dropout probability").within(Share),
     key("models.NAME.seed", Whole, Rule("seed"), "decides its initial weights and its dropout"),
-    key("models.NAME.hard", Kind::Schedule, Rule("distill.hard"), "weight of its hard loss"),
-    key("models.NAME.lr", Kind::Schedule, Rule("train.lr"), "its learning rate"),
+    key("models.NAME.hard", Kind::Schedule, Rule("distill.hard"), "weight of its hard loss").within(Weight),
+    key("models.NAME.lr", Kind::Schedule, Rule("train.lr"), "its learning rate").within(Rate),
     key("models.NAME.optimizer", Word(OptimizerKind::WORDS), Rule("train.optimizer"), "its update rule"),
-    key("models.NAME.weight_decay", Number, Rule("train.weight_decay"), "its weight decay"),
-    key("models.NAME.clip", Number, Rule("train.clip"), "its largest global gradient norm"),
+    key("models.NAME.weight_decay", Number, Rule("train.weight_decay"), "its weight decay").within(AtLeast(0.0)),
+    key("models.NAME.clip", Number, Rule("train.clip"), "its largest global gradient norm").within(AtLeast(0.0)),
     key(
         "models.NAME.from.OTHER.soft",
         Kind::Schedule,
         Rule("distill.soft"),
         "weight of what it learns from another model, or from `teacher`; 0 drops it",
-    ),
-    key("models.NAME.from.OTHER.temperature", Kind::Schedule, Rule("distill.temperature"), "temperature of that soft loss"),
+    )
+    .within(Weight),
+    key("models.NAME.from.OTHER.temperature", Kind::Schedule, Rule("distill.temperature"), "temperature of that soft loss")
+        .within(Temperature),
 ];
 
 /// The key of this name in a table.

@@ -13,6 +13,7 @@ mod check;
 mod check_features;
 mod check_listening;
 mod check_models;
+mod check_sizes;
 mod describe;
 mod describe_features;
 mod describe_models;
@@ -38,6 +39,7 @@ mod tests;
 mod transfer;
 
 pub use answers::{ANSWERS_FORMAT, AnswersFacts, AnswersHeader};
+pub use bounds::Bounds;
 pub use estimate::{Estimate, Memory, Speed, Work};
 pub use facts::{DataFacts, Facts, TeacherFacts, Wanted};
 pub use features::{FeatureKind, LayerLosses, LayerMap, LayersPlan};

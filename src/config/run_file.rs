@@ -5,6 +5,7 @@ use std::path::Path;
 
 use toml::{Table, Value};
 
+use super::bounds::Bounds;
 use super::keys::{self, KEYS, Key, Kind, Setting};
 use super::lines::lines;
 use super::mistakes::Mistakes;
@@ -245,6 +246,16 @@ impl RunFile {
     /// Every key that the file (or `--set`) has.
     pub(super) fn written_paths(&self) -> impl Iterator<Item = &str> {
         self.written.keys().map(String::as_str)
+    }
+
+    /// Adds the keys whose values are out of their own bounds.
+    pub(super) fn out_of_bounds(&self, out: &mut Mistakes) {
+        for (path, setting) in &self.written {
+            let bounds = keys::find(self.keys, path).map_or(Bounds::Any, |key| key.bounds);
+            if let Some((what, fix)) = setting.range().and_then(|range| bounds.mistake(range)) {
+                out.add(path, what, fix);
+            }
+        }
     }
 
     /// The names and folders of `[held_out]`.

@@ -36,7 +36,7 @@ pub fn trial_speed(plan: &Plan, shards: &Shards, device: &Device) -> Result<Spee
         for (model, loss) in models.iter().zip(method.losses(&models, &part, &at, size, &mut dropout)?) {
             let gradients = loss.total.backward();
             // Reading one gradient back waits for all of the backward pass.
-            let words = model.words().grad(&gradients);
+            let words = model.lm.words().grad(&gradients);
             let _ = words.map(|words| words.sum().into_scalar::<f32>());
         }
         tokens_per_s = (workers * size.tokens) as f64 / started.elapsed().as_secs_f64().max(1e-9);

@@ -57,20 +57,20 @@ fn every_mistake_comes_in_one_message() {
           write a whole number from 0
      5. model.heads: 7 heads do not divide the width, model.hidden = 768
           write 6, 8, 12, 16, 24, 32, 48
-     6. data.length: is 4
-          write 8 or more
-     7. distill.hard: a weight of -1 is negative
-          write weights of 0 or more
-     8. distill.temperature: reaches 0
-          write temperatures above 0, such as 2.0
-     9. train.batch: is 0
+     6. train.batch: is 0
           write 1 or more
-    10. train.lr: `0 -> 5e-4 linear over 200 steps` ends at step 200, but the run has 100 steps
+     7. train.lr: `0 -> 5e-4 linear over 200 steps` ends at step 200, but the run has 100 steps
           make the piece shorter or the run longer; `over 5%` follows the run's length
-    11. teacher.from: the teacher's vocabulary is not the data's: 28996 tokens, not 30522
+     8. teacher.from: the teacher's vocabulary is not the data's: 28996 tokens, not 30522
             id 104: `[unused99]` in the data, `!` in the teacher
             id 105: `[unused100]` in the data, `"` in the teacher
           build the shards with the teacher's own tokenizer: `upstill data build --tokenizer TEACHER ...`
+     9. data.length: is 4
+          write 8 or more
+    10. distill.hard: a weight of -1 is negative
+          write weights of 0 or more
+    11. distill.temperature: reaches 0
+          write temperatures above 0, such as 2.0
       in: run.toml
     help: mend these; `upstill plan` checks a run file without training
     "#);
@@ -89,14 +89,14 @@ fn facts_that_could_not_be_found_join_the_mistakes() {
     };
     assert_snapshot!(mistakes(&["model.dropout=1"], &facts), @r#"
     the run file has 3 mistakes
-     1. model.dropout: is 1
-          write a number from 0 to below 1
-     2. data.shards: could not open data/wiki-books: no such file
+     1. data.shards: could not open data/wiki-books: no such file
           help: check the path
           make the shards with `upstill data build`, or write "pocket"
-     3. teacher.from: could not open runs/teacher-4l: no such file
+     2. teacher.from: could not open runs/teacher-4l: no such file
           help: check the path
           name a run directory or a Hugging Face folder
+     3. model.dropout: is 1
+          write a number from 0 to below 1
     "#);
 }
 
@@ -168,7 +168,7 @@ fn values_that_can_not_be() {
         write a number between 0 and 1, such as 0.15
     data.rarity=-1
       data.rarity: is -1
-        write 0 (every token alike) or more, such as 0.7
+        write 0 or more
     data.length=1024
      1. data.length: is 1024, but the student has model.max_positions = 512
           shorten the rows or raise max_positions
@@ -188,7 +188,7 @@ fn values_that_can_not_be() {
         write 1 or more
     train.epochs=0
       train.epochs: is 0
-        write a number above 0
+        write a number above 0, such as 1.0
     train.epochs=1e300
       train.epochs: comes to more than 9007199254740992 steps
         write fewer epochs
@@ -298,7 +298,7 @@ fn keys_and_types_that_are_wrong() {
         write a schedule: 2.0, "4 -> 1 linear", "1 -> 0.1 cosine over 60%", "4 until 50%, then 1", "0 -> 5e-4 over 200 steps, then -> 0 linear"
     preset=dwt-weak
       preset: there is no preset `dwt-weak`
-        the presets are: standalone, dwt-normal, dwt-strong, dwt-decay, inherit, salt, lu-liu, switch, distilbert, continue
+        the presets are: standalone, dwt-normal, dwt-strong, dwt-decay, inherit, salt, lu-liu, switch, let, minilmv2, distilbert, continue
     train.batch
       train.batch: not `key=value`
         for example: --set train.batch=64

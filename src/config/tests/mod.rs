@@ -266,6 +266,8 @@ fn presets_resolve_and_files_go_over_them() {
     salt: dwt 1 1 until 30%, then 0 false
     lu-liu: dwt 0.4 0.6 false
     switch: dwt 1.25 5 true
+    let: dwt 1 0 false
+    minilmv2: dwt 0 0 false
     distilbert: dwt 2 5 true
     continue: dwt 1 0 false
     ");
@@ -273,7 +275,7 @@ fn presets_resolve_and_files_go_over_them() {
     assert_eq!(with(&["preset=dwt-strong"]).resolve(&facts()).unwrap().distill.soft, Schedule::constant(4.0));
     assert_snapshot!(RunFile::preset("dwt-weak").unwrap_err(), @"
     there is no preset `dwt-weak`
-    help: the presets are: standalone, dwt-normal, dwt-strong, dwt-decay, inherit, salt, lu-liu, switch, distilbert, continue
+    help: the presets are: standalone, dwt-normal, dwt-strong, dwt-decay, inherit, salt, lu-liu, switch, let, minilmv2, distilbert, continue
     ");
 }
 
@@ -286,7 +288,7 @@ fn a_plan_says_how_a_student_listens() {
     assert_snapshot!(loss(&["preset=switch"]), @"hard 1.25; soft 5 by reverse-kl, at masked positions, temperature 2, times its square, only at the 20 % of a batch's slots with the teacher's lowest entropy; hard at the other slots alone");
     assert_snapshot!(loss(&["distill.gate=teacher-right", "distill.fade=0.1"]), @"hard 1; soft 4 -> 1 linear at masked positions, temperature 2, only where the teacher's most probable token is the label, fading to 0 as the student's held-out loss falls 0.1 nats below the teacher's");
     assert_snapshot!(loss(&["distill.cosine=1 -> 0 linear"]), @"hard 1; soft 4 -> 1 linear at masked positions, temperature 2; 1 - cosine between last layers 1 -> 0 linear at masked positions");
-    assert_snapshot!(loss(&["distill.early=0.1 -> 0", "distill.hidden=2", "distill.relations=1"]), @"");
+    assert_snapshot!(loss(&["distill.early=0.1 -> 0", "distill.hidden=2", "distill.relations=1"]), @"hard 1; soft 4 -> 1 linear at masked positions, temperature 2; mean square between layers 0:0, 2:1, 3:2, 5:3, 6:4, projected, 2; attention relations of layers 6:4 in 12 heads 1; 1 - cosine between layers 2:4, projected, 0.1 -> 0 linear");
     let plan = with(&["preset=switch", "distill.fade=0.1", "distill.cosine=1 -> 0 linear"]).resolve(&facts()).unwrap();
     assert_eq!(toml::from_str::<Plan>(&plan.to_toml()).unwrap(), plan);
     // Evaluations are part of a run whose weights depend on them.

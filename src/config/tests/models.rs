@@ -277,18 +277,18 @@ fn models_that_can_not_be_are_told_in_one_message() {
           write 1 or more
     12. models.large.heads: 7 heads do not divide the width, models.large.hidden = 768
           write 6, 8, 12, 16, 24, 32, 48
-    13. models.large.hard: a weight of -1 is negative
-          write weights of 0 or more
-    14. models.large.from.small.soft: a weight of -2 is negative
-          write weights of 0 or more
-    15. models.large.from.small.temperature: reaches 0
-          write temperatures above 0, such as 2.0
-    16. models.large.lr: is 0 throughout: nothing would be learnt
-          write a rate above 0, such as 5e-4
-    17. models.large.clip: is -1
+    13. models.large.clip: is -1
           write 0 or more
-    18. models.large.dropout: is 1
+    14. models.large.dropout: is 1
           write a number from 0 to below 1
+    15. models.large.from.small.soft: a weight of -2 is negative
+          write weights of 0 or more
+    16. models.large.from.small.temperature: reaches 0
+          write temperatures above 0, such as 2.0
+    17. models.large.hard: a weight of -1 is negative
+          write weights of 0 or more
+    18. models.large.lr: is 0 throughout: nothing would be learnt
+          write a rate above 0, such as 5e-4
     "#);
     let one = "method = 'cotrain'\ndata.shards = 'x'\nmodels = 2";
     let more = [
@@ -330,10 +330,10 @@ fn models_that_can_not_be_are_told_in_one_message() {
           write 1 or more
      3. models.large.intermediate: is 399999999996
           write at most 16777216
-     4. model.dropout: is 1
-          write a number from 0 to below 1
-     5. models.small.intermediate: is 399999999996
+     4. models.small.intermediate: is 399999999996
           write at most 16777216
+     5. model.dropout: is 1
+          write a number from 0 to below 1
 
     the run file has 3 mistakes
      1. models: is a section, not a key
