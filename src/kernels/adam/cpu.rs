@@ -1,68 +1,19 @@
-//! What a step does to every parameter, on the CPU: one pass over memory, on all threads.
+//! A step of Adam on the CPU: one pass over memory, on all threads.
 
 use burn::backend::Flex;
 use burn::tensor::Tensor;
 use rayon::prelude::*;
 
-use super::host::{HostTensor, host, slice};
-use super::spent::{self, Part};
-use super::vector::on_vectors;
+use super::{AdamNumbers, AdamStep};
+use crate::kernels::host::{HostTensor, host, slice};
+use crate::kernels::spent::{self, Part};
+use crate::kernels::vector::on_vectors;
 
-/// Elements that a thread takes at a time; sums are added up by such parts, whoever took them.
+/// Elements that a thread takes at a time.
 const PART: usize = 32 << 10;
 
-/// One step of Adam (Kingma and Ba 2015) or AdamW (Loshchilov and Hutter 2019), numbers as in their papers.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct AdamStep {
-    /// Learning rate.
-    pub lr: f64,
-    /// Decay of the mean.
-    pub beta1: f64,
-    /// Decay of the mean of squares.
-    pub beta2: f64,
-    /// Added to the root.
-    pub epsilon: f64,
-    /// Times the value, joins the gradient (Adam).
-    pub coupled_decay: f64,
-    /// Times the rate and the value, is taken off the value (AdamW).
-    pub decoupled_decay: f64,
-    /// This step's number, from 1.
-    pub time: usize,
-}
-
-/// What a step multiplies by, worked out once.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct AdamNumbers {
-    /// The rate over the first moment's missing share.
-    pub lr: f32,
-    pub beta1: f32,
-    pub beta2: f32,
-    pub epsilon: f32,
-    pub coupled: f32,
-    /// The root of the inverse of the second moment's missing share.
-    pub unbias2: f32,
-    /// What decoupled decay leaves of a value.
-    pub kept: f32,
-}
-
-impl AdamStep {
-    pub(super) fn numbers(&self) -> AdamNumbers {
-        let time = self.time as f64;
-        let (unbias1, unbias2) = (1.0 / (1.0 - self.beta1.powf(time)), 1.0 / (1.0 - self.beta2.powf(time)));
-        AdamNumbers {
-            lr: (self.lr * unbias1) as f32,
-            beta1: self.beta1 as f32,
-            beta2: self.beta2 as f32,
-            epsilon: self.epsilon as f32,
-            coupled: self.coupled_decay as f32,
-            unbias2: unbias2.sqrt() as f32,
-            kept: (1.0 - self.lr * self.decoupled_decay) as f32,
-        }
-    }
-}
-
-/// The new value, where the gradient was; the two moments, zeros before the first step, move in place.
-pub(crate) fn adam<const D: usize>(
+/// See [`AdamPass::step`](super::AdamPass::step).
+pub(super) fn adam<const D: usize>(
     value: &Tensor<D>,
     gradient: Tensor<D>,
     moments: [Tensor<D>; 2],
@@ -98,24 +49,6 @@ fn storage(x: &mut HostTensor) -> &mut [f32] {
         *x = x.to_contiguous();
     }
     x.storage_mut::<f32>()
-}
-
-/// The sum of the squares of all elements.
-pub(crate) fn sum_of_squares<const D: usize>(x: &Tensor<D>) -> f64 {
-    const LANES: usize = 16;
-    let part = |part: &[f32]| {
-        on_vectors(|| {
-            let mut lanes = [0.0f64; LANES];
-            for chunk in part.chunks(LANES) {
-                for (lane, &x) in lanes.iter_mut().zip(chunk) {
-                    *lane += f64::from(x) * f64::from(x);
-                }
-            }
-            lanes.iter().sum::<f64>()
-        })
-    };
-    let sums: Vec<f64> = spent::on(Part::Optimizer, || slice(&host(x)).par_chunks(PART).map(part).collect());
-    sums.iter().sum()
 }
 
 #[cfg(test)]

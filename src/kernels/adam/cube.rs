@@ -5,9 +5,10 @@ use burn::tensor::Tensor;
 use burn_cubecl::tensor::CubeTensor;
 use cubecl::prelude::*;
 
-use super::super::spent::{self, Part};
-use super::super::update::{AdamNumbers, AdamStep};
+use super::{AdamNumbers, AdamStep};
 use crate::device::Traits;
+use crate::kernels::gpu::{cubes, like, on_gpu, tensor};
+use crate::kernels::spent::{self, Part};
 
 /// What a step reads and writes of a parameter, flat.
 #[derive(CubeType, CubeLaunch)]
@@ -56,7 +57,7 @@ fn adam_kernel(
 }
 
 /// A step of one model's parameters, several a launch: they are many, and most are small.
-pub(crate) struct GuardedAdam {
+pub(super) struct GuardedAdam {
     guard: CubeTensor,
     model: u32,
     waiting: Vec<Waiting>,
@@ -70,9 +71,9 @@ struct Waiting {
 }
 
 impl GuardedAdam {
-    /// Of the model at this place of a [`guard`].
+    /// Of the model at this place of a guard ([`next_guard`](crate::kernels::next_guard)).
     pub fn new(guard: &Tensor<1>, model: usize) -> Self {
-        Self { guard: super::on_gpu(guard), model: model as u32, waiting: Vec::new() }
+        Self { guard: on_gpu(guard), model: model as u32, waiting: Vec::new() }
     }
 
     /// The new value, and the two moments, which move in place; all of them once [`launch`](Self::launch) was called.
@@ -83,10 +84,10 @@ impl GuardedAdam {
         moments: [Tensor<D>; 2],
         step: &AdamStep,
     ) -> (Tensor<D>, [Tensor<D>; 2]) {
-        let [value, gradient] = [value, gradient].map(super::on_gpu);
-        let [first, second] = moments.map(|moment| super::on_gpu(&moment));
-        let out = super::like(&value);
-        let moved = (super::tensor(out.clone()), [first.clone(), second.clone()].map(super::tensor));
+        let [value, gradient] = [value, gradient].map(on_gpu);
+        let [first, second] = moments.map(|moment| on_gpu(&moment));
+        let out = like(&value);
+        let moved = (tensor(out.clone()), [first.clone(), second.clone()].map(tensor));
         self.waiting.push(Waiting { tensors: [value, gradient, first, second, out], numbers: step.numbers() });
         moved
     }
@@ -106,7 +107,7 @@ impl GuardedAdam {
             let (alike, others): (Vec<_>, Vec<_>) = self.waiting.into_iter().partition(|of| of.numbers == numbers);
             self.waiting = others;
             for some in alike.chunks(together) {
-                let (CubeCount::Static(x, y, _), dim) = super::cubes(some[0].length()) else { unreachable!("cubes are counted") };
+                let (CubeCount::Static(x, y, _), dim) = cubes(some[0].length()) else { unreachable!("cubes are counted") };
                 let parameters = some.iter().map(|of| {
                     let [value, gradient, first, second, out] = of.tensors.clone().map(CubeTensor::into_buffer_arg);
                     MovedLaunch::new(value, gradient, first, second, out)
@@ -135,42 +136,4 @@ impl Waiting {
     fn length(&self) -> usize {
         self.tensors[0].meta.num_elements()
     }
-}
-
-/// The guard after a step: whether this and all before were finite, and each model's clipping factor.
-#[cube(launch)]
-fn guard_kernel(before: &[f32], totals: &[f32], squares: &[f32], clips: &[f32], out: &mut [f32]) {
-    let models = squares.len();
-    // Not an infinity and not a NaN, which no comparison holds for.
-    let largest = f32::new(3.0e38);
-    let mut alive = before[0];
-    let mut i = 0usize;
-    while i < models {
-        let is_finite = totals[i].abs() <= largest && squares[i].abs() <= largest;
-        alive = select(is_finite, alive, 0.0f32);
-        let norm = squares[i].sqrt();
-        let clip = clips[i];
-        out[1 + i] = select(clip > 0.0f32 && norm > clip, clip / norm, 1.0f32);
-        i += 1;
-    }
-    out[0] = alive;
-}
-
-/// From the guard before, each model's loss and squared gradient norm of this step, and its largest norm (0 does not
-/// clip): `[1 + models]`.
-pub(crate) fn guard(before: &Tensor<1>, totals: &Tensor<1>, squares: &Tensor<1>, clips: &Tensor<1>) -> Tensor<1> {
-    let before = super::on_gpu(before);
-    let out = super::empty([1 + totals.dims()[0]], &before);
-    let client = out.client.clone();
-    guard_kernel::launch(
-        &client,
-        CubeCount::Static(1, 1, 1),
-        CubeDim::new_1d(1),
-        before.into_buffer_arg(),
-        super::on_gpu(totals).into_buffer_arg(),
-        super::on_gpu(squares).into_buffer_arg(),
-        super::on_gpu(clips).into_buffer_arg(),
-        out.clone().into_buffer_arg(),
-    );
-    super::tensor(out)
 }

@@ -1,193 +1,32 @@
-//! Scaled dot-product attention (Vaswani et al. 2017) over rows that hold several sentences, each of which sees itself
-//! only.
+//! Attention in plain Rust: only blocks of pairs that see each other are worked out.
 
 use std::ops::Range;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
-use burn::tensor::activation::softmax;
-use burn::tensor::{Device, Int, Tensor, TensorData};
+use burn::tensor::Tensor;
 use rayon::prelude::*;
 
-use super::dropout::{Dropout, Mask};
-use super::host::{HostBackward, HostTensor, PARENTS, host, slice, with_gradient};
-use super::matrix::{Matrix, Threads, made, product};
-use super::row::largest;
-use super::spent::{self, Part};
-use super::vector::{exp, on_vectors};
-use super::{Compute, Dense, bf16, cube, dense, in_f32};
-use crate::batch::TokenOrder;
+use super::Sight;
+use crate::kernels::dropout::Mask;
+use crate::kernels::graph::Parent;
+use crate::kernels::host::{HostBackward, HostTensor, host, slice, with_gradient};
+use crate::kernels::matrix::{Matrix, Threads, made, product};
+use crate::kernels::spent::Part;
+use crate::kernels::vector::{exp, largest, on_vectors};
 
-/// Added to the score of a pair of positions that must not see each other; far below any real score, and finite,
-/// so that a row of padding (which sees nothing) has a softmax.
-const UNSEEN: f32 = -1e9;
-
-/// Who sees whom in a batch of rows: the positions of one segment see each other, those that `order` and `window` let
-/// them.
-#[derive(Debug, Clone)]
-pub struct Sight {
-    segments_bs: Arc<[i32]>,
-    /// Positions of a row.
-    pub(super) length: usize,
-    order: TokenOrder,
-    window: Option<usize>,
-    bias_b1ss: Arc<OnceLock<Tensor<4>>>,
-    on_device: Arc<OnceLock<Tensor<1, Int>>>,
-}
-
-impl Sight {
-    /// From the segment of each position, `[b * s]` row after row: equal numbers above 0 next to each other are a
-    /// segment, 0 is padding. What padding sees is left open. Positions of a segment see all of it.
-    pub fn new(segments_bs: &[i32], length: usize) -> Self {
-        let (order, window) = (TokenOrder::Bidirectional, None);
-        Self { segments_bs: segments_bs.into(), length, order, window, bias_b1ss: Arc::default(), on_device: Arc::default() }
-    }
-
-    /// With another order of tokens.
-    #[must_use]
-    pub fn in_order(self, order: TokenOrder) -> Self {
-        Self { order, bias_b1ss: Arc::default(), ..self }
-    }
-
-    /// Where a position sees no other that is `window` positions away or more.
-    #[must_use]
-    pub fn within(self, window: usize) -> Self {
-        Self { window: Some(window), bias_b1ss: Arc::default(), ..self }
-    }
-
-    /// Whether the position `query` of a row may look at the position `key` of the same segment.
-    fn reaches(&self, query: usize, key: usize) -> bool {
-        (self.order == TokenOrder::Bidirectional || key <= query) && self.window.is_none_or(|window| query.abs_diff(key) < window)
-    }
-
-    /// Whether every position sees all of its segment.
-    fn is_whole(&self) -> bool {
-        self.order == TokenOrder::Bidirectional && self.window.is_none()
-    }
-
-    /// What each position of a row counts for in a mean over its real ones: `[b, s]`.
-    pub(crate) fn means(&self, device: &Device) -> Tensor<2> {
-        let mut shares_bs = Vec::with_capacity(self.segments_bs.len());
-        for row_s in self.segments_bs.chunks(self.length.max(1)) {
-            let share = 1.0 / row_s.iter().filter(|&&segment| segment > 0).count().max(1) as f32;
-            shares_bs.extend(row_s.iter().map(|&segment| if segment > 0 { share } else { 0.0 }));
-        }
-        let shape = [self.segments_bs.len() / self.length.max(1), self.length];
-        Tensor::from_data(TensorData::new(shares_bs, shape), device)
-    }
-
-    /// The segments on a device, uploaded once.
-    #[cfg_attr(not(feature = "gpu"), allow(dead_code, reason = "GPUs alone need them"))]
-    pub(super) fn on(&self, device: &Device) -> Tensor<1, Int> {
-        let upload = || Tensor::from_data(TensorData::new(self.segments_bs.to_vec(), [self.segments_bs.len()]), device);
-        self.on_device.get_or_init(upload).clone()
-    }
-
-    /// 0 where the query may look at the key, a large negative number elsewhere: `[b, 1, s, s]`.
-    fn bias_b1ss(&self, device: &Device) -> Tensor<4> {
-        let upload = || {
-            let s = self.length;
-            let shape = [self.segments_bs.len() / s.max(1), s];
-            let segments_bs = Tensor::<2, Int>::from_data(TensorData::new(self.segments_bs.to_vec(), shape), device);
-            let same_bss = segments_bs.clone().unsqueeze_dim::<3>(2).equal(segments_bs.unsqueeze_dim::<3>(1));
-            let bias_b1ss = (same_bss.bool_not().float() * UNSEEN).unsqueeze_dim(1);
-            if self.is_whole() {
-                return bias_b1ss;
-            }
-            let out_of_reach = (0..s * s).map(|at| if self.reaches(at / s, at % s) { 0.0 } else { UNSEEN }).collect();
-            bias_b1ss + Tensor::<4>::from_data(TensorData::new::<f32, _>(out_of_reach, [1, 1, s, s]), device)
-        };
-        self.bias_b1ss.get_or_init(upload).clone()
-    }
-
-    /// The positions of a segment in parts that ask together, each with the positions that they may see.
-    fn asked_of(&self, segment: Range<usize>) -> impl Iterator<Item = (Range<usize>, Range<usize>)> {
-        // Larger parts see more that is hidden again, smaller ones make small products.
-        const PART: usize = 64;
-        let (window, is_causal) = (self.window, self.order == TokenOrder::Causal);
-        let part = if window.is_some() { PART } else { segment.len().max(1) };
-        segment.clone().step_by(part).map(move |from| {
-            let to = (from + part).min(segment.end);
-            let beyond = window.map_or(segment.len(), |window| window - 1);
-            let last = if is_causal && window.is_some() { to } else { to.saturating_add(beyond).min(segment.end) };
-            (from..to, from.saturating_sub(beyond).max(segment.start)..last)
-        })
-    }
-
-    /// Those of some positions, next to each other and of its segment, that a query sees.
-    fn seen_by(&self, query: usize, keys: &Range<usize>) -> Range<usize> {
-        let beyond = self.window.map_or(self.length, |window| window - 1);
-        let from = query.saturating_sub(beyond).clamp(keys.start, keys.end);
-        let to = if self.order == TokenOrder::Causal { query + 1 } else { query + beyond + 1 };
-        from..to.clamp(from, keys.end)
-    }
-
-    /// The places of each segment of a row.
-    fn of_row(&self, row: usize) -> impl Iterator<Item = Range<usize>> {
-        let mut from = 0;
-        self.segments_bs[row * self.length..][..self.length].chunk_by(|a, b| a == b).filter_map(move |part| {
-            let range = from..from + part.len();
-            from = range.end;
-            (part[0] > 0).then_some(range)
-        })
-    }
-}
-
-/// `dropout(softmax(q k^T / sqrt(w))) v` a head, with heads of width `w = d / heads` side by side: `[b * s, d]` to
-/// `[b * s, d]`, where query, key and value are three dense layers of `x`. In the product's numbers.
-pub fn self_attention(
-    x_nd: Tensor<2>,
-    layers: &[Dense; 3],
-    heads: usize,
-    sight: &Sight,
-    dropout: &mut Dropout,
-    compute: &Compute,
-) -> Tensor<2> {
-    let scores = x_nd.dims()[0] * heads * sight.length;
-    // The GPU's kernels compare segments alone.
-    if sight.is_whole() && compute.is_fused_on_gpu(Some((dropout, scores))) {
-        return cube::self_attention(x_nd, layers, heads, sight, dropout.mask(scores), compute);
-    }
-    let x_nd = compute.factor(x_nd); // once for all three
-    let inputs = match compute.is_bf16_on_cpu() {
-        true => spent::on(Part::Dense, || bf16::several(&x_nd, layers)),
-        false => layers.each_ref().map(|layer| dense(x_nd.clone(), layer, compute)),
-    };
-    match compute.is_fused_on_cpu() {
-        true => spent::on(Part::Attention, || fused(inputs, heads, sight, dropout.mask(scores))),
-        false => composed(inputs, heads, sight, dropout, compute),
-    }
-}
-
-pub(super) fn composed(
-    inputs: [Tensor<2>; 3],
-    heads: usize,
-    sight: &Sight,
-    dropout: &mut Dropout,
-    compute: &Compute,
-) -> Tensor<2> {
-    let [n, d] = inputs[0].dims();
-    let (s, width) = (sight.length, d / heads);
-    let split = |x_nd: Tensor<2>| compute.factor(x_nd).reshape([n / s, s, heads, width]).swap_dims(1, 2);
-    let [query, key, value] = inputs.map(split);
-    let bias_b1ss = sight.bias_b1ss(&query.device().inner());
-    let scores_bhss = in_f32(query.matmul(key.swap_dims(2, 3))) / (width as f64).sqrt() + bias_b1ss;
-    let shares_bhss = dropout.apply(softmax(scores_bhss, 3));
-    compute.factor(shares_bhss).matmul(value).swap_dims(1, 2).reshape([n, d])
-}
-
-fn fused(inputs: [Tensor<2>; 3], heads: usize, sight: &Sight, mask: Option<Mask>) -> Tensor<2> {
+/// Of queries, keys and values, `[b * s, d]` each; see [`self_attention`](super::self_attention).
+pub(super) fn attention(inputs: [Tensor<2>; 3], heads: usize, sight: &Sight, mask: Option<Mask>) -> Tensor<2> {
     let [n, d] = inputs[0].dims();
     let is_tracked = inputs.iter().any(|x_nd| x_nd.device().is_autodiff());
     let blocks = Blocks { sight: sight.clone(), heads, d, mask };
     let lines = inputs.each_ref().map(|x_nd| Lines { values: Values::Tensor(host(x_nd)), stride: d, first: 0 });
     let (out_nd, saved) = attend(lines, n, blocks, is_tracked);
-    let [a, b, c] = inputs.map(|x_nd| Some(x_nd.into_dispatch()));
-    with_gradient(out_nd, [n, d], [a, b, c, None], saved)
+    with_gradient(out_nd, [n, d], inputs.map(Parent::of), saved)
 }
 
 /// Attention on the host, `[n, d]`, of queries, keys and values, and what its backward pass needs. Only blocks of pairs
 /// that see each other are worked out. A thread takes whole rows.
-pub(super) fn attend(inputs: [Lines; 3], n: usize, blocks: Blocks, is_tracked: bool) -> (Vec<f32>, Attended) {
+pub(in crate::kernels) fn attend(inputs: [Lines; 3], n: usize, blocks: Blocks, is_tracked: bool) -> (Vec<f32>, Attended) {
     let d = blocks.d;
     let mut out_nd = vec![0.0; n * d];
     let shares_b: Vec<Vec<f32>> = out_nd
@@ -226,7 +65,7 @@ pub(super) fn attend(inputs: [Lines; 3], n: usize, blocks: Blocks, is_tracked: b
 
 /// Queries, keys or values: `d` numbers a position, `stride` apart, of which the first is at `first`.
 #[derive(Debug)]
-pub(super) struct Lines {
+pub(in crate::kernels) struct Lines {
     pub values: Values,
     pub stride: usize,
     pub first: usize,
@@ -241,7 +80,7 @@ impl Lines {
 
 /// Numbers on the host that a backward pass keeps.
 #[derive(Debug)]
-pub(super) enum Values {
+pub(in crate::kernels) enum Values {
     /// A tensor's own.
     Tensor(HostTensor),
     /// Made for the operation.
@@ -260,7 +99,7 @@ impl Values {
 /// How attention falls into blocks: one for each segment and head, or, where a window bounds what a position sees, one
 /// for each few positions of a segment.
 #[derive(Debug)]
-pub(super) struct Blocks {
+pub(in crate::kernels) struct Blocks {
     pub sight: Sight,
     pub heads: usize,
     pub d: usize,
@@ -328,7 +167,7 @@ impl Blocks {
         }
     }
 
-    /// Dropout's factors of a block, as [`Dropout::apply`] has them on all scores; false without dropout.
+    /// Dropout's factors of a block, as [`apply`](crate::kernels::Dropout::apply) has them on all scores; false without dropout.
     fn factors(&self, block: &Block, factors_ql: &mut Vec<f32>) -> bool {
         let (Some(mask), l) = (&self.mask, block.keys.len()) else { return false };
         factors_ql.resize(block.queries.len() * l, 0.0);
@@ -379,7 +218,7 @@ fn sums_of_rows(a_ql: &[f32], b_ql: &[f32], l: usize, each: impl Fn(f32, f32) ->
 
 /// What the backward pass needs.
 #[derive(Debug)]
-pub(super) struct Attended {
+pub(in crate::kernels) struct Attended {
     /// Queries, keys and values.
     inputs: [Lines; 3],
     /// Of each row the softmax of each block, one after another.
@@ -387,20 +226,13 @@ pub(super) struct Attended {
     blocks: Blocks,
 }
 
-impl HostBackward for Attended {
+impl HostBackward<3> for Attended {
     fn part(&self) -> Part {
         Part::Attention
     }
 
-    fn backward(&self, above_nd: &[f32], _wanted: [bool; PARENTS]) -> [Vec<f32>; PARENTS] {
-        let [of_query, of_key, of_value] = self.gradients(above_nd);
-        [of_query, of_key, of_value, Vec::new()]
-    }
-}
-
-impl Attended {
-    /// The gradients with respect to queries, keys and values, `[n, d]` each.
-    pub fn gradients(&self, above_nd: &[f32]) -> [Vec<f32>; 3] {
+    /// With respect to queries, keys and values, `[n, d]` each.
+    fn backward(&self, above_nd: &[f32], _: [bool; 3]) -> [Option<Vec<f32>>; 3] {
         let Blocks { d, sight, .. } = &self.blocks;
         let row_values = (sight.length * d).max(1);
         let mut gradients = [(); 3].map(|()| vec![0.0; above_nd.len()]);
@@ -410,9 +242,11 @@ impl Attended {
         rows.enumerate().for_each(|(row, ((of_query, of_key), of_value))| {
             self.row_backward(row, above_nd, &mut Gradients::Apart([of_query, of_key, of_value], *d));
         });
-        gradients
+        gradients.map(Some)
     }
+}
 
+impl Attended {
     /// The gradients side by side, `[n, 3 d]`; `finish` has each row's number and its `[s, 3 d]` at the end.
     pub fn joined_gradients(&self, above_nd: &[f32], finish: impl Fn(usize, &mut [f32]) + Sync) -> Vec<f32> {
         let Blocks { d, sight, .. } = &self.blocks;

@@ -4,19 +4,21 @@ use std::sync::Arc;
 
 use burn::tensor::Tensor;
 
-use super::super::dense::{Dense, normal};
-use super::super::host::{HostBackward, HostTensor, PARENTS, host, slice, with_gradient};
-use super::super::matrix::Matrix;
-use super::super::spent::Part;
-use super::{Factor, Second, finished, multiply};
+use super::Dense;
+use crate::kernels::bf16::{Factor, Second, finished, multiply};
+use crate::kernels::gelu::normal;
+use crate::kernels::graph::Parent;
+use crate::kernels::host::{HostBackward, HostTensor, host, slice, with_gradient};
+use crate::kernels::matrix::Matrix;
+use crate::kernels::spent::Part;
 
-/// See [`dense`](super::super::dense()) and [`dense_gelu`](super::super::dense_gelu).
-pub(in super::super) fn dense(x_nd: &Tensor<2>, layer: &Dense, has_gelu: bool) -> Tensor<2> {
+/// See [`dense`](super::dense()) and [`dense_gelu`](super::dense_gelu).
+pub(super) fn dense(x_nd: &Tensor<2>, layer: &Dense, has_gelu: bool) -> Tensor<2> {
     Read::new(x_nd, &[layer]).through(layer, has_gelu)
 }
 
 /// Dense layers of one input.
-pub(in super::super) fn several<const N: usize>(x_nd: &Tensor<2>, layers: &[Dense; N]) -> [Tensor<2>; N] {
+pub(in crate::kernels) fn several<const N: usize>(x_nd: &Tensor<2>, layers: &[Dense; N]) -> [Tensor<2>; N] {
     let read = Read::new(x_nd, &layers.each_ref());
     layers.each_ref().map(|layer| read.through(layer, false))
 }
@@ -82,9 +84,7 @@ impl Read {
                 (out, slope)
             }
         };
-        let parents = [&self.x_nd, weight_df].map(|x| Some(x.clone().into_dispatch()));
-        let [x_nd, of_weight] = parents;
-        let parents = [x_nd, of_weight, Some(bias_f.clone().into_dispatch()), None];
+        let parents = [Parent::of(self.x_nd.clone()), Parent::of(weight_df.clone()), Parent::of(bias_f.clone())];
         with_gradient(out_nf, [n, f], parents, Saved { turned: self.turned.clone(), weight, slope_nf, d, f })
     }
 }
@@ -105,18 +105,18 @@ impl std::fmt::Debug for Saved {
     }
 }
 
-impl HostBackward for Saved {
+impl HostBackward<3> for Saved {
     fn part(&self) -> Part {
         Part::Dense
     }
 
-    fn backward(&self, above_nf: &[f32], wanted: [bool; PARENTS]) -> [Vec<f32>; PARENTS] {
+    fn backward(&self, above_nf: &[f32], [wants_x, wants_weight, _]: [bool; 3]) -> [Option<Vec<f32>>; 3] {
         let slope_nf = (!self.slope_nf.is_empty()).then_some(&self.slope_nf[..]);
         let ([left, right], of_bias) = Factor::two(above_nf, slope_nf, self.f, Second::Right);
         let weight_fd = Matrix::new(slice(&self.weight), self.f).transposed();
-        let of_x = if wanted[0] { multiply(&left, &Factor::right(weight_fd)) } else { Vec::new() };
+        let of_x = wants_x.then(|| multiply(&left, &Factor::right(weight_fd)));
         let turned = || self.turned.as_ref().expect("weights on a graph");
-        let of_weight = if wanted[1] { multiply(turned(), &right) } else { Vec::new() };
-        [of_x, of_weight, of_bias, Vec::new()]
+        let of_weight = wants_weight.then(|| multiply(turned(), &right));
+        [of_x, of_weight, Some(of_bias)]
     }
 }

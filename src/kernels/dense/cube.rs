@@ -9,11 +9,13 @@ use burn_cubecl::tensor::CubeTensor;
 use cubecl::ir::ElemType;
 use cubecl::prelude::*;
 
-use super::super::gpu_matmul::{product, transposed};
-use super::super::spent::{self, Part};
-use super::super::{Compute, Dense, Kernels};
-use super::columns::columns;
-use super::link::{GpuBackward, PARENTS, with_gradient};
+use super::Dense;
+use crate::device::{Compute, Kernels};
+use crate::kernels::gpu::columns::columns;
+use crate::kernels::gpu::{GpuBackward, cubes, like, on_gpu, vector_size, with_gradient};
+use crate::kernels::graph::Parent;
+use crate::kernels::matmul::{product, transposed};
+use crate::kernels::spent::{self, Part};
 
 /// exp(-x^2 / 2), which the normal distribution's density and its integral have in common; 0 below exp's range.
 #[cube]
@@ -92,15 +94,15 @@ fn gelu_backward_kernel<F: Float, W: Size>(
 /// in a row.
 fn by_vectors(x_nf: &CubeTensor) -> (CubeCount, CubeDim, usize, [u32; 2]) {
     let f = x_nf.meta.shape()[1];
-    let size = super::vector_size(f);
+    let size = vector_size(f);
     let vectors = x_nf.meta.num_elements() / size;
-    let (count, dim) = super::cubes(vectors);
+    let (count, dim) = cubes(vectors);
     (count, dim, size, [vectors, f / size].map(|vectors| vectors as u32))
 }
 
 /// The two factors of a product, in its numbers.
 #[derive(Debug)]
-pub(super) struct Factors {
+pub(in crate::kernels) struct Factors {
     x_nd: CubeTensor,
     weight_df: CubeTensor,
     /// The numbers that they came in, which their gradients have.
@@ -126,33 +128,33 @@ impl Factors {
     }
 
     /// The gradients of `x` and `W`, those that are wanted; `above_nf` is that of their product.
-    pub fn backward(&self, above_nf: &CubeTensor, wanted: [bool; 2]) -> [Option<CubeTensor>; 2] {
+    pub fn backward(&self, above_nf: &CubeTensor, [wants_x, wants_weight]: [bool; 2]) -> [Option<CubeTensor>; 2] {
         let [of_x, of_weight] = self.came_in;
         let products = || {
             [
-                wanted[0].then(|| product(above_nf, &transposed(&self.weight_df), of_x, self.kernels)),
-                wanted[1].then(|| product(&transposed(&self.x_nd), above_nf, of_weight, self.kernels)),
+                wants_x.then(|| product(above_nf, &transposed(&self.weight_df), of_x, self.kernels)),
+                wants_weight.then(|| product(&transposed(&self.x_nd), above_nf, of_weight, self.kernels)),
             ]
         };
         spent::on_gpu(Part::Dense, above_nf, products)
     }
 }
 
-/// `x W + b`, or its GELU; see `kernels::dense`.
-pub(in super::super) fn dense(x_nd: Tensor<2>, layer: &Dense, has_gelu: bool, compute: &Compute) -> Tensor<2> {
-    let of = super::on_gpu(&x_nd);
+/// See [`dense`](super::dense()) and [`dense_gelu`](super::dense_gelu).
+pub(super) fn dense(x_nd: Tensor<2>, layer: &Dense, has_gelu: bool, compute: &Compute) -> Tensor<2> {
+    let of = on_gpu(&x_nd);
     let (out, saved) = spent::on_gpu(Part::Dense, &of, || forward(&of, layer, has_gelu, compute));
     let Dense { weight_df, bias_f } = layer.clone();
-    with_gradient(out, [x_nd.into_dispatch(), weight_df.into_dispatch(), bias_f.into_dispatch()], saved)
+    with_gradient(out, [Parent::of(x_nd), Parent::of(weight_df), Parent::of(bias_f)], saved)
 }
 
 fn forward(x_nd: &CubeTensor, layer: &Dense, has_gelu: bool, compute: &Compute) -> (CubeTensor, Saved) {
-    let factors = Factors::new(x_nd.clone(), super::on_gpu(&layer.weight_df), compute);
-    let (product, bias) = (factors.product(), super::on_gpu(&layer.bias_f));
+    let factors = Factors::new(x_nd.clone(), on_gpu(&layer.weight_df), compute);
+    let (product, bias) = (factors.product(), on_gpu(&layer.bias_f));
     let (count, dim, size, [vectors, f]) = by_vectors(&product);
     let (client, dtype) = (product.client.clone(), dtype_to_storage_type(product.dtype));
     if has_gelu {
-        let out = super::like(&product);
+        let out = like(&product);
         let [x, bias_f, to] = [product.clone(), bias.clone(), out.clone()].map(CubeTensor::into_buffer_arg);
         gelu_kernel::launch(&client, count, dim, size, x, bias_f, to, vectors, f, dtype);
         (out, Saved { factors, before_gelu: Some([product, bias]) })
@@ -171,16 +173,16 @@ struct Saved {
     before_gelu: Option<[CubeTensor; 2]>,
 }
 
-impl GpuBackward for Saved {
+impl GpuBackward<3> for Saved {
     fn part(&self) -> Part {
         Part::Dense
     }
 
-    fn backward(&self, above: CubeTensor, wanted: [bool; PARENTS]) -> Vec<Option<CubeTensor>> {
+    fn backward(&self, above: CubeTensor, [wants_x, wants_weight, wants_bias]: [bool; 3]) -> [Option<CubeTensor>; 3] {
         let above = match self.before_gelu.clone() {
             None => above,
             Some([product, bias]) => {
-                let out = super::like(&product);
+                let out = like(&product);
                 let (count, dim, size, [vectors, f]) = by_vectors(&out);
                 let dtype = dtype_to_storage_type(out.dtype);
                 let [x, bias, above, to] = [product, bias, above, out.clone()].map(CubeTensor::into_buffer_arg);
@@ -188,11 +190,11 @@ impl GpuBackward for Saved {
                 out
             }
         };
-        let [of_x, of_weight] = self.factors.backward(&above, [wanted[0], wanted[1]]);
-        let of_bias = wanted[2].then(|| {
+        let [of_x, of_weight] = self.factors.backward(&above, [wants_x, wants_weight]);
+        let of_bias = wants_bias.then(|| {
             let [of_bias] = columns(&above);
             of_bias
         });
-        vec![of_x, of_weight, of_bias]
+        [of_x, of_weight, of_bias]
     }
 }

@@ -1,11 +1,11 @@
-//! Dropout's factors drawn on the GPU: the same bits as `dropout.rs` draws on the host, so that nothing of a mask is
-//! uploaded.
+//! Dropout's factors drawn on the GPU: the same bits as are drawn on the host, so that nothing of a mask is uploaded.
 
 use burn::tensor::{Device, Tensor};
 use cubecl::ir::{ElemType, UIntKind};
 use cubecl::prelude::*;
 
-use super::super::dropout::Mask;
+use super::Mask;
+use crate::kernels::gpu::{cubes, empty, on_gpu, tensor, vector_size};
 
 /// SplitMix64's finaliser, as on the host.
 #[cube]
@@ -25,7 +25,13 @@ fn bits(key_low: u32, key_high: u32, word: usize) -> u64 {
 
 /// The factors of a vector of elements from `at` on, which are in one word.
 #[cube]
-pub(super) fn factors_of<W: Size>(key_low: u32, key_high: u32, at: usize, dropped_below: u32, kept: f32) -> Vector<f32, W> {
+pub(in crate::kernels) fn factors_of<W: Size>(
+    key_low: u32,
+    key_high: u32,
+    at: usize,
+    dropped_below: u32,
+    kept: f32,
+) -> Vector<f32, W> {
     let size = W::value().comptime();
     let word = bits(key_low, key_high, at / 4usize);
     let drawn = if comptime!(size < 4) { word >> (16u64 * (at % 4usize) as u64) } else { word };
@@ -41,6 +47,21 @@ pub(super) fn factors_of<W: Size>(key_low: u32, key_high: u32, at: usize, droppe
     factors
 }
 
+/// A mask as a kernel takes it.
+pub(in crate::kernels) struct Drawn {
+    pub low: u32,
+    pub high: u32,
+    pub dropped_below: u32,
+    pub kept: f32,
+}
+
+impl Drawn {
+    pub fn of(mask: Option<Mask>) -> Self {
+        let (key, dropped_below, kept) = mask.map_or((0, 0, 1.0), Mask::parts);
+        Self { low: key as u32, high: (key >> 32) as u32, dropped_below: u32::from(dropped_below), kept }
+    }
+}
+
 #[cube(launch)]
 fn factors_kernel<W: Size>(out: &mut [Vector<f32, W>], vectors: u32, key_low: u32, key_high: u32, dropped_below: u32, kept: f32) {
     if ABSOLUTE_POS >= vectors as usize {
@@ -50,24 +71,24 @@ fn factors_kernel<W: Size>(out: &mut [Vector<f32, W>], vectors: u32, key_low: u3
 }
 
 /// Whether kernels of the device can draw: it has numbers of 64 bits, as browsers don't.
-pub(in super::super) fn can_draw(device: &Device) -> bool {
-    let any = super::on_gpu(&Tensor::<1>::empty([1], device));
+pub(in crate::kernels) fn can_draw(device: &Device) -> bool {
+    let any = on_gpu(&Tensor::<1>::empty([1], device));
     any.client.properties().supports_type(ElemType::UInt(UIntKind::U64))
 }
 
 /// The factors of elements from 0 on, in any shape; `None` where kernels can't draw, and the host does.
-pub(in super::super) fn factors<const D: usize>(mask: Mask, shape: [usize; D], device: &Device) -> Option<Tensor<D>> {
-    let out = super::empty(shape, &super::on_gpu(&Tensor::<1>::empty([1], device)));
+pub(super) fn factors<const D: usize>(mask: Mask, shape: [usize; D], device: &Device) -> Option<Tensor<D>> {
+    let out = empty(shape, &on_gpu(&Tensor::<1>::empty([1], device)));
     if !out.client.properties().supports_type(ElemType::UInt(UIntKind::U64)) {
         return None;
     }
     let elements: usize = shape.iter().product();
-    let (size, client) = (super::vector_size(elements), out.client.clone());
+    let (size, client) = (vector_size(elements), out.client.clone());
     let vectors = elements / size;
-    let (count, dim) = super::cubes(vectors);
+    let (count, dim) = cubes(vectors);
     let (key, dropped_below, kept) = mask.parts();
     let (low, high) = (key as u32, (key >> 32) as u32);
     let to = out.clone().into_buffer_arg();
     factors_kernel::launch(&client, count, dim, size, to, vectors as u32, low, high, u32::from(dropped_below), kept);
-    Some(super::tensor(out))
+    Some(tensor(out))
 }

@@ -1,12 +1,15 @@
 //! Dropout whose masks are a function of a key, not of a device's generator: the same on every device, and a resumed
 //! run needs no random state.
 
+#[cfg(feature = "gpu")]
+mod cube;
+
 use std::ops::Range;
 
 use burn::tensor::{Device, Tensor, TensorData};
 
-use super::cube;
-use crate::device::is_cpu;
+#[cfg(feature = "gpu")]
+pub(super) use cube::{Drawn, can_draw, factors_of};
 
 /// Draws the dropout masks of one forward pass. Each use is a new site; the mask of site `i` depends on `(key, i)`
 /// only.
@@ -41,6 +44,7 @@ impl Dropout {
 
     /// Whether kernels that draw words of four elements, from the first on, can draw the masks of so many elements;
     /// always so where nothing is dropped.
+    #[cfg(any(feature = "gpu", test))]
     pub(super) fn is_whole_words(&self, elements: usize, can_draw: impl FnOnce() -> bool) -> bool {
         self.rate == 0.0 || self.first(elements).is_multiple_of(4) && can_draw()
     }
@@ -65,7 +69,8 @@ impl Dropout {
         let (shape, device) = (x.dims(), x.device().inner());
         let elements = shape.iter().product();
         let Some(mask) = self.mask(elements) else { return x };
-        if !is_cpu(&device)
+        #[cfg(feature = "gpu")]
+        if !crate::device::is_cpu(&device)
             && mask.skip == 0
             && let Some(factors) = cube::factors(mask, shape, &device)
         {
@@ -103,8 +108,8 @@ pub(super) struct Mask {
 
 impl Mask {
     /// The key, the draws of 16 bits below which an element is dropped, and what the others are multiplied by.
-    #[cfg_attr(not(feature = "gpu"), allow(dead_code, reason = "GPUs alone need them"))]
-    pub(super) fn parts(self) -> (u64, u16, f32) {
+    #[cfg(feature = "gpu")]
+    fn parts(self) -> (u64, u16, f32) {
         debug_assert_eq!(self.skip, 0, "kernels draw whole words");
         (self.key, self.dropped_below, self.kept)
     }

@@ -1,29 +1,19 @@
-//! A gated feed-forward layer's middle (Shazeer 2020, GEGLU): what goes through GELU times its gate.
+//! A gate in plain Rust.
 
 use burn::tensor::Tensor;
 
-use super::dense::normal;
-use super::host::{HostBackward, HostTensor, PARENTS, host, slice, with_gradient};
-use super::matrix::made;
-use super::spent::{self, Part};
-use super::vector::on_vectors;
-use super::{Compute, erf_gelu, in_f32};
-
-/// `gelu(a) * b` of `[a, b]` side by side, with the error function's GELU: `[n, 2 f]` to `[n, f]`, in the product's
-/// numbers.
-pub fn gelu_gate(x_ng: Tensor<2>, compute: &Compute) -> Tensor<2> {
-    if compute.is_fused_on_cpu() {
-        return spent::on(Part::Dense, || fused(x_ng));
-    }
-    let f = x_ng.dims()[1] / 2;
-    let x_ng = in_f32(x_ng);
-    compute.factor(erf_gelu(x_ng.clone().narrow(1, 0, f)) * x_ng.narrow(1, f, f))
-}
+use crate::kernels::gelu::normal;
+use crate::kernels::graph::Parent;
+use crate::kernels::host::{HostBackward, HostTensor, host, slice, with_gradient};
+use crate::kernels::matrix::made;
+use crate::kernels::spent::Part;
+use crate::kernels::vector::on_vectors;
 
 /// Rows that a thread takes at a time.
 const ROWS: usize = 16;
 
-fn fused(x_ng: Tensor<2>) -> Tensor<2> {
+/// See [`gelu_gate`](super::gelu_gate).
+pub(super) fn gelu_gate(x_ng: Tensor<2>) -> Tensor<2> {
     let [n, g] = x_ng.dims();
     let (f, x) = (g / 2, host(&x_ng));
     let out_nf = made(n * f, ROWS * f, |at, out_nf| {
@@ -35,7 +25,7 @@ fn fused(x_ng: Tensor<2>) -> Tensor<2> {
             }
         });
     });
-    with_gradient(out_nf, [n, f], [Some(x_ng.into_dispatch()), None, None, None], Saved { x, f })
+    with_gradient(out_nf, [n, f], [Parent::of(x_ng)], Saved { x, f })
 }
 
 /// What the backward pass needs: GELU and its slope are worked out again.
@@ -45,12 +35,12 @@ struct Saved {
     f: usize,
 }
 
-impl HostBackward for Saved {
+impl HostBackward<1> for Saved {
     fn part(&self) -> Part {
         Part::Dense
     }
 
-    fn backward(&self, above_nf: &[f32], _wanted: [bool; PARENTS]) -> [Vec<f32>; PARENTS] {
+    fn backward(&self, above_nf: &[f32], _: [bool; 1]) -> [Option<Vec<f32>>; 1] {
         let (f, g, x_ng) = (self.f, 2 * self.f, slice(&self.x));
         let of_x_ng = made(x_ng.len(), ROWS * g, |at, of_x_ng| {
             let (x_ng, above_nf) = (&x_ng[at * ROWS * g..], &above_nf[at * ROWS * f..]);
@@ -65,6 +55,6 @@ impl HostBackward for Saved {
                 }
             });
         });
-        [of_x_ng, Vec::new(), Vec::new(), Vec::new()]
+        [Some(of_x_ng)]
     }
 }

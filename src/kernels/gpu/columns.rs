@@ -7,7 +7,7 @@ use cubecl::ir::ElemType;
 use cubecl::prelude::*;
 
 /// Rows that one invocation adds up.
-pub(super) const ROWS: u32 = 64;
+pub(in crate::kernels) const ROWS: u32 = 64;
 /// Columns of a cube that adds up parts, and its invocations a column.
 const COLUMNS: u32 = 32;
 const LANES: u32 = 8;
@@ -74,12 +74,12 @@ fn add_up_kernel(parts_pk: &[f32], a: &mut [f32], b: &mut [f32], c: &mut [f32], 
 }
 
 /// How many sums of [`ROWS`] rows `n` rows come to.
-pub(super) fn parts(n: usize) -> usize {
+pub(in crate::kernels) fn parts(n: usize) -> usize {
     n.div_ceil(ROWS as usize)
 }
 
 /// The sums of the columns of `[n, N d]`, whatever its dtype: N times `[d]` in f32.
-pub(in super::super) fn columns<const N: usize>(x_nk: &CubeTensor) -> [CubeTensor; N] {
+pub(in crate::kernels) fn columns<const N: usize>(x_nk: &CubeTensor) -> [CubeTensor; N] {
     let [n, k] = [x_nk.meta.shape()[0], x_nk.meta.shape()[1]];
     let (parts, size) = (parts(n), super::vector_size(k));
     let parts_pk = super::empty([parts, k], x_nk);
@@ -91,7 +91,7 @@ pub(in super::super) fn columns<const N: usize>(x_nk: &CubeTensor) -> [CubeTenso
 }
 
 /// The sums of the columns of `[parts, N d]` in f32, as N tensors `[d]`; N is 1, 2 or 3.
-pub(super) fn add_up<const N: usize>(parts_pk: &CubeTensor) -> [CubeTensor; N] {
+pub(in crate::kernels) fn add_up<const N: usize>(parts_pk: &CubeTensor) -> [CubeTensor; N] {
     const { assert!(N > 0 && N <= 3) };
     let [parts, k] = [parts_pk.meta.shape()[0], parts_pk.meta.shape()[1]];
     let out: [CubeTensor; N] = std::array::from_fn(|_| super::empty([k / N], parts_pk));

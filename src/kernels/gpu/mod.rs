@@ -1,55 +1,40 @@
-//! Kernels in CubeCL, for every GPU runtime: CUDA, Vulkan, Metal, WebGPU. Each file has a kernel, its launch, and its
-//! gradient.
+//! What operations on GPUs share: tensors as kernels take them, how work is cut into cubes, and how an operation takes
+//! part in autodiff. The kernels are in CubeCL, for every GPU runtime: CUDA, Vulkan, Metal, WebGPU; an operation's
+//! `cube.rs` has its kernels, their launches, and its gradient.
 //!
 //! On a GPU an operation is fused as far as nothing else reads what lies inside: self-attention from its input to the
 //! heads' results, a dense layer with the norm after it. Within one, a value has the dtype of its next use, a bias is
 //! added by the pass that follows, and no launch only converts or copies where another could do it: the host's time for
 //! a step grows with the number of launches. Tests hold each to its composed form.
 
-mod adam;
-mod attention;
-mod columns;
-mod dense;
-mod dropout;
+pub(super) mod columns;
 mod link;
-mod loss;
-mod norm;
-mod reduce;
-mod rows;
-mod shares;
-mod squares;
+pub(super) mod reduce;
+mod wgsl;
 
-use burn::tensor::{DType, Tensor};
+use burn::tensor::{DType, Int, Tensor};
 use burn_cubecl::CubeBackend;
 use burn_cubecl::kernel::into_contiguous;
 use burn_cubecl::ops::numeric::empty_device_contiguous_dtype;
 use burn_cubecl::tensor::CubeTensor;
 use cubecl::prelude::{CubeCount, CubeDim};
 
-pub(crate) use adam::{GuardedAdam, guard};
-pub(super) use attention::self_attention;
-pub(super) use columns::columns;
-pub(super) use dense::dense;
-pub(super) use dropout::{can_draw, factors};
-pub(super) use link::{GpuBackward, PARENTS, with_gradient};
-pub(super) use loss::dwt_loss_kernel;
-pub(super) use norm::{dense_norm, norm_of_sum};
-pub(super) use rows::rows;
-pub(crate) use squares::squares;
+use super::graph::inner;
+pub(super) use link::{GpuBackward, with_gradient};
+pub(super) use wgsl::Wgsl;
 
 /// Invocations of a cube; WebGPU has at least as many.
-const WIDE: u32 = 256;
+pub(super) const WIDE: u32 = 256;
 /// Cubes that every WebGPU device can launch in one dimension.
 pub(super) const MOST_CUBES: u32 = 65_535;
 
 /// A tensor's values on the GPU, contiguous and outside any graph.
 pub(super) fn on_gpu<const D: usize>(x: &Tensor<D>) -> CubeTensor {
-    let x = if x.device().is_autodiff() { x.clone().inner() } else { x.clone() };
-    exact(into_contiguous(x.try_into_primitive::<CubeBackend>().expect("a GPU's tensor")))
+    exact(into_contiguous(inner(x.clone()).try_into_primitive::<CubeBackend>().expect("a GPU's tensor")))
 }
 
 /// [`on_gpu`] for a tensor of whole numbers.
-fn ints_on_gpu(x: &Tensor<1, burn::tensor::Int>) -> CubeTensor {
+pub(super) fn ints_on_gpu(x: &Tensor<1, Int>) -> CubeTensor {
     exact(into_contiguous(x.clone().try_into_primitive::<CubeBackend>().expect("a GPU's tensor")))
 }
 
@@ -69,26 +54,26 @@ pub(super) fn empty<const D: usize>(shape: [usize; D], like: &CubeTensor) -> Cub
 }
 
 /// [`empty`] in a dtype of its own.
-fn empty_of<const D: usize>(shape: [usize; D], dtype: DType, like: &CubeTensor) -> CubeTensor {
+pub(super) fn empty_of<const D: usize>(shape: [usize; D], dtype: DType, like: &CubeTensor) -> CubeTensor {
     empty_device_contiguous_dtype(like.client.clone(), like.device.clone(), shape.into(), dtype)
 }
 
 /// Memory of the shape and dtype of another tensor.
-fn like(x: &CubeTensor) -> CubeTensor {
+pub(super) fn like(x: &CubeTensor) -> CubeTensor {
     empty_device_contiguous_dtype(x.client.clone(), x.device.clone(), x.meta.shape().clone(), x.dtype)
 }
 
 /// Memory for one vector, in the dtype of another tensor: stands for a buffer that a kernel doesn't use.
-fn like_a_vector(x: &CubeTensor) -> CubeTensor {
+pub(super) fn like_a_vector(x: &CubeTensor) -> CubeTensor {
     empty_of([4], x.dtype, x)
 }
 
-fn tensor<const D: usize>(x: CubeTensor) -> Tensor<D> {
+pub(super) fn tensor<const D: usize>(x: CubeTensor) -> Tensor<D> {
     Tensor::from_primitive::<CubeBackend>(x)
 }
 
 /// Cubes for this many units of work, in an arrangement that every device can launch, and units a cube.
-fn cubes(units: usize) -> (CubeCount, CubeDim) {
+pub(super) fn cubes(units: usize) -> (CubeCount, CubeDim) {
     let cubes = u32::try_from(units.div_ceil(WIDE as usize)).expect("a tensor has fewer elements").max(1);
     (arranged(cubes), CubeDim::new_1d(WIDE))
 }
@@ -100,7 +85,7 @@ pub(super) fn vector_size(length: usize) -> usize {
 }
 
 /// As many cubes, or a few more.
-fn arranged(cubes: u32) -> CubeCount {
+pub(super) fn arranged(cubes: u32) -> CubeCount {
     let rows = cubes.div_ceil(MOST_CUBES).max(1);
     CubeCount::Static(cubes.div_ceil(rows), rows, 1)
 }

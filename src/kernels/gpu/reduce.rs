@@ -18,7 +18,7 @@ const PLANE: u32 = 32;
 
 /// A row's invocations, along x; a cube has as many rows along y as it has room for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) struct Lanes {
+pub(in crate::kernels) struct Lanes {
     /// A power of two.
     pub count: u32,
     /// Whether they are one warp, which needs no workgroup memory and no barrier. WebGPU promises no warps.
@@ -41,19 +41,19 @@ impl Lanes {
 
 /// The row of this invocation.
 #[cube]
-pub(super) fn row() -> usize {
+pub(in crate::kernels) fn row() -> usize {
     CUBE_POS * CUBE_DIM_Y as usize + UNIT_POS_Y as usize
 }
 
 /// Where this lane's vector number `k` is in its row.
 #[cube]
-pub(super) fn place(k: usize, #[comptime] lanes: Lanes) -> usize {
+pub(in crate::kernels) fn place(k: usize, #[comptime] lanes: Lanes) -> usize {
     UNIT_POS_X as usize + k * lanes.count as usize
 }
 
 /// The sum of a vector's elements.
 #[cube]
-pub(super) fn within<W: Size>(x: Vector<f32, W>) -> f32 {
+pub(in crate::kernels) fn within<W: Size>(x: Vector<f32, W>) -> f32 {
     let mut total = x.extract(0usize);
     #[unroll]
     for lane in 1..W::value() {
@@ -64,7 +64,7 @@ pub(super) fn within<W: Size>(x: Vector<f32, W>) -> f32 {
 
 /// The largest of a vector's elements.
 #[cube]
-pub(super) fn largest_within<W: Size>(x: Vector<f32, W>) -> f32 {
+pub(in crate::kernels) fn largest_within<W: Size>(x: Vector<f32, W>) -> f32 {
     let mut most = x.extract(0usize);
     #[unroll]
     for lane in 1..W::value() {
@@ -75,19 +75,19 @@ pub(super) fn largest_within<W: Size>(x: Vector<f32, W>) -> f32 {
 
 /// The sum of every lane's value. Each use has memory of its own.
 #[cube]
-pub(super) fn sum(value: f32, #[comptime] lanes: Lanes) -> f32 {
+pub(in crate::kernels) fn sum(value: f32, #[comptime] lanes: Lanes) -> f32 {
     if comptime!(lanes.is_plane) { plane_sum(value) } else { sum_of_cube(value, lanes.count) }
 }
 
 /// The largest of every lane's value, likewise.
 #[cube]
-pub(super) fn largest(value: f32, #[comptime] lanes: Lanes) -> f32 {
+pub(in crate::kernels) fn largest(value: f32, #[comptime] lanes: Lanes) -> f32 {
     if comptime!(lanes.is_plane) { plane_max(value) } else { largest_of_cube(value, lanes.count) }
 }
 
 /// The sum of the values of a cube's invocations, of which there are `units`, a power of two.
 #[cube]
-pub(super) fn sum_of_cube(value: f32, #[comptime] units: u32) -> f32 {
+pub(in crate::kernels) fn sum_of_cube(value: f32, #[comptime] units: u32) -> f32 {
     let lane = UNIT_POS as usize;
     let mut parts = Shared::<[f32]>::new_slice(units as usize);
     parts[lane] = value;

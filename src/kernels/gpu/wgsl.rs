@@ -14,7 +14,7 @@ use crate::device::Traits;
 
 /// A shader whose entry point is `main`.
 #[derive(Clone, Copy)]
-pub(super) struct Wgsl {
+pub(in crate::kernels) struct Wgsl {
     /// The whole of it.
     pub source: &'static str,
     /// Invocations of a workgroup: the shader's own number.

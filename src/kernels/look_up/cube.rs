@@ -7,9 +7,10 @@ use burn_cubecl::tensor::CubeTensor;
 use cubecl::ir::ElemType;
 use cubecl::prelude::*;
 
-use super::super::places::Places;
-use super::super::spent::{self, Part};
-use super::link::{GpuBackward, PARENTS, with_gradient};
+use super::Places;
+use crate::kernels::gpu::{GpuBackward, WIDE, arranged, empty_of, ints_on_gpu, on_gpu, with_gradient};
+use crate::kernels::graph::{Parent, inner};
+use crate::kernels::spent::{self, Part};
 
 /// A cube adds up the gradients of one row of the table: those at `order[starts[row]..starts[row + 1]]`, of the first
 /// `named` rows; the gradient of every other row is zero.
@@ -50,17 +51,12 @@ fn sum_rows_kernel<F: Float>(
     }
 }
 
-/// `table_vd[places]`, `[n, d]`.
-pub(in super::super) fn rows(table_vd: Tensor<2>, places: &Places) -> Tensor<2> {
-    let is_tracked = table_vd.device().is_autodiff();
-    let inner = if is_tracked { table_vd.clone().inner() } else { table_vd.clone() };
-    let [v, d] = inner.dims();
-    let find = || inner.clone().select(0, places.at_n());
-    let found_nd = spent::on_gpu(Part::LookUp, &super::on_gpu(&inner), find);
-    if !is_tracked {
-        return found_nd;
-    }
-    with_gradient(super::on_gpu(&found_nd), [table_vd.into_dispatch()], Saved { places: places.clone(), v, d })
+/// See [`look_up`](super::look_up()).
+pub(super) fn look_up(table_vd: Tensor<2>, places: &Places) -> Tensor<2> {
+    let plain = inner(table_vd.clone());
+    let [v, d] = plain.dims();
+    let found_nd = spent::on_gpu(Part::LookUp, &on_gpu(&plain), || plain.clone().select(0, places.at_n()));
+    with_gradient(on_gpu(&found_nd), [Parent::of(table_vd)], Saved { places: places.clone(), v, d })
 }
 
 /// What the backward pass needs.
@@ -71,21 +67,21 @@ struct Saved {
     d: usize,
 }
 
-impl GpuBackward for Saved {
+impl GpuBackward<1> for Saved {
     fn part(&self) -> Part {
         Part::LookUp
     }
 
-    fn backward(&self, above_nd: CubeTensor, _: [bool; PARENTS]) -> Vec<Option<CubeTensor>> {
+    fn backward(&self, above_nd: CubeTensor, _: [bool; 1]) -> [Option<CubeTensor>; 1] {
         let [order, starts] = self.places.sorted_on_device();
         let named = starts.dims()[0] - 1;
-        let [order, starts] = [order, starts].map(|list| super::ints_on_gpu(&list).into_buffer_arg());
-        let out_vd = super::empty_of([self.v, self.d], above_nd.dtype, &above_nd);
+        let [order, starts] = [order, starts].map(|list| ints_on_gpu(&list).into_buffer_arg());
+        let out_vd = empty_of([self.v, self.d], above_nd.dtype, &above_nd);
         let numbers = dtype_to_storage_type(above_nd.dtype);
         sum_rows_kernel::launch(
             &out_vd.client,
-            super::arranged(self.v as u32),
-            CubeDim::new_1d(super::WIDE),
+            arranged(self.v as u32),
+            CubeDim::new_1d(WIDE),
             above_nd.into_buffer_arg(),
             order,
             starts,
@@ -95,6 +91,6 @@ impl GpuBackward for Saved {
             named as u32,
             numbers,
         );
-        vec![Some(out_vd)]
+        [Some(out_vd)]
     }
 }

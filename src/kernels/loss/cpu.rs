@@ -4,18 +4,20 @@
 //! lie, and multiplied back into the gradients of hidden states, decoder and bias: memory is that of a chunk, however
 //! many slots.
 
-use burn::backend::Flex;
-use burn::backend::tensor::FloatTensor;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use rayon::prelude::*;
 
-use super::bf16::{self, Factor, Second};
-use super::dwt_loss::DwtLoss;
-use super::matrix::{Matrix, add_columns, add_product, zeros};
+use super::definition::DwtLoss;
 use super::row::{RowLoss, row};
-use super::{Compute, Found, Logits, Targets};
+use super::{Found, Targets};
+use crate::device::Compute;
+use crate::kernels::bf16::{self, Factor, Second};
+use crate::kernels::form::Form;
+use crate::kernels::host::{HostTensor, host, slice};
+use crate::kernels::logits::Logits;
+use crate::kernels::matrix::{Matrix, add_columns, add_product, zeros};
 
-/// See [`super::dwt_loss`]; the student is outside any graph here.
+/// See [`dwt_loss`](super::dwt_loss()); the student is outside any graph here.
 pub(super) fn dwt_loss(
     student: &Logits,
     teacher: Option<&Logits>,
@@ -29,7 +31,7 @@ pub(super) fn dwt_loss(
     assert!(teacher.is_none_or(|teacher| teacher.dims() == [m, v]), "student and teacher have the same slots and vocabulary");
     let teacher = teacher.map(Host::new);
     let teacher = teacher.as_ref().map(Host::rows);
-    let teacher = match compute.is_bf16_on_cpu() {
+    let teacher = match compute.form() == Form::CpuBf16 {
         true => teacher.map(|teacher| teacher.in_bf16(v, false)),
         false => teacher,
     };
@@ -51,11 +53,11 @@ pub(super) fn dwt_loss(
 fn slots_at_once(compute: &Compute, m: usize, v: usize) -> usize {
     let chunk = (compute.traits.logits_chunk_bytes / (4 * v.max(1))).max(1);
     // Whole blocks of rows, which the product works out anyway.
-    if compute.is_bf16_on_cpu() { chunk.next_multiple_of(bf16::BLOCK) } else { chunk }.min(m)
+    if compute.form() == Form::CpuBf16 { chunk.next_multiple_of(bf16::BLOCK) } else { chunk }.min(m)
 }
 
 /// Some slots that are worked on together.
-pub(super) struct Chunk<'a> {
+pub(in crate::kernels) struct Chunk<'a> {
     /// Which.
     pub slots: &'a [usize],
     /// The student's logits there, `[c, v]`; to become the gradient of the total with respect to them.
@@ -68,7 +70,7 @@ pub(super) struct Chunk<'a> {
 
 /// Multiplies out the student's logits chunk by chunk, has `each` turn them into losses and their gradient, and adds
 /// both up.
-pub(super) fn by_chunks(
+pub(in crate::kernels) fn by_chunks(
     student: &Logits,
     targets: &Targets,
     compute: &Compute,
@@ -81,7 +83,7 @@ pub(super) fn by_chunks(
     assert!(labels_m.len() == m && weights_m.len() == m, "a label and a weight a slot");
 
     let student = Host::new(student);
-    let student = match compute.is_bf16_on_cpu() {
+    let student = match compute.form() == Form::CpuBf16 {
         true => student.rows().in_bf16(v, wants_gradient),
         false => student.rows(),
     };
@@ -169,15 +171,12 @@ fn rows(
 #[expect(clippy::large_enum_variant, reason = "two of them a step, never in a list")]
 /// [`Logits`] as the CPU backend has them: what [`Rows`] borrows from.
 enum Host {
-    Whole(FloatTensor<Flex>),
-    Factors { hidden_md: FloatTensor<Flex>, words_vd: FloatTensor<Flex>, bias_v: FloatTensor<Flex> },
+    Whole(HostTensor),
+    Factors { hidden_md: HostTensor, words_vd: HostTensor, bias_v: HostTensor },
 }
 
 impl Host {
     fn new(logits: &Logits) -> Self {
-        fn host<const D: usize>(x: &Tensor<D>) -> FloatTensor<Flex> {
-            x.clone().try_into_primitive::<Flex>().expect("a tensor of the CPU backend, outside autodiff").to_contiguous()
-        }
         match logits {
             Logits::Whole(logits_mv) => Host::Whole(host(logits_mv)),
             Logits::Factors { hidden_md, words_vd, bias_v } => {
@@ -187,9 +186,6 @@ impl Host {
     }
 
     fn rows(&self) -> Rows<'_> {
-        fn slice(x: &FloatTensor<Flex>) -> &[f32] {
-            x.as_slice().expect("contiguous f32")
-        }
         match self {
             Host::Whole(logits_mv) => Rows::Whole { logits_mv: slice(logits_mv) },
             Host::Factors { hidden_md, words_vd, bias_v } => {

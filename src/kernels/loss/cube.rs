@@ -5,7 +5,7 @@
 use cubecl::ir::ElemType;
 use cubecl::prelude::*;
 
-use super::reduce::{largest_within, within};
+use crate::kernels::gpu::reduce::{largest_within, within};
 
 /// e^x for x <= 0; what is too small for f32 is 1e-38, which no sum notices.
 #[cube]
@@ -45,7 +45,7 @@ fn biased<W: Size>(
 /// in any arrangement of cubes. `biases` has the student's, then the teacher's; `v` counts vectors.
 #[cube(launch)]
 #[expect(clippy::too_many_arguments, reason = "a kernel has buffers and numbers, no structs of them")]
-pub(in super::super) fn dwt_loss_kernel<F: Float, W: Size>(
+pub(super) fn dwt_loss_kernel<F: Float, W: Size>(
     student_mv: &[Vector<f32, W>],
     teacher_mv: &[Vector<f32, W>],
     biases: &[Vector<f32, W>],

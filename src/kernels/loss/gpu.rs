@@ -3,23 +3,26 @@
 //! and take its gradient back.
 
 use burn::backend::cubecl::dtype_to_storage_type;
-use burn::tensor::{DType, Tensor};
+use burn::tensor::{DType, Int, Tensor};
 use burn_cubecl::CubeBackend;
 use burn_cubecl::kernel::{cast, into_contiguous};
 use burn_cubecl::ops::numeric::empty_device_contiguous_dtype;
 use burn_cubecl::tensor::CubeTensor;
 use cubecl::prelude::{CubeCount, CubeDim};
 
-use super::cube::on_gpu;
-use super::dwt_loss::DwtLoss;
-use super::gpu_matmul::{product, transposed};
-use super::spent::{self, Part};
-use super::wgsl::Wgsl;
-use super::{Compute, Found, Kernels, Logits, Targets, cube};
+use super::cube::dwt_loss_kernel;
+use super::definition::{DwtLoss, WGSL};
+use super::{Found, Targets};
+use crate::device::{Compute, Kernels};
+use crate::kernels::gpu::columns::columns;
+use crate::kernels::gpu::{MOST_CUBES, Wgsl, on_gpu, vector_size};
+use crate::kernels::logits::Logits;
+use crate::kernels::matmul::{product, transposed};
+use crate::kernels::spent::{self, Part};
 
-const SHADER: Wgsl = Wgsl { source: super::dwt_loss::WGSL, workgroup: 256 };
+const SHADER: Wgsl = Wgsl { source: WGSL, workgroup: 256 };
 
-/// See [`super::dwt_loss`]; the student is outside any graph here. The kernels are ours.
+/// See [`dwt_loss`](super::dwt_loss()); the student is outside any graph here. The kernels are ours.
 pub(super) fn dwt_loss(
     student: &Logits,
     teacher: Option<&Logits>,
@@ -42,7 +45,7 @@ fn by_chunks(
 ) -> Found {
     let ([m, v], device) = (student.dims(), student.device());
     let teacher = loss.alpha_soft.map(|_| teacher.expect("a soft loss has a teacher"));
-    let chunk = (compute.traits.logits_chunk_bytes / (4 * v.max(1))).clamp(1, cube::MOST_CUBES as usize);
+    let chunk = (compute.traits.logits_chunk_bytes / (4 * v.max(1))).clamp(1, MOST_CUBES as usize);
     // In f16 gradients are divided by the count when they are f32 again: before, they would be too small for it.
     let (first, last) = match (student, targets.count.max(1) as f64) {
         (Logits::Factors { hidden_md, .. }, count) if hidden_md.dtype() == DType::F16 => (1.0, count),
@@ -63,7 +66,7 @@ fn by_chunks(
                 Logits::Factors { hidden_md, words_vd, .. } => {
                     // Products of 16 bits; what is summed over chunks, or divided, is f32.
                     let product = |a: &CubeTensor, b: &Tensor<2>| product(a, &on_gpu(b), DType::F32, compute.kernels);
-                    let [of_bias] = cube::columns(&gradient_cv);
+                    let [of_bias] = columns(&gradient_cv);
                     Logits::Factors {
                         hidden_md: over(Tensor::from_primitive::<CubeBackend>(product(&gradient_cv, words_vd)), last),
                         words_vd: over(
@@ -105,7 +108,7 @@ fn join(a: Logits, b: Logits) -> Logits {
 fn launch(
     student: &Logits,
     teacher: Option<&Logits>,
-    labels_m: Tensor<1, burn::tensor::Int>,
+    labels_m: Tensor<1, Int>,
     weights_m: Tensor<1>,
     loss: &DwtLoss,
     compute: &Compute,
@@ -143,8 +146,8 @@ fn launch(
         let biases = if has_bias { on_gpu(&Tensor::cat(biases, 0)) } else { nothing() };
         let gradient_mv = empty(numbers);
         let [hard_factor, soft_factor, cooling, smoothing] = factors;
-        let (size, units) = (cube::vector_size(v), compute.traits.loss_units);
-        cube::dwt_loss_kernel::launch(
+        let (size, units) = (vector_size(v), compute.traits.loss_units);
+        dwt_loss_kernel::launch(
             &client,
             CubeCount::Static(m as u32, 1, 1),
             CubeDim::new_1d(units),

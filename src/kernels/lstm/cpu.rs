@@ -1,133 +1,40 @@
-//! Two LSTMs side by side, one for each direction of a text (Hochreiter and Schmidhuber 1997; gates in PyTorch's
-//! order):
-//!
-//! ```text
-//! (i, f, g, o) = x_t W + b + (h_{t-1} * keep) U      i, f, o through the sigmoid, g through tanh
-//! c_t = f c_{t-1} + i g        h_t = o tanh(c_t)     h_0 = c_0 = 0
-//! ```
-//!
-//! `x_t W + b` of all steps at once is the caller's one product; what is left here is a product a step. `keep` is the
-//! mask of recurrent dropout, one for a row and all its steps (Gal and Ghahramani 2016), shared by the gates.
-//!
-//! Rows are sorted by length, the longest first, so that the rows still going on at a step are the first `active_t` of
-//! them: no work is done on padding, and its states are 0.
-//!
-//! Shapes: `t` steps, `b` rows, `h` units of a direction, `g = 4 h` gates.
+//! Two LSTMs in plain Rust, one beside the other.
 
-use std::sync::Arc;
+use burn::tensor::Tensor;
 
-use burn::backend::autodiff::checkpoint::base::Checkpointer;
-use burn::backend::autodiff::checkpoint::strategy::NoCheckpointing;
-use burn::backend::autodiff::grads::Gradients;
-use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
-use burn::backend::tensor::FloatTensor;
-use burn::backend::{Autodiff, Flex};
-use burn::tensor::activation::{sigmoid, tanh};
-use burn::tensor::{Device, Tensor, TensorData};
+use super::Direction;
+use crate::kernels::graph::Parent;
+use crate::kernels::host::{HostBackward, HostTensor, host, slice, with_gradient};
+use crate::kernels::matrix::{Matrix, Threads, add_product_on};
+use crate::kernels::spent::Part;
+use crate::kernels::vector::exp;
 
-use super::matrix::{Matrix, Threads, add_product_on};
-use super::vector::exp;
-use super::{Compute, Kernels};
-
-/// One direction of [`bilstm`].
-#[derive(Debug, Clone)]
-pub struct Direction {
-    /// `x W + b`, `[t b, g]`: all rows of the first step, then of the second.
-    pub gates_ng: Tensor<2>,
-    /// `U`, `[h, g]`.
-    pub recurrent_hg: Tensor<2>,
-    /// Recurrent dropout, outside any graph: 0 or the inverse of the share kept, `[b, h]`.
-    pub keep_bh: Option<Tensor<2>>,
-}
-
-impl Direction {
-    fn units(&self) -> usize {
-        self.recurrent_hg.dims()[0]
-    }
-}
-
-/// The states of both directions at every step, `[2, t, b, h]`; 0 from a row's end on. `active_t[t]` rows go on at step
-/// t.
-///
-/// # Panics
-/// When shapes differ, or `active_t` grows.
-pub fn bilstm(directions: [Direction; 2], active_t: &[usize], compute: &Compute) -> Tensor<4> {
-    assert!(active_t.is_sorted_by(|a, b| a >= b), "rows are sorted by length, the longest first");
-    let [t, b] = [active_t.len(), directions[0].gates_ng.dims()[0] / active_t.len().max(1)];
-    for direction in &directions {
-        let h = direction.units();
-        assert_eq!(direction.gates_ng.dims(), [t * b, 4 * h], "four gates a unit, a row and a step");
-        assert_eq!(direction.recurrent_hg.dims(), [h, 4 * h], "the gates of every unit, from every unit");
-    }
-    // A GPU has burn's operations alone.
-    if compute.kernels == Kernels::Composed || !compute.traits.is_cpu {
-        return Tensor::stack(directions.map(|direction| lstm_composed(&direction, active_t)).to_vec(), 0);
-    }
-    fused(directions, active_t, b)
-}
-
-/// One direction in burn operations, on any device: `[t, b, h]`.
-pub fn lstm_composed(direction: &Direction, active_t: &[usize]) -> Tensor<3> {
-    let (h, t) = (direction.units(), active_t.len());
-    let b = direction.gates_ng.dims()[0] / t;
-    let device = direction.gates_ng.device();
-    let (mut state_bh, mut cell_bh) = (Tensor::<2>::zeros([b, h], &device), Tensor::<2>::zeros([b, h], &device));
-    let mut states = Vec::with_capacity(t);
-    for step in 0..t {
-        let kept_bh = match &direction.keep_bh {
-            Some(keep_bh) => state_bh * keep_bh.clone(),
-            None => state_bh,
-        };
-        let gates_bg = direction.gates_ng.clone().narrow(0, step * b, b) + kept_bh.matmul(direction.recurrent_hg.clone());
-        let gate = |at: usize| gates_bg.clone().narrow(1, at * h, h);
-        cell_bh = sigmoid(gate(1)) * cell_bh + sigmoid(gate(0)) * tanh(gate(2));
-        state_bh = sigmoid(gate(3)) * tanh(cell_bh.clone());
-        states.push(state_bh.clone());
-    }
-    let real: Vec<f32> =
-        active_t.iter().flat_map(|&active| (0..b).map(move |row| if row < active { 1.0 } else { 0.0 })).collect();
-    let real_tb1 = Tensor::<3>::from_data(TensorData::new(real, [t, b, 1]), &device.inner());
-    Tensor::stack::<3>(states, 0) * real_tb1
-}
-
-/// Both directions on the CPU backend, with a backward pass of their own.
-fn fused(directions: [Direction; 2], active_t: &[usize], b: usize) -> Tensor<4> {
+/// See [`bilstm`](super::bilstm).
+pub(super) fn bilstm(directions: [Direction; 2], active_t: &[usize], b: usize) -> Tensor<4> {
     let [h, other] = [directions[0].units(), directions[1].units()];
     assert_eq!(h, other, "both directions have as many units");
-    let tracked = directions[0].gates_ng.device().is_autodiff();
     let plain = directions.each_ref().map(|direction| Plain {
-        gates: host(direction.gates_ng.clone()),
-        recurrent: host(direction.recurrent_hg.clone()),
-        keep: direction.keep_bh.clone().map(host),
+        gates: host(&direction.gates_ng),
+        recurrent: host(&direction.recurrent_hg),
+        keep: direction.keep_bh.as_ref().map(host),
     });
     let shape = Shape { active: active_t.to_vec(), b, h };
     let (forward, backward) = rayon::join(|| run(&plain[0], &shape), || run(&plain[1], &shape));
     let mut states = Vec::with_capacity(2 * forward.states.len());
     states.extend_from_slice(&forward.states);
     states.extend_from_slice(&backward.states);
-    let states = Tensor::<4>::from_data(TensorData::new(states, [2, shape.active.len(), b, h]), &Device::flex());
-    if !tracked {
-        return states;
-    }
-    let saved = Arc::new(Saved { shape, plain, runs: [forward, backward] });
-    attach(states, directions, saved)
+    let [first, second] = directions;
+    let parents = [first.gates_ng, first.recurrent_hg, second.gates_ng, second.recurrent_hg].map(Parent::of);
+    let states_shape = [2, shape.active.len(), b, h];
+    with_gradient(states, states_shape, parents, Saved { shape, plain, runs: [forward, backward] })
 }
 
 /// What a direction reads, on the host's side of burn.
 #[derive(Debug)]
 struct Plain {
-    gates: FloatTensor<Flex>,
-    recurrent: FloatTensor<Flex>,
-    keep: Option<FloatTensor<Flex>>,
-}
-
-fn host(x: Tensor<2>) -> FloatTensor<Flex> {
-    let x = if x.device().is_autodiff() { x.inner() } else { x };
-    x.try_into_primitive::<Flex>().expect("a tensor of the CPU backend").to_contiguous()
-}
-
-fn slice(x: &FloatTensor<Flex>) -> &[f32] {
-    x.as_slice().expect("contiguous f32")
+    gates: HostTensor,
+    recurrent: HostTensor,
+    keep: Option<HostTensor>,
 }
 
 #[derive(Debug)]
@@ -187,7 +94,7 @@ fn run(plain: &Plain, shape: &Shape) -> Run {
 }
 
 /// The states that a step's product reads: those of the step before, times the mask where there is one.
-fn keep_some<'a>(room: &'a mut [f32], states: &'a [f32], keep: Option<&FloatTensor<Flex>>) -> &'a [f32] {
+fn keep_some<'a>(room: &'a mut [f32], states: &'a [f32], keep: Option<&HostTensor>) -> &'a [f32] {
     let Some(keep) = keep else { return states };
     let room = &mut room[..states.len()];
     room.iter_mut().zip(states).zip(slice(keep)).for_each(|((out, state), keep)| *out = state * keep);
@@ -324,40 +231,18 @@ fn run_back(plain: &Plain, run: &Run, shape: &Shape, above: &[f32], wants_weight
     (by_gates, by_weights)
 }
 
-/// `states` as a function of both directions' gates and recurrent weights.
-fn attach(states: Tensor<4>, directions: [Direction; 2], saved: Arc<Saved>) -> Tensor<4> {
-    type Tracked = Autodiff<Flex, NoCheckpointing>;
-    #[derive(Debug)]
-    struct BiLstm;
-    impl Backward<Flex, 4> for BiLstm {
-        type State = Arc<Saved>;
-
-        fn backward(self, ops: Ops<Self::State, 4>, gradients: &mut Gradients, _: &mut Checkpointer) {
-            let above = gradients.consume::<Flex>(&ops.node).to_contiguous();
-            let (first, second) = slice(&above).split_at(slice(&above).len() / 2);
-            let Saved { shape, plain, runs } = &*ops.state;
-            let back =
-                |at: usize, above: &[f32]| run_back(&plain[at], &runs[at], shape, above, ops.parents[2 * at + 1].is_some());
-            let (one, two) = rayon::join(|| back(0, first), || back(1, second));
-            let (g, h) = (4 * shape.h, shape.h);
-            let upload = |values: Vec<f32>, rows: usize| FloatTensor::<Flex>::from_data(TensorData::new(values, [rows, g]));
-            let n = shape.active.len() * shape.b;
-            let found = [(Some(one.0), n), (one.1, h), (Some(two.0), n), (two.1, h)];
-            for (parent, (values, rows)) in ops.parents.into_iter().zip(found) {
-                if let (Some(parent), Some(values)) = (parent, values) {
-                    gradients.register::<Flex>(parent.id, upload(values, rows));
-                }
-            }
-        }
+impl HostBackward<4> for Saved {
+    fn part(&self) -> Part {
+        Part::Dense
     }
-    let primitive = |x: Tensor<2>| x.try_into_primitive::<Tracked>().expect("a tracked tensor of the CPU backend");
-    let [one, two] = directions;
-    let parents = [one.gates_ng, one.recurrent_hg, two.gates_ng, two.recurrent_hg].map(primitive);
-    let nodes = parents.each_ref().map(|parent| parent.clone().node());
-    let states = states.try_into_primitive::<Flex>().expect("a tensor of the CPU backend, outside autodiff");
-    let tracked = match BiLstm.prepare::<NoCheckpointing>(nodes).compute_bound().stateful() {
-        OpsKind::Tracked(prepared) => prepared.finish(saved, states),
-        OpsKind::UnTracked(prepared) => prepared.finish(states),
-    };
-    Tensor::from_primitive::<Tracked>(tracked)
+
+    fn backward(&self, above: &[f32], [_, wants_first_recurrent, _, wants_second_recurrent]: [bool; 4]) -> [Option<Vec<f32>>; 4] {
+        let (first, second) = above.split_at(above.len() / 2);
+        let Self { shape, plain, runs } = self;
+        let ((first_gates, first_recurrent), (second_gates, second_recurrent)) = rayon::join(
+            || run_back(&plain[0], &runs[0], shape, first, wants_first_recurrent),
+            || run_back(&plain[1], &runs[1], shape, second, wants_second_recurrent),
+        );
+        [Some(first_gates), first_recurrent, Some(second_gates), second_recurrent]
+    }
 }

@@ -8,16 +8,16 @@
 use burn::tensor::{DType, Tensor};
 use burn_cubecl::CubeBackend;
 use burn_cubecl::kernel::into_contiguous;
-use burn_cubecl::kernel::matmul::{MatmulStrategy, matmul};
+use burn_cubecl::kernel::matmul::{MatmulStrategy, matmul as burns};
 use burn_cubecl::ops::numeric::empty_device_contiguous_dtype;
 use burn_cubecl::tensor::CubeTensor;
 
-use super::cube::{GpuBackward, MOST_CUBES, PARENTS, with_gradient};
-use super::spent::Part;
-use super::wgsl::Wgsl;
-use super::{Kernels, inner};
+use crate::device::Kernels;
+use crate::kernels::gpu::{GpuBackward, MOST_CUBES, Wgsl, with_gradient};
+use crate::kernels::graph::{Parent, inner};
+use crate::kernels::spent::Part;
 
-const MATMUL: Wgsl = Wgsl { source: super::matmul::WGSL, workgroup: 64 };
+const MATMUL: Wgsl = Wgsl { source: super::WGSL, workgroup: 64 };
 /// Rows and columns that a workgroup makes.
 const TILE: usize = 32;
 /// Multiplications above which burn's kernels are worth what compiling them takes: here a GPU of 1 TFLOP/s is busy for
@@ -26,13 +26,13 @@ const SMALL: usize = 1 << 27;
 
 /// `a b` over the last two dimensions, in `numbers`; those before them are equal. One short kernel where it is a small
 /// product of f32 on a GPU that takes WGSL and the kernels are the fused ones, else burn's. Contiguous.
-pub(super) fn product(a: &CubeTensor, b: &CubeTensor, numbers: DType, kernels: Kernels) -> CubeTensor {
+pub(in crate::kernels) fn product(a: &CubeTensor, b: &CubeTensor, numbers: DType, kernels: Kernels) -> CubeTensor {
     let is_f32 = [a.dtype, b.dtype, numbers] == [DType::F32; 3];
     if kernels == Kernels::Fused && is_f32 && is_small(a, b) && Wgsl::runs_on(&a.client) {
         return small(a, b);
     }
     let (a, b, out) = (a.clone(), b.clone(), empty_product(a, b, numbers));
-    matmul(a, b, Some(out), MatmulStrategy::default(), numbers).expect("factors that fit each other")
+    burns(a, b, Some(out), MatmulStrategy::default(), numbers).expect("factors that fit each other")
 }
 
 fn empty_product(a: &CubeTensor, b: &CubeTensor, numbers: DType) -> CubeTensor {
@@ -42,17 +42,17 @@ fn empty_product(a: &CubeTensor, b: &CubeTensor, numbers: DType) -> CubeTensor {
 }
 
 /// The transposed matrix; nothing is copied.
-pub(super) fn transposed(x: &CubeTensor) -> CubeTensor {
+pub(in crate::kernels) fn transposed(x: &CubeTensor) -> CubeTensor {
     let (mut x, rank) = (x.clone(), x.meta.num_dims());
     x.meta.swap(rank - 2, rank - 1);
     x
 }
 
 /// [`product`], with its gradient.
-pub(super) fn differentiable<const D: usize>(a: Tensor<D>, b: Tensor<D>, kernels: Kernels) -> Tensor<D> {
+pub(super) fn matmul<const D: usize>(a: Tensor<D>, b: Tensor<D>, kernels: Kernels) -> Tensor<D> {
     let [left, right] = [&a, &b].map(|x| inner(x.clone()).try_into_primitive::<CubeBackend>().expect("a GPU's tensor"));
     let out = product(&left, &right, left.dtype, kernels);
-    with_gradient(out, [a.into_dispatch(), b.into_dispatch()], Saved { left, right, kernels })
+    with_gradient(out, [a, b].map(Parent::of), Saved { left, right, kernels })
 }
 
 /// The factors: each is half of the other's gradient.
@@ -63,16 +63,16 @@ struct Saved {
     kernels: Kernels,
 }
 
-impl GpuBackward for Saved {
+impl GpuBackward<2> for Saved {
     fn part(&self) -> Part {
         Part::Dense
     }
 
-    fn backward(&self, above: CubeTensor, wanted: [bool; PARENTS]) -> Vec<Option<CubeTensor>> {
+    fn backward(&self, above: CubeTensor, [wants_left, wants_right]: [bool; 2]) -> [Option<CubeTensor>; 2] {
         let Self { left, right, kernels } = self;
-        let of_left = wanted[0].then(|| product(&above, &transposed(right), left.dtype, *kernels));
-        let of_right = wanted[1].then(|| product(&transposed(left), &above, right.dtype, *kernels));
-        vec![of_left, of_right]
+        let of_left = wants_left.then(|| product(&above, &transposed(right), left.dtype, *kernels));
+        let of_right = wants_right.then(|| product(&transposed(left), &above, right.dtype, *kernels));
+        [of_left, of_right]
     }
 }
 

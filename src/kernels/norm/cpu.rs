@@ -1,74 +1,21 @@
-//! Layer normalisation of a sum: what ends each half of an encoder layer (Ba et al. 2016; Vaswani et al. 2017).
+//! The norm of a sum in plain Rust, in one pass each way.
 
 use burn::tensor::Tensor;
-use burn::tensor::module::layer_norm;
 use rayon::prelude::*;
 
-use super::dropout::{Dropout, Mask};
-use super::host::{HostBackward, HostTensor, PARENTS, host, slice, with_gradient};
-use super::matrix::zeros;
-use super::spent::{self, Part};
-use super::vector::on_vectors;
-use super::{Compute, Dense, cube, dense, in_f32};
-
-/// The parameters of a layer norm.
-#[derive(Debug, Clone)]
-pub struct Norm {
-    /// Scale, `[d]`.
-    pub gamma_d: Tensor<1>,
-    /// Shift, `[d]`.
-    pub beta_d: Tensor<1>,
-    /// Added to the variance.
-    pub epsilon: f64,
-}
-
-/// `gamma (y - mean) / sqrt(variance + epsilon) + beta` over each row of `y = dropout(x) + residual`, all `[n, d]`;
-/// without a residual there is no dropout either. In f32, whatever `x` comes in.
-pub fn norm_of_sum(
-    x_nd: Tensor<2>,
-    residual_nd: Option<Tensor<2>>,
-    norm: &Norm,
-    dropout: &mut Dropout,
-    compute: &Compute,
-) -> Tensor<2> {
-    let elements = x_nd.dims().iter().product();
-    let is_on_gpu = compute.is_fused_on_gpu(Some((dropout, elements)));
-    if is_on_gpu || compute.is_fused_on_cpu() {
-        let mask = residual_nd.as_ref().and_then(|_| dropout.mask(elements));
-        return match is_on_gpu {
-            true => cube::norm_of_sum(x_nd, residual_nd, norm, mask),
-            false => spent::on(Part::Norm, || fused(&x_nd, residual_nd.as_ref(), norm, mask)),
-        };
-    }
-    let x_nd = in_f32(x_nd);
-    let sum_nd = match residual_nd {
-        Some(residual_nd) => dropout.apply(x_nd) + residual_nd,
-        None => x_nd,
-    };
-    layer_norm(sum_nd, norm.gamma_d.clone(), Some(norm.beta_d.clone()), norm.epsilon)
-}
-
-/// [`norm_of_sum`] of a [`dense`] layer's `x W + b`: `[n, f]` and a residual `[n, d]` to `[n, d]`. On a GPU the sum
-/// takes the bias along.
-pub fn dense_norm(
-    x_nf: Tensor<2>,
-    layer: &Dense,
-    residual_nd: Tensor<2>,
-    norm: &Norm,
-    dropout: &mut Dropout,
-    compute: &Compute,
-) -> Tensor<2> {
-    let elements = residual_nd.dims().iter().product();
-    if compute.is_fused_on_gpu(Some((dropout, elements))) {
-        return cube::dense_norm(x_nf, layer, residual_nd, norm, dropout.mask(elements), compute);
-    }
-    norm_of_sum(dense(x_nf, layer, compute), Some(residual_nd), norm, dropout, compute)
-}
+use super::Norm;
+use crate::kernels::dropout::Mask;
+use crate::kernels::graph::Parent;
+use crate::kernels::host::{HostBackward, HostTensor, host, slice, with_gradient};
+use crate::kernels::matrix::zeros;
+use crate::kernels::spent::Part;
+use crate::kernels::vector::on_vectors;
 
 /// Rows that a thread takes at a time; sums over rows are added up by such parts, whoever took them.
 const ROWS: usize = 64;
 
-fn fused(x_nd: &Tensor<2>, residual_nd: Option<&Tensor<2>>, norm: &Norm, mask: Option<Mask>) -> Tensor<2> {
+/// See [`norm_of_sum`](super::norm_of_sum).
+pub(super) fn norm_of_sum(x_nd: &Tensor<2>, residual_nd: Option<&Tensor<2>>, norm: &Norm, mask: Option<Mask>) -> Tensor<2> {
     let Norm { gamma_d, beta_d, epsilon } = norm;
     let epsilon = *epsilon as f32;
     let [n, d] = x_nd.dims();
@@ -100,10 +47,15 @@ fn fused(x_nd: &Tensor<2>, residual_nd: Option<&Tensor<2>>, norm: &Norm, mask: O
             });
         },
     );
-    let parents = [Some(x_nd.clone()), residual_nd.cloned()].map(|x| x.map(Tensor::into_dispatch));
-    let [x_nd, residual_nd] = parents;
-    let parents = [x_nd, residual_nd, Some(gamma_d.clone().into_dispatch()), Some(beta_d.clone().into_dispatch())];
-    with_gradient(out_nd, [n, d], parents, Saved { normed_nd, scale_n, gamma, mask })
+    let saved = Saved { normed_nd, scale_n, gamma, mask };
+    let [gamma_d, beta_d] = [gamma_d, beta_d].map(|x| Parent::of(x.clone()));
+    let x_nd = Parent::of(x_nd.clone());
+    match residual_nd {
+        Some(residual_nd) => {
+            with_gradient(out_nd, [n, d], [x_nd, Parent::of(residual_nd.clone()), gamma_d, beta_d], OfSum(saved))
+        }
+        None => with_gradient(out_nd, [n, d], [x_nd, gamma_d, beta_d], Alone(saved)),
+    }
 }
 
 /// Subtracts the mean and divides by the standard deviation; gives what was multiplied by.
@@ -132,7 +84,7 @@ fn sum(row_d: &[f32], each: impl Fn(f32) -> f32) -> f32 {
     lanes.iter().sum::<f32>() + rest
 }
 
-/// What the backward pass needs.
+/// What the backward passes need.
 #[derive(Debug)]
 struct Saved {
     normed_nd: Vec<f32>,
@@ -141,12 +93,9 @@ struct Saved {
     mask: Option<Mask>,
 }
 
-impl HostBackward for Saved {
-    fn part(&self) -> Part {
-        Part::Norm
-    }
-
-    fn backward(&self, above_nd: &[f32], wanted: [bool; PARENTS]) -> [Vec<f32>; PARENTS] {
+impl Saved {
+    /// The gradient with respect to the sum, before dropout's, and those of scale and shift.
+    fn of_sum(&self, above_nd: &[f32]) -> (Vec<f32>, [Vec<f32>; 2]) {
         let gamma_d = slice(&self.gamma);
         let d = gamma_d.len();
         let part = ROWS * d;
@@ -176,8 +125,13 @@ impl HostBackward for Saved {
             parts.iter().for_each(|part| total_d.iter_mut().zip(&part[which]).for_each(|(total, x)| *total += x));
             total_d
         };
-        let (of_gamma, of_beta) = (total(0), total(1));
-        let of_residual = if wanted[1] { of_sum_nd.clone() } else { Vec::new() };
+        let of_norm = [total(0), total(1)];
+        (of_sum_nd, of_norm)
+    }
+
+    /// The gradient with respect to `x`, from that with respect to the sum.
+    fn of_x(&self, mut of_sum_nd: Vec<f32>) -> Vec<f32> {
+        let part = ROWS * slice(&self.gamma).len();
         if let Some(mask) = &self.mask {
             of_sum_nd.par_chunks_mut(part).enumerate().for_each(|(at, of_x)| {
                 let mut factors = vec![0.0; of_x.len()];
@@ -185,7 +139,38 @@ impl HostBackward for Saved {
                 of_x.iter_mut().zip(factors).for_each(|(of_x, factor)| *of_x *= factor);
             });
         }
-        [of_sum_nd, of_residual, of_gamma, of_beta]
+        of_sum_nd
+    }
+}
+
+/// A norm by itself.
+#[derive(Debug)]
+struct Alone(Saved);
+
+impl HostBackward<3> for Alone {
+    fn part(&self) -> Part {
+        Part::Norm
+    }
+
+    fn backward(&self, above_nd: &[f32], _: [bool; 3]) -> [Option<Vec<f32>>; 3] {
+        let (of_x, [of_gamma, of_beta]) = self.0.of_sum(above_nd);
+        [Some(of_x), Some(of_gamma), Some(of_beta)]
+    }
+}
+
+/// The norm of a sum.
+#[derive(Debug)]
+struct OfSum(Saved);
+
+impl HostBackward<4> for OfSum {
+    fn part(&self) -> Part {
+        Part::Norm
+    }
+
+    fn backward(&self, above_nd: &[f32], [_, wants_residual, ..]: [bool; 4]) -> [Option<Vec<f32>>; 4] {
+        let (of_sum, [of_gamma, of_beta]) = self.0.of_sum(above_nd);
+        let of_residual = wants_residual.then(|| of_sum.clone());
+        [Some(self.0.of_x(of_sum)), of_residual, Some(of_gamma), Some(of_beta)]
     }
 }
 

@@ -1,4 +1,4 @@
-//! Layer normalisation of `dropout(x + bias) + residual`, in one pass each way. `norm.rs` has the same for the CPU.
+//! Layer normalisation of `dropout(x + bias) + residual` on a GPU, in one pass each way.
 
 use burn::backend::cubecl::dtype_to_storage_type;
 use burn::tensor::{DType, Tensor};
@@ -6,14 +6,15 @@ use burn_cubecl::tensor::CubeTensor;
 use cubecl::ir::ElemType;
 use cubecl::prelude::*;
 
-use super::super::dropout::Mask;
-use super::super::spent::{self, Part};
-use super::super::{Compute, Dense, Norm};
-use super::columns::{ROWS, add_up, parts};
-use super::dense::Factors;
-use super::dropout::factors_of;
-use super::link::{GpuBackward, PARENTS, with_gradient};
-use super::reduce::{Lanes, place, row, sum, within};
+use super::Norm;
+use crate::device::Compute;
+use crate::kernels::dense::{Dense, Factors};
+use crate::kernels::dropout::{Drawn, Mask, factors_of};
+use crate::kernels::gpu::columns::{ROWS, add_up, parts};
+use crate::kernels::gpu::reduce::{Lanes, place, row, sum, within};
+use crate::kernels::gpu::{GpuBackward, cubes, empty, empty_of, like, on_gpu, vector_size, with_gradient};
+use crate::kernels::graph::Parent;
+use crate::kernels::spent::{self, Part};
 
 /// `d` is the width in vectors. `normed_and_scale` holds the normalised rows and then, one vector for each row, what it
 /// was multiplied by: one buffer for both, because WebGPU promises no more than eight.
@@ -192,25 +193,20 @@ fn norm_columns_kernel<F: Float, W: Size>(
     }
 }
 
-/// See `kernels::norm_of_sum`: out in f32, the gradient of `x` in x's numbers.
-pub(in super::super) fn norm_of_sum(
-    x_nd: Tensor<2>,
-    residual_nd: Option<Tensor<2>>,
-    norm: &Norm,
-    mask: Option<Mask>,
-) -> Tensor<2> {
-    let residual = residual_nd.as_ref().map(super::on_gpu);
-    let (out, kept) = forward(&super::on_gpu(&x_nd), None, residual, norm, mask);
+/// See [`norm_of_sum`](super::norm_of_sum): out in f32, the gradient of `x` in x's numbers.
+pub(super) fn norm_of_sum(x_nd: Tensor<2>, residual_nd: Option<Tensor<2>>, norm: &Norm, mask: Option<Mask>) -> Tensor<2> {
+    let residual = residual_nd.as_ref().map(on_gpu);
+    let (out, kept) = forward(&on_gpu(&x_nd), None, residual, norm, mask);
     let Norm { gamma_d, beta_d, .. } = norm.clone();
-    let [x_nd, gamma_d, beta_d] = [x_nd.into_dispatch(), gamma_d.into_dispatch(), beta_d.into_dispatch()];
+    let (x_nd, gamma_d, beta_d) = (Parent::of(x_nd), Parent::of(gamma_d), Parent::of(beta_d));
     match residual_nd {
-        Some(residual_nd) => with_gradient(out, [x_nd, gamma_d, beta_d, residual_nd.into_dispatch()], Saved(kept)),
-        None => with_gradient(out, [x_nd, gamma_d, beta_d], Saved(kept)),
+        Some(residual_nd) => with_gradient(out, [x_nd, gamma_d, beta_d, Parent::of(residual_nd)], OfSum(kept)),
+        None => with_gradient(out, [x_nd, gamma_d, beta_d], Alone(kept)),
     }
 }
 
-/// See `kernels::dense_norm`.
-pub(in super::super) fn dense_norm(
+/// See [`dense_norm`](super::dense_norm).
+pub(super) fn dense_norm(
     x_nd: Tensor<2>,
     layer: &Dense,
     residual_nd: Tensor<2>,
@@ -218,13 +214,13 @@ pub(in super::super) fn dense_norm(
     mask: Option<Mask>,
     compute: &Compute,
 ) -> Tensor<2> {
-    let factors = Factors::new(super::on_gpu(&x_nd), super::on_gpu(&layer.weight_df), compute);
-    let bias = super::on_gpu(&layer.bias_f);
-    let (out, kept) = forward(&factors.product(), Some(bias), Some(super::on_gpu(&residual_nd)), norm, mask);
+    let factors = Factors::new(on_gpu(&x_nd), on_gpu(&layer.weight_df), compute);
+    let bias = on_gpu(&layer.bias_f);
+    let (out, kept) = forward(&factors.product(), Some(bias), Some(on_gpu(&residual_nd)), norm, mask);
     let (Dense { weight_df, bias_f }, Norm { gamma_d, beta_d, .. }) = (layer.clone(), norm.clone());
-    let [x_nd, weight_df, residual_nd] = [x_nd, weight_df, residual_nd].map(Tensor::into_dispatch);
-    let [bias_f, gamma_d, beta_d] = [bias_f, gamma_d, beta_d].map(Tensor::into_dispatch);
-    with_gradient(out, [x_nd, weight_df, bias_f, gamma_d, beta_d, residual_nd], SavedWithDense { factors, kept })
+    let [x_nd, weight_df, residual_nd] = [x_nd, weight_df, residual_nd].map(Parent::of);
+    let [bias_f, gamma_d, beta_d] = [bias_f, gamma_d, beta_d].map(Parent::of);
+    with_gradient(out, [x_nd, weight_df, bias_f, gamma_d, beta_d, residual_nd], WithDense { factors, kept })
 }
 
 fn forward(
@@ -245,9 +241,9 @@ fn launch(
     mask: Option<Mask>,
 ) -> (CubeTensor, Kept) {
     let [n, d] = [x.meta.shape()[0], x.meta.shape()[1]];
-    let (gamma, drawn) = (super::on_gpu(&norm.gamma_d), Drawn::of(mask));
-    let size = super::vector_size(d);
-    let (normed_and_scale, out) = (super::empty([n * (d + size)], x), super::empty([n, d], x));
+    let (gamma, drawn) = (on_gpu(&norm.gamma_d), Drawn::of(mask));
+    let size = vector_size(d);
+    let (normed_and_scale, out) = (empty([n * (d + size)], x), empty([n, d], x));
     let (has_bias, has_residual) = (bias.is_some(), residual.is_some());
     let (count, dim, lanes) = Lanes::of(n, d / size, &x.client);
     norm_kernel::launch(
@@ -259,7 +255,7 @@ fn launch(
         bias.unwrap_or_else(|| gamma.clone()).into_buffer_arg(),
         residual.unwrap_or_else(|| gamma.clone()).into_buffer_arg(),
         gamma.clone().into_buffer_arg(),
-        super::on_gpu(&norm.beta_d).into_buffer_arg(),
+        on_gpu(&norm.beta_d).into_buffer_arg(),
         normed_and_scale.clone().into_buffer_arg(),
         out.clone().into_buffer_arg(),
         n as u32,
@@ -278,21 +274,6 @@ fn launch(
     (out, Kept { normed_and_scale, gamma, mask, has_bias, x_like: x.dtype })
 }
 
-/// A mask as a kernel takes it.
-pub(super) struct Drawn {
-    pub low: u32,
-    pub high: u32,
-    pub dropped_below: u32,
-    pub kept: f32,
-}
-
-impl Drawn {
-    pub fn of(mask: Option<Mask>) -> Self {
-        let (key, dropped_below, kept) = mask.map_or((0, 0, 1.0), Mask::parts);
-        Self { low: key as u32, high: (key >> 32) as u32, dropped_below: u32::from(dropped_below), kept }
-    }
-}
-
 /// What the backward pass of a norm needs.
 #[derive(Debug)]
 struct Kept {
@@ -307,9 +288,9 @@ impl Kept {
     /// The gradients of `x`, in x's numbers, and of the sum, which is the residual's.
     fn of_rows(&self, above_nd: &CubeTensor) -> [CubeTensor; 2] {
         let [n, d] = [above_nd.meta.shape()[0], above_nd.meta.shape()[1]];
-        let (of_sum, of_x) = (super::like(above_nd), super::empty_of([n, d], self.x_like, above_nd));
+        let (of_sum, of_x) = (like(above_nd), empty_of([n, d], self.x_like, above_nd));
         let drawn = Drawn::of(self.mask);
-        let size = super::vector_size(d);
+        let size = vector_size(d);
         let (count, dim, lanes) = Lanes::of(n, d / size, &above_nd.client);
         norm_backward_kernel::launch(
             &above_nd.client,
@@ -334,14 +315,19 @@ impl Kept {
         [of_x, of_sum]
     }
 
+    /// The gradients of scale and shift, where either is wanted, of a norm without a bias.
+    fn of_norm(&self, above_nd: CubeTensor, of_x: &CubeTensor, is_wanted: bool) -> [Option<CubeTensor>; 2] {
+        if is_wanted { self.of_vectors(above_nd, of_x).map(Some) } else { [None, None] }
+    }
+
     /// The gradients of scale, shift and, where there is one, bias, from that of `x`.
     fn of_vectors<const N: usize>(&self, above_nd: CubeTensor, of_x: &CubeTensor) -> [CubeTensor; N] {
         debug_assert_eq!(N, if self.has_bias { 3 } else { 2 });
         let [n, d] = [above_nd.meta.shape()[0], above_nd.meta.shape()[1]];
         let (parts, client) = (parts(n), above_nd.client.clone());
-        let parts_pk = super::empty([parts, N * d], &above_nd);
-        let size = super::vector_size(d);
-        let (count, dim) = super::cubes(parts * d / size);
+        let parts_pk = empty([parts, N * d], &above_nd);
+        let size = vector_size(d);
+        let (count, dim) = cubes(parts * d / size);
         norm_columns_kernel::launch(
             &client,
             count,
@@ -363,42 +349,59 @@ impl Kept {
 
 /// What the backward pass needs of a norm by itself.
 #[derive(Debug)]
-struct Saved(Kept);
+struct Alone(Kept);
 
-impl GpuBackward for Saved {
+impl GpuBackward<3> for Alone {
     fn part(&self) -> Part {
         Part::Norm
     }
 
-    fn backward(&self, above_nd: CubeTensor, wanted: [bool; PARENTS]) -> Vec<Option<CubeTensor>> {
-        let [of_x, of_sum] = self.0.of_rows(&above_nd);
-        if !wanted[1] && !wanted[2] {
-            return vec![Some(of_x), None, None, Some(of_sum)];
-        }
-        let [of_gamma, of_beta] = self.0.of_vectors(above_nd, &of_x);
-        vec![Some(of_x), Some(of_gamma), Some(of_beta), Some(of_sum)]
+    fn backward(&self, above_nd: CubeTensor, [_, wants_gamma, wants_beta]: [bool; 3]) -> [Option<CubeTensor>; 3] {
+        let [of_x, _] = self.0.of_rows(&above_nd);
+        let [of_gamma, of_beta] = self.0.of_norm(above_nd, &of_x, wants_gamma || wants_beta);
+        [Some(of_x), of_gamma, of_beta]
+    }
+}
+
+/// What the backward pass needs of the norm of a sum.
+#[derive(Debug)]
+struct OfSum(Kept);
+
+impl GpuBackward<4> for OfSum {
+    fn part(&self) -> Part {
+        Part::Norm
+    }
+
+    fn backward(&self, above_nd: CubeTensor, [_, wants_gamma, wants_beta, _]: [bool; 4]) -> [Option<CubeTensor>; 4] {
+        let [of_x, of_residual] = self.0.of_rows(&above_nd);
+        let [of_gamma, of_beta] = self.0.of_norm(above_nd, &of_x, wants_gamma || wants_beta);
+        [Some(of_x), of_gamma, of_beta, Some(of_residual)]
     }
 }
 
 /// What the backward pass of a layer norm needs that follows a dense layer.
 #[derive(Debug)]
-struct SavedWithDense {
+struct WithDense {
     factors: Factors,
     kept: Kept,
 }
 
-impl GpuBackward for SavedWithDense {
+impl GpuBackward<6> for WithDense {
     fn part(&self) -> Part {
         Part::Norm
     }
 
-    fn backward(&self, above_nd: CubeTensor, wanted: [bool; PARENTS]) -> Vec<Option<CubeTensor>> {
-        let [of_product, of_sum] = self.kept.of_rows(&above_nd);
-        let [of_x, of_weight] = self.factors.backward(&of_product, [wanted[0], wanted[1]]);
-        if !wanted[2] && !wanted[3] && !wanted[4] {
-            return vec![of_x, of_weight, None, None, None, Some(of_sum)];
-        }
-        let [of_gamma, of_beta, of_bias] = self.kept.of_vectors(above_nd, &of_product);
-        vec![of_x, of_weight, Some(of_bias), Some(of_gamma), Some(of_beta), Some(of_sum)]
+    fn backward(
+        &self,
+        above_nd: CubeTensor,
+        [wants_x, wants_weight, wants_bias, wants_gamma, wants_beta, _]: [bool; 6],
+    ) -> [Option<CubeTensor>; 6] {
+        let [of_product, of_residual] = self.kept.of_rows(&above_nd);
+        let [of_x, of_weight] = self.factors.backward(&of_product, [wants_x, wants_weight]);
+        let [of_gamma, of_beta, of_bias] = match wants_bias || wants_gamma || wants_beta {
+            true => self.kept.of_vectors(above_nd, &of_product).map(Some),
+            false => [None, None, None],
+        };
+        [of_x, of_weight, of_bias, of_gamma, of_beta, Some(of_residual)]
     }
 }

@@ -1,13 +1,13 @@
-//! The soft loss against a few outcomes of a teacher: what a teacher that is not in memory has left on disk.
-//!
-//! Shapes: `m` slots, `v` vocabulary, `k` places for tokens of a slot.
+//! The loss against a few outcomes of a teacher in burn's operations, with whole logits.
 
 use burn::tensor::activation::log_softmax;
 use burn::tensor::{IndexingUpdateOp, Tensor};
 
-use super::{hard_loss, weighted_mean};
-use crate::device::{Compute, Kernels};
-use crate::kernels::{self, DwtLoss, Logits, Outcomes, StepLoss, Targets};
+use super::Outcomes;
+use crate::device::Compute;
+use crate::kernels::logits::Logits;
+use crate::kernels::loss::definition::DwtLoss;
+use crate::kernels::loss::{StepLoss, Targets, hard_loss, weighted_mean};
 
 /// Soft loss a slot, `[m]`, in nats, of student logits `[m, v]` at temperature `tau`: `c - sum r_i log q_i - o log
 /// q_o`, the shares r_i and o being the teacher's (`shaders/outcomes.rs`). Of a teacher's k likeliest tokens and the
@@ -32,15 +32,14 @@ pub fn soft_loss_of_outcomes(student_mv: Tensor<2>, outcomes: &Outcomes, tau: f6
 /// A logarithm so low that its exponential is 0, and that sums stay finite.
 const RULED_OUT: f32 = -1e30;
 
-/// Equations 1 and 3 over all slots, with [`soft_loss_of_outcomes`] in the place of equation 2. On a CPU it is one
-/// kernel with the language-model head; on GPUs burn's operations, with whole logits.
-///
-/// # Panics
-/// When shapes differ, or a label or a token is outside the vocabulary.
-pub fn outcomes_loss(student: Logits, outcomes: &Outcomes, targets: &Targets, loss: &DwtLoss, compute: &Compute) -> StepLoss {
-    if compute.kernels != Kernels::Composed && compute.traits.is_cpu {
-        return kernels::outcomes_loss(&student, outcomes, targets, loss, compute);
-    }
+/// See [`outcomes_loss`](super::outcomes_loss).
+pub(super) fn outcomes_loss(
+    student: Logits,
+    outcomes: &Outcomes,
+    targets: &Targets,
+    loss: &DwtLoss,
+    compute: &Compute,
+) -> StepLoss {
     let mean = |loss_m: Tensor<1>| weighted_mean(loss_m, targets.weights_m.clone(), targets.count);
     let student_mv = student.whole(compute);
     let hard = match loss.alpha_hard {
@@ -61,8 +60,10 @@ mod tests {
     use burn::tensor::{Device, Int, TensorData};
 
     use super::*;
-    use crate::kernels::dwt_loss::{BOTH, spread};
-    use crate::loss::dwt_loss;
+    use crate::device::Kernels;
+    use crate::kernels::loss::definition::{BOTH, spread};
+    use crate::kernels::loss::dwt_loss;
+    use crate::kernels::outcomes_loss;
 
     /// A generator for draws; the shape of its randomness is of no interest here.
     fn uniform(state: &mut u64) -> f64 {

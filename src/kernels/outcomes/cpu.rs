@@ -1,67 +1,31 @@
-//! The distillation loss against a few outcomes of a teacher, on the CPU: `shaders/outcomes.rs` is the definition.
+//! The distillation loss against a few outcomes of a teacher, on the CPU.
 
-use burn::tensor::{Device, Int, Tensor, TensorData};
+use burn::tensor::TensorData;
 use rayon::prelude::*;
 
-use super::cpu::{Chunk, by_chunks};
-use super::dwt_loss::DwtLoss;
-use super::row::{RowLoss, largest, sweep};
-use super::spent::{self, Part};
-use super::vector::{exp, on_vectors};
-use super::{Compute, Kernels, Logits, StepLoss, Targets};
+use super::Outcomes;
+use crate::device::Compute;
+use crate::kernels::logits::Logits;
+use crate::kernels::loss::definition::DwtLoss;
+use crate::kernels::loss::{Chunk, RowLoss, StepLoss, Targets, by_chunks};
+use crate::kernels::spent::{self, Part};
+use crate::kernels::vector::{exp, largest, on_vectors, sweep};
 
-/// What a teacher says of each slot in few numbers: some tokens and their shares, and the share of all others together.
-///
-/// Tokens of a slot that have a share are different. `m` slots, `k` places for tokens.
-#[derive(Debug, Clone)]
-pub struct Outcomes {
-    /// Tokens, `[m, k]`.
-    pub ids_mk: Tensor<2, Int>,
-    /// Their shares, `[m, k]`; 0 where a place is not used.
-    pub shares_mk: Tensor<2>,
-    /// The share of all other tokens together, `[m]`.
-    pub rest_m: Tensor<1>,
-    /// What is added to each slot's soft loss, `[m]`, in nats: minus the entropy of the outcomes, or of what they were
-    /// drawn from.
-    pub constant_m: Tensor<1>,
-}
-
-impl Outcomes {
-    /// Uploads them, row after row.
-    ///
-    /// # Panics
-    /// When the lengths are not those of `rest_m.len()` slots of equally many places.
-    pub fn new(ids_mk: Vec<i32>, shares_mk: Vec<f32>, rest_m: Vec<f32>, constant_m: Vec<f32>, device: &Device) -> Self {
-        let m = rest_m.len();
-        let shape = [m, ids_mk.len() / m.max(1)];
-        Self {
-            ids_mk: Tensor::from_data(TensorData::new(ids_mk, shape), device),
-            shares_mk: Tensor::from_data(TensorData::new(shares_mk, shape), device),
-            rest_m: Tensor::from_data(TensorData::new(rest_m, [m]), device),
-            constant_m: Tensor::from_data(TensorData::new(constant_m, [m]), device),
-        }
-    }
-
-    /// Slots, and places for tokens.
-    pub fn dims(&self) -> [usize; 2] {
-        self.ids_mk.dims()
-    }
-}
-
-/// The loss against outcomes, fused, for the CPU; the sums over slots of `shaders/outcomes.rs` divided by
-/// `targets.count`. `total` carries the gradient as [`dwt_loss`](fn@super::dwt_loss)'s does.
-///
-/// # Panics
-/// When shapes differ, a token is outside the vocabulary, the kernels are burn's operations, or the device is no CPU.
-pub fn outcomes_loss(student: &Logits, outcomes: &Outcomes, targets: &Targets, loss: &DwtLoss, compute: &Compute) -> StepLoss {
-    assert!(compute.kernels != Kernels::Composed && compute.traits.is_cpu, "this kernel is the CPU's");
+/// See [`outcomes_loss`](super::outcomes_loss).
+pub(super) fn outcomes_loss(
+    student: Logits,
+    outcomes: &Outcomes,
+    targets: &Targets,
+    loss: &DwtLoss,
+    compute: &Compute,
+) -> StepLoss {
     let tracked = student.device().is_autodiff();
-    let student = student.clone().in_f32();
+    let student = student.in_f32();
     let plain = student.clone().detached();
     let host = Host::new(outcomes, plain.dims());
     let each = |chunk: Chunk| host.rows(chunk, loss);
     let found = spent::on(Part::Loss, || by_chunks(&plain, targets, compute, tracked, each));
-    found.attached(&student, loss)
+    found.attached(student, loss)
 }
 
 /// [`Outcomes`] on the host.

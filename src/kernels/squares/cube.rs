@@ -5,8 +5,9 @@ use burn::tensor::Tensor;
 use burn_cubecl::tensor::CubeTensor;
 use cubecl::prelude::*;
 
-use super::super::spent::{self, Part};
-use super::reduce::sum_of_cube;
+use crate::kernels::gpu::reduce::sum_of_cube;
+use crate::kernels::gpu::{empty, on_gpu, tensor};
+use crate::kernels::spent::{self, Part};
 
 /// Invocations a cube.
 const UNITS: u32 = 256;
@@ -54,9 +55,9 @@ fn squares_kernel(a: &[f32], b: &[f32], c: &[f32], d: &[f32], e: &[f32], f: &[f3
     }
 }
 
-/// The sum over all elements of all `tensors`, f32 on one GPU, at least one: `[1]`. In the same order every time.
-pub(crate) fn squares(tensors: &[Tensor<1>]) -> Tensor<1> {
-    let tensors: Vec<CubeTensor> = tensors.iter().map(super::on_gpu).collect();
+/// See [`squares`](super::squares).
+pub(super) fn squares(tensors: &[Tensor<1>]) -> Tensor<1> {
+    let tensors: Vec<CubeTensor> = tensors.iter().map(on_gpu).collect();
     spent::on_gpu(Part::Optimizer, &tensors[0], || add_up(&tensors))
 }
 
@@ -67,7 +68,7 @@ fn add_up(tensors: &[CubeTensor]) -> Tensor<1> {
         longest.div_ceil(UNITS as usize * SHARE).clamp(1, MOST)
     };
     let groups: Vec<&[CubeTensor]> = tensors.chunks(TENSORS).collect();
-    let parts = super::empty([groups.iter().map(|some| some.len() * cubes(some)).sum()], &tensors[0]);
+    let parts = empty([groups.iter().map(|some| some.len() * cubes(some)).sum()], &tensors[0]);
     let mut from = 0;
     for some in groups {
         let [a, b, c, d, e, f] = std::array::from_fn(|at| some.get(at).unwrap_or(&some[0]).clone().into_buffer_arg());
@@ -87,5 +88,5 @@ fn add_up(tensors: &[CubeTensor]) -> Tensor<1> {
         );
         from += some.len() * cubes(some);
     }
-    super::tensor::<1>(parts).sum()
+    tensor::<1>(parts).sum()
 }

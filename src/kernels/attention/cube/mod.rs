@@ -1,5 +1,7 @@
-//! Self-attention, from what goes into query, key and value to the heads' results side by side: one product for all
+//! Self-attention on a GPU, from what goes into query, key and value to the heads' results side by side: one product for all
 //! three, one pass that adds their biases and parts the heads, and back.
+
+mod shares;
 
 use burn::backend::cubecl::dtype_to_storage_type;
 use burn::tensor::{DType, Tensor};
@@ -7,15 +9,16 @@ use burn_cubecl::tensor::CubeTensor;
 use cubecl::ir::ElemType;
 use cubecl::prelude::*;
 
-use super::super::attention::Sight;
-use super::super::dropout::Mask;
-use super::super::gpu_matmul::{product, transposed};
-use super::super::spent::{self, Part};
-use super::super::{Compute, Dense, Kernels};
-use super::columns::columns;
-use super::dense::Factors;
-use super::link::{GpuBackward, PARENTS, with_gradient};
-use super::shares::Shares;
+use super::Sight;
+use crate::device::{Compute, Kernels};
+use crate::kernels::dense::{Dense, Factors};
+use crate::kernels::dropout::Mask;
+use crate::kernels::gpu::columns::columns;
+use crate::kernels::gpu::{GpuBackward, cubes, empty_of, ints_on_gpu, on_gpu, tensor, vector_size, with_gradient};
+use crate::kernels::graph::Parent;
+use crate::kernels::matmul::{product, transposed};
+use crate::kernels::spent::{self, Part};
+use shares::Shares;
 
 /// Three matrices `[d, f]` next to each other, cast to another dtype: `[d, 3 f]`, of so many `vectors`; `f` counts
 /// vectors.
@@ -134,8 +137,8 @@ fn join_heads_kernel<F: Float, W: Size>(
     joined[at + 2 * d] = value[i];
 }
 
-/// See `kernels::self_attention`.
-pub(in super::super) fn self_attention(
+/// See [`self_attention`](super::self_attention).
+pub(super) fn self_attention(
     x_nd: Tensor<2>,
     layers: &[Dense; 3],
     heads: usize,
@@ -143,12 +146,12 @@ pub(in super::super) fn self_attention(
     mask: Option<Mask>,
     compute: &Compute,
 ) -> Tensor<2> {
-    let of = super::on_gpu(&x_nd);
+    let of = on_gpu(&x_nd);
     let (out, saved) = spent::on_gpu(Part::Attention, &of, || forward(&of, layers, heads, sight, mask, compute));
     let [query, key, value] = layers.clone();
-    let [a, b, c] = [query.weight_df, key.weight_df, value.weight_df].map(Tensor::into_dispatch);
-    let [e, f, g] = [query.bias_f, key.bias_f, value.bias_f].map(Tensor::into_dispatch);
-    with_gradient(out, [x_nd.into_dispatch(), a, b, c, e, f, g], saved)
+    let [w_query, w_key, w_value] = [query.weight_df, key.weight_df, value.weight_df].map(Parent::of);
+    let [b_query, b_key, b_value] = [query.bias_f, key.bias_f, value.bias_f].map(Parent::of);
+    with_gradient(out, [Parent::of(x_nd), w_query, w_key, w_value, b_query, b_key, b_value], saved)
 }
 
 fn forward(
@@ -161,12 +164,12 @@ fn forward(
 ) -> (CubeTensor, Saved) {
     let ([n, d], s) = ([x_nd.meta.shape()[0], x_nd.meta.shape()[1]], sight.length);
     let sizes = Sizes { b: n / s.max(1), s, heads, width: d / heads };
-    let joined_weight = join(layers.each_ref().map(|layer| super::on_gpu(&layer.weight_df)), compute.dtype());
+    let joined_weight = join(layers.each_ref().map(|layer| on_gpu(&layer.weight_df)), compute.dtype());
     let factors = Factors::new(x_nd.clone(), joined_weight, compute).with_gradient_in(layers[0].weight_df.dtype());
-    let [query, key, value] = sizes.split(&factors.product(), layers.each_ref().map(|layer| super::on_gpu(&layer.bias_f)));
+    let [query, key, value] = sizes.split(&factors.product(), layers.each_ref().map(|layer| on_gpu(&layer.bias_f)));
     let (numbers, kernels) = (query.dtype, compute.kernels);
     let scores = product(&query, &transposed(&key), numbers, kernels);
-    let segments_bs = super::ints_on_gpu(&sight.on(&layers[0].bias_f.device().inner()));
+    let segments_bs = ints_on_gpu(&sight.on(&layers[0].bias_f.device().inner()));
     let shares = Shares::of(scores, segments_bs, 1.0 / (sizes.width as f32).sqrt(), mask);
     let context = product(&shares.dropped_bhss, &value, numbers, kernels);
     (sizes.heads_together(context), Saved { factors, query, key, value, shares, sizes, kernels })
@@ -185,15 +188,15 @@ impl Sizes {
     /// Elements of a vector, vectors of all, and for a kernel positions, heads, and vectors of a head's width.
     fn in_vectors(self) -> (usize, usize, [u32; 3]) {
         let Self { b, s, heads, width } = self;
-        let size = super::vector_size(width);
+        let size = vector_size(width);
         (size, b * s * heads * width / size, [s, heads, width / size].map(|size| size as u32))
     }
 
     fn split(self, joined: &CubeTensor, biases: [CubeTensor; 3]) -> [CubeTensor; 3] {
         let Self { b, s, heads, width } = self;
-        let out: [CubeTensor; 3] = std::array::from_fn(|_| super::empty_of([b, heads, s, width], joined.dtype, joined));
+        let out: [CubeTensor; 3] = std::array::from_fn(|_| empty_of([b, heads, s, width], joined.dtype, joined));
         let (size, vectors, numbers) = self.in_vectors();
-        let (count, dim) = super::cubes(vectors);
+        let (count, dim) = cubes(vectors);
         let [of_query, of_key, of_value] = biases.map(CubeTensor::into_buffer_arg);
         let [query, key, value] = out.clone().map(CubeTensor::into_buffer_arg);
         split_heads_kernel::launch(
@@ -219,9 +222,9 @@ impl Sizes {
 
     fn join(self, parts: [CubeTensor; 3]) -> CubeTensor {
         let Self { b, s, heads, width } = self;
-        let (dtype, joined) = (parts[0].dtype, super::empty_of([b * s, 3 * heads * width], parts[0].dtype, &parts[0]));
+        let (dtype, joined) = (parts[0].dtype, empty_of([b * s, 3 * heads * width], parts[0].dtype, &parts[0]));
         let (size, vectors, numbers) = self.in_vectors();
-        let (count, dim) = super::cubes(vectors);
+        let (count, dim) = cubes(vectors);
         let [query, key, value] = parts.map(|part| part.into_buffer_arg());
         join_heads_kernel::launch(
             &joined.client,
@@ -244,22 +247,22 @@ impl Sizes {
     /// `[b, heads, s, width]` to `[n, d]`.
     fn heads_together(self, x: CubeTensor) -> CubeTensor {
         let Self { b, s, heads, width } = self;
-        super::on_gpu(&super::tensor::<4>(x).swap_dims(1, 2).reshape([b * s, heads * width]))
+        on_gpu(&tensor::<4>(x).swap_dims(1, 2).reshape([b * s, heads * width]))
     }
 
     /// From `[b * s, d]` to `[b, heads, s, width]`: each head's part of a row on an axis of its own.
     fn heads_apart(self, x: CubeTensor) -> CubeTensor {
         let Self { b, s, heads, width } = self;
-        super::on_gpu(&super::tensor::<2>(x).reshape([b, s, heads, width]).swap_dims(1, 2))
+        on_gpu(&tensor::<2>(x).reshape([b, s, heads, width]).swap_dims(1, 2))
     }
 }
 
 fn join(parts: [CubeTensor; 3], numbers: DType) -> CubeTensor {
     let [d, f] = [parts[0].meta.shape()[0], parts[0].meta.shape()[1]];
-    let out = super::empty_of([d, 3 * f], numbers, &parts[0]);
-    let size = super::vector_size(f);
+    let out = empty_of([d, 3 * f], numbers, &parts[0]);
+    let size = vector_size(f);
     let vectors = 3 * d * f / size;
-    let (count, dim) = super::cubes(vectors);
+    let (count, dim) = cubes(vectors);
     let (from, to) = (dtype_to_storage_type(parts[0].dtype), dtype_to_storage_type(numbers));
     let [a, b, c] = parts.map(CubeTensor::into_buffer_arg);
     let joined = out.clone().into_buffer_arg();
@@ -269,10 +272,10 @@ fn join(parts: [CubeTensor; 3], numbers: DType) -> CubeTensor {
 
 fn part(joined: &CubeTensor) -> [CubeTensor; 3] {
     let [d, f] = [joined.meta.shape()[0], joined.meta.shape()[1] / 3];
-    let out: [CubeTensor; 3] = std::array::from_fn(|_| super::empty_of([d, f], joined.dtype, joined));
-    let size = super::vector_size(f);
+    let out: [CubeTensor; 3] = std::array::from_fn(|_| empty_of([d, f], joined.dtype, joined));
+    let size = vector_size(f);
     let vectors = d * f / size;
-    let (count, dim) = super::cubes(vectors);
+    let (count, dim) = cubes(vectors);
     let [a, b, c] = out.clone().map(CubeTensor::into_buffer_arg);
     let from = joined.clone().into_buffer_arg();
     let dtype = dtype_to_storage_type(joined.dtype);
@@ -292,12 +295,16 @@ struct Saved {
     kernels: Kernels,
 }
 
-impl GpuBackward for Saved {
+impl GpuBackward<7> for Saved {
     fn part(&self) -> Part {
         Part::Attention
     }
 
-    fn backward(&self, above: CubeTensor, wanted: [bool; PARENTS]) -> Vec<Option<CubeTensor>> {
+    fn backward(
+        &self,
+        above: CubeTensor,
+        [wants_x, w_query, w_key, w_value, b_query, b_key, b_value]: [bool; 7],
+    ) -> [Option<CubeTensor>; 7] {
         let (numbers, kernels) = (self.query.dtype, self.kernels);
         let above = self.sizes.heads_apart(above);
         let of_value = product(&transposed(&self.shares.dropped_bhss), &above, numbers, kernels);
@@ -305,11 +312,12 @@ impl GpuBackward for Saved {
         let of_query = product(&of_scores, &self.key, numbers, kernels);
         let of_key = product(&transposed(&of_scores), &self.query, numbers, kernels);
         let joined = self.sizes.join([of_query, of_key, of_value]);
-        let (is_weights, is_biases) = (wanted[1..4].contains(&true), wanted[4..].contains(&true));
-        let [of_x, of_weights] = self.factors.backward(&joined, [wanted[0], is_weights]);
-        let three = |parts: Option<[CubeTensor; 3]>| parts.map_or([None, None, None], |parts| parts.map(Some));
-        let of_weights = three(of_weights.map(|of_weights| part(&of_weights)));
-        let of_biases = three(is_biases.then(|| columns(&joined)));
-        std::iter::once(of_x).chain(of_weights).chain(of_biases).collect()
+        let [of_x, of_weights] = self.factors.backward(&joined, [wants_x, w_query || w_key || w_value]);
+        let [w_query, w_key, w_value] = of_weights.map_or([None, None, None], |of_weights| part(&of_weights).map(Some));
+        let [b_query, b_key, b_value] = match b_query || b_key || b_value {
+            true => columns(&joined).map(Some),
+            false => [None, None, None],
+        };
+        [of_x, w_query, w_key, w_value, b_query, b_key, b_value]
     }
 }

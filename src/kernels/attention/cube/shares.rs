@@ -6,10 +6,9 @@ use burn_cubecl::tensor::CubeTensor;
 use cubecl::ir::ElemType;
 use cubecl::prelude::*;
 
-use super::super::dropout::Mask;
-use super::dropout::factors_of;
-use super::norm::Drawn;
-use super::reduce::{Lanes, largest, largest_within, place, row, sum, within};
+use crate::kernels::dropout::{Drawn, Mask, factors_of};
+use crate::kernels::gpu::reduce::{Lanes, largest, largest_within, place, row, sum, within};
+use crate::kernels::gpu::{like, like_a_vector, vector_size};
 
 /// Softmax over the keys of a query's own segment; those of others get 0. `s` counts vectors, as `first` does.
 #[cube(launch)]
@@ -143,10 +142,10 @@ pub(super) struct Shares {
 
 impl Shares {
     pub fn of(scores_bhss: CubeTensor, segments_bs: CubeTensor, scale: f32, mask: Option<Mask>) -> Self {
-        let shares = super::like(&scores_bhss);
-        let dropped = if mask.is_some() { super::like(&scores_bhss) } else { shares.clone() };
+        let shares = like(&scores_bhss);
+        let dropped = if mask.is_some() { like(&scores_bhss) } else { shares.clone() };
         let ([rows, heads, s], drawn) = (sizes(&shares), Drawn::of(mask));
-        let size = super::vector_size(s);
+        let size = vector_size(s);
         let (count, dim, lanes) = Lanes::of(rows, s / size, &shares.client);
         shares_kernel::launch(
             &shares.client,
@@ -157,7 +156,7 @@ impl Shares {
             segments_bs.clone().into_buffer_arg(),
             segments_bs.into_buffer_arg(),
             shares.clone().into_buffer_arg(),
-            if mask.is_some() { dropped.clone() } else { super::like_a_vector(&shares) }.into_buffer_arg(),
+            if mask.is_some() { dropped.clone() } else { like_a_vector(&shares) }.into_buffer_arg(),
             rows as u32,
             (s / size) as u32,
             heads as u32,
@@ -175,9 +174,9 @@ impl Shares {
 
     /// The gradient of the scores from that of `dropped_bhss`.
     pub fn backward(&self, above_bhss: CubeTensor) -> CubeTensor {
-        let of_scores = super::like(&self.shares_bhss);
+        let of_scores = like(&self.shares_bhss);
         let ([rows, _, s], drawn) = (sizes(&of_scores), Drawn::of(self.mask));
-        let size = super::vector_size(s);
+        let size = vector_size(s);
         let (count, dim, lanes) = Lanes::of(rows, s / size, &of_scores.client);
         shares_backward_kernel::launch(
             &of_scores.client,
