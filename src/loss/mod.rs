@@ -10,7 +10,7 @@ mod gate;
 mod transfer;
 
 pub use crate::kernels::loss::{StepLoss, dwt_loss, hard_loss, hard_losses, soft_loss, weighted_mean};
-pub use crate::kernels::{outcomes_loss, soft_loss_of_outcomes};
+pub use crate::kernels::outcomes::{outcomes_loss, soft_loss_of_outcomes};
 pub use divergence::{divergence_loss, jensen_shannon_loss, reverse_loss, total_variation_loss};
 pub use fade::faded;
 pub use features::cosine_loss;

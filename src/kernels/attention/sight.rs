@@ -66,7 +66,7 @@ impl Sight {
     }
 
     /// The segments on a device, uploaded once.
-    #[cfg(feature = "gpu")]
+    #[cfg_attr(not(feature = "gpu"), expect(dead_code, reason = "GPUs alone need them"))]
     pub(super) fn on(&self, device: &Device) -> Tensor<1, Int> {
         let upload = || Tensor::from_data(TensorData::new(self.segments_bs.to_vec(), [self.segments_bs.len()]), device);
         self.on_device.get_or_init(upload).clone()

@@ -10,7 +10,6 @@ pub struct Places {
     host: Arc<[i32]>,
     at_n: Tensor<1, Int>,
     sorted: Arc<OnceLock<Sorted>>,
-    #[cfg(feature = "gpu")]
     sorted_on_device: Arc<OnceLock<[Tensor<1, Int>; 2]>>,
 }
 
@@ -27,13 +26,7 @@ impl Places {
     /// Uploads row numbers from 0.
     pub fn new(rows: &[i32], device: &Device) -> Self {
         let at_n = Tensor::from_data(TensorData::new(rows.to_vec(), [rows.len()]), device);
-        Self {
-            host: rows.into(),
-            at_n,
-            sorted: Arc::default(),
-            #[cfg(feature = "gpu")]
-            sorted_on_device: Arc::default(),
-        }
+        Self { host: rows.into(), at_n, sorted: Arc::default(), sorted_on_device: Arc::default() }
     }
 
     /// How many.
@@ -56,7 +49,7 @@ impl Places {
     }
 
     /// The places, those of one row next to each other, and where each row's begin; uploaded once.
-    #[cfg(feature = "gpu")]
+    #[cfg_attr(not(feature = "gpu"), expect(dead_code, reason = "GPUs alone need them"))]
     pub(super) fn sorted_on_device(&self) -> [Tensor<1, Int>; 2] {
         let Sorted { order, starts } = self.sorted();
         let upload = |list: &Vec<i32>| Tensor::from_data(TensorData::new(list.clone(), [list.len()]), &self.at_n.device());

@@ -63,7 +63,7 @@ mod tests {
     use crate::device::Kernels;
     use crate::kernels::loss::definition::{BOTH, spread};
     use crate::kernels::loss::dwt_loss;
-    use crate::kernels::outcomes_loss;
+    use crate::kernels::outcomes::outcomes_loss;
 
     /// A generator for draws; the shape of its randomness is of no interest here.
     fn uniform(state: &mut u64) -> f64 {
