@@ -1,5 +1,5 @@
-//! The numbers that are minimised, each a pure function, in nats a slot: equations 1 to 3 of Lee et al. 2023, which have
-//! several forms and are re-exported from `src/kernels/loss/`, and others that stand in their place or beside them.
+//! The numbers that are minimised, each a pure function, in nats a slot: equations 1 to 3 of Lee et al. 2023, which
+//! have several forms and are re-exported from `src/kernels/loss/`, and others in their place or beside them.
 //!
 //! Shapes: `n` slots (masked positions of all rows), `v` vocabulary.
 

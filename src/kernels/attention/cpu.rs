@@ -167,7 +167,8 @@ impl Blocks {
         }
     }
 
-    /// Dropout's factors of a block, as [`apply`](crate::kernels::Dropout::apply) has them on all scores; false without dropout.
+    /// Dropout's factors of a block, as [`apply`](crate::kernels::Dropout::apply) has them on all scores; false without
+    /// dropout.
     fn factors(&self, block: &Block, factors_ql: &mut Vec<f32>) -> bool {
         let (Some(mask), l) = (&self.mask, block.keys.len()) else { return false };
         factors_ql.resize(block.queries.len() * l, 0.0);

@@ -1,5 +1,5 @@
-//! Self-attention on a GPU, from what goes into query, key and value to the heads' results side by side: one product for all
-//! three, one pass that adds their biases and parts the heads, and back.
+//! Self-attention on a GPU, from what goes into query, key and value to the heads' results side by side: one product
+//! for all three, one pass that adds their biases and parts the heads, and back.
 
 mod shares;
 
