@@ -1,6 +1,6 @@
 //! The distillation loss of masked language modelling and its gradient: the definition, and the cases that every form
-//! of it must agree on. The forms: [`reference`] here; `composed` in `src/loss/`, in burn operations; fused in
-//! `src/kernels/` (CPU) and `dwt_loss.wgsl` beside this file (WebGPU).
+//! of it must agree on. The forms: [`reference`] here; in `src/kernels/loss/` `composed.rs` (burn operations), `row.rs`
+//! (CPU) and `cube.rs` (CubeCL); `dwt_loss.wgsl` beside this file (WebGPU).
 //!
 //! For a slot with student logits z, teacher logits t, label y and weight w, over a vocabulary of v tokens:
 //!
@@ -97,7 +97,8 @@ pub fn reference(student_mv: &[f32], teacher_mv: &[f32], labels_m: &[i32], weigh
     out
 }
 
-pub(super) fn log_softmax(logits_v: &[f32], temperature: f64) -> Vec<f64> {
+/// Logarithms of the probabilities that a slot's logits `[v]` are at a temperature: `log softmax(z / tau)`.
+pub fn log_softmax(logits_v: &[f32], temperature: f64) -> Vec<f64> {
     let largest = f64::from(logits_v.iter().copied().fold(f32::NEG_INFINITY, f32::max));
     let scaled_v: Vec<f64> = logits_v.iter().map(|&logit| (f64::from(logit) - largest) / temperature).collect();
     let log_sum = scaled_v.iter().map(|x| x.exp()).sum::<f64>().ln();

@@ -7,7 +7,7 @@
 //!
 //! **Fusion is off, and autotune is on with `cuda` only.** burn's fusion is another backend type, through which kernels
 //! of our own would have to be wired; it is known for wrong results, and what it would fuse in an encoder layer is
-//! written out in `src/kernels/cube/`.
+//! written out in `src/kernels/` (each operation's `cube.rs`).
 
 use burn::tensor::{Device as BurnDevice, FloatDType, Tensor, TensorData, Transaction};
 

@@ -6,37 +6,30 @@
 //! shows what this gains.
 
 use std::fmt::Debug;
-use std::sync::Arc;
 
-use burn::backend::autodiff::checkpoint::{base::Checkpointer, strategy::CheckpointStrategy};
-use burn::backend::autodiff::grads::Gradients;
-use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
+use burn::backend::Flex;
 use burn::backend::tensor::FloatTensor;
-use burn::backend::{Autodiff, Backend, Dispatch, DispatchTensor, Flex, TensorMetadata, backend_extension};
-use burn::tensor::{Device, Shape, Tensor, TensorData};
+use burn::tensor::{Shape, Tensor, TensorData};
 
+use super::graph::{BackwardPass, Parent, inner, linked};
 use super::spent::{self, Part};
-
-/// Tensors that an operation can read.
-pub(super) const PARENTS: usize = 4;
 
 /// What a tensor of the CPU backend is made of.
 pub(super) type HostTensor = FloatTensor<Flex>;
 
-/// The backward pass of an operation, with all that it needs of the forward pass.
-pub(super) trait HostBackward: Debug + Send + Sync {
+/// The backward pass of an operation that reads N tensors, with all that it needs of the forward pass.
+pub(super) trait HostBackward<const N: usize>: Debug + Send + Sync {
     /// What its time counts as.
     fn part(&self) -> Part;
 
-    /// The gradients with respect to the parents that are `wanted`, flat; anything for the others. `above` is the
-    /// upstream gradient: that with respect to the operation's value.
-    fn backward(&self, above: &[f32], wanted: [bool; PARENTS]) -> [Vec<f32>; PARENTS];
+    /// The gradients with respect to the tensors that the operation read, in their order and flat: of those that are
+    /// `wanted`, anything for the others. `above` is the upstream gradient: that with respect to the operation's value.
+    fn backward(&self, above: &[f32], wanted: [bool; N]) -> [Option<Vec<f32>>; N];
 }
 
 /// The values of a tensor on the CPU, contiguous and outside any graph.
 pub(super) fn host<const D: usize>(x: &Tensor<D>) -> HostTensor {
-    let x = if x.device().is_autodiff() { x.clone().inner() } else { x.clone() };
-    x.try_into_primitive::<Flex>().expect("a tensor of the CPU backend").to_contiguous()
+    inner(x.clone()).try_into_primitive::<Flex>().expect("a tensor of the CPU backend").to_contiguous()
 }
 
 /// The values of a [`HostTensor`].
@@ -46,81 +39,31 @@ pub(super) fn slice(x: &HostTensor) -> &[f32] {
 
 /// `value`, worked out on the host, as a tensor that depends on `parents` by `backward`. When none of them is on a
 /// graph, the tensor is on none.
-pub(super) fn with_gradient<const D: usize>(
+pub(super) fn with_gradient<const D: usize, const N: usize>(
     value: Vec<f32>,
     shape: [usize; D],
-    parents: [Option<DispatchTensor>; PARENTS],
-    backward: impl HostBackward + 'static,
+    parents: [Parent<Flex>; N],
+    backward: impl HostBackward<N> + 'static,
 ) -> Tensor<D> {
-    let value = Tensor::<D>::from_data(TensorData::new(value, shape), &Device::flex());
-    let constant = || Tensor::<1>::zeros([1], &Device::flex()).into_dispatch();
-    let [a, b, c, d] = parents.map(|parent| parent.unwrap_or_else(constant));
-    Tensor::from_dispatch(Dispatch::link(value.into_dispatch(), a, b, c, d, Known(Arc::new(backward))))
+    let shapes = parents.each_ref().map(Parent::shape);
+    linked(HostTensor::from_data(TensorData::new(value, shape)), parents, OnHost { backward, shapes })
 }
 
-/// A backward pass that can be cloned.
-#[derive(Debug, Clone)]
-pub(super) struct Known(Arc<dyn HostBackward>);
-
-/// The operation, for burn's CPU backend. Without autodiff there is nothing to link.
-#[backend_extension(Autodiff, Flex)]
-pub(super) trait Link: Backend {
-    fn link(
-        value: FloatTensor<Self>,
-        a: FloatTensor<Self>,
-        b: FloatTensor<Self>,
-        c: FloatTensor<Self>,
-        d: FloatTensor<Self>,
-        backward: Known,
-    ) -> FloatTensor<Self>;
+/// A backward pass on the host, with the shapes of what the operation read.
+#[derive(Debug)]
+struct OnHost<T, const N: usize> {
+    backward: T,
+    shapes: [Shape; N],
 }
 
-impl Link for Flex {
-    fn link(
-        value: FloatTensor<Self>,
-        _: FloatTensor<Self>,
-        _: FloatTensor<Self>,
-        _: FloatTensor<Self>,
-        _: FloatTensor<Self>,
-        _: Known,
-    ) -> FloatTensor<Self> {
-        value
-    }
-}
-
-impl<C: CheckpointStrategy> Link for Autodiff<Flex, C> {
-    fn link(
-        value: FloatTensor<Self>,
-        a: FloatTensor<Self>,
-        b: FloatTensor<Self>,
-        c: FloatTensor<Self>,
-        d: FloatTensor<Self>,
-        backward: Known,
-    ) -> FloatTensor<Self> {
-        #[derive(Debug)]
-        struct Linked;
-        impl Backward<Flex, PARENTS> for Linked {
-            type State = (Known, [Shape; PARENTS]);
-
-            fn backward(self, ops: Ops<Self::State, PARENTS>, gradients: &mut Gradients, _: &mut Checkpointer) {
-                let above = gradients.consume::<Flex>(&ops.node).to_contiguous();
-                let (known, shapes) = ops.state;
-                let wanted = ops.parents.each_ref().map(Option::is_some);
-                let found = spent::on(known.0.part(), || known.0.backward(slice(&above), wanted));
-                for ((node, values), shape) in ops.parents.into_iter().zip(found).zip(shapes) {
-                    if let Some(node) = node {
-                        gradients.register::<Flex>(node.id, HostTensor::from_data(TensorData::new(values, shape)));
-                    }
-                }
-            }
-        }
-        let parents = [a, b, c, d];
-        let shapes = parents.each_ref().map(TensorMetadata::shape);
-        let nodes = parents.each_ref().map(|parent| parent.node());
-        let value = value.into_primitive();
-        match Linked.prepare::<C>(nodes).compute_bound().stateful() {
-            OpsKind::Tracked(prepared) => prepared.finish((backward, shapes), value),
-            OpsKind::UnTracked(prepared) => prepared.finish(value),
-        }
+impl<T: HostBackward<N>, const N: usize> BackwardPass<Flex, N> for OnHost<T, N> {
+    fn backward(&self, above: HostTensor, wanted: [bool; N]) -> [Option<HostTensor>; N] {
+        let above = above.to_contiguous();
+        let found = spent::on(self.backward.part(), || self.backward.backward(slice(&above), wanted));
+        let mut shapes = self.shapes.iter().cloned();
+        found.map(|values| {
+            let shape = shapes.next()?;
+            values.map(|values| HostTensor::from_data(TensorData::new(values, shape)))
+        })
     }
 }

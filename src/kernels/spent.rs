@@ -13,7 +13,7 @@ static NANOSECONDS: [AtomicU64; 6] = [const { AtomicU64::new(0) }; 6];
 /// What an operation counts as.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Part {
-    /// Dense layers, GELU included.
+    /// Dense layers, GELU included, and LSTMs.
     Dense,
     Attention,
     Norm,
@@ -27,7 +27,7 @@ pub(super) enum Part {
 /// Seconds by part.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Spent {
-    /// Dense layers, GELU included.
+    /// Dense layers, GELU included, and LSTMs.
     pub dense_s: f64,
     /// Attention between its dense layers.
     pub attention_s: f64,

@@ -68,6 +68,75 @@ pub(super) fn erf(x: f32) -> f32 {
     x * odd / even
 }
 
+/// Lanes of a sum: what the widest vector registers hold.
+const LANES: usize = 16;
+/// Elements that are summed in f32 before an f64 takes over.
+const BLOCK: usize = 1024;
+
+#[expect(clippy::needless_range_loop, reason = "one place in several rows at a time")]
+/// Replaces the elements of `rows`, taken together, by the first part of what `each` gives, and adds up the second.
+#[inline(always)]
+pub(super) fn sweep<const N: usize, const K: usize>(
+    rows: [&mut [f32]; N],
+    each: impl Fn([f32; N]) -> ([f32; N], [f32; K]),
+) -> [f64; K] {
+    let length = rows[0].len();
+    assert!(rows.iter().all(|row| row.len() == length), "rows of one length");
+    let mut sums = [0.0; K];
+    let mut from = 0;
+    while from < length {
+        let to = length.min(from + BLOCK);
+        let mut lanes = [[0.0f32; LANES]; K];
+        let whole = from + (to - from) / LANES * LANES;
+        for at in (from..whole).step_by(LANES) {
+            let mut values = [[0.0f32; LANES]; N];
+            for n in 0..N {
+                values[n].copy_from_slice(&rows[n][at..at + LANES]);
+            }
+            for lane in 0..LANES {
+                let (new, terms) = each(std::array::from_fn(|n| values[n][lane]));
+                for n in 0..N {
+                    values[n][lane] = new[n];
+                }
+                for k in 0..K {
+                    lanes[k][lane] += terms[k];
+                }
+            }
+            for n in 0..N {
+                rows[n][at..at + LANES].copy_from_slice(&values[n]);
+            }
+        }
+        for at in whole..to {
+            let (new, terms) = each(std::array::from_fn(|n| rows[n][at]));
+            for n in 0..N {
+                rows[n][at] = new[n];
+            }
+            for k in 0..K {
+                lanes[k][0] += terms[k];
+            }
+        }
+        for k in 0..K {
+            sums[k] += lanes[k].iter().map(|&lane| f64::from(lane)).sum::<f64>();
+        }
+        from = to;
+    }
+    sums
+}
+
+#[inline(always)]
+pub(super) fn largest(row: &[f32]) -> f32 {
+    let larger = |a: f32, b: f32| if a > b { a } else { b };
+    let mut lanes = [f32::NEG_INFINITY; LANES];
+    let chunks = row.chunks_exact(LANES);
+    let rest = chunks.remainder().iter().copied().fold(f32::NEG_INFINITY, larger);
+    for chunk in chunks {
+        for lane in 0..LANES {
+            lanes[lane] = larger(chunk[lane], lanes[lane]);
+        }
+    }
+    lanes.into_iter().fold(rest, larger)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -10,7 +10,8 @@ use crate::kernels::{squares, sum_of_squares};
 /// The 2-norm of all gradients of `model` taken as one vector; not finite when any of them is not. Reads it back.
 pub fn global_norm<M: Module>(model: &M, gradients: &GradientsParams) -> f64 {
     let SumOfSquares { on_cpu, elsewhere, .. } = sum_of(model, gradients);
-    let elsewhere = if elsewhere.is_empty() { 0.0 } else { f64::from(composed(&elsewhere).into_scalar::<f32>()) };
+    let elsewhere =
+        if elsewhere.is_empty() { 0.0 } else { f64::from(squares(&elsewhere, Kernels::Composed).into_scalar::<f32>()) };
     (on_cpu + elsewhere).sqrt()
 }
 
@@ -21,12 +22,7 @@ pub fn global_norm<M: Module>(model: &M, gradients: &GradientsParams) -> f64 {
 /// When no parameter has a gradient.
 pub fn squared_norm<M: Module>(model: &M, gradients: &GradientsParams, compute: &Compute) -> Tensor<1> {
     let SumOfSquares { elsewhere, .. } = sum_of(model, gradients);
-    if compute.kernels == Kernels::Composed { composed(&elsewhere) } else { squares(&elsewhere) }
-}
-
-fn composed(gradients: &[Tensor<1>]) -> Tensor<1> {
-    let each = gradients.iter().map(|gradient| gradient.clone().square().sum());
-    each.reduce(|sum, squares| sum + squares).expect("a model in training has gradients")
+    squares(&elsewhere, compute.kernels)
 }
 
 fn sum_of<'a, M: Module>(model: &M, gradients: &'a GradientsParams) -> SumOfSquares<'a> {

@@ -31,9 +31,9 @@ use muon::Muon;
 use stable::StableAdamW;
 
 use crate::config::{OptimizerKind, TrainPlan};
-use crate::device::{Precision, is_cpu, wait};
+use crate::device::{Precision, wait};
 use crate::error::{Error, Result};
-use crate::kernels::{AdamStep, GuardedAdam, adam};
+use crate::kernels::{AdamPass, AdamStep};
 use crate::model::{AnyModel, HostTensor, LanguageModel, ModulePath, Reading, Weights};
 
 /// An update rule and its state for every parameter, by the parameter's name.
@@ -102,21 +102,14 @@ impl Rule {
         value: Tensor<D>,
         gradient: Tensor<D>,
         moments: Option<Moments<D>>,
-        guarded: Option<&mut GuardedAdam>,
+        pass: &mut AdamPass,
     ) -> (Tensor<D>, Moments<D>) {
         const KEPT: &str = "Adam always returns its state";
-        if let (Some(guarded), Rule::Adam(_, numbers) | Rule::AdamW(_, numbers)) = (guarded, self) {
-            let moments = moments.unwrap_or_else(|| Moments::new(0, value.zeros_like(), value.zeros_like()));
-            let step = AdamStep { lr, time: moments.time + 1, ..*numbers };
-            let moments = [moments.moment_1, moments.moment_2];
-            let (value, [first, second]) = guarded.step(&value, &gradient, moments, &step);
-            return (value, Moments::new(step.time, first, second));
-        }
         match self {
-            Rule::Adam(_, numbers) | Rule::AdamW(_, numbers) if is_cpu(&value.device()) => {
+            Rule::Adam(_, numbers) | Rule::AdamW(_, numbers) if pass.moves(&value) => {
                 let moments = moments.unwrap_or_else(|| Moments::new(0, value.zeros_like(), value.zeros_like()));
                 let step = AdamStep { lr, time: moments.time + 1, ..*numbers };
-                let (value, [first, second]) = adam(&value, gradient, [moments.moment_1, moments.moment_2], &step);
+                let (value, [first, second]) = pass.step(&value, gradient, [moments.moment_1, moments.moment_2], &step);
                 (value, Moments::new(step.time, first, second))
             }
             Rule::Adam(rule, _) => {
@@ -177,12 +170,10 @@ impl Optimizer {
     /// Takes one step: every parameter with a gradient moves. With a guard, gradients are multiplied by its factor, and
     /// nothing moves once a step was not finite.
     pub fn step<M: Module>(&mut self, lr: f64, model: M, gradients: GradientsParams, guard: Option<GuardOf>) -> M {
-        let guarded = guard.map(|guard| GuardedAdam::new(guard.values, guard.model));
-        let mut step = Step { optimizer: self, path: ModulePath::default(), lr, gradients, guarded };
+        let pass = AdamPass::new(guard.map(|guard| (guard.values, guard.model)));
+        let mut step = Step { optimizer: self, path: ModulePath::default(), lr, gradients, pass };
         let model = model.map(&mut step);
-        if let Some(guarded) = step.guarded {
-            guarded.launch();
-        }
+        step.pass.finish();
         model
     }
 
@@ -254,7 +245,7 @@ struct Step<'a> {
     path: ModulePath,
     lr: f64,
     gradients: GradientsParams,
-    guarded: Option<GuardedAdam>,
+    pass: AdamPass,
 }
 
 impl ModuleMapper for Step<'_> {
@@ -273,7 +264,7 @@ impl ModuleMapper for Step<'_> {
         let moments = moments.and_then(|moments| moments.downcast::<Moments<D>>().ok()).map(|moments| *moments);
         param.map(|value| {
             let rule = self.optimizer.rule_for::<D>(&name);
-            let (value, moments) = rule.step(self.lr, value.inner(), gradient, moments, self.guarded.as_mut());
+            let (value, moments) = rule.step(self.lr, value.inner(), gradient, moments, &mut self.pass);
             self.optimizer.moments.insert(name, Box::new(moments));
             Tensor::from_inner(value).require_grad()
         })

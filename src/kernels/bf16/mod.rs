@@ -33,7 +33,6 @@ mod amx;
 mod avx512;
 #[cfg(target_arch = "x86_64")]
 mod block;
-mod dense;
 mod plain;
 #[cfg(test)]
 mod tests;
@@ -42,7 +41,6 @@ mod tiles;
 
 use super::matrix::{Matrix, add_columns, zeros};
 use crate::device::Bf16Unit as Unit;
-pub(super) use dense::{dense, several};
 
 /// Rows, and columns, of the smallest block of a product: two tiles by two.
 pub(super) const BLOCK: usize = 32;

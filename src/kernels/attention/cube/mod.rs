@@ -1,0 +1,323 @@
+//! Self-attention on a GPU, from what goes into query, key and value to the heads' results side by side: one product
+//! for all three, one pass that adds their biases and parts the heads, and back.
+
+mod shares;
+
+use burn::backend::cubecl::dtype_to_storage_type;
+use burn::tensor::{DType, Tensor};
+use burn_cubecl::tensor::CubeTensor;
+use cubecl::ir::ElemType;
+use cubecl::prelude::*;
+
+use super::Sight;
+use crate::device::{Compute, Kernels};
+use crate::kernels::dense::{Dense, Factors};
+use crate::kernels::dropout::Mask;
+use crate::kernels::gpu::columns::columns;
+use crate::kernels::gpu::{GpuBackward, cubes, empty_of, ints_on_gpu, on_gpu, tensor, vector_size, with_gradient};
+use crate::kernels::graph::Parent;
+use crate::kernels::matmul::{product, transposed};
+use crate::kernels::spent::{self, Part};
+use shares::Shares;
+
+/// Three matrices `[d, f]` next to each other, cast to another dtype: `[d, 3 f]`, of so many `vectors`; `f` counts
+/// vectors.
+#[cube(launch)]
+#[expect(clippy::too_many_arguments, reason = "a kernel has buffers and numbers, no structs of them")]
+fn join_kernel<I: Float, O: Float, W: Size>(
+    a_df: &[Vector<I, W>],
+    b_df: &[Vector<I, W>],
+    c_df: &[Vector<I, W>],
+    out: &mut [Vector<O, W>],
+    vectors: u32,
+    f: u32,
+    #[define(I)] _from: ElemType,
+    #[define(O)] _to: ElemType,
+) {
+    if ABSOLUTE_POS >= vectors as usize {
+        terminate!();
+    }
+    let f = f as usize;
+    let column = ABSOLUTE_POS % (3 * f);
+    let at = ABSOLUTE_POS / (3 * f) * f + column % f;
+    let x = if column < f {
+        a_df[at]
+    } else if column < 2 * f {
+        b_df[at]
+    } else {
+        c_df[at]
+    };
+    out[ABSOLUTE_POS] = Vector::cast_from(x);
+}
+
+/// Divides the joined rows into queries, keys and values again: each thread moves a vector of each of the three.
+#[cube(launch)]
+fn part_kernel<F: Float, W: Size>(
+    joined: &[Vector<F, W>],
+    a_df: &mut [Vector<F, W>],
+    b_df: &mut [Vector<F, W>],
+    c_df: &mut [Vector<F, W>],
+    vectors: u32,
+    f: u32,
+    #[define(F)] _dtype: ElemType,
+) {
+    let i = ABSOLUTE_POS;
+    if i >= vectors as usize {
+        terminate!();
+    }
+    let f = f as usize;
+    let at = i / f * 3 * f + i % f;
+    a_df[i] = joined[at];
+    b_df[i] = joined[at + f];
+    c_df[i] = joined[at + 2 * f];
+}
+
+/// Where element `i` of `[b, heads, s, width]` is in `[b * s, columns]`, whose first columns are the heads side by
+/// side.
+#[cube]
+fn side_by_side(i: usize, s: usize, heads: usize, width: usize, columns: usize) -> usize {
+    let position = i / width % s;
+    let head = i / (width * s) % heads;
+    let row = i / (width * s * heads);
+    (row * s + position) * columns + head * width + i % width
+}
+
+/// `[n, 3 d]` and three biases to query, key and value, `[b, heads, s, width]` each, of so many `vectors`; `width`
+/// counts vectors.
+#[cube(launch)]
+#[expect(clippy::too_many_arguments, reason = "a kernel has buffers and numbers, no structs of them")]
+fn split_heads_kernel<F: Float, W: Size>(
+    joined: &[Vector<F, W>],
+    bias_of_query: &[Vector<f32, W>],
+    bias_of_key: &[Vector<f32, W>],
+    bias_of_value: &[Vector<f32, W>],
+    query: &mut [Vector<F, W>],
+    key: &mut [Vector<F, W>],
+    value: &mut [Vector<F, W>],
+    vectors: u32,
+    s: u32,
+    heads: u32,
+    width: u32,
+    #[define(F)] _dtype: ElemType,
+) {
+    let i = ABSOLUTE_POS;
+    if i >= vectors as usize {
+        terminate!();
+    }
+    let d = (heads * width) as usize;
+    let at = side_by_side(i, s as usize, heads as usize, width as usize, 3 * d);
+    let column = at % (3 * d);
+    query[i] = Vector::cast_from(Vector::<f32, W>::cast_from(joined[at]) + bias_of_query[column]);
+    key[i] = Vector::cast_from(Vector::<f32, W>::cast_from(joined[at + d]) + bias_of_key[column]);
+    value[i] = Vector::cast_from(Vector::<f32, W>::cast_from(joined[at + 2 * d]) + bias_of_value[column]);
+}
+
+/// Back to `[n, 3 d]`.
+#[cube(launch)]
+#[expect(clippy::too_many_arguments, reason = "a kernel has buffers and numbers, no structs of them")]
+fn join_heads_kernel<F: Float, W: Size>(
+    query: &[Vector<F, W>],
+    key: &[Vector<F, W>],
+    value: &[Vector<F, W>],
+    joined: &mut [Vector<F, W>],
+    vectors: u32,
+    s: u32,
+    heads: u32,
+    width: u32,
+    #[define(F)] _dtype: ElemType,
+) {
+    let i = ABSOLUTE_POS;
+    if i >= vectors as usize {
+        terminate!();
+    }
+    let d = (heads * width) as usize;
+    let at = side_by_side(i, s as usize, heads as usize, width as usize, 3 * d);
+    joined[at] = query[i];
+    joined[at + d] = key[i];
+    joined[at + 2 * d] = value[i];
+}
+
+/// See [`self_attention`](super::self_attention).
+pub(super) fn self_attention(
+    x_nd: Tensor<2>,
+    layers: &[Dense; 3],
+    heads: usize,
+    sight: &Sight,
+    mask: Option<Mask>,
+    compute: &Compute,
+) -> Tensor<2> {
+    let of = on_gpu(&x_nd);
+    let (out, saved) = spent::on_gpu(Part::Attention, &of, || forward(&of, layers, heads, sight, mask, compute));
+    let [query, key, value] = layers.clone();
+    let [w_query, w_key, w_value] = [query.weight_df, key.weight_df, value.weight_df].map(Parent::of);
+    let [b_query, b_key, b_value] = [query.bias_f, key.bias_f, value.bias_f].map(Parent::of);
+    with_gradient(out, [Parent::of(x_nd), w_query, w_key, w_value, b_query, b_key, b_value], saved)
+}
+
+fn forward(
+    x_nd: &CubeTensor,
+    layers: &[Dense; 3],
+    heads: usize,
+    sight: &Sight,
+    mask: Option<Mask>,
+    compute: &Compute,
+) -> (CubeTensor, Saved) {
+    let ([n, d], s) = ([x_nd.meta.shape()[0], x_nd.meta.shape()[1]], sight.length);
+    let sizes = Sizes { b: n / s.max(1), s, heads, width: d / heads };
+    let joined_weight = join(layers.each_ref().map(|layer| on_gpu(&layer.weight_df)), compute.dtype());
+    let factors = Factors::new(x_nd.clone(), joined_weight, compute).with_gradient_in(layers[0].weight_df.dtype());
+    let [query, key, value] = sizes.split(&factors.product(), layers.each_ref().map(|layer| on_gpu(&layer.bias_f)));
+    let (numbers, kernels) = (query.dtype, compute.kernels);
+    let scores = product(&query, &transposed(&key), numbers, kernels);
+    let segments_bs = ints_on_gpu(&sight.on(&layers[0].bias_f.device().inner()));
+    let shares = Shares::of(scores, segments_bs, 1.0 / (sizes.width as f32).sqrt(), mask);
+    let context = product(&shares.dropped_bhss, &value, numbers, kernels);
+    (sizes.heads_together(context), Saved { factors, query, key, value, shares, sizes, kernels })
+}
+
+/// Rows, positions of a row, heads, and the width of one.
+#[derive(Debug, Clone, Copy)]
+struct Sizes {
+    b: usize,
+    s: usize,
+    heads: usize,
+    width: usize,
+}
+
+impl Sizes {
+    /// Elements of a vector, vectors of all, and for a kernel positions, heads, and vectors of a head's width.
+    fn in_vectors(self) -> (usize, usize, [u32; 3]) {
+        let Self { b, s, heads, width } = self;
+        let size = vector_size(width);
+        (size, b * s * heads * width / size, [s, heads, width / size].map(|size| size as u32))
+    }
+
+    fn split(self, joined: &CubeTensor, biases: [CubeTensor; 3]) -> [CubeTensor; 3] {
+        let Self { b, s, heads, width } = self;
+        let out: [CubeTensor; 3] = std::array::from_fn(|_| empty_of([b, heads, s, width], joined.dtype, joined));
+        let (size, vectors, numbers) = self.in_vectors();
+        let (count, dim) = cubes(vectors);
+        let [of_query, of_key, of_value] = biases.map(CubeTensor::into_buffer_arg);
+        let [query, key, value] = out.clone().map(CubeTensor::into_buffer_arg);
+        split_heads_kernel::launch(
+            &joined.client,
+            count,
+            dim,
+            size,
+            joined.clone().into_buffer_arg(),
+            of_query,
+            of_key,
+            of_value,
+            query,
+            key,
+            value,
+            vectors as u32,
+            numbers[0],
+            numbers[1],
+            numbers[2],
+            dtype_to_storage_type(joined.dtype),
+        );
+        out
+    }
+
+    fn join(self, parts: [CubeTensor; 3]) -> CubeTensor {
+        let Self { b, s, heads, width } = self;
+        let (dtype, joined) = (parts[0].dtype, empty_of([b * s, 3 * heads * width], parts[0].dtype, &parts[0]));
+        let (size, vectors, numbers) = self.in_vectors();
+        let (count, dim) = cubes(vectors);
+        let [query, key, value] = parts.map(|part| part.into_buffer_arg());
+        join_heads_kernel::launch(
+            &joined.client,
+            count,
+            dim,
+            size,
+            query,
+            key,
+            value,
+            joined.clone().into_buffer_arg(),
+            vectors as u32,
+            numbers[0],
+            numbers[1],
+            numbers[2],
+            dtype_to_storage_type(dtype),
+        );
+        joined
+    }
+
+    /// `[b, heads, s, width]` to `[n, d]`.
+    fn heads_together(self, x: CubeTensor) -> CubeTensor {
+        let Self { b, s, heads, width } = self;
+        on_gpu(&tensor::<4>(x).swap_dims(1, 2).reshape([b * s, heads * width]))
+    }
+
+    /// From `[b * s, d]` to `[b, heads, s, width]`: each head's part of a row on an axis of its own.
+    fn heads_apart(self, x: CubeTensor) -> CubeTensor {
+        let Self { b, s, heads, width } = self;
+        on_gpu(&tensor::<2>(x).reshape([b, s, heads, width]).swap_dims(1, 2))
+    }
+}
+
+fn join(parts: [CubeTensor; 3], numbers: DType) -> CubeTensor {
+    let [d, f] = [parts[0].meta.shape()[0], parts[0].meta.shape()[1]];
+    let out = empty_of([d, 3 * f], numbers, &parts[0]);
+    let size = vector_size(f);
+    let vectors = 3 * d * f / size;
+    let (count, dim) = cubes(vectors);
+    let (from, to) = (dtype_to_storage_type(parts[0].dtype), dtype_to_storage_type(numbers));
+    let [a, b, c] = parts.map(CubeTensor::into_buffer_arg);
+    let joined = out.clone().into_buffer_arg();
+    join_kernel::launch(&out.client, count, dim, size, a, b, c, joined, vectors as u32, (f / size) as u32, from, to);
+    out
+}
+
+fn part(joined: &CubeTensor) -> [CubeTensor; 3] {
+    let [d, f] = [joined.meta.shape()[0], joined.meta.shape()[1] / 3];
+    let out: [CubeTensor; 3] = std::array::from_fn(|_| empty_of([d, f], joined.dtype, joined));
+    let size = vector_size(f);
+    let vectors = d * f / size;
+    let (count, dim) = cubes(vectors);
+    let [a, b, c] = out.clone().map(CubeTensor::into_buffer_arg);
+    let from = joined.clone().into_buffer_arg();
+    let dtype = dtype_to_storage_type(joined.dtype);
+    part_kernel::launch(&joined.client, count, dim, size, from, a, b, c, vectors as u32, (f / size) as u32, dtype);
+    out
+}
+
+/// What the backward pass needs.
+#[derive(Debug)]
+struct Saved {
+    factors: Factors,
+    query: CubeTensor,
+    key: CubeTensor,
+    value: CubeTensor,
+    shares: Shares,
+    sizes: Sizes,
+    kernels: Kernels,
+}
+
+impl GpuBackward<7> for Saved {
+    fn part(&self) -> Part {
+        Part::Attention
+    }
+
+    fn backward(
+        &self,
+        above: CubeTensor,
+        [wants_x, w_query, w_key, w_value, b_query, b_key, b_value]: [bool; 7],
+    ) -> [Option<CubeTensor>; 7] {
+        let (numbers, kernels) = (self.query.dtype, self.kernels);
+        let above = self.sizes.heads_apart(above);
+        let of_value = product(&transposed(&self.shares.dropped_bhss), &above, numbers, kernels);
+        let of_scores = self.shares.backward(product(&above, &transposed(&self.value), numbers, kernels));
+        let of_query = product(&of_scores, &self.key, numbers, kernels);
+        let of_key = product(&transposed(&of_scores), &self.query, numbers, kernels);
+        let joined = self.sizes.join([of_query, of_key, of_value]);
+        let [of_x, of_weights] = self.factors.backward(&joined, [wants_x, w_query || w_key || w_value]);
+        let [w_query, w_key, w_value] = of_weights.map_or([None, None, None], |of_weights| part(&of_weights).map(Some));
+        let [b_query, b_key, b_value] = match b_query || b_key || b_value {
+            true => columns(&joined).map(Some),
+            false => [None, None, None],
+        };
+        [of_x, w_query, w_key, w_value, b_query, b_key, b_value]
+    }
+}

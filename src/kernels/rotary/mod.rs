@@ -1,0 +1,90 @@
+//! Rotary positions (Su et al. 2021): queries and keys are turned by angles that grow with the position, so that scores
+//! depend on distances alone.
+
+mod composed;
+mod cpu;
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use burn::tensor::Tensor;
+
+use super::attention::{Blocks, Sight};
+use super::dropout::Dropout;
+use super::form::Form;
+use super::look_up::Places;
+use super::spent::{self, Part};
+use crate::device::Compute;
+
+/// Cosines and sines by position, for heads of one width: the angle of pair `i` at position `p` is
+/// `p / theta^(2 i / width)`.
+#[derive(Debug, Clone)]
+pub struct Rotary {
+    positions: Places,
+    width: usize,
+    angles: Arc<Angles>,
+}
+
+/// `[p, width / 2]` from position 0 to the highest that occurs, or a higher one.
+#[derive(Debug)]
+struct Angles {
+    cosines_ph: Vec<f32>,
+    sines_ph: Vec<f32>,
+}
+
+impl Angles {
+    /// Frequencies and angles are rounded to f32, as `transformers` has them: models were trained so.
+    fn new(count: usize, width: usize, theta: f64) -> Self {
+        let frequencies: Vec<f32> = (0..width / 2).map(|i| (1.0 / theta.powf((2 * i) as f64 / width as f64)) as f32).collect();
+        let angles = (0..count).flat_map(|p| frequencies.iter().map(move |frequency| f64::from(p as f32 * frequency)));
+        let (cosines_ph, sines_ph) = angles.map(|angle| (angle.cos() as f32, angle.sin() as f32)).unzip();
+        Self { cosines_ph, sines_ph }
+    }
+
+    /// Those of `count` positions at least. What was made last is kept, and found again: every layer of a kind, model
+    /// and step wants the same.
+    fn of(count: usize, width: usize, theta: f64) -> Arc<Self> {
+        const KEPT: usize = 4;
+        static LAST: Mutex<VecDeque<(usize, u64, Arc<Angles>)>> = Mutex::new(VecDeque::new());
+        let mut kept = LAST.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_wanted = |(own, base, angles): &&(usize, u64, Arc<Self>)| {
+            (*own, *base) == (width, theta.to_bits()) && angles.cosines_ph.len() >= count * (width / 2)
+        };
+        if let Some((_, _, angles)) = kept.iter().find(is_wanted) {
+            return angles.clone();
+        }
+        let angles = Arc::new(Self::new(count, width, theta));
+        kept.push_front((width, theta.to_bits(), angles.clone()));
+        kept.truncate(KEPT);
+        angles
+    }
+}
+
+impl Rotary {
+    /// For positions within their sentences, heads `width` wide (an even number) and the base `theta`.
+    pub fn new(positions: &Places, width: usize, theta: f64) -> Self {
+        let highest = positions.rows().iter().copied().max().unwrap_or(0).max(0);
+        Self { positions: positions.clone(), width, angles: Angles::of(highest as usize + 1, width, theta) }
+    }
+}
+
+/// `dropout(softmax(q k^T / sqrt(w))) v` a head, as [`self_attention`](super::attention::self_attention) has it, of queries, keys
+/// and values side by side, of which `rotary` turns the first two: `[b * s, 3 d]` to `[b * s, d]`.
+pub fn rotary_attention(
+    qkv_ne: Tensor<2>,
+    heads: usize,
+    sight: &Sight,
+    rotary: &Rotary,
+    dropout: &mut Dropout,
+    compute: &Compute,
+) -> Tensor<2> {
+    match compute.form() {
+        Form::Cpu | Form::CpuBf16 => {
+            let [n, e] = qkv_ne.dims();
+            let mask = dropout.mask(n * heads * sight.length);
+            let blocks = Blocks { sight: sight.clone(), heads, d: e / 3, mask };
+            spent::on(Part::Attention, || cpu::rotary_attention(qkv_ne, blocks, rotary))
+        }
+        _ => composed::rotary_attention(qkv_ne, heads, sight, rotary, dropout, compute),
+    }
+}
