@@ -12,6 +12,7 @@ mod cotrain_cli;
 mod cuda_math;
 mod curve;
 mod damage;
+mod definitions;
 mod documents;
 mod endings;
 mod features;

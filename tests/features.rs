@@ -101,12 +101,12 @@ fn losses_between_layers_that_can_not_be_are_refused_with_reasons() {
       in: the test
     help: mend these; `upstill plan` checks a run file without training
     the run file has 3 mistakes
-     1. distill.hidden_layers: 9:1 is not there: the student has 2 layers, the teacher 1
-          write numbers up to 2:1
-     2. distill.early_layers: is "first", and not layers such as "0:0, 2:1, 4:2"
-          write the student's layer, a colon and the teacher's, a comma between pairs
-     3. distill.hidden: a weight of -1 is negative
+     1. distill.hidden: a weight of -1 is negative
           write weights of 0 or more
+     2. distill.hidden_layers: 9:1 is not there: the student has 2 layers, the teacher 1
+          write numbers up to 2:1
+     3. distill.early_layers: is "first", and not layers such as "0:0, 2:1, 4:2"
+          write the student's layer, a colon and the teacher's, a comma between pairs
       in: the test
     help: mend these; `upstill plan` checks a run file without training
     the run file has 2 mistakes

@@ -12,9 +12,10 @@
 //!
 //! Not every operation has every form. `form.rs` says which one a [`Compute`](crate::device::Compute) runs, and
 //! `[runtime] kernels` or `UPSTILL_KERNELS=composed` chooses burn's operations. A build without the feature `gpu` has
-//! no `cube.rs`, no `gpu.rs` and no such form. `tests/kernels.rs` and `tests/layers.rs` hold an operation's forms to
-//! each other, and those that have a definition in plain loops (`reference` in `shaders/`, included by the operation's
-//! `mod.rs`) to that.
+//! no `cube.rs`, no `gpu.rs` and no such form. An operation's definition in plain loops is in `shaders/`: of layers in
+//! `shaders/layers.rs`, of the losses and of a product in files that their `mod.rs` includes. `tests/definitions.rs` and
+//! `tests/kernels.rs` hold every form to them, `tests/layers.rs` forms to each other at sizes that are too large for
+//! plain loops.
 //!
 //! An operation with a gradient is a value and a backward pass that is linked into burn's graph (`graph.rs`). It reads
 //! as many tensors as it needs, and takes the array of what is wanted, and gives that of gradients, in their order:

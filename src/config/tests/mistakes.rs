@@ -55,22 +55,22 @@ fn every_mistake_comes_in_one_message() {
           did you mean `distill.temperature`?
      4. model.layers: found the text "six"
           write a whole number from 0
-     5. model.heads: 7 heads do not divide the width, model.hidden = 768
+     5. data.length: is 4
+          write 8 or more
+     6. distill.hard: a weight of -1 is negative
+          write weights of 0 or more
+     7. distill.temperature: reaches 0
+          write temperatures above 0, such as 2.0
+     8. model.heads: 7 heads do not divide the width, model.hidden = 768
           write 6, 8, 12, 16, 24, 32, 48
-     6. train.batch: is 0
+     9. train.batch: is 0
           write 1 or more
-     7. train.lr: `0 -> 5e-4 linear over 200 steps` ends at step 200, but the run has 100 steps
+    10. train.lr: `0 -> 5e-4 linear over 200 steps` ends at step 200, but the run has 100 steps
           make the piece shorter or the run longer; `over 5%` follows the run's length
-     8. teacher.from: the teacher's vocabulary is not the data's: 28996 tokens, not 30522
+    11. teacher.from: the teacher's vocabulary is not the data's: 28996 tokens, not 30522
             id 104: `[unused99]` in the data, `!` in the teacher
             id 105: `[unused100]` in the data, `"` in the teacher
           build the shards with the teacher's own tokenizer: `upstill data build --tokenizer TEACHER ...`
-     9. data.length: is 4
-          write 8 or more
-    10. distill.hard: a weight of -1 is negative
-          write weights of 0 or more
-    11. distill.temperature: reaches 0
-          write temperatures above 0, such as 2.0
       in: run.toml
     help: mend these; `upstill plan` checks a run file without training
     "#);
@@ -89,14 +89,14 @@ fn facts_that_could_not_be_found_join_the_mistakes() {
     };
     assert_snapshot!(mistakes(&["model.dropout=1"], &facts), @r#"
     the run file has 3 mistakes
-     1. data.shards: could not open data/wiki-books: no such file
+     1. model.dropout: is 1
+          write a number from 0 to below 1
+     2. data.shards: could not open data/wiki-books: no such file
           help: check the path
           make the shards with `upstill data build`, or write "pocket"
-     2. teacher.from: could not open runs/teacher-4l: no such file
+     3. teacher.from: could not open runs/teacher-4l: no such file
           help: check the path
           name a run directory or a Hugging Face folder
-     3. model.dropout: is 1
-          write a number from 0 to below 1
     "#);
 }
 

@@ -257,38 +257,38 @@ fn models_that_can_not_be_are_told_in_one_message() {
           did you mean `models.large.seed`?
      2. models.small.layers: found the text "four"
           write a whole number from 0
-     3. models.a b: is no name for a model: its folder and its keys bear it
-          write at most 32 letters, digits, - and _
-     4. models.model: "model" has another meaning
-          call the model something else
-     5. distill.start: models that train together start with random weights
-          write start = "fresh"
-     6. models.large.from.large: a model does not learn from itself
-          remove it, or name another model
-     7. models.large.from.smal: there is no model "smal"
-          the models are: a b, large, model, small
-     8. models.large.from.teacher: there is no teacher
-          write [teacher] from = "runs/..."
-     9. models.a b.lr: `0 -> 1 linear over 9999999999 steps` ends at step 9999999999, but the run has 4687500 steps
-          make the piece shorter or the run longer; `over 5%` follows the run's length
-    10. models.small.hard: no weight is ever above 0: there is nothing for it to learn
-          write hard = 1.0, or a partner to learn from
-    11. models.large.layers: is 0
-          write 1 or more
-    12. models.large.heads: 7 heads do not divide the width, models.large.hidden = 768
-          write 6, 8, 12, 16, 24, 32, 48
-    13. models.large.clip: is -1
+     3. models.large.clip: is -1
           write 0 or more
-    14. models.large.dropout: is 1
+     4. models.large.dropout: is 1
           write a number from 0 to below 1
-    15. models.large.from.small.soft: a weight of -2 is negative
+     5. models.large.from.small.soft: a weight of -2 is negative
           write weights of 0 or more
-    16. models.large.from.small.temperature: reaches 0
+     6. models.large.from.small.temperature: reaches 0
           write temperatures above 0, such as 2.0
-    17. models.large.hard: a weight of -1 is negative
+     7. models.large.hard: a weight of -1 is negative
           write weights of 0 or more
-    18. models.large.lr: is 0 throughout: nothing would be learnt
+     8. models.large.lr: is 0 throughout: nothing would be learnt
           write a rate above 0, such as 5e-4
+     9. models.a b: is no name for a model: its folder and its keys bear it
+          write at most 32 letters, digits, - and _
+    10. models.model: "model" has another meaning
+          call the model something else
+    11. distill.start: models that train together start with random weights
+          write start = "fresh"
+    12. models.large.from.large: a model does not learn from itself
+          remove it, or name another model
+    13. models.large.from.smal: there is no model "smal"
+          the models are: a b, large, model, small
+    14. models.large.from.teacher: there is no teacher
+          write [teacher] from = "runs/..."
+    15. models.a b.lr: `0 -> 1 linear over 9999999999 steps` ends at step 9999999999, but the run has 4687500 steps
+          make the piece shorter or the run longer; `over 5%` follows the run's length
+    16. models.small.hard: no weight is ever above 0: there is nothing for it to learn
+          write hard = 1.0, or a partner to learn from
+    17. models.large.layers: is 0
+          write 1 or more
+    18. models.large.heads: 7 heads do not divide the width, models.large.hidden = 768
+          write 6, 8, 12, 16, 24, 32, 48
     "#);
     let one = "method = 'cotrain'\ndata.shards = 'x'\nmodels = 2";
     let more = [
@@ -324,16 +324,16 @@ fn models_that_can_not_be_are_told_in_one_message() {
         write method = "cotrain", or remove their sections
 
     the run file has 5 mistakes
-     1. model.hidden: is 99999999999
-          write at most 16777216
-     2. model.heads: is 0
-          write 1 or more
-     3. models.large.intermediate: is 399999999996
-          write at most 16777216
-     4. models.small.intermediate: is 399999999996
-          write at most 16777216
-     5. model.dropout: is 1
+     1. model.dropout: is 1
           write a number from 0 to below 1
+     2. model.hidden: is 99999999999
+          write at most 16777216
+     3. model.heads: is 0
+          write 1 or more
+     4. models.large.intermediate: is 399999999996
+          write at most 16777216
+     5. models.small.intermediate: is 399999999996
+          write at most 16777216
 
     the run file has 3 mistakes
      1. models: is a section, not a key
