@@ -24,6 +24,7 @@ mod gated;
 mod gpu_loss;
 #[cfg(feature = "gpu")]
 mod gpu_matmul;
+mod grouped;
 mod host;
 mod lstm;
 mod matrix;
@@ -31,9 +32,11 @@ mod norm;
 mod outcomes;
 mod places;
 mod residual;
+mod rms;
 mod rotary;
 mod row;
 mod spent;
+mod swiglu;
 mod update;
 mod vector;
 #[cfg(feature = "gpu")]
@@ -58,14 +61,17 @@ pub use dense::{Dense, dense, dense_gelu, erf_gelu, linear};
 pub use dropout::Dropout;
 pub use dwt_loss::DwtLoss;
 pub use gated::gelu_gate;
+pub use grouped::{Heads, PastLayer, grouped_attention, next_attention};
 pub use lstm::{Direction, bilstm, lstm_composed};
 pub use norm::{Norm, dense_norm, norm_of_sum};
 pub use outcomes::{Outcomes, outcomes_loss};
 pub use places::{Places, look_up};
 pub use residual::dense_sum;
+pub use rms::rms_norm;
 pub use rotary::{Rotary, rotary_attention};
 use spent::Part;
 pub use spent::{Spent, spent};
+pub use swiglu::silu_gate;
 pub(crate) use update::{AdamStep, adam, sum_of_squares};
 
 impl Compute {

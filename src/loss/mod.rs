@@ -38,12 +38,19 @@ pub fn hard_loss(logits_nv: Tensor<2>, labels_n: Tensor<1, Int>, smoothing: f64)
 }
 
 /// [`hard_loss`] without smoothing of logits that may not be multiplied out yet: minus the log-probability of each
-/// slot's label, `[n]`, outside any graph.
+/// slot's label, `[n]`, outside any graph. Logits exist some slots at a time.
 pub fn hard_losses(logits: Logits, labels_n: Tensor<1, Int>, compute: &Compute) -> Tensor<1> {
-    match kernels::hard_losses(&logits, &labels_n, compute) {
-        Some(losses_n) => losses_n,
-        None => hard_loss(logits.detached().whole(compute), labels_n, 0.0),
+    const BYTES: usize = 64 << 20;
+    if let Some(losses_n) = kernels::hard_losses(&logits, &labels_n, compute) {
+        return losses_n;
     }
+    let ([n, v], logits) = (logits.dims(), logits.detached());
+    let slots = (BYTES / (4 * v.max(1))).clamp(1, n.max(1));
+    let part = |from: usize| {
+        let count = slots.min(n - from);
+        hard_loss(logits.narrow(from, count).whole(compute), labels_n.clone().narrow(0, from, count), 0.0)
+    };
+    Tensor::cat((0..n).step_by(slots).map(part).collect(), 0)
 }
 
 /// Equation 2, the soft loss `S(p_teacher, p_student)`: KL divergence of the teacher's distribution to the student's,
