@@ -68,8 +68,9 @@ fn help_fits_a_screen() {
       snapshot   Hold the first steps of a run against a committed file: losses, gradient norms, weights
       eval       Score a model on held-out text
       fill       Show the likeliest words for [MASK], of several models side by side
+      generate   Have a causal model go on with a text
       finetune   Fine-tune a model on a labelled task and score it
-      import     Say what a Hugging Face folder holds, and make it a folder of today's BertForMaskedLM
+      import     Say what a Hugging Face folder holds, and write it anew as `transformers` has it today
       export     Write a model for `transformers`, with a model card
       logits     Write a model's logits for sentences, for anyone to compare with
       data       Build or show token shards
@@ -140,7 +141,7 @@ fn without_a_home_everything_on_the_cpu_works() {
 #[test]
 fn every_subcommands_help_reads_as_it_did() {
     let dir = tempdir().unwrap();
-    let commands: [&[&str]; 23] = [
+    let commands: [&[&str]; 24] = [
         &["study"],
         &["study", "dwt"],
         &["study", "cotrain"],
@@ -153,6 +154,7 @@ fn every_subcommands_help_reads_as_it_did() {
         &["plan"],
         &["eval"],
         &["fill"],
+        &["generate"],
         &["finetune"],
         &["import"],
         &["export"],

@@ -3,6 +3,7 @@
 
 mod bf16;
 mod listening;
+mod llama;
 mod modern;
 mod pairs;
 mod signals;

@@ -75,7 +75,7 @@ fn norm(x_nd: &[f64], gamma_d: &[f32], epsilon: f64) -> Vec<f64> {
 
 /// The value of a definition, and the gradient of its product with `weights`, by central differences: as
 /// [`value_and_gradients`] has them of an operation, which counts one and a half times.
-fn defined_gradients(x: &[f32], weights: &[f32], define: impl Fn(&[f64]) -> Vec<f64>) -> [Vec<f64>; 2] {
+pub(crate) fn defined_gradients(x: &[f32], weights: &[f32], define: impl Fn(&[f64]) -> Vec<f64>) -> [Vec<f64>; 2] {
     const STEP: f64 = 1e-5;
     let x: Vec<f64> = x.iter().map(|&x| f64::from(x)).collect();
     let weighted = |x: &[f64]| define(x).iter().zip(weights).map(|(y, weight)| y * f64::from(*weight)).collect::<Vec<f64>>();
@@ -127,7 +127,7 @@ fn what_is_added_to_the_residual_is_dropout_of_a_product(side: Side) {
 }
 
 /// Two rows of a length: segments of some lengths and padding, and one segment all along. Positions start at 0 in each.
-fn rows_of(length: usize) -> (Vec<i32>, Vec<i32>) {
+pub(crate) fn rows_of(length: usize) -> (Vec<i32>, Vec<i32>) {
     let ends = [length / 10, length / 2, length - length / 8];
     let segment = |at: usize| if at < ends[2] { ends.iter().filter(|end| at >= **end).count() as i32 + 1 } else { 0 };
     let segments: Vec<i32> = (0..length).map(segment).chain((0..length).map(|_| 1)).collect();

@@ -57,16 +57,26 @@ fn a_row_opens_ends_and_hides_with_the_tokenizers_own_tokens() {
 }
 
 #[test]
+fn a_mask_may_be_missing_and_a_text_may_open_and_end_as_causal_models_say() {
+    let (_, cases) = golden("names.json");
+    let of = |name: &str| Tokenizer::load(cases.iter().find(|case| case.name == name).unwrap().dir.path()).unwrap();
+    let [few, causal] = ["no mask", "no mask, as causal models say"].map(of);
+    assert_eq!((few.special(), few.special().mask), (causal.special(), None));
+    assert_eq!(few.special_names()[..4], causal.special_names()[..4]);
+    assert_eq!(causal.special_names()[..4], ["<pad>", "<unk>", "<s>", "</s>"]);
+}
+
+#[test]
 fn what_other_names_lack_is_told() {
     let (_, cases) = golden("names.json");
     let error = |name: &str| {
         let case = cases.iter().find(|case| case.name == name).unwrap();
         Tokenizer::load(case.dir.path()).unwrap_err().to_string().replace(case.dir.path().to_str().unwrap(), "DIR")
     };
-    insta::assert_snapshot!(error("refused: no mask"), @r#"
-    `mask_token` is not there, and the other special tokens have names that are not BERT's
+    insta::assert_snapshot!(error("refused: no padding"), @r#"
+    `pad_token` is not there, and the other special tokens have names that are not BERT's
       in: DIR/tokenizer_config.json
-    help: write which token it is, such as "mask_token": "<mask>": upstill needs one that fills a row, stands for what can't be spelt, opens a text, ends it, and hides a token
+    help: write which token it is, such as "pad_token": "<pad>": upstill needs one that fills a row, stands for what can't be spelt, opens a text (or bos_token) and ends it (or eos_token); and mask_token for masked models
     "#);
     let alone = cases.iter().find(|case| case.name == "tokenizer.json alone").unwrap();
     let text = fs::read_to_string(alone.dir.path().join("tokenizer.json")).unwrap();

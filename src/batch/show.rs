@@ -1,6 +1,7 @@
 //! A batch as a person reads it: what the model sees, and under it what it is to find.
 
 use super::Batch;
+use super::objective::TokenOrder;
 use crate::tokens::Tokenizer;
 
 /// Columns of text before a line is broken.
@@ -31,7 +32,10 @@ impl Batch {
     /// ```
     pub fn show(&self, tokenizer: &Tokenizer, rows: usize) -> String {
         let rows: String = (0..rows.min(self.rows)).map(|row| self.show_row(tokenizer, row)).collect();
-        rows + LEGEND
+        match self.order {
+            TokenOrder::Bidirectional => rows + LEGEND,
+            TokenOrder::Causal => rows, // what is asked is the next token
+        }
     }
 
     fn show_row(&self, tokenizer: &Tokenizer, row: usize) -> String {
@@ -51,7 +55,8 @@ impl Batch {
         let input = self.input_ids_bs[row * self.length + at];
         let asked = &self.asked;
         let mut slots = row * asked.slots..(row + 1) * asked.slots;
-        let slot = slots.find(|&slot| asked.weights_bm[slot] > 0.0 && asked.places_bm[slot] as usize == at);
+        let is_asked = |&slot: &usize| asked.weights_bm[slot] > 0.0 && asked.places_bm[slot] as usize == at;
+        let slot = slots.find(|slot| self.order == TokenOrder::Bidirectional && is_asked(slot));
         let under = match slot.map(|slot| asked.labels_bm[slot]) {
             None => String::new(),
             Some(label) if label == input => "=".to_string(),

@@ -1,6 +1,6 @@
 //! The models and batches whose steps are measured.
 
-use crate::config::{BertShape, Family, ModernBertShape, Shape};
+use crate::config::{BertShape, Family, LlamaShape, ModernBertShape, Shape};
 
 /// A student, its teacher and its batch; heads are 64 wide.
 #[derive(Debug, Clone, Copy)]
@@ -57,6 +57,7 @@ impl StepSize {
             (Family::Bert, _) => sizes,
             (Family::ModernBert, Some(window)) => format!("ModernBERT {sizes}, window {window}"),
             (Family::ModernBert, None) => format!("ModernBERT {sizes}, no window"),
+            (Family::Llama, _) => format!("Llama {sizes}"),
         }
     }
 
@@ -65,6 +66,7 @@ impl StepSize {
         let heads = (self.hidden / 64).max(1);
         match self.family {
             Family::Bert => BertShape::new(self.vocab, self.hidden, layers, heads, self.length).into(),
+            Family::Llama => LlamaShape::new(self.vocab, self.hidden, layers, heads, self.length).into(),
             Family::ModernBert => {
                 let shape = ModernBertShape::new(self.vocab, self.hidden, layers, heads, self.length);
                 // A model without local layers has no window to look through.

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use super::{new_folder, print_json};
-use crate::batch::{BatchOptions, Batches, Masking, Split};
+use crate::batch::{BatchOptions, Batches, Masking, Objective, Split};
 use crate::config::{Rows, RunFile};
 use crate::error::{Error, Result};
 use crate::log::Reading;
@@ -265,7 +265,10 @@ fn run_show(args: &Show) -> Result<()> {
         return Ok(());
     }
     let layout = if args.packed { Rows::Packed } else { Rows::Sentence };
-    let options = BatchOptions { layout, length: args.length, batch: 32, seed: args.seed, objective: Masking::default().into() };
+    // What a vocabulary without a mask is for.
+    let has_mask = shards.tokenizer().special().mask.is_some();
+    let objective = if has_mask { Masking::default().into() } else { Objective::Causal };
+    let options = BatchOptions { layout, length: args.length, batch: 32, seed: args.seed, objective };
     let split = if shards.train().is_empty() { Split::HeldOut } else { Split::Train };
     let batches = Batches::new(&shards, split, options)?;
     println!("\n{}", batches.at(args.batch).show(shards.tokenizer(), args.rows));

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::{DeviceArg, print_json};
 use crate::batch::{Batches, Split};
-use crate::config::Plan;
+use crate::config::{ObjectiveKind, Plan};
 use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::log::Console;
@@ -89,7 +89,7 @@ pub fn run(args: Args) -> Result<()> {
     let wanted = open(&args, plan.as_ref(), &tokenizer, &folder.path)?;
     let device = args.device.choose("auto")?;
     let model = folder.load(&device.handle)?;
-    let options = held_out_options(plan.as_ref(), args.length, folder.shape.max_positions());
+    let options = held_out_options(plan.as_ref(), args.length, &folder.shape);
     let rows = args.rows.unwrap_or(usize::MAX);
 
     let pairs = wanted.pairs.map(|pairs| of_pairs(&args, &model, &tokenizer, &pairs, &device)).transpose()?;
@@ -111,7 +111,7 @@ pub fn run(args: Args) -> Result<()> {
     let scores = Scores { own, held_out, pairs };
     match args.json {
         true => print_json(&scores),
-        false => print!("{}", scores.text()),
+        false => print!("{}", scores.text(folder.shape.family().objective())),
     }
     Ok(())
 }
@@ -185,20 +185,24 @@ fn of_pairs(
 }
 
 impl Scores {
-    fn text(&self) -> String {
+    fn text(&self, objective: ObjectiveKind) -> String {
         let mut out = String::new();
+        let [token, accuracy, tokens] = match objective {
+            ObjectiveKind::Masked => ["masked token", "masked accuracy", "masked tokens"],
+            ObjectiveKind::Causal => ["token", "accuracy", "tokens"],
+        };
         if let Some(own) = &self.own {
-            let _ = writeln!(out, "held-out loss     {:.4} nats a masked token", own.held_out_loss);
+            let _ = writeln!(out, "held-out loss     {:.4} nats a {token}", own.held_out_loss);
             let _ = writeln!(out, "perplexity        {:.2}", own.perplexity);
-            let _ = writeln!(out, "masked accuracy   {:.2} %", 100.0 * own.masked_accuracy);
+            let _ = writeln!(out, "{accuracy:<17} {:.2} %", 100.0 * own.masked_accuracy);
             if let Some(agreement) = own.teacher_agreement {
                 let _ = writeln!(out, "teacher agrees    {:.2} %", 100.0 * agreement);
             }
-            let _ = writeln!(out, "masked tokens     {}", own.masked_tokens);
+            let _ = writeln!(out, "{tokens:<17} {}", own.masked_tokens);
         }
         if !self.held_out.is_empty() {
             let wide = self.held_out.keys().map(|name| name.chars().count()).max().unwrap_or(0).max("held out".len());
-            let _ = writeln!(out, "{:<wide$}    loss  perplexity  accuracy  masked tokens", "held out");
+            let _ = writeln!(out, "{:<wide$}    loss  perplexity  accuracy  {tokens:>13}", "held out");
             for (name, found) in &self.held_out {
                 let Evaluation { held_out_loss: loss, perplexity, masked_accuracy, masked_tokens, .. } = found;
                 let percent = 100.0 * masked_accuracy;

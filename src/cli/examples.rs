@@ -10,7 +10,7 @@ use clap::{CommandFactory, Parser};
 use super::Cli;
 
 /// What people read.
-const DOCUMENTS: [&str; 14] = [
+const DOCUMENTS: [&str; 15] = [
     "README.md",
     "examples/results/README.md",
     "src/bench/README.md",
@@ -20,6 +20,7 @@ const DOCUMENTS: [&str; 14] = [
     "src/guide/your_own_text.md",
     "src/guide/distilling.md",
     "src/guide/teachers_elsewhere.md",
+    "src/guide/causal_models.md",
     "src/guide/scoring.md",
     "src/guide/studies.md",
     "src/guide/gpus.md",

@@ -12,14 +12,15 @@ use crate::train::model_card;
 #[derive(clap::Args)]
 #[command(after_help = "\
 Every command that takes a model reads such a folder as it is; this says what is in it, and with OUT makes it a folder of
-today's BertForMaskedLM (or ModernBertForMaskedLM) in one model.safetensors (f32).
+today's BertForMaskedLM (or ModernBertForMaskedLM, LlamaForCausalLM, Qwen3ForCausalLM, SmolLM3ForCausalLM) in one
+model.safetensors (f32).
 
 Examples:
   upstill import distilbert-base-uncased/
   upstill import old-bert/ models/bert")]
 pub struct Args {
-    /// A Hugging Face folder of a BERT or a ModernBERT: config.json, weights (safetensors or pytorch_model.bin),
-    /// tokenizer
+    /// A Hugging Face folder of a BERT, a ModernBERT or a Llama: config.json, weights (safetensors or
+    /// pytorch_model.bin), tokenizer
     folder: PathBuf,
     /// Where to write the model; nothing is written unless given
     out: Option<PathBuf>,
@@ -84,6 +85,11 @@ fn sizes(shape: &Shape) -> String {
             of.vocab_size,
             of.max_positions
         ),
+        Shape::Llama(of) => {
+            let scaled = if of.rope_scaling.is_some() { ", scaled as Llama 3's" } else { "" };
+            let (vocab, most) = (of.vocab_size, of.max_positions);
+            format!("{}, theta {}{scaled}, vocabulary {vocab}, rows of at most {most}", shape.words(), of.rope_theta)
+        }
     }
 }
 

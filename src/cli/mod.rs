@@ -9,6 +9,7 @@ mod examples;
 mod export;
 mod fill;
 mod finetune;
+mod generate;
 mod import;
 mod init;
 mod logits;
@@ -90,9 +91,11 @@ enum Command {
     Eval(eval::Args),
     /// Show the likeliest words for [MASK], of several models side by side
     Fill(fill::Args),
+    /// Have a causal model go on with a text
+    Generate(generate::Args),
     /// Fine-tune a model on a labelled task and score it
     Finetune(finetune::Args),
-    /// Say what a Hugging Face folder holds, and make it a folder of today's BertForMaskedLM
+    /// Say what a Hugging Face folder holds, and write it anew as `transformers` has it today
     Import(import::Args),
     /// Write a model for `transformers`, with a model card
     Export(export::Args),
@@ -175,6 +178,7 @@ fn run(command: Command) -> Result<()> {
         Command::Snapshot(args) => snapshot::run(args),
         Command::Eval(args) => eval::run(args),
         Command::Fill(args) => fill::run(args),
+        Command::Generate(args) => generate::run(args),
         Command::Finetune(args) => finetune::run(args),
         Command::Import(args) => import::run(args),
         Command::Export(args) => export::run(args),

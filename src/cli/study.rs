@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use super::study_args::{Common, default_jobs, folder};
 use super::{print_json, study_transfer};
-use crate::config::RunFile;
+use crate::config::{self, ObjectiveKind, RunFile};
 use crate::error::{Error, IoContext, Result};
 use crate::files::{Claim, InUse, write_text};
 use crate::log::Console;
@@ -197,7 +197,7 @@ fn grid(args: Grid, wanted: Wanted) -> Result<()> {
         title: spec.title.clone(),
         about: spec.about.clone(),
         baseline: spec.baseline.clone(),
-        source_loss: source(&shards_name, base.held_out_mask_rate),
+        source_loss: source(&shards_name, &base),
         device: Some(device.to_string()),
         seconds: Some(started.elapsed().as_secs_f64()),
         registration: Some(registration),
@@ -341,6 +341,7 @@ fn find_task(name: &str, glue: Option<&str>) -> Result<Task> {
 }
 
 /// The loss of the source that wrote the text, where it is known: of the pocket language, under BERT's masking.
-fn source(shards: &str, mask_rate: f64) -> Option<f64> {
-    (shards == "pocket" && mask_rate == Channel::default().rate).then(|| source_loss().mean)
+fn source(shards: &str, base: &config::Wanted) -> Option<f64> {
+    let is_masked = base.family.unwrap_or_default().objective() == ObjectiveKind::Masked;
+    (shards == "pocket" && is_masked && base.held_out_mask_rate == Channel::default().rate).then(|| source_loss().mean)
 }

@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::path::PathBuf;
 
 use super::{DeviceArg, print_json};
-use crate::config::AnswersKind;
+use crate::config::{AnswersKind, ObjectiveKind};
 use crate::error::{Error, Result};
 use crate::log::Console;
 use crate::train::{Asking, Taught, TeachOptions, interrupted, plan_run};
@@ -79,11 +79,15 @@ pub fn run(args: Args) -> Result<()> {
         stop: &interrupted,
     };
     let asking = Asking::new(&plan, &shards, &options)?;
+    let token = match plan.objective() {
+        ObjectiveKind::Masked => "masked token",
+        ObjectiveKind::Causal => "token",
+    };
     let expected = asking.expects();
     let most = if kind == AnswersKind::Draws { "at most " } else { "" };
     let total = expected.bytes_a_slot * expected.slots as f64;
     eprintln!(
-        "{}: {} rows, about {} masked tokens, {most}{:.0} bytes each: {most}{}",
+        "{}: {} rows, about {} {token}s, {most}{:.0} bytes each: {most}{}",
         args.out.display(),
         expected.rows,
         expected.slots,
@@ -99,7 +103,7 @@ pub fn run(args: Args) -> Result<()> {
         }));
         return Ok(());
     }
-    let each = if slots == 0 { String::new() } else { format!(", {:.1} bytes a masked token", bytes as f64 / slots as f64) };
+    let each = if slots == 0 { String::new() } else { format!(", {:.1} bytes a {token}", bytes as f64 / slots as f64) };
     println!("{}: {made} blocks made ({}{each}), {found} were there", args.out.display(), size(bytes as f64));
     println!("next:\n  upstill train {} --set teacher.from={}", args.run_file.display(), args.out.display());
     Ok(())

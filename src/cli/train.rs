@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{DeviceArg, print_json};
-use crate::config::{Plan, RunFile};
+use crate::config::{ObjectiveKind, Plan, RunFile};
 use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::log::{Console, Summary, clock};
@@ -112,13 +112,17 @@ fn came_to(summary: &Summary, plan: &Plan, dir: &Path) -> String {
     }
     out += &summary.held_out.iter().map(|(name, of)| format!("  on {name}: {}\n", loss(*of))).collect::<String>();
     let teacher = plan.teacher.as_ref().filter(|teacher| teacher.model.is_some()).map(|teacher| teacher.from.as_str());
-    let sentence = if plan.data.shards == "pocket" { "the cat [MASK] the small dog ." } else { "a sentence with a [MASK]." };
+    let (is_pocket, causal) = (plan.data.shards == "pocket", plan.objective() == ObjectiveKind::Causal);
+    let sentence = if is_pocket { "the cat [MASK] the small dog ." } else { "a sentence with a [MASK]." };
     let beside = teacher.map_or_else(String::new, |teacher| format!(" --teacher {teacher}"));
     let compare = teacher.map_or_else(String::new, |teacher| format!(" --compare {teacher}"));
     let before = teacher.map_or_else(String::new, |teacher| format!("{teacher} "));
     out += "next:\n";
     out += &models.iter().map(|model| format!("  upstill eval {model}{beside}\n")).collect::<String>();
-    out += &format!("  upstill fill {} '{sentence}'{compare}\n", models[0]);
+    out += &match causal {
+        true => format!("  upstill generate {} '{}'\n", models[0], if is_pocket { "the cat" } else { "Once upon a time" }),
+        false => format!("  upstill fill {} '{sentence}'{compare}\n", models[0]),
+    };
     out += &format!("  upstill report {before}{folder}                      # the curves, one HTML file\n");
     out + &format!("  upstill export {} models/{}     # a folder that `transformers` loads\n", models[0], last(dir))
 }

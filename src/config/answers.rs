@@ -37,7 +37,7 @@ pub struct AnswersHeader {
     pub rows: Rows,
     /// Tokens of a row.
     pub length: usize,
-    /// Share of the tokens that are masked.
+    /// Share of the tokens that are masked; 0 of what a causal model is asked.
     pub mask_rate: f64,
     /// Whether words are masked whole.
     pub whole_word: bool,
@@ -181,6 +181,12 @@ pub(super) fn check(plan: &Plan, found: &AnswersFacts, out: &mut Mistakes) {
     }
     let header = &found.header;
     let from = plan.teacher.as_ref().map_or("CACHE", |teacher| &teacher.from);
+    // Nothing is masked of what a causal model is asked.
+    if (header.mask_rate == 0.0) != (plan.data.mask_rate == 0.0) {
+        let (of, own) = if header.mask_rate == 0.0 { ("a causal", "masked") } else { ("a masked", "causal") };
+        let what = format!("the cache {from} has the answers of {of} language model, and the run trains a {own} one");
+        return out.add("teacher.from", what, "have a teacher of the run's kind answer: `upstill teach RUN.toml --out ANOTHER`");
+    }
     for (key, there, here) in header.asked_otherwise(&AnswersHeader::of(plan, &header.teacher, header.kind, header.count, 1)) {
         if key != "distill.positions" {
             let what = format!("the cache {from} has answers for {there}, and the run asks for {here}");

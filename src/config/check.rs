@@ -7,7 +7,7 @@ use super::keys::{self, KEYS};
 use super::mistakes::Mistakes;
 use super::plan::*;
 use super::schedule::number;
-use super::shape::{Family, Shape, Size};
+use super::shape::{Family, ObjectiveKind, Shape, Size};
 use super::{RunFile, Schedule};
 use super::{answers, check_features, check_listening, check_models};
 use crate::words::bytes_text;
@@ -34,6 +34,7 @@ pub(super) fn check(file: &RunFile, plan: &Plan, facts: &Facts) -> Mistakes {
     program(file, plan, &mut out);
     sizes_of_others(file, plan, &mut out);
     data(file, plan, facts, &mut out);
+    masking(file, plan, &mut out);
     distill(plan, &mut out);
     check_listening::divergence(file, plan, &mut out);
     check_listening::gate(file, plan, &mut out);
@@ -132,6 +133,23 @@ fn data(file: &RunFile, plan: &Plan, facts: &Facts, out: &mut Mistakes) {
     if length > positions && positions > 0 {
         let what = format!("is {length}, but the student has model.max_positions = {positions}");
         out.add("data.length", what, "shorten the rows or raise max_positions");
+    }
+}
+
+/// What is hidden from a model, and that nothing is of a causal one.
+fn masking(file: &RunFile, plan: &Plan, out: &mut Mistakes) {
+    if plan.objective() == ObjectiveKind::Causal {
+        let family = plan.model.shape.family();
+        let of_masks = ["data.mask_rate", "data.held_out_mask_rate", "data.whole_word", "data.rarity"];
+        for key in of_masks.into_iter().filter(|key| file.has_written(key)) {
+            let what = format!("is of masked language models, and a {family} predicts every token from those before it");
+            out.add(key, what, "remove it");
+        }
+        if file.has_written("distill.positions") {
+            let what = format!("is of masked language models: of a {family} every token is asked, and listens");
+            out.add("distill.positions", what, "remove it");
+        }
+        return;
     }
     if plan.data.mask_schedule.is_some() && file.try_number("data.held_out_mask_rate").is_none() {
         let what = "is missing, and mask_rate changes: held-out rows are masked alike throughout a run";
@@ -274,8 +292,23 @@ fn ensemble(file: &RunFile, plan: &Plan, facts: &Facts, out: &mut Mistakes) {
 
 /// Whether a teacher, which `key` names, can be asked about the run's rows.
 fn fits(key: &str, plan: &Plan, found: &TeacherFacts, facts: &Facts, out: &mut Mistakes) {
-    if !found.has_head {
-        out.add(key, "the teacher has no masked-language-model head", "name a model pre-trained by masked language modelling");
+    let (own, theirs) = (plan.model.shape.family(), found.shape.family());
+    if own.objective() != theirs.objective() {
+        let of = |family: Family| match family.objective() {
+            ObjectiveKind::Masked => "predicts masked tokens",
+            ObjectiveKind::Causal => "predicts the next token",
+        };
+        let what = format!("the teacher is a {theirs}, which {}, and the model a {own}, which {}", of(theirs), of(own));
+        out.add(key, what, format!("name another teacher, or write [model] family = \"{theirs}\""));
+    } else if !found.has_head {
+        match own.objective() {
+            ObjectiveKind::Masked => out.add(
+                key,
+                "the teacher has no masked-language-model head",
+                "name a model pre-trained by masked language modelling",
+            ),
+            ObjectiveKind::Causal => out.add(key, "the teacher has no language-model head", "name a model that predicts tokens"),
+        }
     }
     let positions = found.shape.max_positions();
     if positions < plan.data.length {
@@ -341,8 +374,8 @@ fn goes_on(file: &RunFile, teacher: &Shape, out: &mut Mistakes) {
     }
     for Size { key, value, .. } in teacher.keys() {
         let path = format!("model.{key}");
-        let written = file.try_whole(&path).filter(|_| file.has_written(&path));
-        if let Some(written) = written.filter(|written| *written != value as u64) {
+        let written = file.size(&path).filter(|_| file.has_written(&path));
+        if let Some(written) = written.filter(|written| *written != value) {
             let what = format!("start = \"continue\" takes the teacher as it is, and {key} is {written} here and {value} there");
             out.add(&path, what, "remove it");
         }

@@ -4,7 +4,7 @@ use super::RunFile;
 use super::features::{FeatureKind, LayerMap, LayersPlan};
 use super::mistakes::Mistakes;
 use super::plan::*;
-use super::shape::Shape;
+use super::shape::{ObjectiveKind, Shape};
 
 /// What their keys say, and whether there are two models that have such layers.
 pub(super) fn features(file: &RunFile, plan: &Plan, out: &mut Mistakes) {
@@ -52,6 +52,10 @@ fn layers(kind: FeatureKind, losses: &LayersPlan, file: &RunFile, plan: &Plan, o
         return out.add(key, what, format!("write numbers up to {own}:{theirs}"));
     }
     if kind == FeatureKind::Relations {
+        if [student, teacher].iter().any(|shape| shape.family().objective() == ObjectiveKind::Causal) {
+            let what = "is of encoders, whose positions see each other; causal models are not compared by it";
+            return out.add("distill.relations", what, "remove it, or take distill.hidden");
+        }
         if losses.layers.pairs().iter().any(|pair| pair.contains(&0)) {
             return out.add(key, "layer 0 is the embeddings, which attend to nothing", "write numbers from 1");
         }

@@ -32,12 +32,26 @@ pub(super) fn models(file: &RunFile, plan: &Plan, out: &mut Mistakes) {
     if file.has_written("distill.start") && plan.distill.start != Start::Fresh {
         out.add("distill.start", "models that train together start with random weights", "write start = \"fresh\"");
     }
+    one_objective(plan, out);
     sources(file, plan, &names, out);
     for model in &plan.models {
         let prefix = format!("models.{}.", model.name);
         sizes(file, &prefix, &model.model.shape, out);
         loss(&prefix, model, out);
         schedules(file, &prefix, model, plan.train.steps, out);
+    }
+}
+
+/// Models that learn from each other are asked the same of a row.
+fn one_objective(plan: &Plan, out: &mut Mistakes) {
+    let first = plan.objective();
+    if let Some(other) = plan.models.iter().find(|model| model.model.shape.family().objective() != first) {
+        let (own, family) = (plan.model.shape.family(), other.model.shape.family());
+        let what = format!(
+            "is a {family}, whose objective is {}, and the largest model a {own}, whose objective is {first}: rows ask one of them",
+            family.objective()
+        );
+        out.add(&format!("models.{}.family", other.name), what, "write families of one objective");
     }
 }
 

@@ -6,7 +6,7 @@ use super::kept::AnswersPlan;
 use super::listening::*;
 use super::plan::*;
 use super::schedule::number;
-use super::shape::ModelPlan;
+use super::shape::{ModelPlan, ObjectiveKind};
 use crate::words::{bytes_text, count, grouped, plural, scaled};
 
 impl Plan {
@@ -23,7 +23,10 @@ impl Plan {
         }
         add("data", self.data_text());
         add("rows", self.rows_text());
-        add("masking", self.masking_text());
+        match self.objective() {
+            ObjectiveKind::Masked => add("masking", self.masking_text()),
+            ObjectiveKind::Causal => add("objective", self.causal_text()),
+        }
         add("loss", self.loss_text());
         add("start", self.distill.start.to_string());
         add("training", self.training_text());
@@ -75,7 +78,14 @@ impl Plan {
                 )
             }
         });
-        notes.push(format!("masking: {} of the tokens, 80/10/10, is BERT's; the paper only names BERT", self.mask_rate_text()));
+        notes.push(match self.objective() {
+            ObjectiveKind::Masked => {
+                format!("masking: {} of the tokens, 80/10/10, is BERT's; the paper only names BERT", self.mask_rate_text())
+            }
+            ObjectiveKind::Causal => {
+                "a causal model: the paper's are masked ones, which hide some tokens; here every token is one to predict".into()
+            }
+        });
         if self.distill.label_smoothing > 0.0 {
             notes.push(format!("label smoothing {}: a control, not in the paper", number(self.distill.label_smoothing)));
         }
@@ -92,7 +102,12 @@ impl Plan {
                 }
                 false => "the soft loss has no factor of the temperature squared, as in the paper's equation 2".into(),
             },
-            format!("the soft loss is taken at {}: chosen here; the paper doesn't say where", positions_text(*positions)),
+            match self.objective() {
+                ObjectiveKind::Masked => {
+                    format!("the soft loss is taken at {}: chosen here; the paper doesn't say where", positions_text(*positions))
+                }
+                ObjectiveKind::Causal => "the soft loss is taken at every token, as the hard loss is".into(),
+            },
         ];
         if !self.distill.divergence.is_kl() {
             notes.push(format!("the soft loss is {}; the paper's is the KL divergence", self.distill.divergence.kind));
@@ -222,6 +237,12 @@ impl Plan {
         format!("{} {unit}{rarity}, 80/10/10; {slots} slots a row{held_out}", self.mask_rate_text())
     }
 
+    /// What a causal model is asked, and why this one is.
+    fn causal_text(&self) -> String {
+        let (family, slots) = (self.model.shape.family(), self.data.slots);
+        format!("causal, as a {family}: at every token of a sentence the next, up to its [SEP]; {slots} slots a row")
+    }
+
     /// `15 %`, or `30 % at most (0.3 until 80%, then 0.15)`.
     pub(super) fn mask_rate_text(&self) -> String {
         let (highest, course) = (percent(self.data.mask_rate), self.data.mask_schedule.as_ref());
@@ -241,14 +262,22 @@ impl Plan {
         if self.teacher.is_some() {
             let factor = if *tau_squared { ", times its square" } else { "" };
             let by = if divergence.is_kl() { String::new() } else { divergence_text(*divergence) + ", " };
-            text += &format!("; soft {soft} {by}at {}, temperature {temperature}{factor}", positions_text(*positions));
+            text += &format!("; soft {soft} {by}at {}, temperature {temperature}{factor}", self.asked_text(*positions));
             text += &gate_text(*gate);
             if *fade > 0.0 {
                 text += &format!(", fading to 0 as the student's held-out loss falls {} nats below the teacher's", number(*fade));
             }
-            text += &features_text(&self.distill, positions_text(*positions));
+            text += &features_text(&self.distill, self.asked_text(*positions));
         }
         text
+    }
+
+    /// Where losses are taken.
+    pub(super) fn asked_text(&self, positions: Positions) -> &'static str {
+        match self.objective() {
+            ObjectiveKind::Masked => positions_text(positions),
+            ObjectiveKind::Causal => "every token",
+        }
     }
 
     fn training_text(&self) -> String {
@@ -354,7 +383,7 @@ fn gate_text(gate: Gate) -> String {
     format!(", only {at}{hard}")
 }
 
-pub(super) fn positions_text(positions: Positions) -> &'static str {
+fn positions_text(positions: Positions) -> &'static str {
     match positions {
         Positions::Masked => "masked positions",
         Positions::All => "all real tokens",

@@ -1,8 +1,9 @@
 //! A co-training plan's models in words.
 
-use super::describe::{means_text, positions_text, shape_text};
+use super::describe::{means_text, shape_text};
 use super::plan::*;
 use super::schedule::number;
+use super::shape::ObjectiveKind;
 
 impl Plan {
     /// A model's sizes, then whom it learns from, then what it has of its own.
@@ -45,7 +46,7 @@ impl Plan {
     /// What all soft losses share.
     pub(super) fn shared_loss_text(&self) -> String {
         let DistillPlan { tau_squared, positions, label_smoothing, .. } = &self.distill;
-        let mut text = format!("hard and soft as above; soft at {}", positions_text(*positions));
+        let mut text = format!("hard and soft as above; soft at {}", self.asked_text(*positions));
         if *tau_squared {
             text += ", times the temperature squared";
         }
@@ -69,7 +70,7 @@ impl Plan {
             notes.push(format!("weights of the soft losses: {}", weights.join(", ")));
             let factor =
                 if self.distill.tau_squared { "times the temperature squared" } else { "without a factor of the temperature" };
-            notes.push(format!("soft losses at {}, {factor}", positions_text(self.distill.positions)));
+            notes.push(format!("soft losses at {}, {factor}", self.asked_text(self.distill.positions)));
             notes.push("one forward pass a model a batch: partners hear what a model trains on, dropout included".into());
         }
         for (model, twin) in self.twins() {
@@ -82,11 +83,11 @@ impl Plan {
             number(weight_decay),
             number(clip)
         ));
-        notes.push(format!(
-            "rows of at most {} tokens; {} of the tokens masked, 80/10/10",
-            self.data.length,
-            self.mask_rate_text()
-        ));
+        let asked = match self.objective() {
+            ObjectiveKind::Masked => format!("{} of the tokens masked, 80/10/10", self.mask_rate_text()),
+            ObjectiveKind::Causal => "every token predicted from those before it".to_owned(),
+        };
+        notes.push(format!("rows of at most {} tokens; {asked}", self.data.length));
         notes
     }
 

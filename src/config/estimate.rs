@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::listening::GateKind;
 use super::plan::{LearnerPlan, Plan, Positions, TEACHER};
-use super::shape::{Kept, Parameters, Pass, Shape};
+use super::shape::{Kept, ObjectiveKind, Parameters, Pass, Shape};
 use crate::device::{Kernels, PrecisionChoice, Traits};
 
 /// What a plan will cost.
@@ -84,7 +84,7 @@ impl Plan {
     pub fn estimate(&self) -> Estimate {
         let data = &self.data;
         // Of a step on average.
-        let (rows, mask_rate) = (self.mean_rows(), self.mean_mask_rate());
+        let (rows, asked_rate) = (self.mean_rows(), self.mean_asked_rate());
         let teachers: Vec<_> = self.teacher.iter().flat_map(|teacher| teacher.models()).collect();
         let (real, length) = (rows * data.tokens_per_row, data.length as f64);
         let sentence = (data.tokens as f64 / data.sentences.max(1) as f64 + 2.0).min(length);
@@ -106,7 +106,7 @@ impl Plan {
             teacher: teachers.first().map(|model| model.shape.parameters()),
             tokens: real * self.train.steps as f64,
             positions: rows * length * self.train.steps as f64,
-            useful: work(real, real * mask_rate, sentence),
+            useful: work(real, real * asked_rate, sentence),
             computed: work(rows * length, rows * data.slots as f64, length),
             steps: self.train.steps,
             memory: self.memory(&learners, teachers.iter().map(|model| model.parameters).sum()),
@@ -121,8 +121,11 @@ impl Plan {
         }
     }
 
-    /// Share of the tokens that is masked, on average where it changes.
-    fn mean_mask_rate(&self) -> f64 {
+    /// Share of the tokens that is asked, on average where it changes: of a causal model next to all.
+    fn mean_asked_rate(&self) -> f64 {
+        if self.objective() == ObjectiveKind::Causal {
+            return 1.0;
+        }
         let rates = self.data.mask_schedule.as_ref();
         rates.map_or(self.data.mask_rate, |rates| rates.mean(self.train.steps))
     }

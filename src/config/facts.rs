@@ -1,6 +1,6 @@
 //! What resolving a run file needs to know about the world, gathered by others: the config room opens nothing.
 
-use super::{AnswersFacts, Rows, Shape};
+use super::{AnswersFacts, Family, Rows, Shape};
 use crate::error::Result;
 
 /// What to look up before a run file can be resolved. Values that are wrong in the file are replaced by defaults here,
@@ -14,6 +14,8 @@ pub struct Wanted {
     pub teacher: Option<String>,
     /// The other teachers of an ensemble, by name.
     pub others: Vec<(String, String)>,
+    /// The model's family, which says what is asked of rows; none where it is the teacher's.
+    pub family: Option<Family>,
     /// How sentences become rows.
     pub rows: Rows,
     /// Tokens in a row.
@@ -72,7 +74,7 @@ pub struct DataFacts {
     pub rows_per_epoch: u64,
     /// Real tokens of a row on average, `[CLS]` and `[SEP]` included.
     pub tokens_per_row: f64,
-    /// Masked slots of a row, for the rate and length wanted.
+    /// Slots of a row that are asked, for the objective and length wanted.
     pub slots: usize,
 }
 
@@ -85,7 +87,7 @@ pub struct TeacherFacts {
     pub tokenizer_hash: String,
     /// blake3 of its weights.
     pub content_hash: String,
-    /// Whether it has a masked-language-model head.
+    /// Whether it has a language-model head.
     pub has_head: bool,
     /// The first ids whose token differs from the shards' tokenizer: (id, in the data, in the teacher).
     pub first_differing_tokens: Vec<(usize, String, String)>,

@@ -2,9 +2,14 @@
 
 use super::keys::{KEYS, find};
 use super::plan::*;
-use super::{Family, ModelPlan, RunFile, Schedule, Shape};
+use super::{Family, ModelPlan, ObjectiveKind, RunFile, Schedule, Shape};
 
 impl Plan {
+    /// What its models are asked.
+    pub fn objective(&self) -> ObjectiveKind {
+        self.model.shape.family().objective()
+    }
+
     /// The models that the run trains, in the order of its logs: one called `model`, or the several of a co-training
     /// run.
     pub fn learners(&self) -> Vec<LearnerPlan> {
@@ -52,8 +57,8 @@ pub(super) fn models(
 fn one(file: &RunFile, name: &str, shared: &ModelPlan, distill: &DistillPlan, train: &TrainPlan) -> LearnerPlan {
     let key = |leaf: &str| format!("models.{name}.{leaf}");
     // What it doesn't say itself, or can't, is as in [model]; rules follow its own width.
-    let own = |leaf: &str| find(KEYS, &key(leaf)).and_then(|_| file.try_whole(&key(leaf)));
-    let size = |leaf: &str| own(leaf).or(file.try_whole(&format!("model.{leaf}"))).map(|size| size as usize);
+    let own = |leaf: &str| find(KEYS, &key(leaf)).and_then(|_| file.size(&key(leaf)));
+    let size = |leaf: &str| own(leaf).or(file.size(&format!("model.{leaf}")));
     let number = |leaf: &str, shared: f64| file.try_number(&key(leaf)).unwrap_or(shared);
     let schedule = |leaf: &str, shared: &Schedule| file.try_schedule(&key(leaf)).unwrap_or_else(|| shared.clone());
     let family = file.word(&key("family"), Family::from_word, shared.shape.family());

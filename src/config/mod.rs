@@ -55,7 +55,10 @@ pub use run_file::RunFile;
 pub use scaling::Scaled;
 pub use schedule::Schedule;
 pub(crate) use shape::NORM_EPSILON;
-pub use shape::{BertShape, Family, Kept, ModelPlan, ModernBertShape, Parameters, Pass, Shape, Size, Sizes, TeacherModel};
+pub use shape::{
+    BertShape, Family, Kept, LlamaShape, ModelPlan, ModernBertShape, ObjectiveKind, Parameters, Pass, RopeScaling, Shape, Size,
+    Sizes, TeacherModel,
+};
 pub use shared::Parting;
 pub use transfer::{
     ElementKind, EncoderKind, LogitTargets, Padding, States, TRANSFER_KEYS, Targets, TokenKind, TransferData, TransferDistill,

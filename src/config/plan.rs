@@ -234,7 +234,8 @@ pub struct DataPlan {
     pub rows_per_epoch: u64,
     /// Real tokens of a row on average, `[CLS]` and `[SEP]` included.
     pub tokens_per_row: f64,
-    /// Share of real tokens that are predicted; where it changes, the highest, which decides slots and packing.
+    /// Share of real tokens that are predicted; where it changes, the highest, which decides slots and packing. 0 of
+    /// causal models, from which nothing is hidden.
     pub mask_rate: f64,
     /// The share at each step, where it changes. Left out of `plan.toml` elsewhere, as in plans from before this key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -242,7 +243,7 @@ pub struct DataPlan {
     /// That of held-out rows, where it is another. Left out of `plan.toml` elsewhere, as in plans from before this key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub held_out_mask_rate: Option<f64>,
-    /// Masked slots of a row; unused ones have weight 0.
+    /// Slots of a row that are asked; unused ones have weight 0.
     pub slots: usize,
     /// Whether a word's pieces are masked together.
     pub whole_word: bool,
@@ -517,7 +518,7 @@ words! {
 words! {
     /// Where the soft loss is taken.
     Positions {
-        /// At the masked tokens.
+        /// At the masked tokens; of a causal model, wherever it is asked.
         Masked = "masked",
         /// At every real token.
         All = "all",

@@ -6,7 +6,7 @@ use super::features::{FeatureKind, LayerLosses, LayersPlan};
 use super::learner::models;
 use super::listening::*;
 use super::plan::*;
-use super::{AnswersFacts, Family, ModelPlan, RunFile, Schedule, Shape, TeacherModel};
+use super::{AnswersFacts, Family, ModelPlan, ObjectiveKind, RunFile, Schedule, Shape, TeacherModel};
 use crate::device::{Kernels, PrecisionChoice};
 use crate::error::Result;
 
@@ -36,12 +36,13 @@ impl RunFile {
 /// The plan as far as it goes: wrong values stay in, missing facts are zeros. [`check`] decides whether it stands.
 fn draft(file: &RunFile, facts: &Facts) -> Plan {
     let method = file.method().unwrap_or(Method::Dwt);
-    let data = data(file, facts.data.as_ref().ok());
     let found = facts.teacher.as_ref().and_then(|found| found.as_ref().ok());
     let model = model(file, method, found, facts.data.as_ref().map_or(0, |data| data.vocab_size));
+    let objective = objective(file, method, &model);
+    let data = data(file, facts.data.as_ref().ok(), objective);
     let train = train(file, data.rows_per_epoch);
     let teacher = teacher(file, method, facts);
-    let mut distill = distill(file, method);
+    let mut distill = distill(file, method, objective);
     if method != Method::Standalone {
         let of_teacher = teacher.as_ref().and_then(|teacher| teacher.model.as_ref()).map(|model| &model.shape);
         distill.layers = layer_losses(file, &model.shape, of_teacher);
@@ -77,9 +78,9 @@ fn draft(file: &RunFile, facts: &Facts) -> Plan {
 
 /// As written; a model that goes on has the teacher's sizes.
 fn model(file: &RunFile, method: Method, teacher: Option<&TeacherFacts>, vocab_size: usize) -> ModelPlan {
-    let size = |key: &str| file.try_whole(&format!("model.{key}")).map(|number| number as usize);
+    let size = |key: &str| file.size(&format!("model.{key}"));
     let family = file.word("model.family", Family::from_word, Family::Bert);
-    let shape = match teacher.filter(|_| distill(file, method).start == Start::Continue) {
+    let shape = match teacher.filter(|_| start(file, method) == Start::Continue) {
         Some(teacher) => teacher.shape.clone().with_vocabulary(vocab_size),
         None => Shape::of_keys(family, size, vocab_size),
     };
@@ -123,9 +124,27 @@ fn model_of(found: &TeacherFacts) -> TeacherModel {
     }
 }
 
-fn data(file: &RunFile, found: Option<&DataFacts>) -> DataPlan {
+/// What the run's models are asked; of several, the first.
+fn objective(file: &RunFile, method: Method, model: &ModelPlan) -> ObjectiveKind {
+    match method {
+        Method::Cotrain => file.wanted().family.unwrap_or_default().objective(),
+        _ => model.shape.family().objective(),
+    }
+}
+
+/// Whoever learns alone starts alone.
+fn start(file: &RunFile, method: Method) -> Start {
+    match method {
+        Method::Standalone => Start::Fresh,
+        _ => file.word("distill.start", Start::from_word, Start::Fresh),
+    }
+}
+
+/// Where nothing is masked, what says how is 0.
+fn data(file: &RunFile, found: Option<&DataFacts>, objective: ObjectiveKind) -> DataPlan {
     let of = |count: fn(&DataFacts) -> u64| found.map_or(0, count);
-    let rates = file.schedule("data.mask_rate");
+    let is_masked = objective == ObjectiveKind::Masked;
+    let rates = if is_masked { file.schedule("data.mask_rate") } else { Schedule::constant(0.0) };
     let mask_rate = rates.bounds().1;
     DataPlan {
         shards: file.text("data.shards").unwrap_or_default(),
@@ -140,18 +159,18 @@ fn data(file: &RunFile, found: Option<&DataFacts>) -> DataPlan {
         tokens_per_row: found.map_or(0.0, |data| data.tokens_per_row),
         mask_rate,
         mask_schedule: Some(rates).filter(|rates| rates.as_constant().is_none()),
-        held_out_mask_rate: file.try_number("data.held_out_mask_rate").filter(|rate| *rate != mask_rate),
+        held_out_mask_rate: file.try_number("data.held_out_mask_rate").filter(|rate| is_masked && *rate != mask_rate),
         slots: found.map_or(0, |data| data.slots),
-        whole_word: file.flag("data.whole_word"),
-        rarity: file.number("data.rarity"),
+        whole_word: is_masked && file.flag("data.whole_word"),
+        rarity: if is_masked { file.number("data.rarity") } else { 0.0 },
     }
 }
 
 /// A standalone run has no soft loss; what a preset or a default says of one doesn't enter its plan.
-fn distill(file: &RunFile, method: Method) -> DistillPlan {
+fn distill(file: &RunFile, method: Method, objective: ObjectiveKind) -> DistillPlan {
     let (hard, label_smoothing) = (file.schedule("distill.hard"), file.number("distill.label_smoothing"));
     if method == Method::Standalone {
-        let (positions, start) = (Positions::Masked, Start::Fresh);
+        let positions = Positions::Masked;
         let (soft, temperature) = (Schedule::constant(0.0), Schedule::constant(1.0));
         let (divergence, gate) = (Divergence::default(), Gate::default());
         return DistillPlan {
@@ -165,10 +184,15 @@ fn distill(file: &RunFile, method: Method) -> DistillPlan {
             cosine: None,
             layers: LayerLosses::default(),
             positions,
-            start,
+            start: start(file, method),
             label_smoothing,
         };
     }
+    // Of a causal model every token is asked already.
+    let positions = match objective {
+        ObjectiveKind::Masked => file.word("distill.positions", Positions::from_word, Positions::Masked),
+        ObjectiveKind::Causal => Positions::Masked,
+    };
     DistillPlan {
         hard,
         soft: file.schedule("distill.soft"),
@@ -179,8 +203,8 @@ fn distill(file: &RunFile, method: Method) -> DistillPlan {
         fade: file.try_number("distill.fade").unwrap_or(0.0),
         cosine: file.try_schedule("distill.cosine"),
         layers: LayerLosses::default(),
-        positions: file.word("distill.positions", Positions::from_word, Positions::Masked),
-        start: file.word("distill.start", Start::from_word, Start::Fresh),
+        positions,
+        start: start(file, method),
         label_smoothing,
     }
 }

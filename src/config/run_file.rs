@@ -9,7 +9,7 @@ use super::bounds::Bounds;
 use super::keys::{self, KEYS, Key, Kind, Setting};
 use super::lines::lines;
 use super::mistakes::Mistakes;
-use super::{Method, Rows, Schedule, Start, TRANSFER_KEYS, Wanted};
+use super::{Family, Method, Rows, Schedule, Start, TRANSFER_KEYS, Wanted};
 use crate::error::{Error, IoContext, Result};
 
 /// The presets: name and text.
@@ -206,7 +206,8 @@ impl RunFile {
         let teacher = teacher.filter(|_| self.text("teacher.command").is_none());
         let length = self.whole("data.length") as usize;
         // A model that goes on has the positions that it has, which are not known yet.
-        let goes_on = self.word("distill.start", Start::from_word, Start::Fresh) == Start::Continue;
+        let goes_on = self.method() != Some(Method::Standalone)
+            && self.word("distill.start", Start::from_word, Start::Fresh) == Start::Continue;
         let longest = if goes_on { usize::MAX } else { self.whole("model.max_positions") as usize };
         let batch = self.schedule("train.batch").bounds().1.round() as usize;
         let mask_rate = self.schedule("data.mask_rate").bounds().1;
@@ -217,6 +218,7 @@ impl RunFile {
             shards: self.text("data.shards"),
             others: if teacher.is_some() { others } else { Vec::new() },
             teacher,
+            family: if goes_on { None } else { Some(self.first_family()) },
             rows: self.word("data.rows", Rows::from_word, Rows::Sentence),
             length: if (super::MIN_LENGTH..=longest).contains(&length) { length } else { 128 },
             batch: batch.max(1),
@@ -227,6 +229,14 @@ impl RunFile {
             seed: self.whole("seed"),
             device: self.text("runtime.device").unwrap_or_default(),
         }
+    }
+
+    /// The family of its model; of several models, of the first by name.
+    fn first_family(&self) -> Family {
+        let named = self.models.iter().find_map(|name| self.text(&format!("models.{name}.family")));
+        let named = named.filter(|_| self.method() == Some(Method::Cotrain));
+        let all = self.word("model.family", Family::from_word, Family::Bert);
+        named.and_then(|word| Family::from_word(&word)).unwrap_or(all)
     }
 
     pub(super) fn place(&self) -> &str {
@@ -346,6 +356,15 @@ impl RunFile {
 
     pub(super) fn whole(&self, path: &str) -> u64 {
         self.try_whole(path).unwrap_or_default()
+    }
+
+    /// A size of a model; of a switch 1 or 0.
+    pub(super) fn size(&self, path: &str) -> Option<usize> {
+        match self.get(path) {
+            Some(Setting::Whole(number)) => Some(number as usize),
+            Some(Setting::Flag(set)) => Some(usize::from(set)),
+            _ => None,
+        }
     }
 
     pub(super) fn try_number(&self, path: &str) -> Option<f64> {

@@ -43,6 +43,7 @@ mod gelu;
 #[cfg(feature = "gpu")]
 mod gpu;
 mod graph;
+mod grouped;
 mod guard;
 mod host;
 mod logits;
@@ -54,9 +55,11 @@ mod matrix;
 mod norm;
 pub(crate) mod outcomes;
 mod residual;
+mod rms;
 mod rotary;
 mod spent;
 mod squares;
+mod swiglu;
 mod vector;
 
 pub(crate) use adam::{AdamPass, AdamStep};
@@ -66,6 +69,7 @@ pub use dropout::Dropout;
 pub(crate) use form::in_f32;
 pub use gated::gelu_gate;
 pub use gelu::erf_gelu;
+pub use grouped::{Heads, PastLayer, grouped_attention, next_attention};
 pub(crate) use guard::next_guard;
 pub use logits::Logits;
 pub use look_up::{Places, look_up};
@@ -80,6 +84,8 @@ pub use outcomes::Outcomes;
 /// The definition of the loss against a few outcomes of a teacher, and its cases.
 pub use outcomes::definition as few_outcomes;
 pub use residual::dense_sum;
+pub use rms::rms_norm;
 pub use rotary::{Rotary, rotary_attention};
 pub use spent::{Spent, spent};
 pub(crate) use squares::{squares, sum_of_squares};
+pub use swiglu::silu_gate;

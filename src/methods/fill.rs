@@ -5,6 +5,7 @@ use burn::tensor::activation::softmax;
 use serde::Serialize;
 
 use super::evaluate::must_be_numbers;
+use crate::config::ObjectiveKind;
 use crate::device::{Compute, wait};
 use crate::error::{Error, Result};
 use crate::kernels::Places;
@@ -23,8 +24,8 @@ pub struct Candidate {
 /// For each `[MASK]` of a sentence, the `top` likeliest tokens, likeliest first.
 ///
 /// # Errors
-/// When the sentence has no `[MASK]`, or is longer than the model reads; when the model has no rows for some of the
-/// tokens, or what it says is no number.
+/// When the model is a causal one, the sentence has no `[MASK]`, or is longer than the model reads; when the model has
+/// no rows for some of the tokens, or what it says is no number.
 pub fn fill_mask(
     model: &impl LanguageModel,
     tokenizer: &Tokenizer,
@@ -47,6 +48,13 @@ pub async fn fill_mask_async(
     device: &Device,
 ) -> Result<Vec<Vec<Candidate>>> {
     model.shape().must_hold(tokenizer)?;
+    if model.shape().family().objective() == ObjectiveKind::Causal {
+        return Err(Error::new(format!(
+            "the model is a {}, which predicts the next token and reads no [MASK]",
+            model.shape().family()
+        ))
+        .help("have it go on with a text: `upstill generate MODEL \"Once upon a time\"`"));
+    }
     let special = tokenizer.special();
     let words = tokenizer.encode(sentence)?;
     let ids: Vec<i32> = [special.cls].iter().chain(&words).chain(&[special.sep]).map(|&id| id as i32).collect();

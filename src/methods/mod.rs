@@ -9,8 +9,11 @@ mod evaluate;
 mod features;
 mod fill;
 mod finetune;
+mod generate;
+mod likelihood;
 mod logits;
 mod masked_lm;
+mod pairs;
 mod pll;
 mod source;
 mod teacher;
@@ -32,9 +35,12 @@ pub use ensemble::Ensemble;
 pub use evaluate::{Evaluation, Together, evaluate, evaluate_together};
 pub use fill::{Candidate, fill_mask, fill_mask_async};
 pub use finetune::{EncodedBatch, EncodedTask, Finetune};
+pub use generate::{Choice, Generate, generate, generate_ids};
+pub use likelihood::log_likelihoods;
 pub use logits::FramedSentences;
 pub use masked_lm::MaskedLm;
-pub use pll::{Pll, Tick, encode_pairs, pseudo_log_likelihoods, score_pairs};
+pub use pairs::{encode_pairs, score_pairs};
+pub use pll::{Pll, Tick, pseudo_log_likelihoods};
 pub use source::Source;
 pub use teacher::{ModelTeacher, Teacher, TeacherSignal, UniformTeacher};
 pub use transfer::{Head, LabelledRow, PhaseLoss, Transfer, TransferBatch, TransferRow, TransferRows, predict};
@@ -137,7 +143,7 @@ pub type Pending<'a, T> = Pin<Box<dyn Future<Output = T> + 'a>>;
 pub struct BatchSize {
     /// Rows, or examples.
     pub rows: usize,
-    /// What the hard loss is a mean over: masked tokens, or labelled examples.
+    /// What the hard loss is a mean over: masked tokens, all tokens of causal models, or labelled examples.
     pub targets: usize,
     /// Real tokens, padding not counted.
     pub tokens: usize,

@@ -1,4 +1,4 @@
-//! Pseudo-log-likelihoods of sentences, and minimal pairs scored by them.
+//! Pseudo-log-likelihoods of sentences.
 //!
 //! A masked model gives a sentence no likelihood; its pseudo-log-likelihood is the sum over its tokens of each one's
 //! log-probability when it is masked and the others are seen (Salazar et al. 2020). A sentence of n tokens is read n
@@ -7,7 +7,6 @@
 use std::collections::HashMap;
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
-use rayon::prelude::*;
 
 use super::evaluate::must_be_numbers;
 use crate::device::{Compute, failed, wait};
@@ -15,7 +14,6 @@ use crate::error::{Error, Result};
 use crate::kernels::Places;
 use crate::loss::hard_losses;
 use crate::model::{Dropout, Inputs, LanguageModel};
-use crate::tasks::{MinimalPair, PairScores};
 use crate::tokens::Tokenizer;
 
 /// What is masked while a token is scored.
@@ -41,55 +39,8 @@ impl Pll {
 /// Told how many tokens are scored, and of how many; what it fails with ends the scoring.
 pub type Tick<'a> = &'a mut dyn FnMut(usize, usize) -> Result<()>;
 
-/// Scores minimal pairs: of each, the sentence with the higher pseudo-log-likelihood is the one preferred.
-///
-/// # Errors
-/// Before anything is scored: a sentence that is longer than the model reads or that has no token, and no pairs at all.
-/// Later: when `tick` fails, or the device.
-pub fn score_pairs(
-    model: &impl LanguageModel,
-    tokenizer: &Tokenizer,
-    pairs: &[MinimalPair],
-    pll: Pll,
-    device: &Device,
-    tick: Tick,
-) -> Result<PairScores> {
-    let sentences = encode_pairs(tokenizer, pairs, model.shape().max_positions())?;
-    let scores = pseudo_log_likelihoods(model, tokenizer, &sentences, pll, device, tick)?;
-    let two: Vec<[f64; 2]> = scores.chunks_exact(2).map(|two| [two[0], two[1]]).collect();
-    PairScores::of(pairs, &two).ok_or_else(|| Error::new("there are no pairs to score"))
-}
-
-/// The tokens of each pair's good and bad sentence, one after another, for a model that reads at most `most` tokens.
-///
-/// # Errors
-/// A sentence that is longer, or that has no token: with its line.
-pub fn encode_pairs(tokenizer: &Tokenizer, pairs: &[MinimalPair], most: usize) -> Result<Vec<Vec<u32>>> {
-    let plain = tokenizer.without_special();
-    let encode = |pair: &MinimalPair| -> Result<[Vec<u32>; 2]> {
-        let of = |text: &str| encoded(&plain, text, most).map_err(|error| error.at(&pair.place));
-        Ok([of(&pair.good)?, of(&pair.bad)?])
-    };
-    let encoded: Vec<Result<[Vec<u32>; 2]>> = pairs.par_iter().map(encode).collect();
-    Ok(encoded.into_iter().collect::<Result<Vec<_>>>()?.into_iter().flatten().collect()) // the first mistake is told
-}
-
-/// The tokens of a sentence that a model can score.
-fn encoded(tokenizer: &Tokenizer, text: &str, most: usize) -> Result<Vec<u32>> {
-    let ids = tokenizer.encode(text)?;
-    if ids.is_empty() {
-        return Err(Error::new(format!("the sentence {text:?} has no token")).help("mend the line, or remove it"));
-    }
-    let whole = ids.len() + FRAME;
-    if whole > most {
-        let what = format!("a sentence is {whole} tokens long with [CLS] and [SEP], and the model reads {most}");
-        return Err(Error::new(what).help("shorten or remove it, or take a model with more positions"));
-    }
-    Ok(ids)
-}
-
 /// `[CLS]` and `[SEP]`.
-const FRAME: usize = 2;
+pub(super) const FRAME: usize = 2;
 
 /// A sentence with one of its tokens to be scored.
 #[derive(Clone, Copy)]
@@ -150,7 +101,7 @@ pub fn pseudo_log_likelihoods(
 
 /// Rows of one length that are read together: so many tokens that every core is busy and their activations stay small,
 /// and no more logits than fit in some memory, where a device multiplies them all out.
-fn rows_at_once(model: &impl LanguageModel, length: usize, compute: &Compute) -> usize {
+pub(super) fn rows_at_once(model: &impl LanguageModel, length: usize, compute: &Compute) -> usize {
     const LOGITS: usize = 1 << 26;
     (compute.traits.tokens_at_once / length).min(LOGITS / model.shape().vocab_size().max(1)).max(1)
 }
@@ -196,7 +147,9 @@ fn losses(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::methods::score_pairs;
     use crate::model::{BertForMaskedLm, BertShape};
+    use crate::tasks::MinimalPair;
 
     fn tokenizer() -> Tokenizer {
         let words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "the", "cat", "sat", "un", "##happ", "##y", "mat"];

@@ -10,8 +10,8 @@ use super::bert::{self, BertClassifier};
 use super::huggingface::settings_for;
 use super::modernbert::{self, ModernBertClassifier};
 use super::{Dropout, Inputs, ModelFolder, Weights};
-use crate::config::Shape;
-use crate::error::Result;
+use crate::config::{ObjectiveKind, Shape};
+use crate::error::{Error, Result};
 use crate::files::write_text;
 use crate::tokens::Tokenizer;
 
@@ -25,6 +25,17 @@ pub enum Classifier {
 }
 
 impl Classifier {
+    /// Refuses a folder whose family no classifier is made of.
+    ///
+    /// # Errors
+    /// One that says what to take.
+    pub fn must_be_of(folder: &ModelFolder) -> Result<()> {
+        match folder.shape.family().objective() {
+            ObjectiveKind::Masked => Ok(()),
+            ObjectiveKind::Causal => Err(of_causal().at(folder.path.display())),
+        }
+    }
+
     /// Puts a new classifier, drawn from `seed`, on a pre-trained model's weights, with what stands between them in its
     /// family. `outputs` is the number of classes, or 1 for a score; `range` the standard deviation of what is drawn
     /// between.
@@ -44,6 +55,7 @@ impl Classifier {
             Shape::ModernBert(shape) => {
                 Classifier::ModernBert(ModernBertClassifier::start_from(pretrained, shape, outputs, range, seed, device)?)
             }
+            Shape::Llama(_) => return Err(of_causal()),
         })
     }
 
@@ -56,6 +68,7 @@ impl Classifier {
         Ok(match &folder.shape {
             Shape::Bert(shape) => Classifier::Bert(BertClassifier::load(folder, shape, device)?),
             Shape::ModernBert(shape) => Classifier::ModernBert(ModernBertClassifier::load(folder, shape, device)?),
+            Shape::Llama(_) => return Err(of_causal().at(folder.path.display())),
         })
     }
 
@@ -114,6 +127,11 @@ impl Classifier {
     }
 }
 
+fn of_causal() -> Error {
+    Error::new("the model is a causal one, and upstill fine-tunes encoders")
+        .help("take a BERT or a ModernBERT; a causal model is scored by its loss (`upstill eval`)")
+}
+
 fn config(shape: &Shape, labels: &[String], tokenizer: &Tokenizer) -> Value {
     let names: Vec<String> = if labels.is_empty() { vec!["score".to_owned()] } else { labels.to_vec() };
     let by_id: Map<String, Value> = names.iter().enumerate().map(|(id, name)| (id.to_string(), json!(name))).collect();
@@ -122,6 +140,7 @@ fn config(shape: &Shape, labels: &[String], tokenizer: &Tokenizer) -> Value {
     let mut config = match shape {
         Shape::Bert(shape) => bert::classifier_config(shape, &special),
         Shape::ModernBert(shape) => modernbert::classifier_config(shape, &special),
+        Shape::Llama(_) => unreachable!("no classifier is made of a causal model"),
     };
     config["problem_type"] = json!(if labels.is_empty() { "regression" } else { "single_label_classification" });
     config["id2label"] = json!(by_id);

@@ -11,6 +11,7 @@ use super::bert::{self, BertForMaskedLm};
 use super::inputs::Inputs;
 use super::inside::Inside;
 use super::language_model::{Config, LanguageModel};
+use super::llama::{self, LlamaForCausalLm, Past};
 use super::modernbert::{self, ModernBertForMaskedLm};
 use super::weights::{Shapes, Weights};
 use crate::config::{BertShape, Shape};
@@ -27,6 +28,8 @@ pub enum AnyModel {
     Bert(BertForMaskedLm),
     /// ModernBERT, and Ettin's encoders.
     ModernBert(ModernBertForMaskedLm),
+    /// Llama, SmolLM2, Qwen3, SmolLM3.
+    Llama(LlamaForCausalLm),
 }
 
 impl From<BertForMaskedLm> for AnyModel {
@@ -41,11 +44,39 @@ impl From<ModernBertForMaskedLm> for AnyModel {
     }
 }
 
+impl From<LlamaForCausalLm> for AnyModel {
+    fn from(model: LlamaForCausalLm) -> Self {
+        AnyModel::Llama(model)
+    }
+}
+
+impl AnyModel {
+    /// What a causal model predicts after the tokens of `past` and these: logits `[1, v]`. They join the past, so that
+    /// no token is read twice.
+    ///
+    /// # Errors
+    /// When it is no causal model.
+    pub fn next(&self, ids: &[i32], past: &mut Past, compute: &Compute) -> Result<Tensor<2>> {
+        match self {
+            AnyModel::Llama(model) => {
+                let hidden_1d = model.model.next(ids, past, compute);
+                Ok(model.head(hidden_1d, compute).whole(compute))
+            }
+            AnyModel::Bert(_) | AnyModel::ModernBert(_) => {
+                let family = self.shape().family();
+                Err(Error::new(format!("the model is a {family}, which fills masks and does not go on with a text"))
+                    .help("take a causal model ([model] family = \"llama\"); `upstill fill` shows what this one predicts"))
+            }
+        }
+    }
+}
+
 impl LanguageModel for AnyModel {
     fn hidden_and(&self, inputs: &Inputs, at: Option<&Places>, dropout: &mut Dropout, inside: &mut Inside) -> Tensor<2> {
         match self {
             AnyModel::Bert(model) => model.hidden_and(inputs, at, dropout, inside),
             AnyModel::ModernBert(model) => model.hidden_and(inputs, at, dropout, inside),
+            AnyModel::Llama(model) => model.hidden_and(inputs, at, dropout, inside),
         }
     }
 
@@ -53,6 +84,7 @@ impl LanguageModel for AnyModel {
         match self {
             AnyModel::Bert(model) => model.head(hidden_md, compute),
             AnyModel::ModernBert(model) => model.head(hidden_md, compute),
+            AnyModel::Llama(model) => model.head(hidden_md, compute),
         }
     }
 
@@ -60,6 +92,7 @@ impl LanguageModel for AnyModel {
         match self {
             AnyModel::Bert(model) => model.words(),
             AnyModel::ModernBert(model) => model.words(),
+            AnyModel::Llama(model) => model.words(),
         }
     }
 
@@ -67,11 +100,12 @@ impl LanguageModel for AnyModel {
         match self {
             AnyModel::Bert(model) => model.shape(),
             AnyModel::ModernBert(model) => model.shape(),
+            AnyModel::Llama(model) => model.shape(),
         }
     }
 
     fn is_table(name: &str) -> bool {
-        BertForMaskedLm::is_table(name) || ModernBertForMaskedLm::is_table(name)
+        BertForMaskedLm::is_table(name) || ModernBertForMaskedLm::is_table(name) || LlamaForCausalLm::is_table(name)
     }
 }
 
@@ -82,9 +116,10 @@ impl Config {
     /// When it is of no family (its architecture is named), asks for something that upstill has not, or its sizes are
     /// missing, out of all bounds or don't fit together.
     pub fn parse(config: &Value) -> Result<Self> {
-        match config.get("model_type").is_some_and(|named| named == modernbert::MODEL_TYPE) {
-            true => modernbert::parse(config),
-            false => bert::parse(config),
+        match config.get("model_type").and_then(Value::as_str) {
+            Some(modernbert::MODEL_TYPE) => modernbert::parse(config),
+            Some(kind) if llama::MODEL_TYPES.contains(&kind) => llama::parse(config),
+            _ => bert::parse(config),
         }
     }
 }
@@ -96,14 +131,16 @@ impl Shape {
         match self {
             Shape::Bert(shape) => shape.init(seed, range, device).into(),
             Shape::ModernBert(shape) => shape.init(seed, range, device).into(),
+            Shape::Llama(shape) => shape.init(seed, range, device).into(),
         }
     }
 
-    /// The `config.json` of a masked language model; with the ids of its special tokens.
+    /// The `config.json` of a language model; with the ids of its special tokens.
     pub(super) fn config(&self, special: &Special) -> Value {
         match self {
             Shape::Bert(shape) => bert::config(shape, special),
             Shape::ModernBert(shape) => modernbert::config(shape, special),
+            Shape::Llama(shape) => llama::config(shape, special),
         }
     }
 
@@ -112,6 +149,7 @@ impl Shape {
         match self {
             Shape::Bert(shape) => bert::body(shape),
             Shape::ModernBert(shape) => modernbert::body(shape),
+            Shape::Llama(shape) => llama::body(shape),
         }
     }
 
@@ -120,6 +158,7 @@ impl Shape {
         match self {
             Shape::Bert(shape) => bert::head(shape),
             Shape::ModernBert(shape) => modernbert::head(shape),
+            Shape::Llama(shape) => llama::head(shape),
         }
     }
 
@@ -128,6 +167,7 @@ impl Shape {
         match self {
             Shape::Bert(_) => bert::is_body(name),
             Shape::ModernBert(_) => modernbert::is_body(name),
+            Shape::Llama(_) => llama::is_body(name),
         }
     }
 
@@ -136,6 +176,7 @@ impl Shape {
         match self {
             Shape::Bert(_) => bert::is_head(name),
             Shape::ModernBert(_) => modernbert::is_head(name),
+            Shape::Llama(_) => llama::is_head(name),
         }
     }
 
@@ -144,6 +185,7 @@ impl Shape {
         match self {
             Shape::Bert(_) => bert::canonical(name),
             Shape::ModernBert(_) => modernbert::canonical(name),
+            Shape::Llama(_) => llama::canonical(name),
         }
     }
 
@@ -155,6 +197,7 @@ impl Shape {
         match self {
             Shape::Bert(_) => bert::rename(found),
             Shape::ModernBert(_) => modernbert::rename(found),
+            Shape::Llama(shape) => llama::rename(found, shape.tied),
         }
     }
 
@@ -163,6 +206,7 @@ impl Shape {
         match self {
             Shape::Bert(_) => bert::wrappings(names),
             Shape::ModernBert(_) => modernbert::wrappings(names),
+            Shape::Llama(_) => llama::wrappings(names),
         }
     }
 
@@ -174,11 +218,12 @@ impl Shape {
         match self {
             Shape::Bert(shape) => bert::must_have_body(shape, found),
             Shape::ModernBert(shape) => modernbert::must_have_body(shape, found),
+            Shape::Llama(shape) => llama::must_have_body(shape, found),
         }
     }
 
-    /// Refuses weights that do not predict words: without a whole head that is tied to the word table.
-    /// `has_own_decoder` tells whether the files hold a decoder's weights, by whatever name.
+    /// Refuses weights that do not predict words: without a whole head, tied to the word table where the family has no
+    /// other. `has_own_decoder` tells whether the files hold a decoder's weights, by whatever name.
     ///
     /// # Errors
     /// One that says what keeps the model from it.
@@ -191,14 +236,17 @@ impl Shape {
         match self {
             Shape::Bert(shape) => bert::must_predict(shape, weights, is_tied, has_own_decoder),
             Shape::ModernBert(shape) => modernbert::must_predict(shape, weights, is_tied, has_own_decoder),
+            Shape::Llama(shape) => llama::must_predict(shape, weights),
         }
     }
 
-    /// Whether a left-over tensor is a decoder of the head's own, which upstill has not.
+    /// Whether a left-over tensor is a decoder of the head's own, which upstill has not there.
     pub(super) fn is_own_decoder(&self, name: &str) -> bool {
         match self {
             Shape::Bert(_) => name.starts_with(bert::DECODER),
             Shape::ModernBert(_) => name.starts_with(modernbert::DECODER) && name.ends_with("weight"),
+            // One that the shape says is the word table, and is another.
+            Shape::Llama(shape) => shape.tied && name.starts_with(llama::DECODER),
         }
     }
 
@@ -209,7 +257,7 @@ impl Shape {
                 let (shape, weights) = bert::for_transformers(shape, weights);
                 (shape.into(), weights)
             }
-            Shape::ModernBert(_) => (self.clone(), weights),
+            Shape::ModernBert(_) | Shape::Llama(_) => (self.clone(), weights),
         }
     }
 
@@ -220,6 +268,7 @@ impl Shape {
         match (self, other) {
             (Shape::Bert(own), Shape::Bert(other)) => BertShape { norm_epsilon: other.norm_epsilon, ..own.clone() }.into(),
             (Shape::ModernBert(own), Shape::ModernBert(other)) => own.with_rest_of(other).into(),
+            (Shape::Llama(own), Shape::Llama(other)) => own.with_rest_of(other).into(),
             (own, _) => own.clone(),
         }
     }
@@ -253,7 +302,7 @@ impl Shape {
                 Err(Error::new("the model knows one type of token (type_vocab_size 1), and pairs of texts have two")
                     .help("take a model with 2 token types, or with none, as DistilBERT"))
             }
-            Shape::Bert(_) | Shape::ModernBert(_) => Ok(()),
+            Shape::Bert(_) | Shape::ModernBert(_) | Shape::Llama(_) => Ok(()),
         }
     }
 }
@@ -262,7 +311,7 @@ impl Weights {
     /// The model for the first `tokens` of its vocabulary: a table that is padded beyond it loses its spare rows.
     #[must_use]
     pub fn with_vocabulary(mut self, tokens: usize) -> Self {
-        for name in bert::OVER_VOCABULARY.into_iter().chain(modernbert::OVER_VOCABULARY) {
+        for name in bert::OVER_VOCABULARY.into_iter().chain(modernbert::OVER_VOCABULARY).chain(llama::OVER_VOCABULARY) {
             if let Some(mut tensor) = self.remove(name)
                 && let Some(rows) = tensor.shape.first().copied().filter(|&rows| rows > 0)
             {
@@ -285,6 +334,7 @@ pub fn remap(teacher: &Weights, from: &Shape, to: &Shape) -> Result<Weights> {
     match (from, to) {
         (Shape::Bert(from), Shape::Bert(to)) => bert::remap(teacher, from, to),
         (Shape::ModernBert(from), Shape::ModernBert(to)) => modernbert::remap(teacher, from, to),
+        (Shape::Llama(from), Shape::Llama(to)) => llama::remap(teacher, from, to),
         (from, to) => Err(Error::new(format!(
             "remapping copies layers, and the teacher's are a {}'s, the student's a {}'s",
             from.family(),

@@ -1,9 +1,9 @@
 //! A model's folder as `transformers` writes and reads it: `config.json`, the weights, the tokenizer's files.
 //!
-//! Read: BERT and what has its shape (MiniLM, DistilBERT), one weight file or several, safetensors or PyTorch's, with
-//! or without pooler, head, token types, prefix and wrappings. One rule for all that read: the body is whole and of the
-//! sizes that `config.json` says, or the model is refused; only heads may be missing, where they are not needed.
-//! Written: `BertForMaskedLM` in one `model.safetensors`.
+//! Read: BERT and what has its shape (MiniLM, DistilBERT), ModernBERT, Llama (SmolLM2, Qwen3, SmolLM3), one weight file
+//! or several, safetensors or PyTorch's, with or without pooler, head, token types, prefix and wrappings. One rule for
+//! all that read: the body is whole and of the sizes that `config.json` says, or the model is refused; only heads may
+//! be missing, where they are not needed. Written: the family's language model in one `model.safetensors`.
 
 use std::path::{Path, PathBuf};
 
@@ -14,7 +14,7 @@ use super::family::AnyModel;
 use super::language_model::{Config, LanguageModel};
 use super::weight_files::{self, Headers};
 use super::weights::{Shapes, Weights, not_floats};
-use crate::config::{Family, Shape};
+use crate::config::{Family, ObjectiveKind, Shape};
 use crate::error::{Error, Result, note};
 use crate::files::manifest::{check, write_checksums};
 use crate::files::{Files, write_files, write_folder, write_text};
@@ -27,7 +27,7 @@ pub struct ModelFolder {
     pub path: PathBuf,
     /// What it says of sizes, in its family's terms.
     pub shape: Shape,
-    /// The architecture that it is of: "bert" or "distilbert".
+    /// The architecture that it is of: `model_type`.
     pub architecture: &'static str,
     config: Config,
 }
@@ -265,9 +265,13 @@ impl ModelFolder {
 pub(super) fn settings_for(tokenizer: &Tokenizer, shape: &Shape) -> Value {
     let mut settings = tokenizer.settings();
     settings["model_max_length"] = json!(shape.max_positions());
-    if shape.family() == Family::ModernBert {
-        // It has no token types, which `transformers` would make otherwise.
+    if shape.family() != Family::Bert {
+        // They have no token types, which `transformers` would make otherwise.
         settings["model_input_names"] = json!(["input_ids", "attention_mask"]);
+    }
+    if shape.family().objective() == ObjectiveKind::Causal {
+        let [_, _, opens, ends, _] = tokenizer.special_names();
+        (settings["bos_token"], settings["eos_token"]) = (json!(opens), json!(ends));
     }
     settings
 }

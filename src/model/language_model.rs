@@ -50,7 +50,7 @@ pub trait LanguageModel: Module {
 /// What a `config.json` says.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Config {
-    /// "bert", "distilbert" or "modernbert".
+    /// `model_type`: "bert", "distilbert", "modernbert", "llama", "qwen3" or "smollm3".
     pub architecture: &'static str,
     /// In its family's terms.
     pub shape: Shape,

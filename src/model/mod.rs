@@ -1,4 +1,4 @@
-//! Models: BERT and ModernBERT, their weights by Hugging Face's names, and how a student starts from a teacher.
+//! Models: BERT, ModernBERT and Llama, their weights by Hugging Face's names, and how a student starts from a teacher.
 //!
 //! Shapes are written as suffixes: `b` rows of a batch, `s` positions of a row, `n` positions taken together, `d`
 //! width, `f` feed-forward width, `h` heads, `v` vocabulary, `m` masked slots of a row.
@@ -15,6 +15,7 @@ mod inputs;
 mod inside;
 mod language_model;
 mod layers;
+mod llama;
 mod modernbert;
 #[cfg(not(target_family = "wasm"))]
 mod pickle;
@@ -27,7 +28,7 @@ mod trained;
 mod weight_files;
 mod weights;
 
-pub use crate::config::{BertShape, ModernBertShape, Shape};
+pub use crate::config::{BertShape, LlamaShape, ModernBertShape, RopeScaling, Shape};
 pub use crate::kernels::Dropout;
 pub use bert::{Bert, BertClassifier, BertForMaskedLm};
 pub use classifier::Classifier;
@@ -36,6 +37,7 @@ pub use huggingface::{Inventory, ModelFolder};
 pub use inputs::{BatchTensors, Inputs};
 pub use inside::Inside;
 pub use language_model::LanguageModel;
+pub use llama::{Llama, LlamaForCausalLm, Past};
 pub use modernbert::{ModernBert, ModernBertClassifier, ModernBertForMaskedLm};
 pub use student::{BiLstm, BiLstmShape, EncoderShape, Glove, Pooling, Student, StudentShape, TextRow};
 pub use trained::{Projections, TrainedModel};

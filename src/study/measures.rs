@@ -88,7 +88,7 @@ impl Measures {
         };
         let folder = ModelFolder::open(folder)?;
         let (model, tokenizer) = (folder.load(&device.handle)?, folder.tokenizer()?);
-        let options = held_out_options(Some(plan), None, folder.shape.max_positions());
+        let options = held_out_options(Some(plan), None, &folder.shape);
         for set in &self.held_out {
             stop()?;
             let found = set.score(&model, options, plan.train.evaluate_rows, &device.handle)?;

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use super::spec::{ArmSpec, StudySpec, TeacherOf};
 use super::tune::TuneSpec;
-use crate::batch::{BatchOptions, Batches, Masking, Split};
+use crate::batch::{BatchOptions, Batches, Objective, Split};
 use crate::checkpoint::{CHECKPOINTS, folder_name};
 use crate::config::{LearnerPlan, Plan, RunFile, TeacherFacts};
 use crate::error::{Error, Result};
@@ -407,6 +407,7 @@ impl<'a> Planner<'a> {
         if let Some(taught) = taught {
             file.set(&format!("teacher.from=cells/{}", taught.cell.id));
             wanted.teacher = None;
+            wanted.family = wanted.family.or(Some(taught.cell.plan.model.shape.family()));
         }
         let mut facts = find_facts(&wanted, Ok(self.shards));
         if let Some(taught) = taught.filter(|_| file.wanted().teacher.is_some()) {
@@ -423,8 +424,8 @@ impl<'a> Planner<'a> {
     /// What makes a trial of a result's plan: its length, and held-out rows that no result is scored on.
     fn trial_settings(&self, tune: &TuneSpec, plan: &Plan) -> Result<[String; 3]> {
         let data = &plan.data;
-        let masking = Masking { rate: data.held_out_rate(), whole_word: data.whole_word, rarity: data.rarity };
-        let options = BatchOptions { layout: data.rows, length: data.length, batch: 1, seed: 0, objective: masking.into() };
+        let objective = Objective::of_held_out(plan);
+        let options = BatchOptions { layout: data.rows, length: data.length, batch: 1, seed: 0, objective };
         let there = Batches::new(self.shards, Split::HeldOut, options)?.rows_per_epoch();
         let after = plan.train.evaluate_rows;
         if there < after + after.min(tune.rows.unwrap_or(after)) {

@@ -24,12 +24,14 @@ pub(super) struct Opened {
     pub(super) added: Vec<(Option<u32>, AddedToken)>,
     /// What its special tokens are called.
     pub(super) names: Names,
+    /// Whether its settings name a mask, which must be there then.
+    pub(super) names_mask: bool,
 }
 
 impl From<tokenizers::Tokenizer> for Opened {
     fn from(inner: tokenizers::Tokenizer) -> Self {
         let names = names_in(&inner);
-        Opened { inner, added: Vec::new(), names }
+        Opened { inner, added: Vec::new(), names, names_mask: false }
     }
 }
 
@@ -83,7 +85,7 @@ pub(super) fn open(file: &Path, bytes: &[u8]) -> Result<Opened> {
                 file.display()
             ));
         }
-        return Ok(Opened { inner, added: settings.added(listed, &names)?, names });
+        return Ok(Opened { inner, added: settings.added(listed, &names)?, names, names_mask: settings.names_mask() });
     }
     if matches!(class, Some(Class::Whole | Class::Roberta)) {
         return Err(settings.refuse("tokenizer_class", "needs a tokenizer.json, and there is a vocabulary alone", NO_JSON));
@@ -93,7 +95,7 @@ pub(super) fn open(file: &Path, bytes: &[u8]) -> Result<Opened> {
     let normalization = decide(file, &vocab, &settings)?;
     let names = SPECIAL_TOKENS.map(str::to_owned);
     let added = settings.added(Default::default(), &names)?;
-    Ok(Opened { inner: berts(vocab::model(&vocab)?, normalization), added, names })
+    Ok(Opened { inner: berts(vocab::model(&vocab)?, normalization), added, names, names_mask: settings.names_mask() })
 }
 
 /// Whether a tokenizer normalises text as `transformers` has BERT do it where nothing is said.

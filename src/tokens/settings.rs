@@ -140,7 +140,10 @@ impl Settings {
     /// # Errors
     /// When some have other names, and others none.
     pub(super) fn names(&self, class: Class) -> Result<Option<Names>> {
-        let given = SPECIAL_KEYS.map(|key| self.keys.map.get(key).and_then(content));
+        let given: [Option<&str>; 5] = std::array::from_fn(|at| {
+            let named = |key: &str| self.keys.map.get(key).and_then(content);
+            named(SPECIAL_KEYS[at]).or_else(|| named(CAUSAL_KEYS[at]))
+        });
         let usual = match class {
             Class::Bert => return Ok(None),
             Class::Roberta => ROBERTAS_TOKENS,
@@ -149,15 +152,20 @@ impl Settings {
         };
         let is_other = given.iter().zip(SPECIAL_TOKENS).any(|(given, ours)| given.is_some_and(|given| given != ours));
         let missing: Vec<&str> =
-            SPECIAL_KEYS.into_iter().zip(given).filter(|(_, given)| given.is_none()).map(|(key, _)| key).collect();
+            SPECIAL_KEYS[..4].iter().zip(given).filter(|(_, given)| given.is_none()).map(|(key, _)| *key).collect();
         if class == Class::Whole && is_other && !missing.is_empty() {
             let what = "is not there, and the other special tokens have names that are not BERT's";
-            let help = "write which token it is, such as \"mask_token\": \"<mask>\": upstill needs one that fills a row, stands for what \
-                        can't be spelt, opens a text, ends it, and hides a token";
+            let help = "write which token it is, such as \"pad_token\": \"<pad>\": upstill needs one that fills a row, stands for what can't \
+                        be spelt, opens a text (or bos_token) and ends it (or eos_token); and mask_token for masked models";
             return Err(self.refuse(&missing.join("`, `"), what, help));
         }
         let mut at = 0..;
         Ok(Some(usual.map(|usual| at.next().and_then(|at: usize| given[at]).unwrap_or(usual).to_owned())))
+    }
+
+    /// Whether a key says which token hides others.
+    pub(super) fn names_mask(&self) -> bool {
+        self.keys.map.get("mask_token").and_then(content).is_some()
     }
 
     /// Whether a text is read as if a space stood before it, of RoBERTa's.
@@ -295,6 +303,9 @@ const AS_BERTS: &str = "if it is BERT's own way (lower case, accents, punctuatio
 
 /// The keys of the five special tokens, in the order of [`SPECIAL_TOKENS`].
 pub(super) const SPECIAL_KEYS: [&str; 5] = ["pad_token", "unk_token", "cls_token", "sep_token", "mask_token"];
+
+/// What tokenizers of causal models call them: what opens a text and what ends it have names of their own.
+const CAUSAL_KEYS: [&str; 5] = ["pad_token", "unk_token", "bos_token", "eos_token", "mask_token"];
 
 /// A key, which of its values change nothing, and why another is refused.
 type Refused = (&'static str, fn(&Value) -> bool, &'static str);

@@ -4,7 +4,7 @@ use tokenizers::normalizers::bert::BertNormalizer;
 
 use crate::error::Error;
 
-/// The tokens that every vocabulary must have, in the order in which a new one starts.
+/// The tokens that a vocabulary has, in the order in which a new one starts; the last is for masked models alone.
 pub const SPECIAL_TOKENS: [&str; 5] = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"];
 
 /// What RoBERTa (Liu et al. 2019) calls them.

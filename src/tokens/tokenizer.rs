@@ -43,7 +43,7 @@ impl std::fmt::Debug for Tokenizer {
 impl Tokenizer {
     /// Loads a folder that holds `tokenizer.json` or `vocab.txt`, a `vocab.txt` (a token a line, its id the line's
     /// number from 0), or any `tokenizer.json` with a WordPiece or a BPE model
-    /// that has five special tokens: BERT's, RoBERTa's, or those that its settings name.
+    /// that has five special tokens: BERT's, RoBERTa's, or those that its settings name. A mask may be missing.
     ///
     /// A `tokenizer_config.json` beside it is obeyed as `transformers` obeys it, also over `tokenizer.json`: it says
     /// how text is normalised, and which tokens are found whole. Without one, `tokenizer.json` says that itself, and of
@@ -129,13 +129,14 @@ impl Tokenizer {
     }
 
     fn new(opened: Opened, file: Option<&Path>) -> Result<Self> {
-        let Opened { mut inner, added, names } = opened;
+        let Opened { mut inner, added, names, names_mask } = opened;
         open::fill_holes(&mut inner)?;
         open::add(&mut inner, added, &names)?;
-        let special = find_special(&inner, &names)?;
+        let special = find_special(&inner, &names, names_mask)?;
         inner.with_truncation(None).expect("no truncation is always valid").with_padding(None);
         inner.set_encode_special_tokens(false);
-        let added = names.each_ref().map(|token| AddedToken::from(token.clone(), true));
+        let there = names.iter().filter(|token| inner.token_to_id(token).is_some());
+        let added: Vec<AddedToken> = there.map(|token| AddedToken::from(token.clone(), true)).collect();
         let known = inner.get_added_tokens_decoder();
         let missing = added.into_iter().filter(|token| !known.values().any(|there| there.content == token.content));
         let missing: Vec<AddedToken> = missing.collect();
@@ -191,7 +192,7 @@ impl Tokenizer {
     /// whole.
     pub(crate) fn settings(&self) -> serde_json::Value {
         let mut settings = json!({ "tokenizer_class": "PreTrainedTokenizerFast" });
-        for (key, name) in SPECIAL_KEYS.into_iter().zip(self.names.iter()) {
+        for (key, name) in SPECIAL_KEYS.into_iter().zip(self.names.iter()).filter(|(_, name)| self.id(name).is_some()) {
             settings[key] = json!(name);
         }
         if let Some(bert) = self.as_berts() {
@@ -201,7 +202,7 @@ impl Tokenizer {
             settings["tokenize_chinese_chars"] = json!(bert.handle_chinese_chars);
         }
         let added = added_tokens(&self.inner);
-        if !is_standard(&added, &self.names) {
+        if !is_standard(&added, &self.names, self.special.mask.is_some()) {
             settings["added_tokens_decoder"] = added.into_iter().map(|(id, token)| (id.to_string(), json!(token))).collect();
         }
         settings
@@ -350,8 +351,8 @@ fn added_tokens(inner: &tokenizers::Tokenizer) -> Vec<(u32, AddedToken)> {
 }
 
 /// Whether these are the special tokens alone, found as special tokens are by default.
-fn is_standard(added: &[(u32, AddedToken)], names: &Names) -> bool {
-    added.len() == names.len()
+fn is_standard(added: &[(u32, AddedToken)], names: &Names, has_mask: bool) -> bool {
+    added.len() == names.len() - usize::from(!has_mask)
         && added
             .iter()
             .all(|(_, token)| names.contains(&token.content) && *token == AddedToken::from(token.content.as_str(), true))
@@ -372,7 +373,8 @@ fn bert_template(special: Special) -> Result<TemplateProcessing> {
         .map_err(|error| Error::new(error.to_string()))
 }
 
-fn find_special(inner: &tokenizers::Tokenizer, names: &Names) -> Result<Special> {
+/// The ids of the special tokens. A vocabulary may lack a mask that nothing names: a causal model hides no token.
+fn find_special(inner: &tokenizers::Tokenizer, names: &Names, names_mask: bool) -> Result<Special> {
     let (model, unknown) = match inner.get_model() {
         ModelWrapper::WordPiece(model) => (Some(model), Some(model.unk_token.as_str())),
         ModelWrapper::BPE(model) => (None, model.unk_token.as_deref()),
@@ -388,7 +390,9 @@ fn find_special(inner: &tokenizers::Tokenizer, names: &Names) -> Result<Special>
         Some(model) => model.token_to_id(token),
         None => inner.token_to_id(token),
     });
-    if let [Some(pad), Some(unk), Some(cls), Some(sep), mask @ Some(_)] = ids {
+    if let [Some(pad), Some(unk), Some(cls), Some(sep), mask] = ids
+        && (mask.is_some() || !names_mask)
+    {
         return Ok(Special { pad, unk, cls, sep, mask });
     }
     let missing: Vec<_> = names.iter().zip(ids).filter(|(_, id)| id.is_none()).map(|(token, _)| token.as_str()).collect();
@@ -422,7 +426,7 @@ fn content_hash(inner: &tokenizers::Tokenizer, vocab: &[String], names: &Names) 
     }
     // A token that is found whole gives other ids than the same token as a piece.
     let added = added_tokens(inner);
-    if !is_standard(&added, names) || !are_berts(names) {
+    if !is_standard(&added, names, inner.token_to_id(&names[4]).is_some()) || !are_berts(names) {
         hasher.update(json!(added).to_string().as_bytes());
     }
     // Which token does what is no part of the vocabulary.

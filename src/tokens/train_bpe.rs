@@ -36,7 +36,8 @@ pub(super) fn train(texts: impl Iterator<Item = String> + Send, options: &BpeOpt
         return Err(Error::new(what).help("ask for more with --vocab"));
     }
     let merges = merge(&mut pieces, spelt, options.vocab_size, options.min_frequency, "");
-    Ok(Opened { inner: pipeline(model(&pieces, merges)?), added: special(), names: SPECIAL_TOKENS.map(str::to_owned) })
+    let names = SPECIAL_TOKENS.map(str::to_owned);
+    Ok(Opened { inner: pipeline(model(&pieces, merges)?), added: special(), names, names_mask: true })
 }
 
 /// The special tokens, with the ids that they have. A mask takes the space before it along, as ModernBERT's does: it

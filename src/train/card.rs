@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 
 use super::life::finished;
 use super::seeds::read_checkpoint_scores;
-use crate::config::{AnswersPlan, Family, LearnerPlan, Plan, TeacherPlan};
+use crate::config::{AnswersPlan, Family, LearnerPlan, ObjectiveKind, Plan, TeacherPlan};
 use crate::error::Result;
 use crate::log::Summary;
-use crate::model::ModelFolder;
+use crate::model::{ModelFolder, Shape};
 
 /// The folder of the run that a model belongs to: beside it, or above its checkpoint.
 pub fn run_of(model: &Path) -> Option<PathBuf> {
@@ -23,15 +23,25 @@ pub fn run_of(model: &Path) -> Option<PathBuf> {
 /// When the plan beside the model can't be read.
 pub fn model_card(folder: &ModelFolder) -> Result<String> {
     let shape = &folder.shape;
+    let objective = shape.family().objective();
     let mut out = format!(
-        "---\nlibrary_name: transformers\npipeline_tag: fill-mask\ntags: [{}, upstill]\n---\n\n# {}\n\n\
-         {} for masked language modelling: {} layers, width {}, {} heads, {} tokens, rows of at most {}; {} parameters. \
+        "---\nlibrary_name: transformers\npipeline_tag: {}\ntags: [{}, upstill]\n---\n\n# {}\n\n\
+         {} for {} language modelling: {} layers, width {}, {} heads, {} tokens, rows of at most {}; {} parameters. \
          Written by upstill {}.\n",
+        match objective {
+            ObjectiveKind::Masked => "fill-mask",
+            ObjectiveKind::Causal => "text-generation",
+        },
         shape.family(),
         folder.name(),
         match shape.family() {
             Family::Bert => "BERT",
             Family::ModernBert => "ModernBERT",
+            Family::Llama => "Llama",
+        },
+        match objective {
+            ObjectiveKind::Masked => "masked",
+            ObjectiveKind::Causal => "causal",
         },
         shape.layers(),
         shape.hidden(),
@@ -78,6 +88,14 @@ pub fn model_card(folder: &ModelFolder) -> Result<String> {
     Ok(out)
 }
 
+/// What losses are a mean over.
+fn asked_token(shape: &Shape) -> &'static str {
+    match shape.family().objective() {
+        ObjectiveKind::Masked => "masked token",
+        ObjectiveKind::Causal => "token",
+    }
+}
+
 /// What the run says of this very model: its held-out loss, and its scores as a starting point of fine-tuning.
 fn scores(folder: &ModelFolder, run: &Path, model: Option<&str>) -> Result<String> {
     let mut out = String::new();
@@ -89,7 +107,8 @@ fn scores(folder: &ModelFolder, run: &Path, model: Option<&str>) -> Result<Strin
         let perplexity = loss.exp();
         let _ = writeln!(
             out,
-            "Held-out loss {loss:.4} nats a masked token (perplexity {perplexity:.2}) after {} steps.",
+            "Held-out loss {loss:.4} nats a {} (perplexity {perplexity:.2}) after {} steps.",
+            asked_token(&folder.shape),
             summary.steps
         );
     }

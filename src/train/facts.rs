@@ -4,8 +4,8 @@ use std::path::Path;
 
 use super::GivenTeacher;
 use crate::answers::Cache;
-use crate::batch::{BatchOptions, Batches, Masking, Split};
-use crate::config::{DataFacts, Facts, Plan, RunFile, TeacherFacts, Wanted};
+use crate::batch::{BatchOptions, Batches, Masking, Objective, Split};
+use crate::config::{DataFacts, Facts, Family, Plan, RunFile, TeacherFacts, Wanted};
 use crate::device::{auto_is, memory_of};
 use crate::error::{Error, Result};
 use crate::model::{ModelFolder, Shape, Weights};
@@ -49,7 +49,7 @@ pub fn plan_on(file: &RunFile, shards: &Shards) -> Result<Plan> {
 /// # Errors
 /// One error with every mistake of the run file.
 pub fn plan_in_memory(file: &RunFile, shards: &Shards, teacher: Option<&GivenTeacher>) -> Result<Plan> {
-    let data = data_facts(&file.wanted(), shards);
+    let data = data_facts(&file.wanted(), shards, teacher.map(|teacher| teacher.shape.family()));
     let teacher = teacher.map(|teacher| Ok(facts_of(&teacher.shape, &teacher.weights, shards.tokenizer())));
     file.resolve(&Facts { data, teacher, others: Vec::new(), answers: None, memory_bytes: None, auto: None })
 }
@@ -67,7 +67,6 @@ pub fn open_shards(name: &str) -> Result<Shards> {
 
 /// The facts for a run file's wants, on shards that may have failed to open.
 pub(crate) fn find_facts(wanted: &Wanted, shards: Result<&Shards, &Error>) -> Facts {
-    let data = shards.map_err(Clone::clone).and_then(|shards| data_facts(wanted, shards));
     let tokenizer = shards.ok().map(Shards::tokenizer);
     let from = wanted.teacher.as_ref().map(Path::new);
     let (answers, teacher) = match from.filter(|from| Cache::is_at(from)) {
@@ -79,17 +78,21 @@ pub(crate) fn find_facts(wanted: &Wanted, shards: Result<&Shards, &Error>) -> Fa
     };
     let other = |(name, from): &(String, String)| (name.clone(), teacher_facts(Path::new(from), tokenizer));
     let others = wanted.others.iter().map(other).collect();
+    let taught = teacher.as_ref().and_then(|found| Some(found.as_ref().ok()?.shape.family()));
+    let data = shards.map_err(Clone::clone).and_then(|shards| data_facts(wanted, shards, taught));
     Facts { data, teacher, others, answers, memory_bytes: memory_of(&wanted.device), auto: auto_is() }
 }
 
-fn data_facts(wanted: &Wanted, shards: &Shards) -> Result<DataFacts> {
+/// A model that goes on is of its teacher's family.
+fn data_facts(wanted: &Wanted, shards: &Shards, teacher: Option<Family>) -> Result<DataFacts> {
+    let family = wanted.family.or(teacher).unwrap_or_default();
     let masking = Masking { rate: wanted.mask_rate, whole_word: wanted.whole_word, rarity: wanted.rarity };
     let options = BatchOptions {
         layout: wanted.rows,
         length: wanted.length,
         batch: wanted.batch,
         seed: wanted.seed,
-        objective: masking.into(),
+        objective: Objective::of_family(family, masking),
     };
     let train = Batches::new(shards, Split::Train, options)?;
     let sentences = shards.train();

@@ -124,8 +124,10 @@ impl Pretrained {
     /// Reads a model's folder.
     ///
     /// # Errors
-    /// When a file is missing or broken, the body of the model is not whole, or it has no rows for some of the tokens.
+    /// When it is a causal model, a file is missing or broken, the body of the model is not whole, or it has no rows
+    /// for some of the tokens.
     pub fn read(folder: &ModelFolder) -> Result<Self> {
+        Classifier::must_be_of(folder)?;
         Ok(Self {
             shape: folder.shape.clone(),
             tokenizer: folder.tokenizer()?,

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use burn::tensor::Device;
 
 use super::open_shards;
-use crate::batch::{BatchOptions, Batches, Masking, Split};
-use crate::config::{Plan, Rows};
+use crate::batch::{BatchOptions, Batches, Masking, Objective, Split};
+use crate::config::{Plan, Rows, Shape};
 use crate::error::{Error, Result};
 use crate::methods::{Evaluation, evaluate};
 use crate::model::LanguageModel;
@@ -73,19 +73,15 @@ pub fn must_share_vocabulary(shards: &Shards, data: &str, tokenizer: &Tokenizer,
 }
 
 /// How a model reads held-out text: as its run's plan says, or a sentence a row of at most 128 tokens, masked as
-/// BERT's; never longer than the `most` tokens that the model reads.
-pub fn held_out_options(plan: Option<&Plan>, length: Option<usize>, most: usize) -> BatchOptions {
-    let masking = plan.map_or_else(Masking::default, |plan| Masking {
-        rate: plan.data.held_out_rate(),
-        whole_word: plan.data.whole_word,
-        rarity: plan.data.rarity,
-    });
+/// BERT's where its family is masked; never longer than it reads.
+pub fn held_out_options(plan: Option<&Plan>, length: Option<usize>, shape: &Shape) -> BatchOptions {
+    let objective = plan.map_or_else(|| Objective::of_family(shape.family(), Masking::default()), Objective::of_held_out);
     BatchOptions {
         layout: plan.map_or(Rows::Sentence, |plan| plan.data.rows),
-        length: length.or(plan.map(|plan| plan.data.length)).unwrap_or(128).min(most),
+        length: length.or(plan.map(|plan| plan.data.length)).unwrap_or(128).min(shape.max_positions()),
         batch: 32,
         seed: 0,
-        objective: masking.into(),
+        objective,
     }
 }
 

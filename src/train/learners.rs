@@ -7,7 +7,7 @@ use burn::tensor::Device;
 
 use super::Learner;
 use crate::answers::Reader;
-use crate::batch::{Batch, BatchOptions, Batches, Masking, Split};
+use crate::batch::{Batch, BatchOptions, Batches, Objective, Split};
 use crate::config::{LearnerPlan, MODEL, MemberPlan, Method as MethodName, ModelPlan, Plan, Start, TeacherPlan};
 use crate::device::{Compute, make_room};
 use crate::error::{Error, Result, note};
@@ -206,17 +206,15 @@ pub(super) fn teacher(plan: &Plan, given: Option<&GivenTeacher>, compute: &Compu
 
 /// The batches of a plan.
 fn masked_lm(plan: &Plan, shards: &Shards, compute: Compute) -> Result<MaskedLm> {
-    let masking = Masking { rate: plan.data.mask_rate, whole_word: plan.data.whole_word, rarity: plan.data.rarity };
     let options = BatchOptions {
         layout: plan.data.rows,
         length: plan.data.length,
         batch: plan.train.batch,
         seed: plan.seed,
-        objective: masking.into(),
+        objective: Objective::of(plan),
     };
     // Held-out rows come in small batches that fit wherever training fits; how they are batched changes nothing.
-    let objective = Masking { rate: plan.data.held_out_rate(), ..masking }.into();
-    let held_out = BatchOptions { batch: plan.rows_at_once(), objective, ..options };
+    let held_out = BatchOptions { batch: plan.rows_at_once(), objective: Objective::of_held_out(plan), ..options };
     Ok(MaskedLm {
         train: Batches::new(shards, Split::Train, options)?.scheduled_by(plan),
         held_out: Batches::new(shards, Split::HeldOut, held_out)?.after(plan.train.evaluate_after)?,

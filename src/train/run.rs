@@ -305,8 +305,7 @@ fn score_sets(
     if sets.is_empty() {
         return Ok(());
     }
-    let options =
-        BatchOptions { batch: plan.rows_at_once(), ..held_out_options(Some(plan), None, plan.model.shape.max_positions()) };
+    let options = BatchOptions { batch: plan.rows_at_once(), ..held_out_options(Some(plan), None, &plan.model.shape) };
     let mut all = Vec::new();
     for learner in trained {
         let model = learner.model.lm.valid();

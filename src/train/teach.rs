@@ -9,7 +9,7 @@ use rayon::prelude::*;
 use super::interrupt::waiting;
 use super::learners::teacher;
 use crate::answers::{Block, Cache, Place, Slots, cut};
-use crate::batch::{Batch, BatchOptions, Batches, Masking, Split};
+use crate::batch::{Batch, BatchOptions, Batches, Objective, Split};
 use crate::config::{AnswersHeader, AnswersKind, Plan, Positions};
 use crate::device::{Compute, Device, PrecisionChoice, make_room};
 use crate::error::{Error, Result};
@@ -229,13 +229,12 @@ fn blocks_of(steps: Range<u64>, batch: u64, block_rows: u64) -> Range<u64> {
 
 /// A plan's rows, as many at once as a block has: batch number i is block number i.
 fn in_blocks(plan: &Plan, shards: &Shards, block_rows: u64) -> Result<Batches> {
-    let masking = Masking { rate: plan.data.mask_rate, whole_word: plan.data.whole_word, rarity: plan.data.rarity };
     let options = BatchOptions {
         layout: plan.data.rows,
         length: plan.data.length,
         batch: block_rows as usize,
         seed: plan.seed,
-        objective: masking.into(),
+        objective: Objective::of(plan),
     };
     Batches::new(shards, Split::Train, options)
 }

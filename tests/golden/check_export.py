@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 import transformers
-from transformers import AutoModelForMaskedLM, AutoTokenizer
+from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForMaskedLM, AutoTokenizer
 
 LOGITS_TOLERANCE = 1e-4
 
@@ -35,15 +35,16 @@ def check(folder):
     with warnings.catch_warnings(record=True) as warned:
         warnings.simplefilter("always")
         tokenizer = AutoTokenizer.from_pretrained(folder)
-        model, info = AutoModelForMaskedLM.from_pretrained(folder, output_loading_info=True)
+        is_causal = AutoConfig.from_pretrained(folder).architectures[0].endswith("ForCausalLM")
+        model, info = (AutoModelForCausalLM if is_causal else AutoModelForMaskedLM).from_pretrained(folder, output_loading_info=True)
         model.eval()
     problems = [f"warning: {line}" for line in complaints.lines] + [f"warning: {w.message}" for w in warned]
     problems += [f"{what}: {found}" for what, found in info.items() if found]
     words, vocab = model.get_input_embeddings().weight, len(tokenizer)
     if words.shape[0] != vocab:
         problems.append(f"the model has {words.shape[0]} tokens and the tokenizer {vocab}")
-    if model.get_output_embeddings().weight.data_ptr() != words.data_ptr():
-        problems.append("the decoder is not tied to the word table")
+    if (model.get_output_embeddings().weight.data_ptr() == words.data_ptr()) != model.config.tie_word_embeddings:
+        problems.append("the decoder is not tied to the word table, or tied where it should not be")
     if tokenizer.model_max_length != model.config.max_position_embeddings:
         problems.append(f"model_max_length is {tokenizer.model_max_length}, not {model.config.max_position_embeddings}")
     print(f"{type(model).__name__}, {type(tokenizer).__name__}, {model.num_parameters()} parameters, {vocab} tokens")

@@ -75,10 +75,13 @@ def json_alone(inner):
     return {"files": {"tokenizer.json": json.loads(inner.to_str())}, "ids": tokenizer(ALL, add_special_tokens=False)["input_ids"]}
 
 
-def refused(names, key):
+def few(names):
     """Only these of the special tokens have a name."""
-    case = files_of(PreTrainedTokenizerFast(tokenizer_object=bytes_merged(), **names))
-    return {"files": case["files"], "refused": key}
+    return PreTrainedTokenizerFast(tokenizer_object=bytes_merged(), **names)
+
+
+def refused(names, key):
+    return {"files": files_of(few(names))["files"], "refused": key}
 
 
 def roberta(**more):
@@ -98,7 +101,9 @@ def main():
         "WordPiece, whole": files_of(whole(pieces(), ROBERTAS)),
         "tokenizer.json alone": json_alone(bytes_merged()),
         "one token for two": files_of(whole(bytes_merged(), ["</s>", "<unk>", "<s>", "</s>", "<mask>"])),
-        "refused: no mask": refused(dict(list(named(ROBERTAS).items())[:4]), "mask_token"),
+        "no mask": files_of(few(dict(list(named(ROBERTAS).items())[:4]))),
+        "no mask, as causal models say": files_of(few({"pad_token": "<pad>", "unk_token": "<unk>", "bos_token": "<s>", "eos_token": "</s>"})),
+        "refused: no padding": refused(dict(list(named(ROBERTAS).items())[1:4]), "pad_token"),
         "refused: a mask alone": refused({"mask_token": "<mask>"}, "pad_token`, `unk_token`, `cls_token`, `sep_token"),
     }
     cases = [{"name": name} | case for name, case in cases.items()]

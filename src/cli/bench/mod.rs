@@ -123,7 +123,7 @@ pub struct Step {
     #[arg(long, default_value_t = STEP_SIZES.len())]
     sizes: usize,
     /// What the layers of student and teacher are
-    #[arg(long, value_parser = PossibleValuesParser::new(Family::WORDS), default_value = Family::Bert.word())]
+    #[arg(long, value_parser = PossibleValuesParser::new(measured_families()), default_value = Family::Bert.word())]
     family: String,
     /// The paper's pair in place of the sizes: 6 layers of 768 with a teacher of 4, 128 packed rows of 128
     #[arg(long)]
@@ -256,6 +256,11 @@ fn answer(size: StepSize, workers: usize) -> Result<()> {
         }
         lines.next().is_some_and(|line| line.is_ok())
     })
+}
+
+/// Families whose steps have a peer to be measured beside: masked ones.
+fn measured_families() -> impl Iterator<Item = &'static str> {
+    [Family::Bert, Family::ModernBert].into_iter().map(Family::word)
 }
 
 /// The sizes that the arguments ask for, of their family.

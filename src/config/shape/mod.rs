@@ -2,6 +2,7 @@
 //! remapping and the models themselves share. Numbers alone; `src/model/` has a family's layers.
 
 mod bert;
+mod llama;
 mod modernbert;
 mod written;
 
@@ -14,6 +15,7 @@ use crate::words::words;
 
 pub use bert::BertShape;
 pub(crate) use bert::NORM_EPSILON;
+pub use llama::{LlamaShape, RopeScaling};
 pub use modernbert::ModernBertShape;
 pub use written::{ModelPlan, TeacherModel};
 
@@ -26,6 +28,18 @@ words! {
         Bert = "bert",
         /// ModernBERT (Warner et al. 2024), and Ettin's encoders (Weller et al. 2025).
         ModernBert = "modernbert",
+        /// Llama, SmolLM2, Qwen3, SmolLM3: causal language models.
+        Llama = "llama",
+    }
+}
+
+words! {
+    /// What the models of a family are asked.
+    ObjectiveKind {
+        /// The tokens that were hidden from them (Devlin et al. 2019).
+        Masked = "masked",
+        /// At every token the one that comes next (Radford et al. 2018).
+        Causal = "causal",
     }
 }
 
@@ -35,6 +49,7 @@ impl Family {
         match key {
             "token_types" => Some(Family::Bert),
             "global_every" | "window" | "global_theta" | "local_theta" => Some(Family::ModernBert),
+            "kv_heads" | "head_dim" | "rope_theta" | "tied" | "qk_norm" | "no_rope_every" => Some(Family::Llama),
             _ => None,
         }
     }
@@ -43,7 +58,15 @@ impl Family {
     pub(crate) fn dropout(self) -> f64 {
         match self {
             Family::Bert => 0.1,
-            Family::ModernBert => 0.0,
+            Family::ModernBert | Family::Llama => 0.0,
+        }
+    }
+
+    /// What its models are asked: a family has one way to see a text.
+    pub fn objective(self) -> ObjectiveKind {
+        match self {
+            Family::Bert | Family::ModernBert => ObjectiveKind::Masked,
+            Family::Llama => ObjectiveKind::Causal,
         }
     }
 }
@@ -56,6 +79,8 @@ pub enum Shape {
     Bert(BertShape),
     /// ModernBERT's (Warner et al. 2024).
     ModernBert(ModernBertShape),
+    /// Llama's, and what has its layers: SmolLM2, Qwen3, SmolLM3.
+    Llama(LlamaShape),
 }
 
 /// What the sizes of every family come to.
@@ -102,7 +127,7 @@ pub trait Sizes {
     fn words(&self) -> String;
 }
 
-/// A size by its name in run files.
+/// A size by its name in run files; a switch is 1 or 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Size {
     /// `hidden`, of `[model]` or `[models.NAME]`.
@@ -118,7 +143,7 @@ pub struct Size {
 pub struct Parameters {
     /// All, the tied decoder counted once.
     pub total: u64,
-    /// Without the masked-language-model head, as the paper counts.
+    /// Without the language-model head, as the paper counts.
     pub without_head: u64,
 }
 
@@ -153,6 +178,7 @@ impl Deref for Shape {
         match self {
             Shape::Bert(shape) => shape,
             Shape::ModernBert(shape) => shape,
+            Shape::Llama(shape) => shape,
         }
     }
 }
@@ -169,12 +195,19 @@ impl From<ModernBertShape> for Shape {
     }
 }
 
+impl From<LlamaShape> for Shape {
+    fn from(shape: LlamaShape) -> Self {
+        Shape::Llama(shape)
+    }
+}
+
 impl Shape {
     /// Sizes as a run file writes them; `size` gives those that are written or have a default, by their names.
     pub(super) fn of_keys(family: Family, size: impl Fn(&str) -> Option<usize>, vocab_size: usize) -> Self {
         match family {
             Family::Bert => Shape::Bert(BertShape::of_keys(size, vocab_size)),
             Family::ModernBert => Shape::ModernBert(ModernBertShape::of_keys(size, vocab_size)),
+            Family::Llama => Shape::Llama(LlamaShape::of_keys(size, vocab_size)),
         }
     }
 
@@ -183,6 +216,7 @@ impl Shape {
         match self {
             Shape::Bert(_) => Family::Bert,
             Shape::ModernBert(_) => Family::ModernBert,
+            Shape::Llama(_) => Family::Llama,
         }
     }
 
@@ -192,6 +226,7 @@ impl Shape {
         match self {
             Shape::Bert(shape) => Shape::Bert(BertShape { vocab_size, ..shape }),
             Shape::ModernBert(shape) => Shape::ModernBert(ModernBertShape { vocab_size, ..shape }),
+            Shape::Llama(shape) => Shape::Llama(LlamaShape { vocab_size, ..shape }),
         }
     }
 }

@@ -4,7 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::bert::NORM_EPSILON;
-use super::{BertShape, ModernBertShape, Shape};
+use super::{BertShape, LlamaShape, ModernBertShape, Shape};
 
 /// The student's sizes, and how its weights are drawn.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -38,6 +38,7 @@ pub struct TeacherModel {
 pub(crate) enum WrittenModel {
     Bert(WrittenBert),
     ModernBert(WrittenModernBert),
+    Llama(WrittenLlama),
 }
 
 #[derive(Serialize, Deserialize)]
@@ -72,6 +73,23 @@ pub(crate) struct WrittenModernBert {
     initializer_range: f64,
 }
 
+/// The sizes stand last: how angles are scaled is a table of its own, below all keys.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct WrittenLlama {
+    family: LlamaName,
+    dropout: f64,
+    initializer_range: f64,
+    #[serde(flatten)]
+    shape: LlamaShape,
+}
+
+/// The one word that stands for the family.
+#[derive(Serialize, Deserialize)]
+enum LlamaName {
+    #[serde(rename = "llama")]
+    Llama,
+}
+
 /// The one word that stands for the family.
 #[derive(Serialize, Deserialize)]
 enum ModernBertName {
@@ -102,6 +120,9 @@ impl From<WrittenModel> for ModelPlan {
                     ..ModernBertShape::new(vocab_size, hidden, layers, heads, max_positions)
                 };
                 let WrittenModernBert { dropout, initializer_range, .. } = written;
+                Self { shape: shape.into(), dropout, initializer_range }
+            }
+            WrittenModel::Llama(WrittenLlama { shape, dropout, initializer_range, .. }) => {
                 Self { shape: shape.into(), dropout, initializer_range }
             }
         }
@@ -141,17 +162,31 @@ impl From<ModelPlan> for WrittenModel {
                 dropout,
                 initializer_range,
             }),
+            Shape::Llama(shape) => {
+                WrittenModel::Llama(WrittenLlama { family: LlamaName::Llama, dropout, initializer_range, shape })
+            }
         }
     }
 }
 
-/// The teacher's sizes, and what it is known by. Its vocabulary is the student's, and is not written; nor is the
-/// epsilon of its norms, which its content says.
+/// The teacher's sizes, and what it is known by. Of BERTs and ModernBERTs the vocabulary, which is the student's, is
+/// not written, nor is the epsilon of the norms, which the content says.
 #[derive(Serialize, Deserialize)]
 #[serde(untagged)]
 pub(crate) enum WrittenTeacher {
     Bert(WrittenBertTeacher),
     ModernBert(WrittenModernBertTeacher),
+    Llama(WrittenLlamaTeacher),
+}
+
+#[derive(Serialize, Deserialize)]
+pub(crate) struct WrittenLlamaTeacher {
+    family: LlamaName,
+    parameters: u64,
+    tokenizer_hash: String,
+    content_hash: String,
+    #[serde(flatten)]
+    shape: LlamaShape,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -211,6 +246,9 @@ impl From<WrittenTeacher> for TeacherModel {
                 let WrittenModernBertTeacher { parameters, tokenizer_hash, content_hash, .. } = written;
                 Self { shape: shape.into(), parameters, tokenizer_hash, content_hash }
             }
+            WrittenTeacher::Llama(WrittenLlamaTeacher { shape, parameters, tokenizer_hash, content_hash, .. }) => {
+                Self { shape: shape.into(), parameters, tokenizer_hash, content_hash }
+            }
         }
     }
 }
@@ -247,6 +285,13 @@ impl From<TeacherModel> for WrittenTeacher {
                 parameters,
                 tokenizer_hash,
                 content_hash,
+            }),
+            Shape::Llama(shape) => WrittenTeacher::Llama(WrittenLlamaTeacher {
+                family: LlamaName::Llama,
+                parameters,
+                tokenizer_hash,
+                content_hash,
+                shape,
             }),
         }
     }

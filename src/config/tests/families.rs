@@ -97,7 +97,7 @@ fn what_is_another_familys_or_cannot_be_is_said() {
         ],
     );
     has(modern(&["model.hidden=36", "model.heads=4"]), &["4 heads are 9 wide, and rotary positions turn pairs of numbers"]);
-    has(modern(&["model.family=roberta"]), &["model.family", "\"bert\" or \"modernbert\""]);
+    has(modern(&["model.family=roberta"]), &["model.family", "\"bert\" or \"modernbert\" or \"llama\""]);
     has(
         refused(DWT, &["model.window=64", "model.global_theta=10000"], &facts()),
         &["model.window", "model.global_theta", "is a size of modernbert, and the model is a bert", "family = \"modernbert\""],

@@ -274,7 +274,7 @@ fn keys_and_types_that_are_wrong() {
         the sections are: model, teacher, data, held_out, distill, train, runtime, teachers.NAME, models.NAME, models.NAME.from.OTHER
     model=3
       model: is a section, not a key
-        write [model] on a line of its own, then its keys: family, layers, hidden, heads, intermediate, max_positions, token_types, global_every, window, global_theta, local_theta, dropout, initializer_range
+        write [model] on a line of its own, then its keys: family, layers, hidden, heads, intermediate, max_positions, token_types, global_every, window, global_theta, local_theta, kv_heads, head_dim, rope_theta, tied, qk_norm, no_rope_every, dropout, initializer_range
     seed=-1
       seed: found the number -1
         write a whole number from 0

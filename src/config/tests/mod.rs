@@ -445,18 +445,24 @@ fn the_reference_lists_every_key_and_is_itself_a_run_file() {
     seed = 0                         # decides initial weights, order, masks and dropout
 
     [model]
-    family = "bert"                  # what its layers are (bert | modernbert)
+    family = "bert"                  # what its layers are, and what it predicts (bert | modernbert | llama)
     layers = 6                       # encoder layers of the student
     hidden = 768                     # width
     # heads: hidden / 64             # attention heads; they divide hidden
-    # intermediate: 4 * hidden; 1.5 * hidden for modernbert # width of the feed-forward layer
+    # intermediate: 4 hidden; modernbert 1.5, llama 8/3 # width of the feed-forward layer
     max_positions = 512              # longest row; of bert, rows of the position table
     token_types = 2                  # bert: rows of the token-type table; 0 leaves it out
     # global_every: 3                # modernbert: layers 0, 3, 6, ... attend to the whole text
     # window: 128                    # modernbert: the other layers see half of it to each side
     # global_theta: 160000           # modernbert: base of the rotary angles in global layers
     # local_theta: 10000             # modernbert: base of the rotary angles in the others
-    # dropout: 0.1; 0 for modernbert # dropout probability
+    # kv_heads: heads                # llama: heads of keys and values; they divide heads
+    # head_dim: hidden / heads       # llama: width of a head
+    # rope_theta: 10000              # llama: base of the rotary angles
+    # tied: true                     # llama: the decoder is the word table
+    # qk_norm: false                 # llama: queries and keys are normed (Qwen3)
+    # no_rope_every: 0               # llama: each such layer has no rotary positions (SmolLM3: 4)
+    # dropout: 0.1; 0 for modernbert and llama # dropout probability
     initializer_range = 0.02         # standard deviation of the initial weights
 
     [teacher]
@@ -531,7 +537,7 @@ fn the_reference_lists_every_key_and_is_itself_a_run_file() {
     # weight: 1                      # what its logits weigh in the mean of the ensemble
 
     # [models.NAME]
-    # family: model.family           # what the layers of one of the models of a cotrain run are (bert | modernbert)
+    # family: model.family           # what the layers of one of the models of a cotrain run are (bert | modernbert | llama)
     # layers: model.layers           # encoder layers of one of the models of a cotrain run
     # hidden: model.hidden           # its width
     # heads: model.heads             # its attention heads

@@ -18,7 +18,7 @@ use crate::kernels::vector::{exp, largest, on_vectors};
 pub(super) fn attention(inputs: [Tensor<2>; 3], heads: usize, sight: &Sight, mask: Option<Mask>) -> Tensor<2> {
     let [n, d] = inputs[0].dims();
     let is_tracked = inputs.iter().any(|x_nd| x_nd.device().is_autodiff());
-    let blocks = Blocks { sight: sight.clone(), heads, d, mask };
+    let blocks = Blocks { sight: sight.clone(), heads, sharing: 1, d, mask };
     let lines = inputs.each_ref().map(|x_nd| Lines { values: Values::Tensor(host(x_nd)), stride: d, first: 0 });
     let (out_nd, saved) = attend(lines, n, blocks, is_tracked);
     with_gradient(out_nd, [n, d], inputs.map(Parent::of), saved)
@@ -96,12 +96,16 @@ impl Values {
     }
 }
 
-/// How attention falls into blocks: one for each segment and head, or, where a window bounds what a position sees, one
-/// for each few positions of a segment.
+/// How attention falls into blocks: one for each segment and head, or, where a position does not see all of its
+/// segment, one for each few positions of a segment.
 #[derive(Debug)]
 pub(in crate::kernels) struct Blocks {
     pub sight: Sight,
+    /// Of queries.
     pub heads: usize,
+    /// Heads of queries, next to each other, that share one of keys and values; 1 where none is shared.
+    pub sharing: usize,
+    /// Width of all heads of queries.
     pub d: usize,
     pub mask: Option<Mask>,
 }
@@ -112,6 +116,8 @@ struct Block {
     keys: Range<usize>,
     /// Where in a position's `d` values the head's begin.
     head_at: usize,
+    /// Where in those of keys and values.
+    key_at: usize,
     width: usize,
     /// Where in the `[b, heads, s, s]` scores its first is, and how far apart rows are there.
     first_score: usize,
@@ -125,7 +131,7 @@ impl Block {
     }
 
     fn first_key(&self, stride: usize) -> usize {
-        self.keys.start * stride + self.head_at
+        self.keys.start * stride + self.key_at
     }
 
     /// The queries' part of a row's values.
@@ -144,13 +150,14 @@ impl Block {
 
 impl Blocks {
     fn of_row(&self, row: usize) -> impl Iterator<Item = Block> {
-        let Self { heads, d, .. } = *self;
+        let Self { heads, sharing, d, .. } = *self;
         let (width, s) = (d / heads, self.sight.length);
         self.sight.of_row(row).flat_map(move |segment| self.sight.asked_of(segment)).flat_map(move |(queries, keys)| {
             (0..heads).map(move |head| Block {
                 queries: queries.clone(),
                 keys: keys.clone(),
                 head_at: head * width,
+                key_at: head / sharing * width,
                 width,
                 first_score: ((row * heads + head) * s + queries.start) * s + keys.start,
                 row_stride: s,
@@ -232,22 +239,30 @@ impl HostBackward<3> for Attended {
         Part::Attention
     }
 
-    /// With respect to queries, keys and values, `[n, d]` each.
+    /// With respect to queries, `[n, d]`, and to keys and values, `[n, d / sharing]` each.
     fn backward(&self, above_nd: &[f32], _: [bool; 3]) -> [Option<Vec<f32>>; 3] {
-        let Blocks { d, sight, .. } = &self.blocks;
-        let row_values = (sight.length * d).max(1);
-        let mut gradients = [(); 3].map(|()| vec![0.0; above_nd.len()]);
-        let [of_query, of_key, of_value] = &mut gradients;
-        let rows =
-            of_query.par_chunks_mut(row_values).zip(of_key.par_chunks_mut(row_values)).zip(of_value.par_chunks_mut(row_values));
-        rows.enumerate().for_each(|(row, ((of_query, of_key), of_value))| {
-            self.row_backward(row, above_nd, &mut Gradients::Apart([of_query, of_key, of_value], *d));
-        });
-        gradients.map(Some)
+        self.gradients_then(above_nd, |_, _, _| ()).map(Some)
     }
 }
 
 impl Attended {
+    /// The gradients with respect to queries, `[n, d]`, and to keys and values, `[n, d / sharing]` each; `finish` has each
+    /// row's number and its gradients of queries and of keys at the end.
+    pub fn gradients_then(&self, above_nd: &[f32], finish: impl Fn(usize, &mut [f32], &mut [f32]) + Sync) -> [Vec<f32>; 3] {
+        let Blocks { d, sharing, sight, .. } = &self.blocks;
+        let (d, of_keys) = (*d, d / sharing);
+        let (row_d, row_k) = ((sight.length * d).max(1), (sight.length * of_keys).max(1));
+        let mut gradients = [1, *sharing, *sharing].map(|sharing| vec![0.0; above_nd.len() / sharing]);
+        let [of_query, of_key, of_value] = &mut gradients;
+        let rows = of_query.par_chunks_mut(row_d).zip(of_key.par_chunks_mut(row_k)).zip(of_value.par_chunks_mut(row_k));
+        rows.enumerate().for_each(|(row, ((of_query, of_key), of_value))| {
+            let mut parts = Gradients::Apart([&mut *of_query, &mut *of_key, &mut *of_value], [d, of_keys, of_keys]);
+            self.row_backward(row, above_nd, &mut parts);
+            finish(row, of_query, of_key);
+        });
+        gradients
+    }
+
     /// The gradients side by side, `[n, 3 d]`; `finish` has each row's number and its `[s, 3 d]` at the end.
     pub fn joined_gradients(&self, above_nd: &[f32], finish: impl Fn(usize, &mut [f32]) + Sync) -> Vec<f32> {
         let Blocks { d, sight, .. } = &self.blocks;
@@ -258,11 +273,11 @@ impl Attended {
     }
 
     fn row_backward(&self, row: usize, above_nd: &[f32], out: &mut Gradients) {
-        let Blocks { d, sight, .. } = &self.blocks;
+        let Blocks { d, sharing, sight, .. } = &self.blocks;
         let [query, key, value] = self.inputs.each_ref().map(|lines| lines.of_row(row, sight.length));
         let above = (&above_nd[row * sight.length * d..], *d);
-        // Where there is a window, a key is seen from several blocks.
-        let is_shared = sight.window.is_some();
+        // Where not all is seen, and where heads share keys, a key is seen from several blocks.
+        let is_shared = !sight.is_whole() || *sharing > 1;
         let (mut rest, mut factors, mut of_shares, mut dropped) = (&self.shares_b[row][..], Vec::new(), Vec::new(), Vec::new());
         for block in self.blocks.of_row(row) {
             let (q, l) = (block.queries.len(), block.keys.len());
@@ -306,10 +321,11 @@ fn softmax_rows_backward(gradient_ql: &mut [f32], shares_ql: &[f32], l: usize) {
     }
 }
 
-/// Where a row's gradients of queries, keys and values go, `d` numbers a position each.
+/// Where a row's gradients of queries, keys and values go.
 enum Gradients<'a> {
-    Apart([&'a mut [f32]; 3], usize),
-    /// Side by side, `[s, 3 d]`.
+    /// Each with its numbers a position.
+    Apart([&'a mut [f32]; 3], [usize; 3]),
+    /// Side by side, `[s, 3 d]`, `d` numbers a position each.
     Joined(&'a mut [f32], usize),
 }
 
@@ -317,7 +333,7 @@ impl Gradients<'_> {
     /// Those of queries (0), keys (1) or values (2), and how far apart positions are.
     fn of(&mut self, which: usize) -> (&mut [f32], usize) {
         match self {
-            Gradients::Apart(parts, d) => (parts[which], *d),
+            Gradients::Apart(parts, widths) => (parts[which], widths[which]),
             Gradients::Joined(of_row, d) => (&mut of_row[which * *d..], 3 * *d),
         }
     }

@@ -35,7 +35,7 @@ impl Sight {
     /// With another order of tokens.
     #[must_use]
     pub fn in_order(self, order: TokenOrder) -> Self {
-        Self { order, bias_b1ss: Arc::default(), ..self }
+        if self.order == order { self } else { Self { order, bias_b1ss: Arc::default(), ..self } }
     }
 
     /// Where a position sees no other that is `window` positions away or more.
@@ -99,11 +99,11 @@ impl Sight {
         // Larger parts see more that is hidden again, smaller ones make small products.
         const PART: usize = 64;
         let (window, is_causal) = (self.window, self.order == TokenOrder::Causal);
-        let part = if window.is_some() { PART } else { segment.len().max(1) };
+        let part = if self.is_whole() { segment.len().max(1) } else { PART };
         segment.clone().step_by(part).map(move |from| {
             let to = (from + part).min(segment.end);
             let beyond = window.map_or(segment.len(), |window| window - 1);
-            let last = if is_causal && window.is_some() { to } else { to.saturating_add(beyond).min(segment.end) };
+            let last = if is_causal { to } else { to.saturating_add(beyond).min(segment.end) };
             (from..to, from.saturating_sub(beyond).max(segment.start)..last)
         })
     }

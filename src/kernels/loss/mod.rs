@@ -82,10 +82,17 @@ pub fn dwt_loss(student: Logits, teacher: Option<Logits>, targets: &Targets, los
 }
 
 /// [`hard_loss`] without smoothing of logits that may not be multiplied out yet: minus the log-probability of each
-/// slot's label, `[m]` in nats and outside any graph. On a CPU it goes by chunks of slots.
+/// slot's label, `[m]` in nats and outside any graph. Logits exist some slots at a time.
 pub fn hard_losses(logits: Logits, labels_m: Tensor<1, Int>, compute: &Compute) -> Tensor<1> {
     if compute.kernels == Kernels::Composed || !compute.traits.is_cpu {
-        return hard_loss(logits.detached().whole(compute), labels_m, 0.0);
+        const BYTES: usize = 64 << 20;
+        let ([m, v], logits) = (logits.dims(), logits.detached());
+        let slots = (BYTES / (4 * v.max(1))).clamp(1, m.max(1));
+        let part = |from: usize| {
+            let count = slots.min(m - from);
+            hard_loss(logits.narrow(from, count).whole(compute), labels_m.clone().narrow(0, from, count), 0.0)
+        };
+        return Tensor::cat((0..m).step_by(slots).map(part).collect(), 0);
     }
     let logits = logits.in_f32().detached();
     spent::on(Part::Loss, || cpu::hard_losses(&logits, &labels_m, compute))

@@ -24,7 +24,7 @@ pub(super) fn rotary_attention(
 
 impl Rotary {
     /// Numbers `i` and `i + width / 2` of each head turned by the position's angle `i`: `[n, d]` to `[n, d]`, in f32.
-    fn turn(&self, x_nd: Tensor<2>, heads: usize) -> Tensor<2> {
+    pub(in crate::kernels) fn turn(&self, x_nd: Tensor<2>, heads: usize) -> Tensor<2> {
         let ([n, d], half) = (x_nd.dims(), self.width / 2);
         let device = x_nd.device().inner();
         let of_positions = |table: &[f32]| {

@@ -38,7 +38,7 @@ pub(super) fn rotary_attention(qkv_ne: Tensor<2>, blocks: Blocks, rotary: &Rotar
 impl Rotary {
     /// Turns one position's heads in place; with `sign` -1, by the opposite angles.
     #[inline(always)]
-    fn turn_row(&self, x_d: &mut [f32], position: i32, sign: f32) {
+    pub(in crate::kernels) fn turn_row(&self, x_d: &mut [f32], position: i32, sign: f32) {
         let half = self.width / 2;
         let from = position as usize * half;
         let Angles { cosines_ph, sines_ph } = &*self.angles;

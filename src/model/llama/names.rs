@@ -1,0 +1,92 @@
+//! The names that checkpoints of the family give to the same tensors, made one: those of `LlamaForCausalLM`.
+
+use crate::error::Result;
+use crate::model::Weights;
+use crate::model::renaming::{self, WRAPPERS, renamed};
+
+/// The word table.
+pub(super) const WORDS: &str = "model.embed_tokens.weight";
+/// The decoder; a model whose decoder is the word table has none.
+pub(in super::super) const DECODER: &str = "lm_head.";
+/// Tensors that have a row a token.
+pub(in super::super) const OVER_VOCABULARY: [&str; 2] = [WORDS, "lm_head.weight"];
+
+/// Parts that stand before the model's own names: the key of a dictionary around the weights.
+const FRONTS: [&str; 4] = ["state", "state_dict", "model_state_dict", "model_state"];
+/// First parts of the names of a `LlamaModel`, which a `LlamaForCausalLM` has below `model.`.
+const BARE: [&str; 3] = ["embed_tokens", "layers", "norm"];
+
+/// A tensor's name as the family has it, and what a wrapping had put before or into it. A name of another kind stays as
+/// it is.
+fn unwrapped(name: &str) -> (String, String) {
+    let is_taken = |part: &&str| WRAPPERS.contains(part);
+    let inner: Vec<&str> = name.split('.').filter(|part| !is_taken(part)).collect();
+    let fronts = inner.iter().take_while(|part| FRONTS.contains(part)).count();
+    let own = match inner[fronts..] {
+        [first, ..] if BARE.contains(&first) => format!("model.{}", inner[fronts..].join(".")),
+        ["model", second, ..] if BARE.contains(&second) => inner[fronts..].join("."),
+        ["lm_head", ..] => inner[fronts..].join("."),
+        _ => return (name.to_owned(), String::new()),
+    };
+    let taken = inner[..fronts].iter().copied().chain(name.split('.').filter(is_taken));
+    (own, taken.map(|part| format!("{part}.")).collect())
+}
+
+/// What was put before or into the names of tensors and is taken off, a line each.
+pub(in super::super) fn wrappings<'a>(names: impl Iterator<Item = &'a str>) -> Vec<String> {
+    renaming::wrappings(names, |name| unwrapped(name).1)
+}
+
+/// The present name of a tensor; a name that this family doesn't know stays as it is.
+pub(in super::super) fn canonical(name: &str) -> String {
+    unwrapped(name).0
+}
+
+/// The tensors under the names of `LlamaForCausalLM`. Wrappings of the names are taken off; bodies saved without their
+/// prefix get it; of a model whose decoder is the word table, a decoder that is its copy is left out.
+///
+/// # Errors
+/// When two different tensors come to the same name.
+pub(in super::super) fn rename(found: Weights, is_tied: bool) -> Result<Weights> {
+    let mut out = renamed(found, canonical)?;
+    let decoder = format!("{DECODER}weight");
+    if is_tied && out.get(&decoder).is_some_and(|decoder| Some(decoder) == out.get(WORDS)) {
+        out.remove(&decoder);
+    }
+    Ok(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::HostTensor;
+
+    #[test]
+    fn every_wrapping_comes_to_todays_names() {
+        for (theirs, ours, taken) in [
+            ("model.layers.3.self_attn.q_proj.weight", "model.layers.3.self_attn.q_proj.weight", ""),
+            ("layers.0.mlp.gate_proj.weight", "model.layers.0.mlp.gate_proj.weight", ""),
+            ("embed_tokens.weight", WORDS, ""),
+            ("norm.weight", "model.norm.weight", ""),
+            ("module._orig_mod.model.norm.weight", "model.norm.weight", "module._orig_mod."),
+            ("state_dict.lm_head.weight", "lm_head.weight", "state_dict."),
+            ("bert.encoder.layer.0.output.dense.bias", "bert.encoder.layer.0.output.dense.bias", ""),
+        ] {
+            assert_eq!((canonical(theirs).as_str(), unwrapped(theirs).1.as_str()), (ours, taken), "{theirs}");
+        }
+    }
+
+    #[test]
+    fn a_decoder_is_left_out_where_it_is_tied_and_the_word_tables_copy() {
+        let tensor = |value: f32| HostTensor { shape: vec![1], values: vec![value] };
+        let names = |decoder: f32, is_tied: bool| {
+            let mut weights = Weights::default();
+            weights.insert(WORDS, tensor(1.0));
+            weights.insert("lm_head.weight", tensor(decoder));
+            rename(weights, is_tied).unwrap().iter().map(|(name, _)| name.to_owned()).collect::<Vec<_>>()
+        };
+        assert_eq!(names(1.0, true), [WORDS]);
+        assert_eq!(names(2.0, true), ["lm_head.weight", WORDS]);
+        assert_eq!(names(1.0, false), ["lm_head.weight", WORDS]);
+    }
+}

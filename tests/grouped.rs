@@ -1,0 +1,210 @@
+//! The operations of causal models: the CPU's fused ones against their composed forms, values and every gradient; and
+//! both against the definition, in plain loops of f64.
+
+use burn::tensor::{Device, Tensor, TensorData};
+use upstill::batch::TokenOrder;
+use upstill::config::RopeScaling;
+use upstill::device::{Compute, Kernels};
+use upstill::kernels::dwt_loss::spread;
+use upstill::kernels::{Dropout, Heads, Places, Rotary, Sight, grouped_attention, next_attention, rms_norm, silu_gate};
+
+use crate::close::{Kind, close};
+use crate::layers::{Side, compare, host, leaf, on_both_sides, value_and_gradients};
+use crate::modern::{defined_gradients, rows_of};
+
+on_both_sides!(
+    a_gate_is_silu_of_one_times_the_other,
+    a_norm_divides_by_the_root_of_the_mean_square_of_rows_and_of_heads,
+    attention_of_shared_keys_is_attention_of_repeated_ones_in_order,
+);
+
+const SIZES: [(usize, usize); 5] = [(1, 1), (3, 7), (130, 48), (70, 300), (2, 9000)];
+
+fn a_gate_is_silu_of_one_times_the_other(side: Side) {
+    for (n, f) in SIZES {
+        let run = |compute: &Compute| {
+            let leaves = [leaf([n, f], 1, &compute.device), leaf([n, f], 2, &compute.device)];
+            value_and_gradients(leaves, &[], &spread(n * f, 4), move |[a, b]| silu_gate(a, b, compute))
+        };
+        compare(side, run);
+    }
+}
+
+fn a_norm_divides_by_the_root_of_the_mean_square_of_rows_and_of_heads(side: Side) {
+    for ((n, width), heads) in SIZES.into_iter().flat_map(|size| [(size, 1), (size, 3)]) {
+        let run = |compute: &Compute| {
+            let gamma = leaf([width], 3, &compute.device);
+            let scale = gamma.clone();
+            let leaves = [leaf([n, heads * width], 1, &compute.device)];
+            value_and_gradients(leaves, &[gamma], &spread(n * heads * width, 4), move |[x]| {
+                rms_norm(x, scale.clone(), 1e-3, compute)
+            })
+        };
+        compare(side, run);
+    }
+}
+
+fn attention_of_shared_keys_is_attention_of_repeated_ones_in_order(side: Side) {
+    for (length, order, window, [queries, keys], width, rate, is_rotary) in [
+        (12, TokenOrder::Causal, None, [2, 2], 8, 0.0, true),
+        (12, TokenOrder::Causal, None, [4, 2], 4, 0.2, false),
+        (150, TokenOrder::Causal, None, [4, 1], 2, 0.0, true),
+        (200, TokenOrder::Causal, None, [6, 2], 6, 0.2, true),
+        (150, TokenOrder::Causal, Some(9), [2, 1], 4, 0.0, true),
+        (150, TokenOrder::Bidirectional, None, [4, 2], 4, 0.0, false),
+    ] {
+        let (segments_bs, positions) = rows_of(length);
+        let (n, d, k) = (2 * length, queries * width, keys * width);
+        // What padding gets is nobody's concern: no weight, no gradient.
+        let mut weights = spread(n * d, 7);
+        (0..n).filter(|&at| segments_bs[at] == 0).for_each(|at| weights[at * d..][..d].fill(0.0));
+        let run = |compute: &Compute| {
+            let sight = Sight::new(&segments_bs, length).in_order(order);
+            let sight = if let Some(window) = window { sight.within(window) } else { sight };
+            let rotary = is_rotary.then(|| Rotary::new(&Places::new(&positions, &compute.device), width, 100.0));
+            let device = &compute.device;
+            let leaves = [leaf([n, d], 1, device), leaf([n, k], 2, device), leaf([n, k], 3, device)];
+            value_and_gradients(leaves, &[], &weights, move |inputs| {
+                let mut dropout = Dropout::new(rate, 5).of_rows(1..3);
+                grouped_attention(inputs, Heads { queries, keys }, &sight, rotary.as_ref(), &mut dropout, compute)
+            })
+        };
+        compare(side, run);
+    }
+}
+
+/// What the definitions of gates and norms give of each row.
+fn silu(x_ng: &[f64], g: usize) -> Vec<f64> {
+    let silu = |x: f64| x / (1.0 + (-x).exp());
+    x_ng.chunks(g).flat_map(|x_g| (0..g / 2).map(move |i| silu(x_g[i]) * x_g[g / 2 + i])).collect()
+}
+
+fn norm(x_nw: &[f64], gamma_w: &[f32], epsilon: f64) -> Vec<f64> {
+    let rows = x_nw.chunks(gamma_w.len()).flat_map(|x_w| {
+        let root = (x_w.iter().map(|x| x * x).sum::<f64>() / x_w.len() as f64 + epsilon).sqrt();
+        x_w.iter().zip(gamma_w).map(move |(x, gamma)| f64::from(*gamma) * x / root)
+    });
+    rows.collect()
+}
+
+#[test]
+fn gates_and_norms_are_their_definitions() {
+    let device = Device::flex();
+    let is = |found: &[Vec<f32>], [value, gradient]: [Vec<f64>; 2]| {
+        close(&found[0], &value, Kind::GradientOfFactors);
+        close(&found[1], &gradient, Kind::GradientOfFactors);
+    };
+    for (n, w) in [(1, 2), (3, 7), (20, 16), (5, 33)] {
+        for form in [Kernels::Composed, Kernels::Fused] {
+            let (compute, weights) = (Compute::of(&device).by(form), spread(n * w, 4));
+            let found = value_and_gradients([leaf([n, 2 * w], 1, &device)], &[], &weights, |[x]| {
+                silu_gate(x.clone().narrow(1, 0, w), x.narrow(1, w, w), &compute)
+            });
+            is(&found, defined_gradients(&spread(n * 2 * w, 1), &weights, |x| silu(x, 2 * w)));
+            let gamma = spread(w, 3);
+            let gamma_w = Tensor::<1>::from_data(TensorData::new(gamma.clone(), [w]), &device);
+            let found = value_and_gradients([leaf([n, w], 1, &device)], &[], &weights, |[x]| {
+                rms_norm(x, gamma_w.clone(), 1e-2, &compute)
+            });
+            is(&found, defined_gradients(&spread(n * w, 1), &weights, |x| norm(x, &gamma, 1e-2)));
+        }
+    }
+}
+
+/// Attention by its definition, in order: head `h` of queries reads head `h keys / queries` of keys.
+fn defined(inputs: [&[f32]; 3], [queries, keys]: [usize; 2], width: usize, segments: &[i32]) -> Vec<f64> {
+    let at =
+        |x: &[f32], heads: usize, position: usize, head: usize, i: usize| f64::from(x[(position * heads + head) * width + i]);
+    let mut out = Vec::new();
+    for (query, head) in (0..segments.len()).flat_map(|query| (0..queries).map(move |head| (query, head))) {
+        let shared = head * keys / queries;
+        let seen: Vec<usize> = (0..=query).filter(|&key| segments[key] == segments[query]).collect();
+        let score = |&key: &usize| {
+            let product: f64 =
+                (0..width).map(|i| at(inputs[0], queries, query, head, i) * at(inputs[1], keys, key, shared, i)).sum();
+            (product / (width as f64).sqrt()).exp()
+        };
+        let shares: Vec<f64> = seen.iter().map(score).collect();
+        let sum: f64 = shares.iter().sum();
+        let value = |i: usize| {
+            seen.iter().zip(&shares).map(|(&key, share)| share / sum * at(inputs[2], keys, key, shared, i)).sum::<f64>()
+        };
+        out.extend((0..width).map(value));
+    }
+    out
+}
+
+#[test]
+fn attention_of_shared_keys_is_its_definition_at_once_and_a_token_at_a_time() {
+    let (length, heads, width) = (80, [6, 2], 4);
+    let segments: Vec<i32> = (0..length as i32).map(|at| if at < 70 { 1 } else { 2 }).collect();
+    let values = |heads: usize, seed: u64| spread(length * heads * width, seed);
+    let [q, k, v] = [values(heads[0], 1), values(heads[1], 2), values(heads[1], 3)];
+    let (device, sizes) = (Device::flex(), Heads { queries: heads[0], keys: heads[1] });
+    let of = |x: &[f32], rows: std::ops::Range<usize>, heads: usize| {
+        let part = x[rows.start * heads * width..rows.end * heads * width].to_vec();
+        Tensor::<2>::from_data(TensorData::new(part, [rows.len(), heads * width]), &device)
+    };
+    let all =
+        |rows: std::ops::Range<usize>| [of(&q, rows.clone(), heads[0]), of(&k, rows.clone(), heads[1]), of(&v, rows, heads[1])];
+    let wanted = defined([&q, &k, &v], heads, width, &segments);
+    for form in [Kernels::Composed, Kernels::Fused] {
+        let compute = Compute::of(&device).by(form);
+        let sight = Sight::new(&segments, length).in_order(TokenOrder::Causal);
+        let found = grouped_attention(all(0..length), sizes, &sight, None, &mut Dropout::off(), &compute);
+        close(&host(found), &wanted, Kind::GradientOfFactors);
+        // The first segment in parts that follow each other.
+        let (mut past, mut found) = (None, Vec::new());
+        for (from, to) in [(0, 5), (5, 6), (6, 7), (7, 40), (40, 70)] {
+            found.extend(host(next_attention(all(from..to), sizes, None, &mut past, &compute)));
+        }
+        close(&found, &wanted[..70 * heads[0] * width], Kind::GradientOfFactors);
+    }
+}
+
+/// `transformers`' `_compute_llama3_parameters`, in f64: a query and a key that are turned have the score of their
+/// distance.
+#[test]
+fn angles_are_scaled_as_llama_3_has_them() {
+    let scaling = RopeScaling { factor: 8.0, low_freq_factor: 1.0, high_freq_factor: 4.0, original_max_positions: 64 };
+    let (width, theta, device) = (16, 10_000f64, Device::flex());
+    let scaled = |i: usize| {
+        let own = 1.0 / theta.powf(2.0 * i as f64 / width as f64);
+        let length = std::f64::consts::TAU / own;
+        if length < 64.0 / 4.0 {
+            return own;
+        }
+        if length > 64.0 {
+            return own / 8.0;
+        }
+        let smooth = (64.0 / length - 1.0) / (4.0 - 1.0);
+        (1.0 - smooth) * own / 8.0 + smooth * own
+    };
+    let kinds: Vec<bool> = (0..8).map(|i| scaled(i) == 1.0 / theta.powf(2.0 * i as f64 / width as f64)).collect();
+    assert!(kinds.contains(&true) && kinds.contains(&false), "slow and fast frequencies are in this test");
+    // Two positions: the shares of the second tell the angle between them.
+    let distance = 5;
+    let rotary = Rotary::scaled(&Places::new(&[0, distance], &device), width, theta, Some(scaling));
+    let sight = Sight::new(&[1, 1], 2).in_order(TokenOrder::Causal);
+    for i in 0..width / 2 {
+        let mut one = vec![0.0f32; 2 * width];
+        (one[i], one[width + i]) = (2.0, 2.0);
+        let mut value = vec![0.0f32; 2 * width];
+        value[0] = 1.0;
+        let tensor = |x: &[f32]| Tensor::<2>::from_data(TensorData::new(x.to_vec(), [2, width]), &device);
+        let inputs = [tensor(&one), tensor(&one), tensor(&value)];
+        let out = grouped_attention(
+            inputs,
+            Heads { queries: 1, keys: 1 },
+            &sight,
+            Some(&rotary),
+            &mut Dropout::off(),
+            &Compute::of(&device),
+        );
+        let angle = f64::from(distance) * scaled(i);
+        // Scores 4 cos(angle) / 4 of the first, and 4 / 4 of itself.
+        let wanted = angle.cos().exp() / (angle.cos().exp() + 1f64.exp());
+        let found = f64::from(host(out)[width]);
+        assert!((found - wanted).abs() < 1e-6, "{i}: {found} {wanted}");
+    }
+}
