@@ -263,39 +263,52 @@ fn both_forms_of_the_loss_against_outcomes_are_the_reference() {
     }
 }
 
+/// The loss against a few outcomes and the gradients of hidden states, decoder and bias, when the logits come as
+/// factors.
+fn outcomes_of_factors(m: usize, v: usize, compute: &Compute) -> (f64, [Vec<f32>; 3]) {
+    let case = few_outcomes::OutcomesCase::top(Case::new("factors", m, v, DwtLoss { smoothing: 0.1, ..BOTH }), 12);
+    let (plain, d) = (&compute.device, 24);
+    let tracked = plain.clone().autodiff();
+    let hidden_md = tensor(&spread(m * d, 10), [m, d], &tracked).require_grad();
+    let words_vd = tensor(&spread(v * d, 11), [v, d], &tracked).require_grad();
+    let bias_v = tensor(&spread(v, 12), [v], &tracked).require_grad();
+    let (words, bias) = (words_vd.clone() * 0.1, bias_v.clone() * 1.0);
+    let student = Logits::Factors { hidden_md: hidden_md.clone(), words_vd: words, bias_v: bias };
+    let (targets, loss) = (targets(&case.dense, plain), case.dense.loss);
+    let outcomes = Outcomes::new(case.ids_mk, case.shares_mk, case.rest_m, case.constant_m, plain);
+    let total = outcomes_loss(student, &outcomes, &targets, &loss, compute).total * 0.5;
+    let gradients = total.clone().backward();
+    let vec = |x: Tensor<2>| x.into_data().try_to_vec::<f32>().unwrap();
+    let of_bias: Vec<f32> = bias_v.grad(&gradients).unwrap().into_data().try_to_vec().unwrap();
+    (value(total), [vec(hidden_md.grad(&gradients).unwrap()), vec(words_vd.grad(&gradients).unwrap()), of_bias])
+}
+
+fn hold_outcomes_of_factors(m: usize, v: usize, fused: &Compute, losses: Kind) {
+    let (composed, composed_gradients) = outcomes_of_factors(m, v, &on_cpu(Kernels::Composed));
+    let (fused, fused_gradients) = outcomes_of_factors(m, v, fused);
+    close(&[fused], &[composed], losses);
+    for (fused, composed) in fused_gradients.iter().zip(&composed_gradients) {
+        close(fused, composed, Kind::GradientOfFactors);
+    }
+}
+
 #[test]
 fn head_and_loss_against_outcomes_together_are_the_head_and_then_the_loss() {
     for (m, v) in [(7, 257), (300, 30522)] {
-        let case = few_outcomes::OutcomesCase::top(Case::new("factors", m, v, DwtLoss { smoothing: 0.1, ..BOTH }), 12);
-        let run = |form: Kernels| {
-            let (plain, d) = (Device::flex(), 24);
-            let tracked = plain.clone().autodiff();
-            let hidden_md = tensor(&spread(m * d, 10), [m, d], &tracked).require_grad();
-            let words_vd = tensor(&spread(v * d, 11), [v, d], &tracked).require_grad();
-            let bias_v = tensor(&spread(v, 12), [v], &tracked).require_grad();
-            let (words, bias) = (words_vd.clone() * 0.1, bias_v.clone() * 1.0);
-            let student = Logits::Factors { hidden_md: hidden_md.clone(), words_vd: words, bias_v: bias };
-            let few = case.clone();
-            let outcomes = Outcomes::new(few.ids_mk, few.shares_mk, few.rest_m, few.constant_m, &plain);
-            let total =
-                outcomes_loss(student, &outcomes, &targets(&case.dense, &plain), &case.dense.loss, &on_cpu(form)).total * 0.5;
-            let gradients = total.clone().backward();
-            let vec = |x: Tensor<2>| x.into_data().try_to_vec::<f32>().unwrap();
-            let of_bias: Vec<f32> = bias_v.grad(&gradients).unwrap().into_data().try_to_vec().unwrap();
-            let found = [vec(hidden_md.grad(&gradients).unwrap()), vec(words_vd.grad(&gradients).unwrap()), of_bias];
-            (value(total), found)
-        };
-        let ((composed, composed_gradients), (fused, fused_gradients)) = (run(Kernels::Composed), run(Kernels::Fused));
-        close(&[fused], &[composed], Kind::LossOfSlots);
-        for (fused, composed) in fused_gradients.iter().zip(&composed_gradients) {
-            close(fused, composed, Kind::GradientOfFactors);
-        }
+        hold_outcomes_of_factors(m, v, &on_cpu(Kernels::Fused), Kind::LossOfSlots);
     }
 }
 
 #[test]
 #[ignore = "needs a GPU: UPSTILL_TEST_GPU=software cargo test -- --ignored gpu"]
-fn a_software_gpu_has_the_loss_against_outcomes_in_burns_operations() {
+fn every_form_of_the_loss_against_outcomes_on_a_software_gpu_is_the_reference() {
     let gpu = crate::common::gpu();
-    hold_outcomes_to_the_reference(Kernels::Fused, &gpu.handle, Kind::LossOfSlotsGpu, Kind::GradientGpu);
+    for form in [Kernels::Composed, Kernels::Fused] {
+        hold_outcomes_to_the_reference(form, &gpu.handle, Kind::LossOfSlotsGpu, Kind::GradientGpu);
+    }
+    // The last one goes in two chunks, of which the second is short.
+    let chunk = Compute::of(&gpu.handle).traits.logits_chunk_bytes / (4 * 30522);
+    for (m, v) in [(1, 31), (70, 257), (chunk + 3, 30522)] {
+        hold_outcomes_of_factors(m, v, &Compute::of(&gpu.handle).by(Kernels::Fused), Kind::LossOfSlotsGpu);
+    }
 }

@@ -190,10 +190,11 @@ fn attention_by_segments_is_attention_with_the_others_ruled_out(side: Side) {
                 self_attention(x, &layers, heads, &sight, &mut Dropout::new(rate, 5).of_rows(1..3), compute)
             })
         };
-        let limits: [fn(Sight) -> Sight; 4] = [
+        let limits: [fn(Sight) -> Sight; 5] = [
             |all| all,
             |all| all.in_order(TokenOrder::Causal),
             |all| all.within(3),
+            |all| all.within(100),
             |all| all.in_order(TokenOrder::Causal).within(2),
         ];
         for limit in limits {

@@ -1,7 +1,8 @@
-//! ModernBERT's operations: the CPU's fused ones against their composed forms, values and every gradient; and both
+//! ModernBERT's operations: the fused ones, a CPU's and a GPU's, against their composed forms, values and every gradient; and both
 //! against the definition, in plain loops of f64.
 
 use burn::tensor::{Device, Tensor, TensorData};
+use upstill::batch::TokenOrder::{Bidirectional, Causal};
 use upstill::device::{Compute, Kernels};
 use upstill::kernels::dwt_loss::spread;
 use upstill::kernels::{
@@ -137,13 +138,16 @@ pub(crate) fn rows_of(length: usize) -> (Vec<i32>, Vec<i32>) {
 }
 
 fn turned_attention_within_a_window_is_attention_with_the_others_ruled_out(side: Side) {
-    for (length, window, heads, width, rate) in [
-        (12, None, 2, 8, 0.0),
-        (12, Some(3), 1, 2, 0.2),
-        (150, Some(1), 2, 4, 0.0),
-        (150, Some(65), 2, 8, 0.2),
-        (200, Some(9), 3, 6, 0.0),
-        (40, Some(100), 2, 32, 0.0),
+    for (length, window, order, heads, width, rate) in [
+        (12, None, Bidirectional, 2, 8, 0.0),
+        (12, Some(3), Bidirectional, 1, 2, 0.2),
+        (150, Some(1), Bidirectional, 2, 4, 0.0),
+        (150, Some(65), Bidirectional, 2, 8, 0.2),
+        (200, Some(9), Bidirectional, 3, 6, 0.0),
+        (40, Some(100), Bidirectional, 2, 32, 0.0),
+        (13, None, Causal, 2, 6, 0.0),
+        (150, None, Causal, 2, 8, 0.2),
+        (150, Some(9), Causal, 3, 4, 0.0),
     ] {
         let (segments_bs, positions) = rows_of(length);
         let (n, d) = (2 * length, heads * width);
@@ -151,7 +155,7 @@ fn turned_attention_within_a_window_is_attention_with_the_others_ruled_out(side:
         let mut weights = spread(n * d, 7);
         (0..n).filter(|&at| segments_bs[at] == 0).for_each(|at| weights[at * d..][..d].fill(0.0));
         let run = |compute: &Compute| {
-            let sight = Sight::new(&segments_bs, length);
+            let sight = Sight::new(&segments_bs, length).in_order(order);
             let sight = if let Some(window) = window { sight.within(window) } else { sight };
             let rotary = Rotary::new(&Places::new(&positions, &compute.device), width, 100.0);
             let leaves = [leaf([n, 3 * d], 1, &compute.device)];

@@ -168,8 +168,8 @@ impl Sizes for ModernBertShape {
     }
 
     /// A layer keeps of each position, on a CPU, `5 d` values and for each head the shares of the positions it attends
-    /// to, and after attention `3 d + 4 i`; on a GPU, with burn's operations, `12 d + 3 heads s` and `6 d + 6 i`. Of
-    /// the last layer the second part is kept for head rows alone.
+    /// to, and after attention `3 d + 4 i`; on a GPU at most what burn's operations keep, `12 d + 3 heads s` and
+    /// `6 d + 6 i`. Of the last layer the second part is kept for head rows alone.
     fn kept_bytes(&self, pass: &Pass, kept: &Kept) -> f64 {
         let [layers, d, i, heads] = [self.layers, self.hidden, self.intermediate, self.heads].map(|size| size as f64);
         let Kept { gpu, value_bytes: value, length, has_dropout } = *kept;

@@ -4,7 +4,7 @@
 mod composed;
 mod cpu;
 #[cfg(feature = "gpu")]
-mod cube;
+pub(super) mod cube;
 mod sight;
 
 use burn::tensor::Tensor;
@@ -36,9 +36,8 @@ pub fn self_attention(
         layers.each_ref().map(|layer| dense(x_nd.clone(), layer, compute))
     };
     match compute.form_with(dropout, scores) {
-        // The GPU's kernels compare segments alone.
         #[cfg(feature = "gpu")]
-        Form::Gpu if sight.is_whole() => cube::self_attention(x_nd, layers, heads, sight, dropout.mask(scores), compute),
+        Form::Gpu => cube::self_attention(x_nd, layers, heads, sight, dropout.mask(scores), compute),
         Form::Cpu => {
             let inputs = by_layers(x_nd);
             spent::on(Part::Attention, || cpu::attention(inputs, heads, sight, dropout.mask(scores)))

@@ -54,6 +54,13 @@ impl Sight {
         self.order == TokenOrder::Bidirectional && self.window.is_none()
     }
 
+    /// How far from a position the first and the last of its segment are that it may see; what is before it is below 0.
+    #[cfg_attr(not(feature = "gpu"), expect(dead_code, reason = "GPUs alone need it"))]
+    pub(super) fn reach(&self) -> [i32; 2] {
+        let beyond = self.window.map_or(self.length, |window| window - 1) as i32;
+        [-beyond, if self.order == TokenOrder::Causal { 0 } else { beyond }]
+    }
+
     /// What each position of a row counts for in a mean over its real ones: `[b, s]`.
     pub(crate) fn means(&self, device: &Device) -> Tensor<2> {
         let mut shares_bs = Vec::with_capacity(self.segments_bs.len());

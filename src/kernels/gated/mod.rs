@@ -2,6 +2,8 @@
 
 mod composed;
 mod cpu;
+#[cfg(feature = "gpu")]
+mod cube;
 
 use burn::tensor::Tensor;
 
@@ -14,6 +16,8 @@ use crate::device::Compute;
 pub fn gelu_gate(x_ng: Tensor<2>, compute: &Compute) -> Tensor<2> {
     match compute.form() {
         Form::Cpu | Form::CpuBf16 => spent::on(Part::Dense, || cpu::gelu_gate(x_ng)),
-        _ => composed::gelu_gate(x_ng, compute),
+        #[cfg(feature = "gpu")]
+        Form::Gpu => cube::gelu_gate(x_ng, compute),
+        Form::Composed => composed::gelu_gate(x_ng, compute),
     }
 }

@@ -9,6 +9,7 @@
 
 pub(super) mod columns;
 mod link;
+pub(super) mod normal;
 pub(super) mod reduce;
 mod wgsl;
 

@@ -9,25 +9,25 @@ use crate::kernels::gpu::reduce::{largest_within, within};
 
 /// e^x for x <= 0; what is too small for f32 is 1e-38, which no sum notices.
 #[cube]
-fn falling_exp<W: Size>(x: Vector<f32, W>) -> Vector<f32, W> {
+pub(in crate::kernels) fn falling_exp<W: Size>(x: Vector<f32, W>) -> Vector<f32, W> {
     max(x, Vector::new(-87.0f32)).exp()
 }
 
 /// [`falling_exp`] of one number.
 #[cube]
-fn falling(x: f32) -> f32 {
+pub(in crate::kernels) fn falling(x: f32) -> f32 {
     max(x, -87.0f32).exp()
 }
 
 /// A difference of logits, at least -1e30: differences of such can still be multiplied.
 #[cube]
-fn below(x: f32, largest: f32) -> f32 {
+pub(in crate::kernels) fn below(x: f32, largest: f32) -> f32 {
     max(x - largest, -1e30f32)
 }
 
 /// Logits with their biases, which may be added already.
 #[cube]
-fn biased<W: Size>(
+pub(in crate::kernels) fn biased<W: Size>(
     logits_mv: &[Vector<f32, W>],
     at: usize,
     biases: &[Vector<f32, W>],

@@ -3,10 +3,9 @@
 //! and take its gradient back.
 
 use burn::backend::cubecl::dtype_to_storage_type;
-use burn::tensor::{DType, Int, Tensor};
+use burn::tensor::{DType, Tensor};
 use burn_cubecl::CubeBackend;
-use burn_cubecl::kernel::{cast, into_contiguous};
-use burn_cubecl::ops::numeric::empty_device_contiguous_dtype;
+use burn_cubecl::kernel::cast;
 use burn_cubecl::tensor::CubeTensor;
 use cubecl::prelude::{CubeCount, CubeDim};
 
@@ -15,7 +14,7 @@ use super::definition::{DwtLoss, WGSL};
 use super::{Found, Targets};
 use crate::device::{Compute, Kernels};
 use crate::kernels::gpu::columns::columns;
-use crate::kernels::gpu::{MOST_CUBES, Wgsl, on_gpu, vector_size};
+use crate::kernels::gpu::{MOST_CUBES, Wgsl, empty, empty_of, ints_on_gpu, on_gpu, vector_size};
 use crate::kernels::logits::Logits;
 use crate::kernels::matmul::{product, transposed};
 use crate::kernels::spent::{self, Part};
@@ -31,20 +30,59 @@ pub(super) fn dwt_loss(
     compute: &Compute,
     tracked: bool,
 ) -> Found {
-    let work = || by_chunks(student, teacher, targets, loss, compute, tracked);
-    spent::on_gpu(Part::Loss, &on_gpu(&targets.weights_m), work)
+    let teacher = loss.alpha_soft.map(|_| teacher.expect("a soft loss has a teacher"));
+    by_chunks(student, targets, compute, tracked, |chunk| {
+        let teacher = teacher.map(|teacher| teacher.narrow(chunk.from, chunk.count()));
+        launch(&chunk, teacher.as_ref(), loss, compute)
+    })
 }
 
-fn by_chunks(
+/// Some slots that are worked on together: as many as fit a binding with their logits.
+pub(in crate::kernels) struct Chunk {
+    /// The first of them.
+    pub from: usize,
+    /// The student's logits there.
+    pub student: Logits,
+    /// Their labels, `[c]` in i32.
+    pub labels_c: CubeTensor,
+    /// What their losses are multiplied by, `[c]`.
+    pub weights_c: Tensor<1>,
+}
+
+impl Chunk {
+    /// How many slots.
+    pub fn count(&self) -> usize {
+        self.student.dims()[0]
+    }
+
+    /// The numbers that the gradient is made in: those of the student's factors.
+    pub fn numbers(&self) -> DType {
+        match &self.student {
+            Logits::Whole(_) => DType::F32,
+            Logits::Factors { hidden_md, .. } => hidden_md.dtype(),
+        }
+    }
+}
+
+/// Has `each` turn chunk after chunk into weighted losses `[c, 2]` and the gradient `[c, v]`, and adds both up.
+pub(in crate::kernels) fn by_chunks(
     student: &Logits,
-    teacher: Option<&Logits>,
     targets: &Targets,
-    loss: &DwtLoss,
     compute: &Compute,
     tracked: bool,
+    each: impl Fn(Chunk) -> (Tensor<2>, CubeTensor),
+) -> Found {
+    spent::on_gpu(Part::Loss, &on_gpu(&targets.weights_m), || sums(student, targets, compute, tracked, each))
+}
+
+fn sums(
+    student: &Logits,
+    targets: &Targets,
+    compute: &Compute,
+    tracked: bool,
+    each: impl Fn(Chunk) -> (Tensor<2>, CubeTensor),
 ) -> Found {
     let ([m, v], device) = (student.dims(), student.device());
-    let teacher = loss.alpha_soft.map(|_| teacher.expect("a soft loss has a teacher"));
     let chunk = (compute.traits.logits_chunk_bytes / (4 * v.max(1))).clamp(1, MOST_CUBES as usize);
     // In f16 gradients are divided by the count when they are f32 again: before, they would be too small for it.
     let (first, last) = match (student, targets.count.max(1) as f64) {
@@ -55,10 +93,11 @@ fn by_chunks(
     let mut gradients: Vec<Logits> = Vec::new();
     for from in (0..m).step_by(chunk) {
         let count = chunk.min(m - from);
-        let (student, teacher) = (student.narrow(from, count), teacher.map(|teacher| teacher.narrow(from, count)));
-        let labels_c = targets.labels_m.clone().narrow(0, from, count);
+        let student = student.narrow(from, count);
+        let labels_c = ints_on_gpu(&targets.labels_m.clone().narrow(0, from, count));
+        assert_eq!(labels_c.dtype, DType::I32, "labels are i32");
         let weights_c = targets.weights_m.clone().narrow(0, from, count) / first;
-        let (losses_c2, gradient_cv) = launch(&student, teacher.as_ref(), labels_c, weights_c, loss, compute);
+        let (losses_c2, gradient_cv) = each(Chunk { from, student: student.clone(), labels_c, weights_c });
         losses_2 = losses_2 + losses_c2.sum_dim(0).squeeze_dim::<1>(0);
         if tracked {
             gradients.push(match &student {
@@ -103,26 +142,13 @@ fn join(a: Logits, b: Logits) -> Logits {
     }
 }
 
-/// Weighted losses `[m, 2]` and the gradient `[m, v]` of slots whose logits fit a binding; the gradient is in the
-/// numbers of the student's factors.
-fn launch(
-    student: &Logits,
-    teacher: Option<&Logits>,
-    labels_m: Tensor<1, Int>,
-    weights_m: Tensor<1>,
-    loss: &DwtLoss,
-    compute: &Compute,
-) -> (Tensor<2>, CubeTensor) {
+/// Weighted losses `[m, 2]` of a chunk's slots, and their gradient `[m, v]`.
+fn launch(chunk: &Chunk, teacher: Option<&Logits>, loss: &DwtLoss, compute: &Compute) -> (Tensor<2>, CubeTensor) {
+    let (student, numbers) = (&chunk.student, chunk.numbers());
     let ([m, v], device) = (student.dims(), student.device());
-    let numbers = match student {
-        Logits::Whole(_) => DType::F32,
-        Logits::Factors { hidden_md, .. } => hidden_md.dtype(),
-    };
-    let labels_m = into_contiguous(labels_m.try_into_primitive::<CubeBackend>().expect("a GPU's tensor"));
-    assert_eq!(labels_m.dtype, DType::I32, "labels are i32");
-    let (weights_m, losses_m2) = (on_gpu(&weights_m), on_gpu(&Tensor::<2>::empty([m, 2], &device)));
+    let (labels_m, weights_m) = (chunk.labels_c.clone(), on_gpu(&chunk.weights_c));
+    let losses_m2 = empty([m, 2], &weights_m);
     let client = losses_m2.client.clone();
-    let empty = |numbers| empty_device_contiguous_dtype(client.clone(), losses_m2.device.clone(), [m, v].into(), numbers);
 
     let factors =
         [loss.hard_factor(), loss.soft_factor() / loss.temperature, 1.0 / loss.temperature, loss.smoothing].map(|x| x as f32);
@@ -132,7 +158,7 @@ fn launch(
     let gradient_mv = if compute.kernels == Kernels::Fused && Wgsl::runs_on(&client) {
         let whole = |logits: &Logits| on_gpu(&logits.clone().whole(compute));
         let (student_mv, teacher_mv) = (whole(student), teacher.map_or_else(nothing, whole));
-        let gradient_mv = empty(DType::F32);
+        let gradient_mv = empty([m, v], &weights_m);
         let flags = [v as u32, u32::from(has_hard), u32::from(has_soft)].map(u32::to_le_bytes);
         let tensors = [&student_mv, &teacher_mv, &labels_m, &weights_m, &gradient_mv, &losses_m2];
         SHADER.launch([m, 1, 1], tensors, &[&flags[..], &factors.map(f32::to_le_bytes)].concat());
@@ -144,7 +170,7 @@ fn launch(
         let biases = [Some(student_bias), has_soft.then_some(teacher_bias)].into_iter().flatten();
         let biases: Vec<Tensor<1>> = biases.map(|bias| bias.unwrap_or_else(|| Tensor::zeros([v], &device))).collect();
         let biases = if has_bias { on_gpu(&Tensor::cat(biases, 0)) } else { nothing() };
-        let gradient_mv = empty(numbers);
+        let gradient_mv = empty_of([m, v], numbers, &weights_m);
         let [hard_factor, soft_factor, cooling, smoothing] = factors;
         let (size, units) = (vector_size(v), compute.traits.loss_units);
         dwt_loss_kernel::launch(
@@ -177,7 +203,7 @@ fn launch(
 }
 
 /// Logits `[m, v]` in f32, and what is still to be added to each row.
-fn unbiased(logits: &Logits, compute: &Compute) -> (CubeTensor, Option<Tensor<1>>) {
+pub(in crate::kernels) fn unbiased(logits: &Logits, compute: &Compute) -> (CubeTensor, Option<Tensor<1>>) {
     match logits {
         Logits::Whole(logits_mv) => (on_gpu(logits_mv), None),
         Logits::Factors { hidden_md, words_vd, bias_v } => {

@@ -14,9 +14,9 @@
 mod composed;
 mod cpu;
 #[cfg(feature = "gpu")]
-mod cube;
+pub(super) mod cube;
 #[cfg(feature = "gpu")]
-mod gpu;
+pub(super) mod gpu;
 mod row;
 
 #[path = "../../../shaders/dwt_loss.rs"]

@@ -1,10 +1,15 @@
 //! The distillation loss against a few outcomes of a teacher: what a teacher that is not in memory has left on disk.
 //! `shaders/outcomes.rs` is the definition.
 //!
+//! On GPUs it is CubeCL alone (`cube.rs`), which runs through WebGPU as well: there is no twin in WGSL by hand. A kernel
+//! by hand saves a browser the compiler's time, and a browser has its teacher in memory: it reads no cache of answers.
+//!
 //! Shapes: `m` slots, `v` vocabulary, `k` places for tokens of a slot.
 
 mod composed;
 mod cpu;
+#[cfg(feature = "gpu")]
+mod cube;
 
 #[path = "../../../shaders/outcomes.rs"]
 pub mod definition;
@@ -57,15 +62,19 @@ impl Outcomes {
     }
 }
 
-/// Equations 1 and 3 over all slots, with [`soft_loss_of_outcomes`] in the place of equation 2. On a CPU it is one
-/// kernel with the language-model head; on GPUs burn's operations, with whole logits. `total` carries the gradient as
+/// Equations 1 and 3 over all slots, with [`soft_loss_of_outcomes`] in the place of equation 2. Fused it is one kernel
+/// with the language-model head, by chunks of slots. `total` carries the gradient as
 /// [`dwt_loss`](super::loss::dwt_loss)'s does.
 ///
 /// # Panics
-/// When shapes differ, or a label or a token is outside the vocabulary.
+/// When shapes differ, or, but on a GPU, where nobody looks, when a label or a token is outside the vocabulary.
 pub fn outcomes_loss(student: Logits, outcomes: &Outcomes, targets: &Targets, loss: &DwtLoss, compute: &Compute) -> StepLoss {
-    match compute.kernels != Kernels::Composed && compute.traits.is_cpu {
-        true => cpu::outcomes_loss(student, outcomes, targets, loss, compute),
-        false => composed::outcomes_loss(student, outcomes, targets, loss, compute),
+    if compute.kernels == Kernels::Composed {
+        return composed::outcomes_loss(student, outcomes, targets, loss, compute);
     }
+    #[cfg(feature = "gpu")]
+    if !compute.traits.is_cpu {
+        return cube::outcomes_loss(student, outcomes, targets, loss, compute);
+    }
+    cpu::outcomes_loss(student, outcomes, targets, loss, compute)
 }

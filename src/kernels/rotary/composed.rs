@@ -1,6 +1,6 @@
 //! Rotary attention in burn's operations.
 
-use burn::tensor::{Tensor, TensorData};
+use burn::tensor::Tensor;
 
 use super::Rotary;
 use crate::device::Compute;
@@ -26,12 +26,8 @@ impl Rotary {
     /// Numbers `i` and `i + width / 2` of each head turned by the position's angle `i`: `[n, d]` to `[n, d]`, in f32.
     pub(in crate::kernels) fn turn(&self, x_nd: Tensor<2>, heads: usize) -> Tensor<2> {
         let ([n, d], half) = (x_nd.dims(), self.width / 2);
-        let device = x_nd.device().inner();
-        let of_positions = |table: &[f32]| {
-            let table_ph = Tensor::<2>::from_data(TensorData::new(table.to_vec(), [table.len() / half, half]), &device);
-            table_ph.select(0, self.positions.at_n()).reshape([n, 1, half])
-        };
-        let (cosines_n1h, sines_n1h) = (of_positions(&self.angles.cosines_ph), of_positions(&self.angles.sines_ph));
+        let angles_n1w = self.on(&x_nd.device().inner()).select(0, self.positions.at_n()).reshape([n, 1, self.width]);
+        let (cosines_n1h, sines_n1h) = (angles_n1w.clone().narrow(2, 0, half), angles_n1w.narrow(2, half, half));
         let x_naw = in_f32(x_nd).reshape([n, heads, self.width]);
         let (first, second) = (x_naw.clone().narrow(2, 0, half), x_naw.narrow(2, half, half));
         let turned =

@@ -3,11 +3,13 @@
 
 mod composed;
 mod cpu;
+#[cfg(feature = "gpu")]
+mod cube;
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use burn::tensor::Tensor;
+use burn::tensor::{Device, Tensor, TensorData};
 
 use super::attention::{Blocks, Sight};
 use super::dropout::Dropout;
@@ -24,6 +26,7 @@ pub struct Rotary {
     positions: Places,
     width: usize,
     angles: Arc<Angles>,
+    on_device: Arc<OnceLock<Tensor<2>>>,
 }
 
 /// `[p, width / 2]` from position 0 to the highest that occurs, or a higher one.
@@ -83,12 +86,25 @@ impl Rotary {
     /// [`new`](Self::new) with frequencies that were scaled for longer texts.
     pub fn scaled(positions: &Places, width: usize, theta: f64, scaling: Option<RopeScaling>) -> Self {
         let highest = positions.rows().iter().copied().max().unwrap_or(0).max(0);
-        Self { positions: positions.clone(), width, angles: Angles::of(highest as usize + 1, width, theta, scaling) }
+        let angles = Angles::of(highest as usize + 1, width, theta, scaling);
+        Self { positions: positions.clone(), width, angles, on_device: Arc::default() }
     }
 
     /// Positions of the rows whose queries and keys are turned.
     pub(super) fn positions(&self) -> &[i32] {
         self.positions.rows()
+    }
+
+    /// Each position's cosines and then its sines, `[p, width]`, uploaded once.
+    fn on(&self, device: &Device) -> Tensor<2> {
+        let upload = || {
+            let (Angles { cosines_ph, sines_ph }, half) = (&*self.angles, self.width / 2);
+            let rows = cosines_ph.chunks(half).zip(sines_ph.chunks(half));
+            let angles_pw: Vec<f32> = rows.flat_map(|(cosines, sines)| [cosines, sines].concat()).collect();
+            let shape = [angles_pw.len() / self.width, self.width];
+            Tensor::from_data(TensorData::new(angles_pw, shape), device)
+        };
+        self.on_device.get_or_init(upload).clone()
     }
 }
 
@@ -102,13 +118,15 @@ pub fn rotary_attention(
     dropout: &mut Dropout,
     compute: &Compute,
 ) -> Tensor<2> {
-    match compute.form() {
+    let [n, e] = qkv_ne.dims();
+    let scores = n * heads * sight.length;
+    match compute.form_with(dropout, scores) {
         Form::Cpu | Form::CpuBf16 => {
-            let [n, e] = qkv_ne.dims();
-            let mask = dropout.mask(n * heads * sight.length);
-            let blocks = Blocks { sight: sight.clone(), heads, sharing: 1, d: e / 3, mask };
+            let blocks = Blocks { sight: sight.clone(), heads, sharing: 1, d: e / 3, mask: dropout.mask(scores) };
             spent::on(Part::Attention, || cpu::rotary_attention(qkv_ne, blocks, rotary))
         }
-        _ => composed::rotary_attention(qkv_ne, heads, sight, rotary, dropout, compute),
+        #[cfg(feature = "gpu")]
+        Form::Gpu => cube::rotary_attention(qkv_ne, heads, sight, rotary, dropout.mask(scores), compute),
+        Form::Composed => composed::rotary_attention(qkv_ne, heads, sight, rotary, dropout, compute),
     }
 }

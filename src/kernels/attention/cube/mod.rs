@@ -14,7 +14,7 @@ use crate::device::{Compute, Kernels};
 use crate::kernels::dense::{Dense, Factors};
 use crate::kernels::dropout::Mask;
 use crate::kernels::gpu::columns::columns;
-use crate::kernels::gpu::{GpuBackward, cubes, empty_of, ints_on_gpu, on_gpu, tensor, vector_size, with_gradient};
+use crate::kernels::gpu::{GpuBackward, cubes, empty_of, on_gpu, tensor, vector_size, with_gradient};
 use crate::kernels::graph::Parent;
 use crate::kernels::matmul::{product, transposed};
 use crate::kernels::spent::{self, Part};
@@ -75,7 +75,7 @@ fn part_kernel<F: Float, W: Size>(
 /// Where element `i` of `[b, heads, s, width]` is in `[b * s, columns]`, whose first columns are the heads side by
 /// side.
 #[cube]
-fn side_by_side(i: usize, s: usize, heads: usize, width: usize, columns: usize) -> usize {
+pub(in crate::kernels) fn side_by_side(i: usize, s: usize, heads: usize, width: usize, columns: usize) -> usize {
     let position = i / width % s;
     let head = i / (width * s) % heads;
     let row = i / (width * s * heads);
@@ -162,29 +162,68 @@ fn forward(
     mask: Option<Mask>,
     compute: &Compute,
 ) -> (CubeTensor, Saved) {
-    let ([n, d], s) = ([x_nd.meta.shape()[0], x_nd.meta.shape()[1]], sight.length);
-    let sizes = Sizes { b: n / s.max(1), s, heads, width: d / heads };
+    let sizes = Sizes::of(x_nd.meta.shape()[0], layers[0].bias_f.dims()[0], heads, sight);
     let joined_weight = join(layers.each_ref().map(|layer| on_gpu(&layer.weight_df)), compute.dtype());
     let factors = Factors::new(x_nd.clone(), joined_weight, compute).with_gradient_in(layers[0].weight_df.dtype());
-    let [query, key, value] = sizes.split(&factors.product(), layers.each_ref().map(|layer| on_gpu(&layer.bias_f)));
-    let (numbers, kernels) = (query.dtype, compute.kernels);
-    let scores = product(&query, &transposed(&key), numbers, kernels);
-    let segments_bs = ints_on_gpu(&sight.on(&layers[0].bias_f.device().inner()));
-    let shares = Shares::of(scores, segments_bs, 1.0 / (sizes.width as f32).sqrt(), mask);
-    let context = product(&shares.dropped_bhss, &value, numbers, kernels);
-    (sizes.heads_together(context), Saved { factors, query, key, value, shares, sizes, kernels })
+    let parts = sizes.split(&factors.product(), layers.each_ref().map(|layer| on_gpu(&layer.bias_f)));
+    let (out, attended) = Attended::of(parts, sizes, sight, mask, compute.kernels);
+    (out, Saved { factors, attended })
+}
+
+/// What attention between queries, keys and values, `[b, heads, s, width]` each, needs for its backward pass.
+#[derive(Debug)]
+pub(in crate::kernels) struct Attended {
+    query: CubeTensor,
+    key: CubeTensor,
+    value: CubeTensor,
+    shares: Shares,
+    sizes: Sizes,
+    kernels: Kernels,
+}
+
+impl Attended {
+    /// It, and the heads' results side by side, `[b * s, d]`.
+    pub fn of(
+        [query, key, value]: [CubeTensor; 3],
+        sizes: Sizes,
+        sight: &Sight,
+        mask: Option<Mask>,
+        kernels: Kernels,
+    ) -> (CubeTensor, Self) {
+        let numbers = query.dtype;
+        let scores = product(&query, &transposed(&key), numbers, kernels);
+        let shares = Shares::of(scores, sight, 1.0 / (sizes.width as f32).sqrt(), mask);
+        let context = product(&shares.dropped_bhss, &value, numbers, kernels);
+        (sizes.heads_together(context), Self { query, key, value, shares, sizes, kernels })
+    }
+
+    /// The gradients of queries, keys and values, from that of the heads' results.
+    pub fn backward(&self, above_nd: CubeTensor) -> [CubeTensor; 3] {
+        let (numbers, kernels) = (self.query.dtype, self.kernels);
+        let above = self.sizes.heads_apart(above_nd);
+        let of_value = product(&transposed(&self.shares.dropped_bhss), &above, numbers, kernels);
+        let of_scores = self.shares.backward(product(&above, &transposed(&self.value), numbers, kernels));
+        let of_query = product(&of_scores, &self.key, numbers, kernels);
+        let of_key = product(&transposed(&of_scores), &self.query, numbers, kernels);
+        [of_query, of_key, of_value]
+    }
 }
 
 /// Rows, positions of a row, heads, and the width of one.
 #[derive(Debug, Clone, Copy)]
-struct Sizes {
-    b: usize,
-    s: usize,
-    heads: usize,
-    width: usize,
+pub(in crate::kernels) struct Sizes {
+    pub b: usize,
+    pub s: usize,
+    pub heads: usize,
+    pub width: usize,
 }
 
 impl Sizes {
+    /// Of `n` positions in all, `d` wide.
+    pub fn of(n: usize, d: usize, heads: usize, sight: &Sight) -> Self {
+        Self { b: n / sight.length.max(1), s: sight.length, heads, width: d / heads }
+    }
+
     /// Elements of a vector, vectors of all, and for a kernel positions, heads, and vectors of a head's width.
     fn in_vectors(self) -> (usize, usize, [u32; 3]) {
         let Self { b, s, heads, width } = self;
@@ -287,12 +326,7 @@ fn part(joined: &CubeTensor) -> [CubeTensor; 3] {
 #[derive(Debug)]
 struct Saved {
     factors: Factors,
-    query: CubeTensor,
-    key: CubeTensor,
-    value: CubeTensor,
-    shares: Shares,
-    sizes: Sizes,
-    kernels: Kernels,
+    attended: Attended,
 }
 
 impl GpuBackward<7> for Saved {
@@ -305,13 +339,7 @@ impl GpuBackward<7> for Saved {
         above: CubeTensor,
         [wants_x, w_query, w_key, w_value, b_query, b_key, b_value]: [bool; 7],
     ) -> [Option<CubeTensor>; 7] {
-        let (numbers, kernels) = (self.query.dtype, self.kernels);
-        let above = self.sizes.heads_apart(above);
-        let of_value = product(&transposed(&self.shares.dropped_bhss), &above, numbers, kernels);
-        let of_scores = self.shares.backward(product(&above, &transposed(&self.value), numbers, kernels));
-        let of_query = product(&of_scores, &self.key, numbers, kernels);
-        let of_key = product(&transposed(&of_scores), &self.query, numbers, kernels);
-        let joined = self.sizes.join([of_query, of_key, of_value]);
+        let joined = self.attended.sizes.join(self.attended.backward(above));
         let [of_x, of_weights] = self.factors.backward(&joined, [wants_x, w_query || w_key || w_value]);
         let [w_query, w_key, w_value] = of_weights.map_or([None, None, None], |of_weights| part(&of_weights).map(Some));
         let [b_query, b_key, b_value] = match b_query || b_key || b_value {

@@ -6,11 +6,13 @@ use burn_cubecl::tensor::CubeTensor;
 use cubecl::ir::ElemType;
 use cubecl::prelude::*;
 
+use crate::kernels::attention::Sight;
 use crate::kernels::dropout::{Drawn, Mask, factors_of};
 use crate::kernels::gpu::reduce::{Lanes, largest, largest_within, place, row, sum, within};
-use crate::kernels::gpu::{like, like_a_vector, vector_size};
+use crate::kernels::gpu::{ints_on_gpu, like, like_a_vector, tensor, vector_size};
 
-/// Softmax over the keys of a query's own segment; those of others get 0. `s` counts vectors, as `first` does.
+/// Softmax over the keys that a query sees: of its own segment, and where that is `limited`, those that are
+/// `first_seen` to `last_seen` positions after it; the others get 0. `s` counts vectors, as `first` does.
 #[cube(launch)]
 #[expect(clippy::too_many_arguments, reason = "a kernel has buffers and numbers, no structs of them")]
 fn shares_kernel<F: Float, W: Size>(
@@ -23,10 +25,13 @@ fn shares_kernel<F: Float, W: Size>(
     s: u32,
     heads: u32,
     scale: f32,
+    first_seen: i32,
+    last_seen: i32,
     key_low: u32,
     key_high: u32,
     dropped_below: u32,
     kept: f32,
+    #[comptime] is_limited: bool,
     #[comptime] has_dropout: bool,
     #[comptime] lanes: Lanes,
     #[define(F)] _dtype: ElemType,
@@ -40,6 +45,12 @@ fn shares_kernel<F: Float, W: Size>(
     let batch = row / (heads as usize * positions);
     let mine = Vector::<i32, W>::new(mine_bs[batch * positions + row % positions]);
     let (start, first) = (row * s, batch * s);
+    let query = (row % positions) as i32;
+    let mut steps = Vector::<i32, W>::new(0i32);
+    #[unroll]
+    for lane in 0..W::value() {
+        steps.insert(lane, lane as i32);
+    }
     let low = Vector::<f32, W>::new(-3.0e38f32);
     let zero = Vector::<f32, W>::new(0.0f32);
 
@@ -53,6 +64,11 @@ fn shares_kernel<F: Float, W: Size>(
         if i < s {
             let score = Vector::<f32, W>::cast_from(scores[start + i]) * Vector::new(scale);
             held[k] = select_many(segments_bs[first + i].equal(&mine), score, low);
+            if is_limited {
+                let away = steps + Vector::new((i * W::value()) as i32 - query);
+                held[k] = select_many(away.less_than(&Vector::new(first_seen)), low, held[k]);
+                held[k] = select_many(away.greater_than(&Vector::new(last_seen)), low, held[k]);
+            }
             highest = max(highest, held[k]);
         }
     }
@@ -60,7 +76,7 @@ fn shares_kernel<F: Float, W: Size>(
     let mut total = zero;
     #[unroll]
     for k in 0..lanes.each as usize {
-        // Below exp's range, where those of other segments are, a share is 0.
+        // Below exp's range, where those are that it does not see, a share is 0.
         let fall = held[k] - highest;
         let share = max(fall, Vector::new(-87.0f32)).exp();
         held[k] = select_many(fall.less_than(&Vector::new(-1.0e37f32)), zero, share);
@@ -129,8 +145,8 @@ fn shares_backward_kernel<F: Float, W: Size>(
     }
 }
 
-/// `softmax(scale scores)` over the last dimension of `[b, heads, s, s]`, where a position sees those of its own number
-/// in `segments_bs`, and after dropout; in the scores' numbers.
+/// `softmax(scale scores)` over the last dimension of `[b, heads, s, s]`, where a position sees what `sight` lets it,
+/// and after dropout; in the scores' numbers.
 #[derive(Debug)]
 pub(super) struct Shares {
     shares_bhss: CubeTensor,
@@ -141,7 +157,9 @@ pub(super) struct Shares {
 }
 
 impl Shares {
-    pub fn of(scores_bhss: CubeTensor, segments_bs: CubeTensor, scale: f32, mask: Option<Mask>) -> Self {
+    pub fn of(scores_bhss: CubeTensor, sight: &Sight, scale: f32, mask: Option<Mask>) -> Self {
+        let segments_bs = ints_on_gpu(&sight.on(&tensor::<4>(scores_bhss.clone()).device()));
+        let [first_seen, last_seen] = sight.reach();
         let shares = like(&scores_bhss);
         let dropped = if mask.is_some() { like(&scores_bhss) } else { shares.clone() };
         let ([rows, heads, s], drawn) = (sizes(&shares), Drawn::of(mask));
@@ -161,10 +179,13 @@ impl Shares {
             (s / size) as u32,
             heads as u32,
             scale,
+            first_seen,
+            last_seen,
             drawn.low,
             drawn.high,
             drawn.dropped_below,
             drawn.kept,
+            !sight.is_whole(),
             mask.is_some(),
             lanes,
             dtype_to_storage_type(shares.dtype),
