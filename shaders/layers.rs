@@ -35,6 +35,27 @@ pub fn gelu_gate(x: &[f64], f: usize) -> Vec<f64> {
     x.chunks(2 * f).flat_map(|row| (0..f).map(move |i| gelu(row[i]) * row[f + i])).collect()
 }
 
+/// `silu(a) * b` with `silu(x) = x / (1 + e^-x)` (Shazeer 2020).
+pub fn silu_gate(a: &[f64], b: &[f64]) -> Vec<f64> {
+    a.iter().zip(b).map(|(a, b)| a / (1.0 + (-a).exp()) * b).collect()
+}
+
+/// `gamma x / sqrt(mean(x^2) + epsilon)` over each row, or each part of one that is as long as `gamma` (Zhang and
+/// Sennrich 2019).
+pub fn rms_norm(x: &[f64], gamma: &[f64], epsilon: f64) -> Vec<f64> {
+    let each = |part: &[f64]| -> Vec<f64> {
+        let root = (part.iter().map(|x| x * x).sum::<f64>() / part.len() as f64 + epsilon).sqrt();
+        part.iter().zip(gamma).map(|(x, gamma)| gamma * x / root).collect()
+    };
+    x.chunks(gamma.len()).flat_map(each).collect()
+}
+
+/// Each head of width `w` as often as queries share it, next to each other (Ainslie et al. 2023): what grouped
+/// attention makes of keys and values before it is [`attention`].
+pub fn shared(x: &[f64], w: usize, sharing: usize) -> Vec<f64> {
+    x.chunks(w).flat_map(|head| head.repeat(sharing)).collect()
+}
+
 /// `gamma (x - mean) / sqrt(variance + epsilon) + beta` over each row (Ba et al. 2016).
 pub fn norm(x: &[f64], gamma: &[f64], beta: &[f64], epsilon: f64) -> Vec<f64> {
     let d = gamma.len();

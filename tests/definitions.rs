@@ -9,8 +9,8 @@ use upstill::batch::TokenOrder;
 use upstill::device::{Compute, Kernels};
 use upstill::kernels::dwt_loss::spread;
 use upstill::kernels::{
-    Dense, Direction, Dropout, Norm, Places, Rotary, Sight, bilstm, dense, dense_gelu, dense_norm, dense_sum, gelu_gate, linear,
-    look_up, norm_of_sum, rotary_attention, self_attention,
+    Dense, Direction, Dropout, Heads, Norm, Places, Rotary, Sight, bilstm, dense, dense_gelu, dense_norm, dense_sum, gelu_gate,
+    grouped_attention, linear, look_up, norm_of_sum, rms_norm, rotary_attention, self_attention, silu_gate,
 };
 
 use self::layers::Sees;
@@ -23,6 +23,8 @@ on_both_sides!(
     attention_is_over_what_a_position_sees,
     rotary_attention_turns_queries_and_keys,
     what_a_pre_norm_layer_adds_is_a_gated_product,
+    what_a_causal_layer_has_of_its_own_is_a_norm_and_a_gate,
+    grouped_attention_shares_keys_and_values,
     rows_of_a_table_are_looked_up,
     lstms_go_on_as_long_as_their_rows,
 );
@@ -198,6 +200,40 @@ fn what_a_pre_norm_layer_adds_is_a_gated_product(side: Side) {
         hold(side, &inputs, everywhere, define, |x, compute| {
             dense_sum(x[0].clone(), x[1].clone(), x[2].clone(), &mut Dropout::off(), compute)
         });
+    }
+}
+
+fn what_a_causal_layer_has_of_its_own_is_a_norm_and_a_gate(side: Side) {
+    for (n, heads, w) in [(1, 1, 1), (5, 1, 8), (3, 2, 7)] {
+        let inputs = [input(n, heads * w, 1, 1.0), input(1, w, 2, 1.0)];
+        let define = |x: &[Vec<f64>]| layers::rms_norm(&x[0], &x[1], 1e-3);
+        hold(side, &inputs, everywhere, define, |x, compute| rms_norm(x[0].clone(), vector(&x[1]), 1e-3, compute));
+        let inputs = [input(n, heads * w, 1, 1.0), input(n, heads * w, 2, 1.0)];
+        let define = |x: &[Vec<f64>]| layers::silu_gate(&x[0], &x[1]);
+        hold(side, &inputs, everywhere, define, |x, compute| silu_gate(x[0].clone(), x[1].clone(), compute));
+    }
+}
+
+fn grouped_attention_shares_keys_and_values(side: Side) {
+    let (queries, keys, w, theta) = (4, 2, 4, 100.0);
+    for (sight, sees) in sights() {
+        let inputs = [input(16, queries * w, 1, 0.5), input(16, keys * w, 2, 0.5), input(16, keys * w, 3, 0.5)];
+        let define = |x: &[Vec<f64>]| {
+            let query = layers::turned(&x[0], &POSITIONS, queries, theta);
+            let key = layers::shared(&layers::turned(&x[1], &POSITIONS, keys, theta), w, queries / keys);
+            layers::attention(&query, &key, &layers::shared(&x[2], w, queries / keys), queries, &sees)
+        };
+        hold(
+            side,
+            &inputs,
+            |at| SEGMENTS[at / (queries * w)] == 0,
+            define,
+            |x, compute| {
+                let rotary = Rotary::new(&Places::new(&POSITIONS, &compute.device), w, theta);
+                let inputs = [0, 1, 2].map(|which| x[which].clone());
+                grouped_attention(inputs, Heads { queries, keys }, &sight, Some(&rotary), &mut Dropout::off(), compute)
+            },
+        );
     }
 }
 

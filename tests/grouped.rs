@@ -1,5 +1,5 @@
-//! The operations of causal models: the CPU's fused ones against their composed forms, values and every gradient; and
-//! both against the definition, in plain loops of f64.
+//! The operations of causal models: the CPU's fused ones against their composed forms, values and every gradient, at
+//! sizes that are too large for definitions (`tests/definitions.rs`); and a token at a time.
 
 use burn::tensor::{Device, Tensor, TensorData};
 use upstill::batch::TokenOrder;
@@ -10,7 +10,7 @@ use upstill::kernels::{Dropout, Heads, Places, Rotary, Sight, grouped_attention,
 
 use crate::close::{Kind, close};
 use crate::layers::{Side, compare, host, leaf, on_both_sides, value_and_gradients};
-use crate::modern::{defined_gradients, rows_of};
+use crate::modern::rows_of;
 
 on_both_sides!(
     a_gate_is_silu_of_one_times_the_other,
@@ -70,44 +70,6 @@ fn attention_of_shared_keys_is_attention_of_repeated_ones_in_order(side: Side) {
             })
         };
         compare(side, run);
-    }
-}
-
-/// What the definitions of gates and norms give of each row.
-fn silu(x_ng: &[f64], g: usize) -> Vec<f64> {
-    let silu = |x: f64| x / (1.0 + (-x).exp());
-    x_ng.chunks(g).flat_map(|x_g| (0..g / 2).map(move |i| silu(x_g[i]) * x_g[g / 2 + i])).collect()
-}
-
-fn norm(x_nw: &[f64], gamma_w: &[f32], epsilon: f64) -> Vec<f64> {
-    let rows = x_nw.chunks(gamma_w.len()).flat_map(|x_w| {
-        let root = (x_w.iter().map(|x| x * x).sum::<f64>() / x_w.len() as f64 + epsilon).sqrt();
-        x_w.iter().zip(gamma_w).map(move |(x, gamma)| f64::from(*gamma) * x / root)
-    });
-    rows.collect()
-}
-
-#[test]
-fn gates_and_norms_are_their_definitions() {
-    let device = Device::flex();
-    let is = |found: &[Vec<f32>], [value, gradient]: [Vec<f64>; 2]| {
-        close(&found[0], &value, Kind::GradientOfFactors);
-        close(&found[1], &gradient, Kind::GradientOfFactors);
-    };
-    for (n, w) in [(1, 2), (3, 7), (20, 16), (5, 33)] {
-        for form in [Kernels::Composed, Kernels::Fused] {
-            let (compute, weights) = (Compute::of(&device).by(form), spread(n * w, 4));
-            let found = value_and_gradients([leaf([n, 2 * w], 1, &device)], &[], &weights, |[x]| {
-                silu_gate(x.clone().narrow(1, 0, w), x.narrow(1, w, w), &compute)
-            });
-            is(&found, defined_gradients(&spread(n * 2 * w, 1), &weights, |x| silu(x, 2 * w)));
-            let gamma = spread(w, 3);
-            let gamma_w = Tensor::<1>::from_data(TensorData::new(gamma.clone(), [w]), &device);
-            let found = value_and_gradients([leaf([n, w], 1, &device)], &[], &weights, |[x]| {
-                rms_norm(x, gamma_w.clone(), 1e-2, &compute)
-            });
-            is(&found, defined_gradients(&spread(n * w, 1), &weights, |x| norm(x, &gamma, 1e-2)));
-        }
     }
 }
 

@@ -1,13 +1,11 @@
-//! ModernBERT's operations: the fused ones, a CPU's and a GPU's, against their composed forms, values and every gradient; and both
-//! against the definition, in plain loops of f64.
+//! ModernBERT's operations: the fused ones, a CPU's and a GPU's, against their composed forms, values and every gradient,
+//! at sizes that are too large for definitions (`tests/definitions.rs`); and whole models.
 
 use burn::tensor::{Device, Tensor, TensorData};
 use upstill::batch::TokenOrder::{Bidirectional, Causal};
 use upstill::device::{Compute, Kernels};
 use upstill::kernels::dwt_loss::spread;
-use upstill::kernels::{
-    Dense, Dropout, Norm, Places, Rotary, Sight, dense, dense_sum, gelu_gate, linear, norm_of_sum, rotary_attention,
-};
+use upstill::kernels::{Dense, Dropout, Places, Rotary, Sight, dense, dense_sum, gelu_gate, linear, rotary_attention};
 
 use crate::close::{Kind, close};
 use crate::layers::{Side, compare, host, leaf, on_both_sides, value_and_gradients};
@@ -43,74 +41,6 @@ fn a_product_without_a_bias_is_a_dense_layer_of_zeros(side: Side) {
             })
         };
         compare(side, run);
-    }
-}
-
-/// The error function by its power series, for the numbers of these tests.
-fn erf(x: f64) -> f64 {
-    let (mut term, mut sum) = (x, x);
-    for n in 1..60 {
-        term *= -x * x / f64::from(n);
-        sum += term / f64::from(2 * n + 1);
-    }
-    sum * std::f64::consts::FRAC_2_SQRT_PI
-}
-
-/// `gelu(a) b` of each row `[a, b]`.
-fn gate(x_ng: &[f64], g: usize) -> Vec<f64> {
-    let gelu = |x: f64| 0.5 * x * (1.0 + erf(x / 2f64.sqrt()));
-    x_ng.chunks(g).flat_map(|x_g| (0..g / 2).map(move |i| gelu(x_g[i]) * x_g[g / 2 + i])).collect()
-}
-
-/// `gamma (x - mean) / sqrt(variance + epsilon)` of each row.
-fn norm(x_nd: &[f64], gamma_d: &[f32], epsilon: f64) -> Vec<f64> {
-    let d = gamma_d.len();
-    let mut out = Vec::new();
-    for x_d in x_nd.chunks(d) {
-        let mean = x_d.iter().sum::<f64>() / d as f64;
-        let variance = x_d.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / d as f64;
-        out.extend(x_d.iter().zip(gamma_d).map(|(x, gamma)| f64::from(*gamma) * (x - mean) / (variance + epsilon).sqrt()));
-    }
-    out
-}
-
-/// The value of a definition, and the gradient of its product with `weights`, by central differences: as
-/// [`value_and_gradients`] has them of an operation, which counts one and a half times.
-pub(crate) fn defined_gradients(x: &[f32], weights: &[f32], define: impl Fn(&[f64]) -> Vec<f64>) -> [Vec<f64>; 2] {
-    const STEP: f64 = 1e-5;
-    let x: Vec<f64> = x.iter().map(|&x| f64::from(x)).collect();
-    let weighted = |x: &[f64]| define(x).iter().zip(weights).map(|(y, weight)| y * f64::from(*weight)).collect::<Vec<f64>>();
-    let moved = |at: usize, by: f64| {
-        let mut x = x.clone();
-        x[at] += by;
-        weighted(&x).iter().sum::<f64>()
-    };
-    let gradient = (0..x.len()).map(|at| 1.5 * (moved(at, STEP) - moved(at, -STEP)) / (2.0 * STEP)).collect();
-    [weighted(&x), gradient]
-}
-
-#[test]
-fn a_gate_and_a_norm_without_a_shift_are_their_definitions() {
-    let device = Device::flex();
-    let is = |found: &[Vec<f32>], [value, gradient]: [Vec<f64>; 2]| {
-        close(&found[0], &value, Kind::GradientOfFactors);
-        close(&found[1], &gradient, Kind::GradientOfFactors);
-    };
-    for (n, d) in [(1, 2), (3, 7), (20, 16), (5, 33)] {
-        for form in [Kernels::Composed, Kernels::Fused] {
-            let compute = Compute::of(&device).by(form);
-            let weights = spread(n * d, 4);
-            let found = value_and_gradients([leaf([n, 2 * d], 1, &device)], &[], &weights, |[x]| gelu_gate(x, &compute));
-            is(&found, defined_gradients(&spread(n * 2 * d, 1), &weights, |x| gate(x, 2 * d)));
-
-            let gamma = spread(d, 3);
-            let gamma_d = Tensor::<1>::from_data(TensorData::new(gamma.clone(), [d]), &device);
-            let by = Norm { gamma_d, beta_d: Tensor::zeros([d], &device), epsilon: 1e-2 };
-            let found = value_and_gradients([leaf([n, d], 1, &device)], &[], &weights, |[x]| {
-                norm_of_sum(x, None, &by, &mut Dropout::off(), &compute)
-            });
-            is(&found, defined_gradients(&spread(n * d, 1), &weights, |x| norm(x, &gamma, 1e-2)));
-        }
     }
 }
 
