@@ -1,5 +1,5 @@
-//! ModernBERT's operations: the fused ones, a CPU's and a GPU's, against their composed forms, values and every gradient; and both
-//! against the definition, in plain loops of f64.
+//! ModernBERT's operations: the fused ones, a CPU's and a GPU's, against their composed forms, values and every
+//! gradient; and those on a CPU against the definition, in plain loops of f64.
 
 use burn::tensor::{Device, Tensor, TensorData};
 use upstill::batch::TokenOrder::{Bidirectional, Causal};
