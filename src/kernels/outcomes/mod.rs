@@ -1,8 +1,8 @@
 //! The distillation loss against a few outcomes of a teacher: what a teacher that is not in memory has left on disk.
 //! `shaders/outcomes.rs` is the definition.
 //!
-//! On GPUs it is CubeCL alone (`cube.rs`), which runs through WebGPU as well: there is no twin in WGSL by hand. A kernel
-//! by hand saves a browser the compiler's time, and a browser has its teacher in memory: it reads no cache of answers.
+//! On GPUs it is CubeCL alone (`cube.rs`), which runs through WebGPU as well: there is no twin in WGSL by hand. One by
+//! hand saves a browser the compiler's time, and a browser has its teacher in memory: it reads no cache of answers.
 //!
 //! Shapes: `m` slots, `v` vocabulary, `k` places for tokens of a slot.
 

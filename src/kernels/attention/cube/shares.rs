@@ -45,7 +45,6 @@ fn shares_kernel<F: Float, W: Size>(
     let batch = row / (heads as usize * positions);
     let mine = Vector::<i32, W>::new(mine_bs[batch * positions + row % positions]);
     let (start, first) = (row * s, batch * s);
-    let query = (row % positions) as i32;
     let mut steps = Vector::<i32, W>::new(0i32);
     #[unroll]
     for lane in 0..W::value() {
@@ -65,7 +64,7 @@ fn shares_kernel<F: Float, W: Size>(
             let score = Vector::<f32, W>::cast_from(scores[start + i]) * Vector::new(scale);
             held[k] = select_many(segments_bs[first + i].equal(&mine), score, low);
             if is_limited {
-                let away = steps + Vector::new((i * W::value()) as i32 - query);
+                let away = steps + Vector::new((i * W::value()) as i32 - (row % positions) as i32);
                 held[k] = select_many(away.less_than(&Vector::new(first_seen)), low, held[k]);
                 held[k] = select_many(away.greater_than(&Vector::new(last_seen)), low, held[k]);
             }
