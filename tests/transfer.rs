@@ -386,20 +386,20 @@ fn bad_input_is_told() {
           write "none" or "hard" or "soft"
      2. model.hiden: no such key
           did you mean `model.hidden`?
-     3. teacher.from: is missing: the student takes its targets or its tokens from a teacher
-          name a fine-tuned classifier's or a pre-trained model's folder; or write targets = "none" and tokens = "words"
-     4. data.task: is missing
-          name a pocket task ("pocket-sentiment"), or call the files' task something
-     5. data.test: is missing
-          files of a task are two at least: data.train and data.test
+     3. data.validation: is 0
+          write a number between 0 and 1, such as 0.1
+     4. distill.beta: a weight of -1 is negative
+          write weights of 0 or more
+     5. model.dropout: is 1
+          write a number from 0 to below 1
      6. train.batch: is 0
           write 1 or more
-     7. model.dropout: is 1
-          write a number from 0 to below 1
-     8. data.validation: is 0
-          write a number between 0 and 1, such as 0.1
-     9. distill.beta: a weight of -1 is negative
-          write weights of 0 or more
+     7. teacher.from: is missing: the student takes its targets or its tokens from a teacher
+          name a fine-tuned classifier's or a pre-trained model's folder; or write targets = "none" and tokens = "words"
+     8. data.task: is missing
+          name a pocket task ("pocket-sentiment"), or call the files' task something
+     9. data.test: is missing
+          files of a task are two at least: data.train and data.test
       in: bad.toml
     help: mend these; `upstill plan` checks a run file without training
     "#);

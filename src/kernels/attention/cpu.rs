@@ -246,8 +246,8 @@ impl HostBackward<3> for Attended {
 }
 
 impl Attended {
-    /// The gradients with respect to queries, `[n, d]`, and to keys and values, `[n, d / sharing]` each; `finish` has each
-    /// row's number and its gradients of queries and of keys at the end.
+    /// The gradients with respect to queries, `[n, d]`, and to keys and values, `[n, d / sharing]` each; `finish` has
+    /// each row's number and its gradients of queries and of keys at the end.
     pub fn gradients_then(&self, above_nd: &[f32], finish: impl Fn(usize, &mut [f32], &mut [f32]) + Sync) -> [Vec<f32>; 3] {
         let Blocks { d, sharing, sight, .. } = &self.blocks;
         let (d, of_keys) = (*d, d / sharing);

@@ -31,9 +31,9 @@ pub(super) fn grouped_attention(
     composed_attention(inputs, queries, sight, dropout, compute)
 }
 
-/// [`grouped_attention`](super::grouped_attention) of the `n` positions that follow those of `past`, each seeing itself and all before it:
-/// queries `[n, queries w]`, keys and values `[n, keys w]`, to `[n, queries w]`. Keys and values join the past. In
-/// burn's operations, without a gradient's graph or dropout: to write text, a token at a time.
+/// [`grouped_attention`](super::grouped_attention) of the `n` positions that follow those of `past`, each seeing itself
+/// and all before it: queries `[n, queries w]`, keys and values `[n, keys w]`, to `[n, queries w]`. Keys and values
+/// join the past. In burn's operations, without a gradient's graph or dropout: to write text, a token at a time.
 pub fn next_attention(
     inputs: [Tensor<2>; 3],
     heads: Heads,
