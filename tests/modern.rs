@@ -1,5 +1,5 @@
-//! ModernBERT's operations: the fused ones, a CPU's and a GPU's, against their composed forms, values and every gradient,
-//! at sizes that are too large for definitions (`tests/definitions.rs`), and to the edge of a window.
+//! ModernBERT's operations: the fused ones, a CPU's and a GPU's, against their composed forms, values and every
+//! gradient, at sizes that are too large for definitions (`tests/definitions.rs`), and to the edge of a window.
 
 use burn::tensor::{Device, Tensor, TensorData};
 use upstill::batch::TokenOrder::{Bidirectional, Causal};

@@ -64,7 +64,7 @@ impl LayerMap {
     /// depth (Jiao et al. 2020: layer `m` of `M` beside `m N / M` of `N`), rounded.
     fn even(student: usize, teacher: usize) -> Self {
         let fewer = student.min(teacher);
-        let at = |layer: usize, all: usize| if fewer == 0 { 0 } else { (layer * all + fewer / 2) / fewer };
+        let at = |layer: usize, all: usize| (layer * all + fewer / 2).checked_div(fewer).unwrap_or(0);
         Self((0..=fewer).map(|layer| [at(layer, student), at(layer, teacher)]).collect())
     }
 }
