@@ -1,6 +1,6 @@
 //! The distillation loss of masked language modelling and its gradient: the definition, and the cases that every form
-//! of it must agree on. The forms: [`reference`] here; in `src/kernels/loss/` `composed.rs` (burn operations), `row.rs`
-//! (CPU) and `cube.rs` (CubeCL); `dwt_loss.wgsl` beside this file (WebGPU).
+//! of it must agree on. The forms: [`reference`](fn@reference) here; in `src/kernels/loss/` `composed.rs` (burn
+//! operations), `row.rs` (CPU) and `cube.rs` (CubeCL); `dwt_loss.wgsl` beside this file (WebGPU).
 //!
 //! For a slot with student logits z, teacher logits t, label y and weight w, over a vocabulary of v tokens:
 //!

@@ -1,6 +1,6 @@
 //! The distillation loss against a few outcomes of a teacher, and its gradient: the definition, and the cases that
-//! every form of it must agree on. The forms: [`reference`] here; in `src/kernels/outcomes/` `composed.rs` (burn
-//! operations), `cpu.rs` and `cube.rs` (GPUs).
+//! every form of it must agree on. The forms: [`reference`](fn@reference) here; in `src/kernels/outcomes/`
+//! `composed.rs` (burn operations), `cpu.rs` and `cube.rs` (GPUs).
 //!
 //! A slot's teacher is k tokens with shares r_i and the share o of all other tokens together, "OTHER"; a share of 0
 //! stands for nothing. With S the tokens whose share is above 0, q = softmax(z / tau) and q_o the sum of q outside S:
