@@ -25,11 +25,6 @@ impl Inside {
         self.attended.insert(layer, None);
     }
 
-    /// Whether nothing is wanted.
-    pub fn is_empty(&self) -> bool {
-        self.states.is_empty() && self.attended.is_empty()
-    }
-
     /// The hidden states after a layer, `[n, d]`; none where they were not wanted, or the model has no such layer.
     pub fn states(&self, layer: usize) -> Option<Tensor<2>> {
         self.states.get(&layer).cloned().flatten()
