@@ -6,7 +6,7 @@ use upstill::batch::{BatchOptions, Batches, Masking, Split};
 use upstill::config::{Rows, RunFile};
 use upstill::device::{Compute, Device};
 use upstill::kernels::Places;
-use upstill::methods::{Dwt, MaskedLm, Teacher, TeacherSignal};
+use upstill::methods::{Dwt, LmData, Teacher, TeacherSignal};
 use upstill::model::{BertShape, Inputs};
 use upstill::train::{FitOptions, Flow, Learner, fit, plan_run};
 
@@ -29,7 +29,7 @@ fn main() -> upstill::Result<()> {
     let (plan, shards) = plan_run(&RunFile::parse(text, "this example")?)?;
     let device = Device::cpu("an example").handle;
     let options = BatchOptions { layout: Rows::Packed, length: 64, batch: 16, seed: 1, objective: Masking::default().into() };
-    let data = MaskedLm {
+    let data = LmData {
         train: Batches::new(&shards, Split::Train, options)?,
         held_out: Batches::new(&shards, Split::HeldOut, options)?,
         evaluate_rows: 64,

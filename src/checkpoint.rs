@@ -34,7 +34,7 @@ pub struct Reached {
     pub step: u64,
     /// Hash of the plan it belongs to.
     pub plan_hash: String,
-    /// Held-out loss in nats a masked token (of several models, their mean), when it was evaluated at this step.
+    /// Held-out loss in nats a token (of several models, their mean), when it was evaluated at this step.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub held_out_loss: Option<f64>,
     /// blake3 of the lines of `steps.jsonl` for these steps.

@@ -11,7 +11,7 @@ use upstill::config::{Plan, Positions, Rows};
 use upstill::device::{Compute, Device};
 use upstill::error::Error;
 use upstill::log::StepRecord;
-use upstill::methods::{Cotrain, MaskedLm, Method};
+use upstill::methods::{Cotrain, LmData, Method};
 use upstill::model::{Dropout, TrainedModel, Weights};
 use upstill::tokens::Shards;
 
@@ -114,7 +114,7 @@ fn identical_models_agree_and_have_no_soft_loss_and_no_soft_gradient() {
 fn method_of(plan: &Plan, shards: &Shards, positions: Positions) -> (Cotrain, Vec<TrainedModel>) {
     let options = BatchOptions { layout: Rows::Packed, length: 32, batch: 8, seed: 7, objective: Masking::default().into() };
     let device = burn::tensor::Device::flex();
-    let data = MaskedLm {
+    let data = LmData {
         train: Batches::new(shards, Split::Train, options).unwrap(),
         held_out: Batches::new(shards, Split::HeldOut, options).unwrap(),
         evaluate_rows: 8,

@@ -7,7 +7,7 @@ use burn::tensor::Tensor;
 use tempfile::tempdir;
 use upstill::batch::{BatchOptions, Batches, Masking, Split};
 use upstill::device::{Compute, Device, Kernels, Precision};
-use upstill::methods::{MaskedLm, standalone};
+use upstill::methods::{LmData, standalone};
 use upstill::model::{BertForMaskedLm, BertShape};
 use upstill::optim::{Guard, LossScale, Optimizer, global_norm, scale, squared_norm};
 use upstill::train::{FitOptions, Flow, Learner, fit_ahead};
@@ -185,7 +185,7 @@ fn seen_ahead(ahead: usize) -> (Vec<usize>, Vec<f64>) {
     let plan = plan(&shards, &["preset=standalone", "train.steps=11", "train.evaluate_every=4", "train.checkpoint_every=5"]);
     let device = burn::tensor::Device::flex();
     let options = BatchOptions { layout: plan.data.rows, length: 32, batch: 8, seed: 7, objective: Masking::default().into() };
-    let data = MaskedLm {
+    let data = LmData {
         train: Batches::new(&shards, Split::Train, options).unwrap(),
         held_out: Batches::new(&shards, Split::HeldOut, options).unwrap(),
         evaluate_rows: 8,
@@ -328,7 +328,7 @@ fn a_step_whose_scaled_gradients_overflow_is_taken_again() {
     let device = Device::cpu("test");
     let options = BatchOptions { layout: plan.data.rows, length: 32, batch: 8, seed: 7, objective: Masking::default().into() };
     let first_step = |factor: f64| {
-        let data = MaskedLm {
+        let data = LmData {
             train: Batches::new(&shards, Split::Train, options).unwrap(),
             held_out: Batches::new(&shards, Split::HeldOut, options).unwrap(),
             evaluate_rows: 1,

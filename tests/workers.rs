@@ -10,7 +10,7 @@ use upstill::batch::{BatchOptions, Batches, Masking, Split};
 use upstill::config::{Plan, Rows};
 use upstill::device::{Compute, Device, Kernels, Precision};
 use upstill::log::StepRecord;
-use upstill::methods::{Dwt, MaskedLm, standalone};
+use upstill::methods::{Dwt, LmData, standalone};
 use upstill::model::{BertShape, HostTensor, TrainedModel, Weights};
 use upstill::optim::LossScale;
 use upstill::tokens::Shards;
@@ -152,7 +152,7 @@ fn a_step_that_is_not_finite_is_refused_by_all_and_saved_before() {
 fn begin(shards: &Shards, plan: &Plan, precision: Precision) -> (Dwt, Learner<TrainedModel>) {
     let options = BatchOptions { layout: Rows::Packed, length: 32, batch: 8, seed: 7, objective: Masking::default().into() };
     let device = burn::tensor::Device::flex();
-    let data = MaskedLm {
+    let data = LmData {
         train: Batches::new(shards, Split::Train, options).unwrap(),
         held_out: Batches::new(shards, Split::HeldOut, options).unwrap(),
         evaluate_rows: 1,

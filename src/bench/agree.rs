@@ -7,7 +7,7 @@ use crate::batch::{BatchOptions, Batches, Masking, Split};
 use crate::config::{Rows, Schedule};
 use crate::device::{Compute, Device, Kernels, Precision};
 use crate::error::Result;
-use crate::methods::{Dwt, MaskedLm, ModelTeacher};
+use crate::methods::{Dwt, LmData, ModelTeacher};
 use crate::model::BertShape;
 use crate::train::{FitOptions, Flow, Learner, Worker, fit_ahead, together};
 
@@ -104,7 +104,7 @@ fn curve_of(worker: Option<&Worker>, device: &Device, run: Run) -> Result<Vec<f6
     const LENGTH: usize = 64;
     let (shards, plan) = made_up(VOCAB, [8, 19], steps)?;
     let options = BatchOptions { layout: Rows::Packed, length: LENGTH, batch: 16, seed: 1, objective: Masking::default().into() };
-    let data = MaskedLm {
+    let data = LmData {
         train: Batches::new(&shards, Split::Train, options)?,
         held_out: Batches::new(&shards, Split::HeldOut, options)?,
         evaluate_rows: 1,

@@ -42,7 +42,7 @@ if ON_GPU:
     torch.set_float32_matmul_precision("high")
 LOW = {"bf16": torch.bfloat16, "f16": torch.float16}.get(PRECISION)
 autocast = lambda: torch.autocast(DEVICE, LOW, enabled=LOW is not None)
-from torch.nn.functional import cross_entropy, gelu, kl_div, log_softmax, scaled_dot_product_attention
+from torch.nn.functional import cross_entropy, gelu, kl_div, log_softmax, scaled_dot_product_attention, silu
 
 
 def dwt_loss(student, teacher, labels, reduction="sum"):
@@ -126,15 +126,18 @@ class ModernLayer(nn.Module):
     def forward(self, x, mask, turn, slots=None):
         b, s, d = x.shape
         q, k, v = self.qkv(self.norms[0](x)).view(b, s, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
-        half = q.shape[-1] // 2
-        turned = lambda x: x * turn[0] + torch.cat((-x[..., half:], x[..., :half]), -1) * turn[1]
-        context = scaled_dot_product_attention(turned(q).to(v.dtype), turned(k).to(v.dtype), v, attn_mask=mask)
+        context = scaled_dot_product_attention(turned(q, turn).to(v.dtype), turned(k, turn).to(v.dtype), v, attn_mask=mask)
         context = context.transpose(1, 2).reshape(b, s, d)
         if slots is not None:
             context, x = context.flatten(0, 1)[slots], x.flatten(0, 1)[slots]
         x = x + self.out(context)
         wide, gate = self.up(self.norms[1](x)).chunk(2, -1)
         return x + self.down(gelu(wide) * gate)
+
+
+def turned(x, turn):
+    half = x.shape[-1] // 2
+    return x * turn[0] + torch.cat((-x[..., half:], x[..., :half]), -1) * turn[1]
 
 
 def modern_norm(d):
@@ -160,21 +163,59 @@ class ModernBert(nn.Module):
         return self.head_norm(gelu(self.dense(x))) @ self.words.weight.T + self.bias
 
 
+def angles(positions, theta):
+    """Cosines and sines of heads of 64."""
+    frequencies = theta ** -(torch.arange(0, 64, 2).float() / 64)
+    angles = (positions.float()[:, None, :, None] * frequencies).repeat(1, 1, 1, 2)
+    return angles.cos(), angles.sin()
+
+
 def modern_reaches(positions, mask, window):
     """Of a global layer and the two local ones after it: who sees whom, and cosines and sines. Without a window all are
     global."""
 
-    def angles(theta):
-        frequencies = theta ** -(torch.arange(0, 64, 2).float() / 64)
-        angles = (positions.float()[:, None, :, None] * frequencies).repeat(1, 1, 1, 2)
-        return angles.cos(), angles.sin()
-
-    everywhere = (mask, angles(160_000.0))
+    everywhere = (mask, angles(positions, 160_000.0))
     if window is None:
         return [everywhere]
     near = (positions[:, :, None] - positions[:, None, :]).abs() <= window // 2
-    nearby = (mask & near[:, None], angles(10_000.0))
+    nearby = (mask & near[:, None], angles(positions, 10_000.0))
     return [everywhere, nearby, nearby]
+
+
+class LlamaLayer(nn.Module):
+    def __init__(self, d, f, heads):
+        super().__init__()
+        plain = lambda a, b: nn.Linear(a, b, bias=False)
+        self.heads, self.qkv, self.out = heads, plain(d, 3 * d), plain(d, d)
+        self.up, self.down = plain(d, 2 * f), plain(f, d)
+        self.norms = nn.ModuleList([nn.RMSNorm(d, 1e-6) for _ in range(2)])
+
+    def forward(self, x, mask, turn, slots=None):
+        b, s, d = x.shape
+        q, k, v = self.qkv(self.norms[0](x)).view(b, s, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
+        context = scaled_dot_product_attention(turned(q, turn).to(v.dtype), turned(k, turn).to(v.dtype), v, attn_mask=mask)
+        context = context.transpose(1, 2).reshape(b, s, d)
+        if slots is not None:
+            context, x = context.flatten(0, 1)[slots], x.flatten(0, 1)[slots]
+        x = x + self.out(context)
+        gate, wide = self.up(self.norms[1](x)).chunk(2, -1)
+        return x + self.down(silu(gate) * wide)
+
+
+class Llama(nn.Module):
+    """Llama likewise: query, key and value in one product, gate and up in another."""
+
+    def __init__(self, layers, d, f, vocab, trimmed):
+        super().__init__()
+        self.trimmed = trimmed
+        self.words, self.last_norm = nn.Embedding(vocab, d), nn.RMSNorm(d, 1e-6)
+        self.layers = nn.ModuleList([LlamaLayer(d, f, d // 64) for _ in range(layers)])
+
+    def forward(self, ids, mask, turn, slots):
+        x = self.words(ids)
+        for i, layer in enumerate(self.layers):
+            x = layer(x, mask, turn, slots if self.trimmed and i + 1 == len(self.layers) else None)
+        return self.last_norm(x if self.trimmed else x.flatten(0, 1)[slots]) @ self.words.weight.T
 
 
 def finish(student, optimizer, loss):
@@ -194,9 +235,15 @@ def best_step(how, size):
         slots, labels = slots[own] - rows.start * size["length"], labels[own]
         ids, positions, segments = ids[rows], positions[rows], segments[rows]
     mask = (segments[:, :, None] == segments[:, None, :])[:, None]
-    is_bert = size["family"] == "bert"
-    inputs = [ids, positions, mask, slots] if is_bert else [ids, modern_reaches(positions, mask, size["window"]), slots]
-    make = lambda layers: (Bert if is_bert else ModernBert)(layers, size["hidden"], size["vocab"], size["length"], how == "trimmed")
+    trimmed, sizes = how == "trimmed", [size["hidden"], size["vocab"], size["length"]]
+    if size["family"] == "bert":
+        inputs, make = [ids, positions, mask, slots], lambda layers: Bert(layers, *sizes, trimmed)
+    elif size["family"] == "modernbert":
+        inputs, make = [ids, modern_reaches(positions, mask, size["window"]), slots], lambda layers: ModernBert(layers, *sizes, trimmed)
+    else:
+        order = torch.ones(size["length"], size["length"], dtype=torch.bool).tril()
+        inputs = [ids, mask & order, angles(positions, 10_000.0), slots]
+        make = lambda layers: Llama(layers, size["hidden"], size["intermediate"], size["vocab"], trimmed)
     student, teacher = make(size["layers"]).train(), make(size["teacher_layers"]).eval().requires_grad_(False)
     optimizer = torch.optim.Adam(student.parameters(), fused=True)
     student = nn.parallel.DistributedDataParallel(student) if RANKS > 1 else student
@@ -212,8 +259,9 @@ def best_step(how, size):
 
 
 def plain_step(size):
-    """`BertForMaskedLM` or `ModernBertForMaskedLM` as most write it: a sentence a row, padded to the longest, the head on every position."""
-    from transformers import BertConfig, BertForMaskedLM, ModernBertConfig, ModernBertForMaskedLM
+    """`BertForMaskedLM`, `ModernBertForMaskedLM` or `LlamaForCausalLM` as most write it: a sentence a row, padded to the longest, the
+    head on every position. `labels` stand where they are predicted."""
+    from transformers import BertConfig, BertForMaskedLM, LlamaConfig, LlamaForCausalLM, ModernBertConfig, ModernBertForMaskedLM
 
     cut = lambda name: torch.tensor(size[name]).view(-1, size["length"])
     ids, segments = cut("ids"), cut("segments")
@@ -231,6 +279,8 @@ def plain_step(size):
         sizes = dict(zip(names, [size["vocab"], d, layers, d // 64, size["length"]]), pad_token_id=0)
         if size["family"] == "bert":
             return BertForMaskedLM(BertConfig(**sizes, intermediate_size=4 * d))
+        if size["family"] == "llama":
+            return LlamaForCausalLM(LlamaConfig(**sizes, intermediate_size=size["intermediate"], tie_word_embeddings=True))
         special = dict(zip(["bos_token_id", "cls_token_id", "eos_token_id", "sep_token_id"], [2, 2, 3, 3]))
         window = {"global_attn_every_n_layers": 1} if size["window"] is None else {"local_attention": size["window"]}
         return ModernBertForMaskedLM(ModernBertConfig(**sizes, **special, **window, intermediate_size=d * 3 // 2))

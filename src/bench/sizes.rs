@@ -1,6 +1,6 @@
 //! The models and batches whose steps are measured.
 
-use crate::config::{BertShape, Family, LlamaShape, ModernBertShape, Shape};
+use crate::config::{BertShape, Family, LlamaShape, ModernBertShape, ObjectiveKind, Shape};
 
 /// A student, its teacher and its batch; heads are 64 wide.
 #[derive(Debug, Clone, Copy)]
@@ -43,10 +43,15 @@ pub const LONG_SIZE: StepSize = size(4, 256, 2, 2, 1024);
 const LONG: usize = 1024;
 
 impl StepSize {
-    /// The size for models of another family.
+    /// The size for models of another family. Causal models are asked for every token, and with the words of
+    /// BERT a step would be nearly all head: they have 8,192.
     #[must_use]
     pub fn of(self, family: Family) -> Self {
-        Self { family, ..self }
+        let vocab = match family.objective() {
+            ObjectiveKind::Masked => self.vocab,
+            ObjectiveKind::Causal => 8192,
+        };
+        Self { family, vocab, ..self }
     }
 
     /// What the tables call it.

@@ -9,13 +9,13 @@ use super::meter::{Taken, measure, memory_and_seconds};
 use super::peer::Peer;
 use super::sizes::StepSize;
 use super::{Row, against_peer, median};
-use crate::batch::{BatchOptions, Batches, Masking, Split};
+use crate::batch::{BatchOptions, Batches, Masking, Objective, Split};
 use crate::config::{Pass, Plan, Rows, RunFile};
 use crate::device::{Compute, Device, DeviceKind, Kernels, Precision, Traits, make_room};
 use crate::error::Result;
 use crate::kernels::dwt_loss::spread;
 use crate::kernels::{Dense, Spent, dense, spent};
-use crate::methods::{Dwt, MaskedLm, ModelTeacher};
+use crate::methods::{Dwt, LmData, ModelTeacher};
 use crate::model::TrainedModel;
 use crate::tokens::{Shards, Tokenizer};
 use crate::train::{FitOptions, Flow, Learner, Worker, fit_ahead, plan_on};
@@ -272,7 +272,7 @@ pub fn bench_step_forms(size: StepSize, rounds: usize, device: &Device) -> Resul
 pub(super) struct StepBench {
     size: StepSize,
     plan: Plan,
-    data: MaskedLm,
+    data: LmData,
     precision: Precision,
     device: Device,
 }
@@ -285,9 +285,9 @@ impl StepBench {
             length: size.length,
             batch: size.batch,
             seed: 1,
-            objective: Masking::default().into(),
+            objective: Objective::of_family(size.family, Masking::default()),
         };
-        let data = MaskedLm {
+        let data = LmData {
             train: Batches::new(&shards, Split::Train, options)?,
             held_out: Batches::new(&shards, Split::HeldOut, options)?,
             evaluate_rows: 1,
@@ -297,7 +297,7 @@ impl StepBench {
     }
 
     pub(super) fn runner(&self, form: Kernels) -> Runner {
-        let data = MaskedLm { compute: self.data.compute.clone().by(form), ..self.data.clone() };
+        let data = LmData { compute: self.data.compute.clone().by(form), ..self.data.clone() };
         make_room(&self.device.handle, 4 * self.size.batch * self.data.train.slots() * self.size.vocab);
         let teacher = ModelTeacher::new(self.size.shape(self.size.teacher_layers).init(2, 0.02, &self.device.handle));
         let teacher = teacher.for_products(&data.compute);
@@ -373,9 +373,11 @@ impl StepBench {
         let asked = &batch.asked;
         let used: Vec<usize> = (0..asked.weights_bm.len()).filter(|&slot| asked.weights_bm[slot] > 0.0).collect();
         let place = |slot: &usize| slot / asked.slots * batch.length + asked.places_bm[*slot] as usize;
+        let sizes = self.size.shape(self.size.layers).keys();
+        let intermediate = sizes.iter().find(|size| size.key == "intermediate").map(|size| size.value);
         serde_json::json!({
             "family": self.size.family.word(), "window": self.size.window, "layers": self.size.layers, "teacher_layers": self.size.teacher_layers,
-            "hidden": self.size.hidden, "vocab": self.size.vocab, "length": batch.length,
+            "hidden": self.size.hidden, "intermediate": intermediate, "vocab": self.size.vocab, "length": batch.length,
             "ids": batch.input_ids_bs, "positions": batch.positions_bs, "segments": batch.segments_bs,
             "slots": used.iter().map(place).collect::<Vec<_>>(),
             "labels": used.iter().map(|&slot| asked.labels_bm[slot]).collect::<Vec<_>>(),

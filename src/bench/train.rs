@@ -13,7 +13,7 @@ use crate::config::{Rows, RunFile};
 use crate::device::{Compute, Device, DeviceKind, wait};
 use crate::error::Result;
 use crate::files::write_text;
-use crate::methods::{MaskedLm, Method, standalone};
+use crate::methods::{LmData, Method, standalone};
 use crate::model::BertShape;
 use crate::tokens::{Sentences, Shards, Tokenizer};
 use crate::train::{FitOptions, Flow, Learner, fit, plan_on};
@@ -159,7 +159,7 @@ fn pass(shards: &Shards, size: TrainBenchSize, layout: Rows, device: &Device) ->
     );
     let file = RunFile::parse(&text, "the benchmark")?;
     let plan = plan_on(&file, shards)?;
-    let data = MaskedLm {
+    let data = LmData {
         train,
         held_out: Batches::new(shards, Split::HeldOut, rows(batch))?,
         evaluate_rows: usize::MAX,

@@ -187,12 +187,12 @@ fn of_pairs(
 impl Scores {
     fn text(&self, objective: ObjectiveKind) -> String {
         let mut out = String::new();
-        let [token, accuracy, tokens] = match objective {
-            ObjectiveKind::Masked => ["masked token", "masked accuracy", "masked tokens"],
-            ObjectiveKind::Causal => ["token", "accuracy", "tokens"],
+        let [accuracy, tokens] = match objective {
+            ObjectiveKind::Masked => ["masked accuracy", "masked tokens"],
+            ObjectiveKind::Causal => ["accuracy", "tokens"],
         };
         if let Some(own) = &self.own {
-            let _ = writeln!(out, "held-out loss     {:.4} nats a {token}", own.held_out_loss);
+            let _ = writeln!(out, "held-out loss     {:.4} {}", own.held_out_loss, objective.loss_unit());
             let _ = writeln!(out, "perplexity        {:.2}", own.perplexity);
             let _ = writeln!(out, "{accuracy:<17} {:.2} %", 100.0 * own.masked_accuracy);
             if let Some(agreement) = own.teacher_agreement {

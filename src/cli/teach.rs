@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::path::PathBuf;
 
 use super::{DeviceArg, print_json};
-use crate::config::{AnswersKind, ObjectiveKind};
+use crate::config::AnswersKind;
 use crate::error::{Error, Result};
 use crate::log::Console;
 use crate::train::{Asking, Taught, TeachOptions, interrupted, plan_run};
@@ -79,10 +79,7 @@ pub fn run(args: Args) -> Result<()> {
         stop: &interrupted,
     };
     let asking = Asking::new(&plan, &shards, &options)?;
-    let token = match plan.objective() {
-        ObjectiveKind::Masked => "masked token",
-        ObjectiveKind::Causal => "token",
-    };
+    let token = plan.objective().token();
     let expected = asking.expects();
     let most = if kind == AnswersKind::Draws { "at most " } else { "" };
     let total = expected.bytes_a_slot * expected.slots as f64;

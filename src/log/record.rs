@@ -9,8 +9,9 @@ use crate::files::manifest::Hashes;
 
 /// One optimizer step: a line of `steps.jsonl`, a point in TensorBoard, a mark on the console.
 ///
-/// Losses are in nats a masked token. A number that is not finite is written as `null` and read back as NaN. Of several
-/// models that train together, each has its numbers in `models`, and those of the first stand above them too.
+/// Losses are in nats a token: those that a model is asked for, the masked ones, or of a causal model all. A number that
+/// is not finite is written as `null` and read back as NaN. Of several models that train together, each has its numbers
+/// in `models`, and those of the first stand above them too.
 #[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 pub struct StepRecord {
     /// Index of the step, from 0.
@@ -19,7 +20,7 @@ pub struct StepRecord {
     /// weights.
     #[serde(deserialize_with = "null_is_nan")]
     pub loss: f64,
-    /// Cross-entropy against the masked tokens (equation 1).
+    /// Cross-entropy against the tokens that are asked for (equation 1).
     #[serde(deserialize_with = "null_is_nan")]
     pub loss_hard: f64,
     /// Divergence from the teacher (equation 2); none without a teacher. Of several soft losses, their mean by weight.
@@ -55,7 +56,7 @@ pub struct StepRecord {
     /// Each model's numbers, where several train together.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub models: Vec<ModelRecord>,
-    /// Share of held-out masked tokens where two models (or a model and the teacher) have the same most likely
+    /// Share of asked tokens where two models (or a model and the teacher) have the same most likely
     /// candidate, by their names, `large/small`; on the steps that measure it.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub agreement: BTreeMap<String, f64>,
@@ -69,7 +70,7 @@ pub struct ModelRecord {
     /// What it minimised: its weighted hard loss and its weighted soft losses.
     #[serde(deserialize_with = "null_is_nan")]
     pub loss: f64,
-    /// Cross-entropy against the masked tokens.
+    /// Cross-entropy against the tokens that are asked for.
     #[serde(deserialize_with = "null_is_nan")]
     pub loss_hard: f64,
     /// Weight of its hard loss.
@@ -217,7 +218,7 @@ impl ModelRecord {
 pub struct Summary {
     /// Optimizer steps done.
     pub steps: u64,
-    /// Loss over the held-out sentences at the end, in nats a masked token.
+    /// Loss over the held-out sentences at the end, in nats a token.
     pub held_out_loss: Option<f64>,
     /// Training loss at the end.
     #[serde(deserialize_with = "null_is_nan")]
@@ -230,7 +231,7 @@ pub struct Summary {
     pub seconds: f64,
     /// The run directory.
     pub run: String,
-    /// Losses on the other held-out sets that the plan names, at the end, in nats a masked token.
+    /// Losses on the other held-out sets that the plan names, at the end, in nats a token.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub held_out: BTreeMap<String, f64>,
     /// Each model's, where several were trained together; those of the first stand above too.
@@ -250,7 +251,7 @@ pub struct Summary {
 pub struct ModelSummary {
     /// The model's name: it lies in the run's `model/NAME/`.
     pub name: String,
-    /// Loss over the held-out sentences at the end, in nats a masked token.
+    /// Loss over the held-out sentences at the end, in nats a token.
     pub held_out_loss: Option<f64>,
     /// Training loss at the end.
     #[serde(deserialize_with = "null_is_nan")]

@@ -9,7 +9,7 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use super::masked_lm::{MaskedLm, Objective};
+use super::lm::{LmData, LmLoss};
 use super::source::{Signal, Source};
 use super::teacher::Teacher;
 use super::{BatchSize, HeldOut, Method, ModelLoss, Pending, Settings, SoftSettings, TEACHER};
@@ -26,7 +26,7 @@ use crate::model::{BatchTensors, Dropout, TrainedModel};
 /// Only the abstract of the paper is public to us: that there is one weight and one temperature a direction is chosen
 /// here.
 pub struct Cotrain {
-    data: MaskedLm,
+    data: LmData,
     distill: DistillPlan,
     models: Vec<LearnerPlan>,
     steps: u64,
@@ -37,7 +37,7 @@ impl Cotrain {
     /// The models of a plan, in its order, over `steps` steps. Of `distill` it reads positions, label smoothing and the
     /// factor of the temperature; weights and temperatures are the models' own.
     pub fn new(
-        data: MaskedLm,
+        data: LmData,
         distill: DistillPlan,
         models: Vec<LearnerPlan>,
         steps: u64,
@@ -82,7 +82,7 @@ impl Method for Cotrain {
     }
 
     fn size(&self, batch: &Batch) -> BatchSize {
-        MaskedLm::size(batch)
+        LmData::size(batch)
     }
 
     fn settings(&self, step: u64) -> Vec<Settings> {
@@ -103,21 +103,21 @@ impl Method for Cotrain {
         dropout: &mut [Dropout],
     ) -> Result<Vec<ModelLoss>> {
         let tensors = BatchTensors::new(batch, &self.data.compute);
-        let objective = Objective::new(&self.distill, at, &tensors, whole);
-        let passes: Vec<_> = models.iter().zip(dropout).map(|(model, dropout)| objective.pass(&model.lm, dropout)).collect();
+        let minimised = LmLoss::new(&self.distill, at, &tensors, whole);
+        let passes: Vec<_> = models.iter().zip(dropout).map(|(model, dropout)| minimised.pass(&model.lm, dropout)).collect();
 
         let is_asked = |name: &str| at.iter().flat_map(|at| &at.soft).any(|soft| soft.from == name && soft.alpha != 0.0);
         let mut signals: BTreeMap<&str, Signal> = BTreeMap::new();
         for ((plan, model), pass) in self.models.iter().zip(models).zip(&passes).filter(|((plan, _), _)| is_asked(&plan.name)) {
-            signals.insert(&plan.name, objective.overhear(&model.lm, pass));
+            signals.insert(&plan.name, minimised.overhear(&model.lm, pass));
         }
         if let Some(teacher) = self.teacher.as_ref().filter(|_| is_asked(TEACHER)) {
-            signals.insert(TEACHER, objective.ask(teacher, batch)?.signal);
+            signals.insert(TEACHER, minimised.ask(teacher, batch)?.signal);
         }
 
         let loss = |((model, pass), at): ((&&TrainedModel, _), &Settings)| {
             let heard: Vec<Option<Signal>> = at.soft.iter().map(|soft| signals.get(soft.from.as_str()).cloned()).collect();
-            objective.loss(&model.lm, pass, at, &heard)
+            minimised.loss(&model.lm, pass, at, &heard)
         };
         Ok(models.iter().zip(&passes).zip(at).map(loss).collect())
     }

@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::sync::OnceLock;
 
-use super::masked_lm::{MaskedLm, Objective};
+use super::lm::{LmData, LmLoss};
 use super::source::Source;
 use super::teacher::Teacher;
 use super::{BatchSize, FeatureSettings, HeldOut, Method, ModelLoss, Pending, Settings, SoftSettings, TEACHER};
@@ -17,7 +17,7 @@ use crate::model::{BatchTensors, Dropout, TrainedModel};
 /// Equation 3: the student minimises `alpha_h * H + alpha_s * S`. A step whose `alpha_s` is 0 does not ask the teacher,
 /// and is masked language modelling to the bit.
 pub struct Dwt {
-    data: MaskedLm,
+    data: LmData,
     distill: DistillPlan,
     steps: u64,
     teacher: Option<Source>,
@@ -26,18 +26,18 @@ pub struct Dwt {
 }
 
 /// Masked language modelling alone (equation 1), over `steps` steps.
-pub fn standalone(data: MaskedLm, distill: DistillPlan, steps: u64) -> Dwt {
+pub fn standalone(data: LmData, distill: DistillPlan, steps: u64) -> Dwt {
     Dwt { data, distill, steps, teacher: None, teacher_loss: OnceLock::new() }
 }
 
 impl Dwt {
     /// Distillation from `teacher` over `steps` steps.
-    pub fn new(data: MaskedLm, distill: DistillPlan, steps: u64, teacher: Box<dyn Teacher>) -> Self {
+    pub fn new(data: LmData, distill: DistillPlan, steps: u64, teacher: Box<dyn Teacher>) -> Self {
         Self { teacher: Some(Source::Asked(teacher)), ..standalone(data, distill, steps) }
     }
 
     /// Distillation from what a teacher said earlier, or from a program: it is not in memory.
-    pub fn from_source(data: MaskedLm, distill: DistillPlan, steps: u64, source: Source) -> Self {
+    pub fn from_source(data: LmData, distill: DistillPlan, steps: u64, source: Source) -> Self {
         Self { teacher: Some(source), ..standalone(data, distill, steps) }
     }
 
@@ -85,7 +85,7 @@ impl Method for Dwt {
     }
 
     fn size(&self, batch: &Batch) -> BatchSize {
-        MaskedLm::size(batch)
+        LmData::size(batch)
     }
 
     fn settings(&self, step: u64) -> Vec<Settings> {
@@ -124,15 +124,15 @@ impl Method for Dwt {
         dropout: &mut [Dropout],
     ) -> Result<Vec<ModelLoss>> {
         let tensors = BatchTensors::new(batch, &self.data.compute);
-        let objective = Objective::new(&self.distill, at, &tensors, whole);
+        let minimised = LmLoss::new(&self.distill, at, &tensors, whole);
         let student_loss = |((student, at), dropout): ((&&TrainedModel, &Settings), &mut Dropout)| {
-            let pass = objective.pass(&student.lm, dropout);
+            let pass = minimised.pass(&student.lm, dropout);
             let asked = self.teacher.as_ref().filter(|_| at.listens());
-            let heard = asked.map(|source| objective.ask(source, batch)).transpose()?;
+            let heard = asked.map(|source| minimised.ask(source, batch)).transpose()?;
             let answer = |soft: &SoftSettings| heard.as_ref().filter(|_| soft.alpha != 0.0).map(|heard| heard.signal.clone());
             let signals: Vec<_> = at.soft.iter().map(answer).collect();
-            let loss = objective.loss(&student.lm, &pass, at, &signals);
-            Ok(objective.with_features(loss, student, &pass, at, heard))
+            let loss = minimised.loss(&student.lm, &pass, at, &signals);
+            Ok(minimised.with_features(loss, student, &pass, at, heard))
         };
         models.iter().zip(at).zip(dropout).map(student_loss).collect()
     }

@@ -14,15 +14,15 @@ use crate::model::{BatchTensors, Dropout, LanguageModel};
 /// A model's scores on held-out rows; every run is scored on the same rows with the same masks.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Evaluation {
-    /// Hard loss, nats a masked token.
+    /// Hard loss, in nats a token: a masked one, or of a causal model any.
     pub held_out_loss: f64,
     /// Its exponential.
     pub perplexity: f64,
-    /// Share of masked tokens whose most likely candidate is right.
+    /// Share of asked tokens whose most likely candidate is right.
     pub masked_accuracy: f64,
-    /// Masked tokens scored.
+    /// Tokens scored: masked ones, or of a causal model all.
     pub masked_tokens: u64,
-    /// Share of masked tokens where the teacher's most likely candidate is the same.
+    /// Share of asked tokens where the teacher's most likely candidate is the same.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub teacher_agreement: Option<f64>,
 }
@@ -32,7 +32,7 @@ pub struct Evaluation {
 pub struct Together {
     /// Each model's.
     pub scores: Vec<Evaluation>,
-    /// Share of masked tokens where two models' most likely candidates are the same: (first, second, share).
+    /// Share of asked tokens where two models' most likely candidates are the same: (first, second, share).
     pub agreement: Vec<(usize, usize, f64)>,
 }
 
@@ -174,7 +174,7 @@ fn nothing_masked() -> Error {
         .help("hold out a larger share when building the data (--held-out)")
 }
 
-/// The hard loss of a teacher on the first `rows` rows, in nats a masked token, as [`evaluate_together`] has a model's.
+/// The hard loss of a teacher on the first `rows` rows, in nats a token, as [`evaluate_together`] has a model's.
 ///
 /// # Errors
 /// When nothing is masked there, or the device fails.
@@ -192,7 +192,7 @@ pub(super) async fn teacher_loss(teacher: &dyn Teacher, held_out: &Batches, rows
     Ok(read_scalars(unread).await?.into_iter().sum::<f64>() / masked as f64)
 }
 
-/// Sums over masked tokens.
+/// Sums over asked tokens.
 #[derive(Clone, Default)]
 struct Tally {
     loss: f64,

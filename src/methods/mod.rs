@@ -11,8 +11,8 @@ mod fill;
 mod finetune;
 mod generate;
 mod likelihood;
+mod lm;
 mod logits;
-mod masked_lm;
 mod pairs;
 mod pll;
 mod source;
@@ -37,8 +37,8 @@ pub use fill::{Candidate, fill_mask, fill_mask_async};
 pub use finetune::{EncodedBatch, EncodedTask, Finetune};
 pub use generate::{Choice, Generate, generate, generate_ids};
 pub use likelihood::log_likelihoods;
+pub use lm::LmData;
 pub use logits::FramedSentences;
-pub use masked_lm::MaskedLm;
 pub use pairs::{encode_pairs, score_pairs};
 pub use pll::{Pll, Tick, pseudo_log_likelihoods};
 pub use source::Source;
@@ -212,11 +212,11 @@ pub struct ModelLoss {
 /// Scores on held-out data.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct HeldOut {
-    /// Each model's loss, in nats a masked token.
+    /// Each model's loss, in nats a token.
     pub losses: Vec<f64>,
     /// The fixed teacher's loss, where settings depend on it.
     pub teacher_loss: Option<f64>,
-    /// Of several models: the share of masked tokens where two have the same most likely candidate, by their names,
+    /// Of several models: the share of asked tokens where two have the same most likely candidate, by their names,
     /// `a/b`.
     pub agreement: BTreeMap<String, f64>,
 }

@@ -39,7 +39,7 @@ impl TeacherSignal {
     }
 }
 
-/// Anything that predicts masked tokens: a trained model, several of them, a table, a rule.
+/// Anything that predicts tokens: a trained model, several of them, a table, a rule.
 ///
 /// ```
 /// use burn::tensor::Tensor;

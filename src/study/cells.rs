@@ -67,11 +67,11 @@ pub struct CellLine {
 /// What one model of a cell came to.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct ModelLine {
-    /// The held-out loss at the end of training, in nats per masked token.
+    /// The held-out loss at the end of training, in nats a token.
     pub held_out_loss: Option<f64>,
     /// Steps done, and the held-out loss then.
     pub curve: Vec<(u64, f64)>,
-    /// On other held-out sets, by their names, in nats a masked token.
+    /// On other held-out sets, by their names, in nats a token.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub held_out: BTreeMap<String, f64>,
     /// Accuracies on minimal pairs, by the pairs' name.

@@ -22,7 +22,7 @@ enum Kind {
 }
 
 impl EndPoint {
-    /// Whether it is a loss, in nats a masked token and better where it is lower, or a score, better where it is
+    /// Whether it is a loss, in nats a token and better where it is lower, or a score, better where it is
     /// higher.
     pub fn is_loss(&self) -> bool {
         matches!(self.kind, Kind::HeldOut | Kind::Set)

@@ -25,7 +25,7 @@ pub struct Measures {
 /// What a model came to on them.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Measured {
-    /// Held-out losses in nats a masked token, by the name of the set.
+    /// Held-out losses in nats a token, by the name of the set.
     pub held_out: BTreeMap<String, f64>,
     /// Accuracies (the mean over paradigms), by the name of the pairs.
     pub pairs: BTreeMap<String, f64>,

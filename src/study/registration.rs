@@ -14,7 +14,7 @@ pub struct TestSpec {
     /// The primary end point: "held-out loss" (at the end of training), or the name of another held-out set, of minimal
     /// pairs or of a task.
     pub end_point: String,
-    /// A difference that is surely smaller than this is none: in the end point's unit, nats a masked token or a
+    /// A difference that is surely smaller than this is none: in the end point's unit, nats a token or a
     /// score's.
     pub margin: f64,
     /// The arms that are compared with their reference; all unless written.

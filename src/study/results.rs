@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::findings::{Claim, Saved};
 use super::registration::Registration;
 use super::statistics;
+use crate::config::ObjectiveKind;
 
 /// A grid of runs and what they came to.
 #[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
@@ -26,7 +27,10 @@ pub struct Study {
     /// Name of the arm that the others are compared with; without it, the largest stand-alone student.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub baseline: Option<String>,
-    /// Loss of the source that wrote the text, where it is known: no model can do better. In nats a masked token.
+    /// What its models are asked, which says what losses are a mean over.
+    #[serde(default, skip_serializing_if = "is_masked")]
+    pub objective: ObjectiveKind,
+    /// Loss of the source that wrote the text, where it is known: no model can do better. In nats a token.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source_loss: Option<f64>,
     /// What was chosen here and not by the paper, a sentence each.
@@ -68,10 +72,10 @@ pub struct Arm {
     pub start: Option<String>,
     /// Runs of this arm, each with a seed of its own.
     pub seeds: u64,
-    /// The held-out loss in nats per masked token; `None` while no run is finished.
+    /// The held-out loss in nats a token; `None` while no run is finished.
     #[serde(default)]
     pub held_out_loss: Option<MeanSd>,
-    /// Losses on other held-out sets, by their names, in nats per masked token.
+    /// Losses on other held-out sets, by their names, in nats a token.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub held_out: BTreeMap<String, MeanSd>,
     /// Accuracy on minimal pairs, by the pairs' name.
@@ -155,7 +159,7 @@ pub struct Budget {
     pub steps: u64,
     /// What they cost, teacher's predictions included, its training not.
     pub flops: f64,
-    /// The held-out loss at that end, in nats per masked token.
+    /// The held-out loss at that end, in nats a token.
     pub held_out_loss: f64,
 }
 
@@ -229,6 +233,11 @@ impl Arm {
     pub fn losses(&self) -> Vec<(u64, f64)> {
         self.runs.iter().filter_map(|run| Some((run.seed, run.held_out_loss?))).collect()
     }
+}
+
+/// Studies of before causal models do not say.
+fn is_masked(objective: &ObjectiveKind) -> bool {
+    *objective == ObjectiveKind::Masked
 }
 
 impl Study {

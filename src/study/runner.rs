@@ -113,7 +113,8 @@ pub fn run_cells(spec: &StudySpec, shards: &Shards, tasks: &[Task], options: &St
             chosen.push(line);
         }
     }
-    Ok(Study { arms, chosen, ..Study::default() })
+    let objective = students.first().map(|cell| cell.plan.objective()).unwrap_or_default();
+    Ok(Study { arms, chosen, objective, ..Study::default() })
 }
 
 /// The FLOPs of an arm's run and of what its teacher's training took, where the study trained it.

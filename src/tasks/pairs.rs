@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::text::{ReadOptions, Wanted, find, read_rows};
+use crate::words::plural;
 
 /// Two sentences of which a model should prefer the first.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,7 +33,8 @@ const HELP: &str = "minimal pairs are read as BLiMP has them: `sentence_good`, `
 /// `UID`, a file is one paradigm of its own name.
 ///
 /// # Errors
-/// When a file can't be read, a field is missing or empty, or a pair's sentences are equal: with the line.
+/// When a file can't be read, a field is missing or empty, or in more than 1 of 100 pairs both sentences are equal: with
+/// the line. A few equal ones are read, as BLiMP itself has 7 among 67,000; no model can be right about them.
 pub fn read_pairs(input: &str) -> Result<Vec<MinimalPair>> {
     let mut pairs = Vec::new();
     for source in find(&[input.to_owned()])? {
@@ -51,7 +53,7 @@ fn of_file(path: &Path) -> Result<Vec<MinimalPair>> {
     let rows = read(4).or_else(|_| read(3)).or_else(|_| read(2))?;
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let own_name = name.split('.').next().unwrap_or_default().to_owned();
-    let mut pairs = Vec::with_capacity(rows.len());
+    let mut pairs: Vec<MinimalPair> = Vec::with_capacity(rows.len());
     for row in rows {
         let place = format!("{}:{}", path.display(), row.line);
         let mut fields = [const { String::new() }; COLUMNS.len()];
@@ -62,13 +64,20 @@ fn of_file(path: &Path) -> Result<Vec<MinimalPair>> {
             })?;
         }
         let [good, bad, paradigm, phenomenon] = fields;
-        if good == bad {
-            return Err(Error::new("the good and the bad sentence are the same").at(place).help("mend the line, or remove it"));
-        }
         let paradigm = if paradigm.is_empty() { own_name.clone() } else { paradigm };
         pairs.push(MinimalPair { paradigm, phenomenon, good, bad, place });
     }
-    Ok(pairs)
+    let mut equal = pairs.iter().filter(|pair| pair.good == pair.bad);
+    let (first, others) = (equal.next(), equal.count());
+    match first {
+        Some(first) if 100 * (others + 1) > pairs.len() => {
+            let which = if others > 0 { format!(", here and in {} more", plural(others as u32, "pair")) } else { String::new() };
+            Err(Error::new(format!("the good and the bad sentence are the same{which}"))
+                .at(&first.place)
+                .help("mend the line, or remove it"))
+        }
+        _ => Ok(pairs),
+    }
 }
 
 /// What a model made of minimal pairs.
@@ -206,6 +215,18 @@ mod tests {
         let plain = reads(r#"{"sentence_bad": "b", "sentence_good": "a"}"#).unwrap().remove(0);
         assert_eq!((plain.paradigm.as_str(), plain.phenomenon.as_str(), plain.good.as_str()), ("island", "", "a"));
         assert!(plain.place.ends_with("island.jsonl:1"), "{}", plain.place);
+    }
+
+    #[test]
+    fn a_few_equal_pairs_are_read_as_blimp_has_some() {
+        let (pair, equal) = (
+            r#"{"sentence_good": "a", "sentence_bad": "b"}"#.to_owned(),
+            r#"{"sentence_good": "a", "sentence_bad": "a"}"#.to_owned(),
+        );
+        let lines = |pairs: usize, equals: usize| [vec![pair.clone(); pairs], vec![equal.clone(); equals]].concat().join("\n");
+        assert_eq!(reads(&lines(99, 1)).unwrap().len(), 100);
+        let error = reads(&lines(98, 2)).unwrap_err().to_string();
+        assert!(error.contains("are the same, here and in 1 pair more") && error.contains("island.jsonl:99"), "{error}");
     }
 
     #[test]

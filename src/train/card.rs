@@ -9,7 +9,7 @@ use super::seeds::read_checkpoint_scores;
 use crate::config::{AnswersPlan, Family, LearnerPlan, ObjectiveKind, Plan, TeacherPlan};
 use crate::error::Result;
 use crate::log::Summary;
-use crate::model::{ModelFolder, Shape};
+use crate::model::ModelFolder;
 
 /// The folder of the run that a model belongs to: beside it, or above its checkpoint.
 pub fn run_of(model: &Path) -> Option<PathBuf> {
@@ -88,14 +88,6 @@ pub fn model_card(folder: &ModelFolder) -> Result<String> {
     Ok(out)
 }
 
-/// What losses are a mean over.
-fn asked_token(shape: &Shape) -> &'static str {
-    match shape.family().objective() {
-        ObjectiveKind::Masked => "masked token",
-        ObjectiveKind::Causal => "token",
-    }
-}
-
 /// What the run says of this very model: its held-out loss, and its scores as a starting point of fine-tuning.
 fn scores(folder: &ModelFolder, run: &Path, model: Option<&str>) -> Result<String> {
     let mut out = String::new();
@@ -108,7 +100,7 @@ fn scores(folder: &ModelFolder, run: &Path, model: Option<&str>) -> Result<Strin
         let _ = writeln!(
             out,
             "Held-out loss {loss:.4} nats a {} (perplexity {perplexity:.2}) after {} steps.",
-            asked_token(&folder.shape),
+            folder.shape.family().objective().token(),
             summary.steps
         );
     }

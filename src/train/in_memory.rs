@@ -7,7 +7,7 @@
 use burn::module::Module;
 use web_time::Instant;
 
-use super::learners::{GivenTeacher, MaskedMethod, model_folder, optimizer_file, projections_file, restored, set_out};
+use super::learners::{GivenTeacher, LmMethod, model_folder, optimizer_file, projections_file, restored, set_out};
 use super::numbers::refuse_broken_weights;
 use super::written::{RunInfo, scored};
 use super::{FitOptions, Learner, Steps};
@@ -27,7 +27,7 @@ pub struct MemoryRun {
     plan: Plan,
     shards: Shards,
     device: Device,
-    method: Box<MaskedMethod>,
+    method: Box<LmMethod>,
     learners: Vec<Learner<TrainedModel>>,
     steps: Steps,
     done: u64,

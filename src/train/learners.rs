@@ -12,14 +12,14 @@ use crate::config::{LearnerPlan, MODEL, MemberPlan, Method as MethodName, ModelP
 use crate::device::{Compute, make_room};
 use crate::error::{Error, Result, note};
 use crate::methods::{
-    CommandTeacher, Cotrain, Dwt, Ensemble, MaskedLm, Method, ModelTeacher, Source, Teacher, UniformTeacher, standalone,
+    CommandTeacher, Cotrain, Dwt, Ensemble, LmData, Method, ModelTeacher, Source, Teacher, UniformTeacher, standalone,
 };
 use crate::model::{AnyModel, ModelFolder, Projections, Shape, TrainedModel, Weights, remap};
 use crate::optim::Optimizer;
 use crate::tokens::Shards;
 
 /// Any method over language models.
-pub type MaskedMethod = dyn Method<Model = TrainedModel, Batch = Batch>;
+pub type LmMethod = dyn Method<Model = TrainedModel, Batch = Batch>;
 
 /// Where a model of this name lies, in its run's folder and in each checkpoint: `model`, or `model/NAME` of several.
 pub fn model_folder(name: &str) -> PathBuf {
@@ -62,7 +62,7 @@ pub fn set_out(
     shards: &Shards,
     given: Option<&GivenTeacher>,
     device: &Device,
-) -> Result<(Vec<Learner<TrainedModel>>, Box<MaskedMethod>)> {
+) -> Result<(Vec<Learner<TrainedModel>>, Box<LmMethod>)> {
     make_room(device, plan.largest_value_bytes());
     Ok((learners(plan, given, &device.clone().autodiff())?, method(plan, shards, given, device)?))
 }
@@ -147,12 +147,12 @@ fn projections(plan: &Plan, own: &LearnerPlan, device: &Device) -> Projections {
     Projections::init(plan.distill.layers.projections(), widths, own.seed, own.model.initializer_range, device)
 }
 
-fn method(plan: &Plan, shards: &Shards, given: Option<&GivenTeacher>, device: &Device) -> Result<Box<MaskedMethod>> {
+fn method(plan: &Plan, shards: &Shards, given: Option<&GivenTeacher>, device: &Device) -> Result<Box<LmMethod>> {
     let (distill, steps) = (plan.distill.clone(), plan.train.steps);
     let compute = Compute::of_run(device, plan.runtime.kernels, plan.runtime.precision)?;
     let teacher = teacher(plan, given, &compute)?;
     let source = elsewhere(plan)?;
-    let data = masked_lm(plan, shards, compute)?;
+    let data = lm_data(plan, shards, compute)?;
     if let Some(source) = source {
         return Ok(match plan.method {
             MethodName::Cotrain => Box::new(Cotrain::new(data, distill, plan.models.clone(), steps, None).with_source(source)),
@@ -205,7 +205,7 @@ pub(super) fn teacher(plan: &Plan, given: Option<&GivenTeacher>, compute: &Compu
 }
 
 /// The batches of a plan.
-fn masked_lm(plan: &Plan, shards: &Shards, compute: Compute) -> Result<MaskedLm> {
+fn lm_data(plan: &Plan, shards: &Shards, compute: Compute) -> Result<LmData> {
     let options = BatchOptions {
         layout: plan.data.rows,
         length: plan.data.length,
@@ -215,7 +215,7 @@ fn masked_lm(plan: &Plan, shards: &Shards, compute: Compute) -> Result<MaskedLm>
     };
     // Held-out rows come in small batches that fit wherever training fits; how they are batched changes nothing.
     let held_out = BatchOptions { batch: plan.rows_at_once(), objective: Objective::of_held_out(plan), ..options };
-    Ok(MaskedLm {
+    Ok(LmData {
         train: Batches::new(shards, Split::Train, options)?.scheduled_by(plan),
         held_out: Batches::new(shards, Split::HeldOut, held_out)?.after(plan.train.evaluate_after)?,
         evaluate_rows: plan.train.evaluate_rows,

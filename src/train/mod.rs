@@ -38,7 +38,7 @@ pub use finetune::{FinetuneOptions, Finetuned, Finetuning, Pretrained};
 pub use held_out::{HeldOutSet, held_out_options, must_share_vocabulary, open_held_out_sets};
 pub use in_memory::MemoryRun;
 pub use interrupt::{Saving, catch_interrupts, interrupted, saving, waiting};
-pub use learners::{GivenTeacher, MaskedMethod, model_folder, model_of_run, set_out};
+pub use learners::{GivenTeacher, LmMethod, model_folder, model_of_run, set_out};
 pub use link::Link;
 pub use ranks::Ranks;
 pub use run::{RunOptions, train_run, train_run_in_ranks};

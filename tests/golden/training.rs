@@ -9,7 +9,7 @@ use serde::Deserialize;
 use upstill::batch::{Asked, Batch, BatchOptions, Batches, Masking, Split, TokenOrder};
 use upstill::config::{DistillPlan, OptimizerKind, Positions, Rows, Schedule, Start, TrainPlan};
 use upstill::device::Compute;
-use upstill::methods::{BatchSize, Dwt, HeldOut, MaskedLm, Method, ModelLoss, ModelTeacher, Pending, Settings};
+use upstill::methods::{BatchSize, Dwt, HeldOut, LmData, Method, ModelLoss, ModelTeacher, Pending, Settings};
 use upstill::model::{BertShape, Dropout, TrainedModel, Weights};
 use upstill::tokens::{SPECIAL_TOKENS, Shards, Tokenizer};
 use upstill::train::{FitOptions, Flow, Learner, fit};
@@ -100,14 +100,14 @@ fn dwt(teacher: &BertShape, distill: DistillPlan, steps: u64, device: &Device) -
 }
 
 /// Data that a method must have and these tests don't use: the batches are the golden ones.
-pub(super) fn stand_in(vocab_size: usize, device: &Device) -> MaskedLm {
+pub(super) fn stand_in(vocab_size: usize, device: &Device) -> LmData {
     let words = (SPECIAL_TOKENS.len()..vocab_size).map(|id| format!("w{id}"));
     let vocab = SPECIAL_TOKENS.iter().map(|&token| token.to_owned()).chain(words).collect();
     let shards = Shards::from_sentences(Tokenizer::from_vocab(vocab).unwrap(), vec![vec![5, 6, 7]], vec![vec![8, 9]]);
     let masking = Masking { rate: 0.15, whole_word: false, rarity: 0.0 };
     let options = BatchOptions { layout: Rows::Sentence, length: 10, batch: 1, seed: 1, objective: masking.into() };
     let batches = |split| Batches::new(&shards, split, options).unwrap();
-    MaskedLm { train: batches(Split::Train), held_out: batches(Split::HeldOut), evaluate_rows: 1, compute: Compute::of(device) }
+    LmData { train: batches(Split::Train), held_out: batches(Split::HeldOut), evaluate_rows: 1, compute: Compute::of(device) }
 }
 
 /// Equation 3 with alpha_h = 1.

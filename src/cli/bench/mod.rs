@@ -111,6 +111,7 @@ Examples:
   upstill bench step --precision f32,bf16 --form fused
   upstill bench step --paper --device cuda --precision bf16
   upstill bench step --family modernbert
+  upstill bench step --family llama
   upstill bench step --family modernbert --long
   upstill bench step --ranks 2 --sizes 2                   one thread and two, as workers, ranks and PyTorch's processes
 
@@ -123,7 +124,7 @@ pub struct Step {
     #[arg(long, default_value_t = STEP_SIZES.len())]
     sizes: usize,
     /// What the layers of student and teacher are
-    #[arg(long, value_parser = PossibleValuesParser::new(measured_families()), default_value = Family::Bert.word())]
+    #[arg(long, value_parser = PossibleValuesParser::new(Family::WORDS), default_value = Family::Bert.word())]
     family: String,
     /// The paper's pair in place of the sizes: 6 layers of 768 with a teacher of 4, 128 packed rows of 128
     #[arg(long)]
@@ -258,11 +259,6 @@ fn answer(size: StepSize, workers: usize) -> Result<()> {
     })
 }
 
-/// Families whose steps have a peer to be measured beside: masked ones.
-fn measured_families() -> impl Iterator<Item = &'static str> {
-    [Family::Bert, Family::ModernBert].into_iter().map(Family::word)
-}
-
 /// The sizes that the arguments ask for, of their family.
 fn step_sizes(args: &Step) -> Result<Vec<StepSize>> {
     let Some(sizes) = STEP_SIZES.get(..args.sizes).filter(|sizes| !sizes.is_empty()) else {
@@ -274,8 +270,8 @@ fn step_sizes(args: &Step) -> Result<Vec<StepSize>> {
     let sizes = match (args.paper, args.long, family) {
         (true, _, _) => &[PAPER_SIZE],
         (_, true, Family::ModernBert) => &long[..],
-        // A window is nothing to BERT.
-        (_, true, Family::Bert) => &long[..1],
+        // The others have no window.
+        (_, true, _) => &long[..1],
         _ => sizes,
     };
     let with_rows = |size: &StepSize| StepSize { batch: args.rows.unwrap_or(size.batch).max(1), ..*size };

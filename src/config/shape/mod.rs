@@ -35,11 +35,31 @@ words! {
 
 words! {
     /// What the models of a family are asked.
+    #[derive(Default)]
     ObjectiveKind {
         /// The tokens that were hidden from them (Devlin et al. 2019).
+        #[default]
         Masked = "masked",
         /// At every token the one that comes next (Radford et al. 2018).
         Causal = "causal",
+    }
+}
+
+impl ObjectiveKind {
+    /// What losses are a mean over, in words.
+    pub(crate) fn token(self) -> &'static str {
+        match self {
+            ObjectiveKind::Masked => "masked token",
+            ObjectiveKind::Causal => "token",
+        }
+    }
+
+    /// The unit of losses, in words.
+    pub(crate) fn loss_unit(self) -> &'static str {
+        match self {
+            ObjectiveKind::Masked => "nats a masked token",
+            ObjectiveKind::Causal => "nats a token",
+        }
     }
 }
 

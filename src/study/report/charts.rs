@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::figure::Figure;
 use super::read::{Material, Run};
+use crate::config::ObjectiveKind;
 use crate::log::{ModelRecord, StepRecord};
 use crate::study::figure::{Axis, COLOURS, Chart, Point, Reference, Series, band_over, ema, mean_over, number};
 use crate::study::results::{Arm, SeedResult, Study};
@@ -18,7 +19,6 @@ struct Quantity {
     settle: f64,
 }
 
-const LOSSES: Quantity = Quantity { label: LOSS, log: false, from_zero: false, settle: 0.12 };
 const NORM: Quantity = Quantity { label: "global norm, log scale", log: true, from_zero: false, settle: 0.0 };
 const SPEED: Quantity = Quantity { label: "tokens/s", log: false, from_zero: true, settle: 0.06 };
 const SCORES: Quantity = Quantity { label: "score", log: false, from_zero: false, settle: 0.0 };
@@ -26,7 +26,10 @@ const SHARE: Quantity = Quantity { label: "share", log: false, from_zero: true, 
 const SETTING: Quantity = Quantity { label: "", log: false, from_zero: true, settle: 0.0 };
 /// More arms than this are drawn apart, by teacher.
 const TOGETHER: usize = 8;
-pub(super) const LOSS: &str = "nats a masked token";
+
+fn losses(study: &Study) -> Quantity {
+    Quantity { label: study.objective.loss_unit(), log: false, from_zero: false, settle: 0.12 }
+}
 
 /// One arm with what drawing it takes.
 struct Drawn<'a> {
@@ -50,15 +53,15 @@ pub(super) fn of_held_out(material: &Material) -> Vec<Figure> {
             String::from(if several { "Mean over seeds; the band is from the lowest to the highest. " } else { "" });
         caption += if source.is_some() { "No model can get below the source that wrote the text." } else { "" };
         let words = (format!("Held-out loss{panel}"), caption);
-        figures.extend(figure(words, LOSSES, series.collect(), source.clone().into_iter().collect()));
+        figures.extend(figure(words, losses(&material.study), series.collect(), source.clone().into_iter().collect()));
     }
-    figures.extend(agreement(&arms));
+    figures.extend(agreement(&arms, material.study.objective.token()));
     figures.extend(by_step(&arms));
     figures
 }
 
 /// How often models that train together have the same most likely candidate; each pair once.
-fn agreement(arms: &[Drawn]) -> Option<Figure> {
+fn agreement(arms: &[Drawn], token: &str) -> Option<Figure> {
     let pairs = |arm: &Drawn| -> Vec<String> {
         let found = arm.runs.iter().flat_map(|run| &run.steps).find(|record| !record.agreement.is_empty());
         found.into_iter().flat_map(|record| record.agreement.keys().cloned()).collect()
@@ -76,12 +79,12 @@ fn agreement(arms: &[Drawn]) -> Option<Figure> {
             seen.push((run, pair));
         }
     }
-    let caption = "Share of held-out masked tokens where both have the same most likely candidate.";
-    figure(("Agreement between models".into(), caption.into()), SHARE, all, Vec::new())
+    let caption = format!("Share of held-out {token}s where both have the same most likely candidate.");
+    figure(("Agreement between models".into(), caption), SHARE, all, Vec::new())
 }
 
 /// What each model learns from each other one, where some model learns from several.
-fn by_direction(arms: &[Drawn]) -> Vec<Figure> {
+fn by_direction(arms: &[Drawn], losses: Quantity) -> Vec<Figure> {
     let sources = |arm: &Drawn| -> Vec<String> {
         let own = arm.runs.iter().flat_map(|run| &run.steps).find_map(|record| own_record(record, arm.arm.model.as_deref()?));
         own.map_or_else(Vec::new, |own| own.from.iter().map(|soft| soft.name.clone()).collect())
@@ -94,7 +97,7 @@ fn by_direction(arms: &[Drawn]) -> Vec<Figure> {
         let drawn = |from: &String| {
             let one = [arm];
             let what = (format!("Soft loss of {} from {from}", arm.arm.name), "Divergence from it, before its weight");
-            smoothed(what, LOSSES, &one, |record| {
+            smoothed(what, losses, &one, |record| {
                 own_record(record, &model)?.from.iter().find(|soft| soft.name == *from)?.loss_soft
             })
         };
@@ -152,15 +155,20 @@ pub(super) fn of_training(material: &Material) -> Vec<Figure> {
     let all: Vec<&Drawn> = arms.iter().collect();
     let mut figures = Vec::new();
     let panels = panels(material, &arms);
+    let losses = losses(&material.study);
+    let against = match material.study.objective {
+        ObjectiveKind::Masked => "Cross-entropy against the masked tokens, in training",
+        ObjectiveKind::Causal => "Cross-entropy against the next tokens, in training",
+    };
     for (panel, arms) in &panels {
-        let hard = (format!("Hard loss{panel}"), "Cross-entropy against the masked tokens, in training");
-        figures.extend(smoothed(hard, LOSSES, arms, |r| Some(r.loss_hard)));
+        let hard = (format!("Hard loss{panel}"), against);
+        figures.extend(smoothed(hard, losses, arms, |r| Some(r.loss_hard)));
     }
     for (panel, arms) in &panels {
         let soft = (format!("Soft loss{panel}"), "Divergence from the teacher, before its weight");
-        figures.extend(smoothed(soft, LOSSES, arms, |r| r.loss_soft));
+        figures.extend(smoothed(soft, losses, arms, |r| r.loss_soft));
     }
-    figures.extend(by_direction(&arms));
+    figures.extend(by_direction(&arms, losses));
     figures.extend(scheduled("Weight of the soft loss", &arms, |r| r.alpha_soft));
     if arms.iter().flat_map(|arm| &arm.runs).flat_map(|run| &run.steps).any(|record| record.alpha_hard != 1.0) {
         figures.extend(scheduled("Weight of the hard loss", &arms, |r| Some(r.alpha_hard)));

@@ -1,6 +1,6 @@
 //! Figures about the end of training: every seed a dot, what arms differ by, and what they save.
 
-use super::charts::{LOSS, colour};
+use super::charts::colour;
 use super::figure::Figure;
 use crate::study::comparison::EndPoint;
 use crate::study::figure::{Axis, Chart, DotPlot, DotRow, Reference, Series, mean_over};
@@ -25,8 +25,8 @@ pub(super) fn of_others(study: &Study) -> Vec<Figure> {
         .collect()
 }
 
-fn label(end_point: &EndPoint) -> &'static str {
-    if end_point.is_loss() { LOSS } else { "score" }
+fn label(study: &Study, end_point: &EndPoint) -> &'static str {
+    if end_point.is_loss() { study.objective.loss_unit() } else { "score" }
 }
 
 fn capital(text: &str) -> String {
@@ -52,7 +52,7 @@ fn values(study: &Study, end_point: &EndPoint) -> Option<Figure> {
     let heading = if end_point.is_loss() { heading } else { capital(&end_point.title()) };
     let better = if end_point.is_loss() { "Lower is better." } else { "Higher is better." };
     let caption = format!("{}{better}", marks(&rows));
-    let plot = DotPlot { title: heading, label: label(end_point).into(), rows, reference, band: None };
+    let plot = DotPlot { title: heading, label: label(study, end_point).into(), rows, reference, band: None };
     (plot.rows.len() > 1).then(|| Figure::of_dots(&plot, caption))
 }
 
@@ -89,7 +89,7 @@ fn differences(study: &Study, end_point: &EndPoint) -> Option<Figure> {
         format!("{}To the {side} of 0 is better.{band}", marks(&rows).replace("Every seed", "Every pair of runs with one seed"));
     let plot = DotPlot {
         title: heading,
-        label: label(end_point).into(),
+        label: label(study, end_point).into(),
         rows,
         reference: Some(Reference { name: String::new(), y: 0.0 }),
         band: margin.map(|margin| (-margin, margin)),
@@ -120,7 +120,7 @@ fn budgets(study: &Study) -> Option<Figure> {
     let chart = Chart {
         title: heading,
         x: Axis { label: "steps, log scale".into(), log: true, ticks, ..Axis::default() },
-        y: Axis { label: LOSS.into(), ..Axis::default() },
+        y: Axis { label: study.objective.loss_unit().into(), ..Axis::default() },
         series: all,
         ..Chart::default()
     };

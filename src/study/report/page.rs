@@ -28,7 +28,8 @@ const PAGE_STYLE: &str = include_str!("report.css");
 /// ```
 pub fn page(materials: &[Material]) -> String {
     let title = materials.first().map(|material| heading(&material.study)).unwrap_or_default();
-    document(&title, &materials.iter().map(section).collect::<String>(), &provenance(materials))
+    let foot = provenance(materials) + &units(materials);
+    document(&title, &materials.iter().map(section).collect::<String>(), &foot)
 }
 
 /// Figures about something else than runs, as a page of the same kind.
@@ -41,17 +42,23 @@ pub fn figure_page(title: &str, lead: &str, of: &[Figure]) -> String {
     )
 }
 
-fn document(title: &str, body: &str, provenance: &str) -> String {
+fn document(title: &str, body: &str, foot: &str) -> String {
     format!(
         "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n<title>{title}</title>\n\
          <style id=\"figure-style\">\n{STYLE}</style>\n<style>\n{PAGE_STYLE}</style>\n</head>\n<body>\n{body}\
-         <footer>\n{provenance}<p>Drawn by upstill {version} ({commit}). Losses are in nats a masked token.</p>\n</footer>\n\
+         <footer>\n{foot}<p>Drawn by upstill {version} ({commit}).</p>\n</footer>\n\
          <script>\n{SCRIPT}</script>\n</body>\n</html>\n",
         title = escape(title),
         version = env!("CARGO_PKG_VERSION"),
         commit = env!("UPSTILL_COMMIT"),
     )
+}
+
+/// What the losses of these studies are in.
+fn units(materials: &[Material]) -> String {
+    let units: BTreeSet<&str> = materials.iter().map(|material| material.study.objective.loss_unit()).collect();
+    format!("<p>Losses are in {}.</p>\n", units.into_iter().collect::<Vec<_>>().join(" or "))
 }
 
 /// More commands than this are not listed one by one.

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde::de::DeserializeOwned;
 
+use crate::config::{Family, ObjectiveKind};
 use crate::error::{Error, IoContext, Result};
 use crate::files::manifest::{Json, check, read_toml};
 use crate::log::{STEPS, StepRecord, Summary, read_steps};
@@ -193,7 +194,15 @@ fn compare(runs: Vec<Run>) -> Material {
     let teachers: Vec<String> = groups.iter().flatten().filter_map(teacher).collect();
     let mut arms: Vec<Arm> = groups.iter().map(|group| arm_of(group, &teachers)).collect();
     tell_apart(&mut arms);
-    Material { study: Study { arms, ..Study::default() }, runs: groups }
+    let objective = groups.iter().flatten().next().map(objective).unwrap_or_default();
+    Material { study: Study { arms, objective, ..Study::default() }, runs: groups }
+}
+
+/// What a run's models are asked.
+fn objective(run: &Run) -> ObjectiveKind {
+    let model = run.plan.get("model").or_else(|| run.plan.get("models")?.as_array()?.first());
+    let family = model.and_then(|model| model.get("family")?.as_str());
+    family.and_then(Family::from_word).unwrap_or_default().objective()
 }
 
 /// What makes two runs the same arm: all of the plan but the seed, and what may not change results.

@@ -30,8 +30,11 @@ pub fn terminal_table(study: &Study) -> String {
     let mut out = aligned(&results(study));
     let claims = study.claims_at(&primary);
     if study.best().is_some() {
-        let (lowest, unit) = if primary.is_loss() { ("lowest", "; nats a masked token") } else { ("highest", "") };
-        out += &format!("* the {lowest}{unit}, ± standard deviation over seeds\n");
+        let best = match primary.is_loss() {
+            true => format!("lowest; {}", study.objective.loss_unit()),
+            false => "highest".into(),
+        };
+        out += &format!("* the {best}, ± standard deviation over seeds\n");
     }
     if !claims.is_empty() {
         out += "\n";

@@ -1,6 +1,6 @@
-//! What the masked-language-model methods share: their batches, what a model minimises on one, and their evaluation.
+//! What the methods of language modelling share: their batches, what a model minimises on one, and their evaluation.
 //!
-//! The head runs at masked positions only, and so does the last layer after its attention, because nothing reads the
+//! Of masked models, the head runs at masked positions only, and so does the last layer after its attention, because nothing reads the
 //! other positions (`Bert::hidden_at`; a classifier reads `[CLS]` alone): the same numbers for 10 to 20 % less work,
 //! for student and teacher alike. A row has a fixed number of masked positions (20 at length 128), so that shapes are
 //! static; dropout there is keyed by the slot. `positions = "all"` reads every position, and computes all of them while
@@ -21,9 +21,9 @@ use crate::kernels::{DwtLoss, Logits, StepLoss, Targets, in_f32, look_up};
 use crate::loss::{cosine_loss, divergence_loss, dwt_loss, hard_losses, outcomes_loss, weighted_mean};
 use crate::model::{AnyModel, BatchTensors, Dropout, Inside, LanguageModel, TrainedModel};
 
-/// Batches of masked rows to train on and to be scored on, and where to put them.
+/// Batches of rows to train on and to be scored on, and where to put them.
 #[derive(Clone)]
-pub struct MaskedLm {
+pub struct LmData {
     /// The training split.
     pub train: Batches,
     /// The held-out split.
@@ -34,7 +34,7 @@ pub struct MaskedLm {
     pub compute: Compute,
 }
 
-impl MaskedLm {
+impl LmData {
     pub(super) fn batches(&self, from: u64, to: u64) -> Box<dyn Iterator<Item = Batch>> {
         const AHEAD: usize = 4;
         Box::new(self.train.clone().prefetch(from, to, AHEAD))
@@ -67,9 +67,9 @@ impl MaskedLm {
     }
 }
 
-/// What a masked language model minimises on a batch: its hard loss at the masked slots, and a soft loss from each
+/// What a language model minimises on a batch: its hard loss where it is asked for a token, and a soft loss from each
 /// whose predictions it learns from.
-pub(super) struct Objective<'a> {
+pub(super) struct LmLoss<'a> {
     distill: &'a DistillPlan,
     batch: &'a BatchTensors,
     whole: BatchSize,
@@ -93,7 +93,7 @@ pub(super) struct Pass {
     inside: Inside,
 }
 
-impl<'a> Objective<'a> {
+impl<'a> LmLoss<'a> {
     /// What the models minimise with these settings, one each.
     pub fn new(distill: &'a DistillPlan, at: &[Settings], batch: &'a BatchTensors, whole: BatchSize) -> Self {
         let positions = if at.iter().any(Settings::listens) { distill.positions } else { Positions::Masked };
