@@ -223,6 +223,17 @@ fn the_page_trains_what_the_command_trains() {
     same_losses(cpu.path(), wanted.path(), Kind::LossAfterSteps);
     let wgpu = unpacked("/session-wgpu");
     same_losses(wgpu.path(), native(wgpu.path()).path(), Kind::LossAfterStepsGpu);
+    // Causal models likewise, which go on with a text.
+    for (device, kind) in [("cpu", Kind::LossAfterSteps), ("wgpu", Kind::LossAfterStepsGpu)] {
+        let causal = unpacked(&format!("/session-causal-{device}"));
+        same_losses(causal.path(), native(causal.path()).path(), kind);
+        let seen = text(&format!("/written-{device}"));
+        let told: serde_json::Value = serde_json::from_str(&seen).unwrap();
+        let beginning = told["beginning"].as_str().unwrap().to_lowercase();
+        let written: Vec<&str> = told["written"].as_array().unwrap().iter().filter_map(|text| text.as_str()).collect();
+        assert!(written.len() == 3 && written.iter().all(|text| text.len() > beginning.len()), "{seen}");
+        assert_eq!((&told["unit"], &told["asked"]), (&"word".into(), &"The beginning of a text".into()), "{seen}");
+    }
     // Saved half-way: gone on with after a reload, and by the command.
     let paused = unpacked("/session-paused");
     let wanted = native(paused.path());

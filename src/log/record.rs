@@ -9,9 +9,9 @@ use crate::files::manifest::Hashes;
 
 /// One optimizer step: a line of `steps.jsonl`, a point in TensorBoard, a mark on the console.
 ///
-/// Losses are in nats a token: those that a model is asked for, the masked ones, or of a causal model all. A number that
-/// is not finite is written as `null` and read back as NaN. Of several models that train together, each has its numbers
-/// in `models`, and those of the first stand above them too.
+/// Losses are in nats a token: those that a model is asked for, the masked ones, or of a causal model all. A number
+/// that is not finite is written as `null` and read back as NaN. Of several models that train together, each has its
+/// numbers in `models`, and those of the first stand above them too.
 #[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 pub struct StepRecord {
     /// Index of the step, from 0.

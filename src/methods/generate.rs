@@ -90,11 +90,26 @@ pub fn generate(
     device: &Device,
     each: &mut dyn FnMut(u32) -> Result<()>,
 ) -> Result<Vec<u32>> {
+    wait(generate_async(model, tokenizer, text, options, device, each))
+}
+
+/// [`generate`] without blocking.
+///
+/// # Errors
+/// As there.
+pub async fn generate_async(
+    model: &AnyModel,
+    tokenizer: &Tokenizer,
+    text: &str,
+    options: &Generate,
+    device: &Device,
+    each: &mut dyn FnMut(u32) -> Result<()>,
+) -> Result<Vec<u32>> {
     model.shape().must_hold(tokenizer)?;
     let special = tokenizer.special();
     let start: Vec<u32> = [special.cls].into_iter().chain(tokenizer.encode(text)?).collect();
     // A model may have more rows in its table than the tokenizer has tokens; those stand for nothing.
-    generate_ids(model, &start, Some(special.sep), tokenizer.vocab_size(), options, device, each)
+    ids_after(model, &start, Some(special.sep), tokenizer.vocab_size(), options, device, each).await
 }
 
 /// [`generate`] in ids: after `start`, up to the id `stop`, from the first `known` rows of the vocabulary.
@@ -102,6 +117,18 @@ pub fn generate(
 /// # Errors
 /// As there.
 pub fn generate_ids(
+    model: &AnyModel,
+    start: &[u32],
+    stop: Option<u32>,
+    known: usize,
+    options: &Generate,
+    device: &Device,
+    each: &mut dyn FnMut(u32) -> Result<()>,
+) -> Result<Vec<u32>> {
+    wait(ids_after(model, start, stop, known, options, device, each))
+}
+
+async fn ids_after(
     model: &AnyModel,
     start: &[u32],
     stop: Option<u32>,
@@ -122,7 +149,7 @@ pub fn generate_ids(
     while out.len() < options.tokens && start.len() + out.len() < most {
         let ids: Vec<i32> = next.iter().map(|&id| id as i32).collect();
         let logits_1v = model.next(&ids, &mut past, &compute)?;
-        let data = wait(logits_1v.into_data_async()).map_err(|error| failed("the next token", &error))?;
+        let data = logits_1v.into_data_async().await.map_err(|error| failed("the next token", &error))?;
         let logits_v: Vec<f32> = data.iter::<f32>().take(known).collect();
         must_be_numbers(logits_v.iter().map(|&logit| f64::from(logit)), "a logit of the next token")?;
         let id = options.choice.of(&logits_v, &mut unit);

@@ -1,10 +1,10 @@
 //! What the methods of language modelling share: their batches, what a model minimises on one, and their evaluation.
 //!
-//! Of masked models, the head runs at masked positions only, and so does the last layer after its attention, because nothing reads the
-//! other positions (`Bert::hidden_at`; a classifier reads `[CLS]` alone): the same numbers for 10 to 20 % less work,
-//! for student and teacher alike. A row has a fixed number of masked positions (20 at length 128), so that shapes are
-//! static; dropout there is keyed by the slot. `positions = "all"` reads every position, and computes all of them while
-//! some soft weight is above 0.
+//! Of masked models, the head runs at masked positions only, and so does the last layer after its attention, because
+//! nothing reads the other positions (`Bert::hidden_at`; a classifier reads `[CLS]` alone): the same numbers for 10 to
+//! 20 % less work, for student and teacher alike. A row has a fixed number of masked positions (20 at length 128), so
+//! that shapes are static; dropout there is keyed by the slot. `positions = "all"` reads every position, and computes
+//! all of them while some soft weight is above 0.
 
 use burn::module::Module;
 use burn::tensor::Tensor;

@@ -35,7 +35,7 @@ pub use ensemble::Ensemble;
 pub use evaluate::{Evaluation, Together, evaluate, evaluate_together};
 pub use fill::{Candidate, fill_mask, fill_mask_async};
 pub use finetune::{EncodedBatch, EncodedTask, Finetune};
-pub use generate::{Choice, Generate, generate, generate_ids};
+pub use generate::{Choice, Generate, generate, generate_async, generate_ids};
 pub use likelihood::log_likelihoods;
 pub use lm::LmData;
 pub use logits::FramedSentences;

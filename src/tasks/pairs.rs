@@ -33,8 +33,8 @@ const HELP: &str = "minimal pairs are read as BLiMP has them: `sentence_good`, `
 /// `UID`, a file is one paradigm of its own name.
 ///
 /// # Errors
-/// When a file can't be read, a field is missing or empty, or in more than 1 of 100 pairs both sentences are equal: with
-/// the line. A few equal ones are read, as BLiMP itself has 7 among 67,000; no model can be right about them.
+/// When a file can't be read, a field is missing or empty, or in more than 1 of 100 pairs both sentences are equal:
+/// with the line. A few equal ones are read, as BLiMP itself has 7 among 67,000; no model can be right about them.
 pub fn read_pairs(input: &str) -> Result<Vec<MinimalPair>> {
     let mut pairs = Vec::new();
     for source in find(&[input.to_owned()])? {

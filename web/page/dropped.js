@@ -56,7 +56,7 @@ export function showSteps(box, name, records) {
   const some = (points) => points.filter(([, y]) => Number.isFinite(y));
   const held = some(of("held_out_loss")), models = records[0].models ?? [];
   const perModel = models.map(({ name }, i) => ({ name: `${name}, held out`, colour: i % 7, points: some(records.map((record) => [record.step + 1, record.models?.[i]?.held_out_loss ?? NaN])) }));
-  draw(frame(box, `${name}: losses, nats a masked word`), perModel.length ? perModel : [
+  draw(frame(box, `${name}: losses, nats a token`), perModel.length ? perModel : [
     { name: "hard", colour: 2, points: smooth(some(of("loss_hard"))) },
     { name: "soft", colour: 4, dash: true, points: smooth(some(of("loss_soft"))) },
     { name: "held out", colour: 1, points: held },
@@ -64,7 +64,7 @@ export function showSteps(box, name, records) {
 }
 
 export function showReport(box, name, report) {
-  const plot = frame(box, `${name}: held-out loss of each arm, nats a masked word`);
+  const plot = frame(box, `${name}: held-out loss of each arm, nats a token`);
   plot.style.height = "auto";
   const table = document.createElement("table");
   table.innerHTML = "<thead><tr><th>Arm</th><th class=n>Held-out loss</th><th class=n>sd</th><th class=n>Seeds</th></tr></thead><tbody></tbody>";

@@ -77,9 +77,13 @@ const hear = {
     for (const [role, record] of records) state.records[role].push(record);
     state.phase = about.phase;
     state.done = about.done;
-    $("examples").replaceChildren(...about.examples.map(masked).filter(Boolean).map((text) => Object.assign(document.createElement("option"), { value: text })));
-    if (!$("masked").value || about.own_text !== state.wasOwn) $("masked").value = about.examples.map(masked).find(Boolean) ?? "";
-    state.wasOwn = about.own_text;
+    const tries = about.examples.map(isCausal() ? beginning : masked).filter(Boolean);
+    $("examples").replaceChildren(...tries.map((text) => Object.assign(document.createElement("option"), { value: text })));
+    const what = `${about.settings.family} ${about.own_text}`;
+    if (!$("masked").value || what !== state.was) $("masked").value = tries[0] ?? "";
+    if (what !== state.was) $("answers").replaceChildren();
+    state.was = what;
+    words();
     linkNow();
     if (state.draft) { const then = state.draft; state.draft = null; then(); }
     else say(progressSentence());
@@ -105,6 +109,10 @@ const hear = {
   filled({ sentence, models }) {
     state.asking = false;
     if (sentence === $("masked").value) answers(models);
+  },
+  written({ text, models }) {
+    state.asking = false;
+    if (text === $("masked").value) texts(models);
   },
   saved({ bytes }) {
     download(new Blob([bytes], { type: "application/zip" }), `upstill-${state.settings.layers}x${state.settings.hidden}-seed${state.settings.seed}.zip`);
@@ -183,6 +191,7 @@ $("reset").onclick = () => {
   forgetSession().catch(() => {});
   $("answers").replaceChildren();
   $("banner").hidden = true;
+  words();
   say("Reset.");
   buttons();
   redraw();
@@ -276,16 +285,35 @@ function masked(sentence) {
   return at < 0 ? null : words.map((word, i) => (i === at ? word.replace(/^[a-z]+/, "[MASK]") : word)).join(" ");
 }
 
+/// The first words of a sentence.
+function beginning(sentence) {
+  const words = sentence.split(" ");
+  return words.length > 3 ? words.slice(0, 3).join(" ") : null;
+}
+
+/// Whether the models of this session predict what comes next.
+const isCausal = () => state.about?.settings.family === "llama";
+
+/// What depends on what the models predict.
+function words() {
+  const causal = state.about ? isCausal() : form.elements.family.value === "llama";
+  $("unit").textContent = causal ? "word" : "masked word";
+  if (causal) return $("asked").replaceChildren("The beginning of a text");
+  $("asked").replaceChildren("A sentence with a ", Object.assign(document.createElement("code"), { textContent: "[MASK]" }));
+}
+
 function ask() {
-  const sentence = $("masked").value;
-  if (!state.about || state.asking || !sentence.includes("[MASK]")) return;
+  const text = $("masked").value;
+  if (!state.about || state.asking) return;
+  if (isCausal()) tell("write", { text });
+  else if (text.includes("[MASK]")) tell("fill", { sentence: text });
+  else return;
   state.asking = true;
-  tell("fill", { sentence });
 }
 $("ask").onsubmit = (event) => {
   event.preventDefault();
   if (!state.about) return banner("Start a run first: there is no model to ask yet.");
-  if (!$("masked").value.includes("[MASK]")) return banner("Write [MASK] in place of one word of the sentence.");
+  if (!isCausal() && !$("masked").value.includes("[MASK]")) return banner("Write [MASK] in place of one word of the sentence.");
   $("banner").hidden = true;
   ask();
 };
@@ -311,6 +339,18 @@ function answers(models) {
       }));
       box.append(list);
     }
+    return box;
+  }));
+}
+
+/// What each causal model has written.
+function texts(models) {
+  $("answers").replaceChildren(...models.map(([role, text]) => {
+    const box = document.createElement("div"), title = document.createElement("h3"), words = document.createElement("p");
+    box.className = `c${ROLES[role].colour}`;
+    title.textContent = ROLES[role].title;
+    words.textContent = text;
+    box.append(title, words);
     return box;
   }));
 }
@@ -400,6 +440,7 @@ form.oninput = (event) => {
   if (event.target.name === "source") return sourceChanged();
   if (event.target.name === "text") return;
   const { settings, wrong } = fromForm(form, state.settings);
+  if (event.target.name === "family") words();
   if (event.target.name === "on") state.linkDevice = device();
   if (!wrong.length && !state.about) { state.settings = settings; linkNow(); redraw(); }
   buttons();
@@ -434,6 +475,7 @@ $("copy").onclick = () => navigator.clipboard.writeText($("report").textContent)
   const { settings, wrong, device: wanted } = fromLink(location.search);
   state.settings = settings;
   toForm(form, settings);
+  words();
   redraw();
   state.adapter = await gpu();
   if (state.adapter) form.elements.on.add(new Option("WebGPU", "wgpu"));

@@ -1,16 +1,16 @@
 // What a visitor chooses: the form, and the link. A link holds what differs from the defaults.
 
 const DEFAULTS = {
-  teacher_layers: 1, layers: 3, hidden: 64, soft: "4 -> 1 linear", temperature: "2", start: "fresh", seed: 1, lr: 0.005,
+  family: "bert", teacher_layers: 1, layers: 3, hidden: 64, soft: "4 -> 1 linear", temperature: "2", start: "fresh", seed: 1, lr: 0.005,
   steps: 300, teacher_steps: 300, batch: 16, length: 64,
 };
 const RANGES = {
   teacher_layers: [1, 6], layers: [1, 8], hidden: [32, 128], seed: [0, 4294967295], lr: [0.00001, 0.1],
   steps: [1, 20000], teacher_steps: [1, 20000], batch: [1, 128], length: [16, 128],
 };
-const WORDS = { start: ["fresh", "remap"], hidden: ["32", "64", "128"] };
+const WORDS = { family: ["bert", "llama"], start: ["fresh", "remap"], hidden: ["32", "64", "128"] };
 const NAMES = {
-  teacher_layers: "teacher layers", layers: "layers", hidden: "width", soft: "weight", temperature: "temperature", start: "start",
+  family: "family", teacher_layers: "teacher layers", layers: "layers", hidden: "width", soft: "weight", temperature: "temperature", start: "start",
   seed: "seed", lr: "learning rate", steps: "steps", teacher_steps: "teacher steps", batch: "rows", length: "length",
 };
 

@@ -1,5 +1,5 @@
 // The only owner of the WebAssembly module and of the GPU. Messages in: {kind, ...} as in `handle`; messages out: ready, session,
-// turn, filled, saved, kept, checked, paused, error. Between steps it returns to the event loop, so that messages arrive.
+// turn, filled, written, saved, kept, checked, paused, error. Between steps it returns to the event loop, so that messages arrive.
 
 import init, { Lab, check } from "./pkg/upstill_web.js";
 import { keepSession } from "./store.js";
@@ -62,6 +62,8 @@ async function handle(asked) {
     case "speed": delay = asked.delay; return;
     case "fill":
       return postMessage({ kind: "filled", sentence: asked.sentence, models: JSON.parse(await lab.fill(asked.sentence, 5)) });
+    case "write":
+      return postMessage({ kind: "written", text: asked.text, models: JSON.parse(await lab.write(asked.text, 24)) });
     case "save": return postMessage({ kind: "saved", bytes: await lab.save() });
     case "check": return postMessage({ kind: "checked", on: asked.on, result: JSON.parse(await check(asked.on)) });
   }

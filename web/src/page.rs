@@ -119,6 +119,11 @@ impl Lab {
         Ok(serde_json::to_string(&self.session.fill(&sentence, top).await.map_err(told)?)?)
     }
 
+    /// `[[role, text]]`: how each model goes on with a text.
+    pub async fn write(&self, text: String, tokens: usize) -> Result<String, JsError> {
+        Ok(serde_json::to_string(&self.session.write(&text, tokens).await.map_err(told)?)?)
+    }
+
     /// The archive.
     pub async fn save(&mut self) -> Result<Vec<u8>, JsError> {
         self.session.save().await.map_err(told)

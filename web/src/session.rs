@@ -5,7 +5,7 @@ use upstill::config::RunFile;
 use upstill::device::Device;
 use upstill::files::{Files, within};
 use upstill::log::StepRecord;
-use upstill::methods::{Candidate, fill_mask_async};
+use upstill::methods::{Candidate, Choice, Generate, fill_mask_async, generate_async};
 use upstill::model::{LanguageModel, Weights};
 use upstill::tokens::{Shards, pocket_shards};
 use upstill::train::{GivenTeacher, MemoryRun, plan_in_memory};
@@ -183,6 +183,25 @@ impl Session {
         for (role, run) in self.runs() {
             let (model, device) = (run.model(), &run.device().handle);
             out.push((role, fill_mask_async(&model, self.shards.tokenizer(), sentence, top, device).await?));
+        }
+        Ok(out)
+    }
+
+    /// For each model that there is, how it goes on with a text: what it was given and up to `tokens` more, drawn at
+    /// the temperature 0.7.
+    ///
+    /// # Errors
+    /// When the models are no causal ones, or the text leaves no room for more.
+    pub async fn write(&self, text: &str, tokens: usize) -> Result<Vec<(Role, String)>> {
+        let choice = Choice { temperature: 0.7, ..Choice::GREEDY };
+        let options = Generate { tokens, choice, seed: u64::from(self.settings.seed) };
+        let tokenizer = self.shards.tokenizer();
+        let mut out = Vec::new();
+        for (role, run) in self.runs() {
+            let (model, device) = (run.model(), &run.device().handle);
+            let more = generate_async(&model, tokenizer, text, &options, device, &mut |_| Ok(())).await?;
+            let ids = [tokenizer.encode(text)?, more].concat();
+            out.push((role, tokenizer.decode(&ids)));
         }
         Ok(out)
     }

@@ -7,6 +7,8 @@ use upstill::{Error, Result};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Settings {
+    /// What the layers of all three are: `bert`, which fills masks, or `llama`, which predicts what comes next.
+    pub family: String,
     /// Layers of the teacher; it is as wide as the student.
     pub teacher_layers: u32,
     /// Layers of both students.
@@ -36,6 +38,7 @@ pub struct Settings {
 impl Default for Settings {
     fn default() -> Self {
         Self {
+            family: "bert".into(),
             teacher_layers: 1,
             layers: 3,
             hidden: 64,
@@ -101,8 +104,9 @@ impl Settings {
         };
         let method = if role == Role::Distilled { "dwt" } else { "standalone" };
         let mut out = format!(
-            "method = \"{method}\"\nseed = {}\n\n[model]\nlayers = {layers}\nhidden = {}\nheads = {}\nmax_positions = {}\ndropout = 0.0\n\n",
+            "method = \"{method}\"\nseed = {}\n\n[model]\nfamily = {}\nlayers = {layers}\nhidden = {}\nheads = {}\nmax_positions = {}\ndropout = 0.0\n\n",
             self.seed,
+            quoted(&self.family),
             self.hidden,
             (self.hidden / 32).max(1),
             self.length,
