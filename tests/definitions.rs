@@ -2,7 +2,7 @@
 //! by all that it reads.
 
 #[path = "../shaders/layers.rs"]
-mod layers;
+pub(crate) mod layers;
 
 use burn::tensor::{Device, Tensor, TensorData};
 use upstill::batch::TokenOrder;

@@ -2,6 +2,7 @@
 //! tests/golden/finetune.py, tests/golden/cotrain.py, tests/golden/listening.py and tests/golden/bf16.py.
 
 mod bf16;
+mod families;
 mod listening;
 mod llama;
 mod modern;
@@ -22,7 +23,7 @@ use upstill::config::Schedule;
 use upstill::device::{Compute, Kernels};
 use upstill::kernels::{DwtLoss, Logits, Places, Targets};
 use upstill::loss::{dwt_loss, hard_loss, soft_loss};
-use upstill::model::{AnyModel, BertShape, Dropout, Inputs, LanguageModel, ModelFolder, Weights};
+use upstill::model::{AnyModel, BertShape, Dropout, Inputs, LanguageModel, Weights};
 use upstill::tokens::Tokenizer;
 
 use crate::close::{Kind, close};
@@ -313,23 +314,7 @@ fn an_exported_model_is_the_same_model_and_exports_to_the_same_bytes() {
     for name in ["uncased", "cased", "accented", "lower case alone", "added tokens"] {
         let tokenizer = tokenizer(name);
         let model: AnyModel = BertShape::new(tokenizer.vocab_size(), 16, 2, 2, 512).init(5, 0.5, &device).into();
-        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("export-{}", name.replace(' ', "-")));
-        ModelFolder::write(&folder, &model, &tokenizer).unwrap();
-
-        let opened = ModelFolder::open(&folder).unwrap();
-        let loaded = opened.load(&device).unwrap();
-        assert_eq!(opened.shape, model.shape());
-        assert_eq!(opened.tokenizer().unwrap().hash(), tokenizer.hash());
-        let dir = tempfile::tempdir().unwrap();
-        let again = dir.path().join("again");
-        ModelFolder::write(&again, &loaded, &opened.tokenizer().unwrap()).unwrap();
-        for file in ["config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "vocab.txt"] {
-            assert_eq!(fs::read(folder.join(file)).unwrap(), fs::read(again.join(file)).unwrap(), "{file}");
-        }
-
-        let expected = Expected::of(&model, &tokenizer);
-        assert_eq!(expected.logits, Expected::of(&loaded, &tokenizer).logits);
-        fs::write(folder.join("expected.json"), serde_json::to_string(&expected).unwrap()).unwrap();
+        families::hold_export(&name.replace(' ', "-"), "bert", &model, &tokenizer);
     }
 }
 

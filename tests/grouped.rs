@@ -9,6 +9,7 @@ use upstill::kernels::dwt_loss::spread;
 use upstill::kernels::{Dropout, Heads, Places, Rotary, Sight, grouped_attention, next_attention, rms_norm, silu_gate};
 
 use crate::close::{Kind, close};
+use crate::definitions::layers::{self as definition, Sees};
 use crate::layers::{Side, compare, host, leaf, on_both_sides, value_and_gradients};
 use crate::modern::rows_of;
 
@@ -73,29 +74,6 @@ fn attention_of_shared_keys_is_attention_of_repeated_ones_in_order(side: Side) {
     }
 }
 
-/// Attention by its definition, in order: head `h` of queries reads head `h keys / queries` of keys.
-fn defined(inputs: [&[f32]; 3], [queries, keys]: [usize; 2], width: usize, segments: &[i32]) -> Vec<f64> {
-    let at =
-        |x: &[f32], heads: usize, position: usize, head: usize, i: usize| f64::from(x[(position * heads + head) * width + i]);
-    let mut out = Vec::new();
-    for (query, head) in (0..segments.len()).flat_map(|query| (0..queries).map(move |head| (query, head))) {
-        let shared = head * keys / queries;
-        let seen: Vec<usize> = (0..=query).filter(|&key| segments[key] == segments[query]).collect();
-        let score = |&key: &usize| {
-            let product: f64 =
-                (0..width).map(|i| at(inputs[0], queries, query, head, i) * at(inputs[1], keys, key, shared, i)).sum();
-            (product / (width as f64).sqrt()).exp()
-        };
-        let shares: Vec<f64> = seen.iter().map(score).collect();
-        let sum: f64 = shares.iter().sum();
-        let value = |i: usize| {
-            seen.iter().zip(&shares).map(|(&key, share)| share / sum * at(inputs[2], keys, key, shared, i)).sum::<f64>()
-        };
-        out.extend((0..width).map(value));
-    }
-    out
-}
-
 #[test]
 fn attention_of_shared_keys_is_its_definition_at_once_and_a_token_at_a_time() {
     let (length, heads, width) = (80, [6, 2], 4);
@@ -109,7 +87,10 @@ fn attention_of_shared_keys_is_its_definition_at_once_and_a_token_at_a_time() {
     };
     let all =
         |rows: std::ops::Range<usize>| [of(&q, rows.clone(), heads[0]), of(&k, rows.clone(), heads[1]), of(&v, rows, heads[1])];
-    let wanted = defined([&q, &k, &v], heads, width, &segments);
+    let sees = Sees { segments: &segments, length, is_causal: true, window: None };
+    let exact = |x: &[f32]| -> Vec<f64> { x.iter().map(|&x| f64::from(x)).collect() };
+    let shared = |x: &[f32]| definition::shared(&exact(x), width, heads[0] / heads[1]);
+    let wanted = definition::attention(&exact(&q), &shared(&k), &shared(&v), heads[0], &sees);
     for form in [Kernels::Composed, Kernels::Fused] {
         let compute = Compute::of(&device).by(form);
         let sight = Sight::new(&segments, length).in_order(TokenOrder::Causal);

@@ -8,6 +8,7 @@ use upstill::kernels::dwt_loss::spread;
 use upstill::kernels::{Dense, Dropout, Places, Rotary, Sight, dense, dense_sum, gelu_gate, linear, rotary_attention};
 
 use crate::close::{Kind, close};
+use crate::definitions::layers::{self as definition, Sees};
 use crate::layers::{Side, compare, host, leaf, on_both_sides, value_and_gradients};
 
 on_both_sides!(
@@ -98,36 +99,6 @@ fn turned_attention_within_a_window_is_attention_with_the_others_ruled_out(side:
     }
 }
 
-/// One head's attention by its definition: angles `p / theta^(2 i / w)`, scores over `sqrt(w)`, pairs of one segment at
-/// most `reach` apart.
-fn defined(qkv: &[f32], segments: &[i32], positions: &[i32], width: usize, theta: f64, reach: usize) -> Vec<f64> {
-    let half = width / 2;
-    let turned = |at: usize, part: usize| -> Vec<f64> {
-        let x: Vec<f64> = qkv[at * 3 * width + part * width..][..width].iter().map(|&x| f64::from(x)).collect();
-        let angle = |i: usize| f64::from(positions[at]) / theta.powf(2.0 * i as f64 / width as f64);
-        let of = |i: usize| match i < half {
-            true => x[i] * angle(i).cos() - x[i + half] * angle(i).sin(),
-            false => x[i] * angle(i - half).cos() + x[i - half] * angle(i - half).sin(),
-        };
-        (0..width).map(of).collect()
-    };
-    let mut out = Vec::new();
-    for query in 0..segments.len() {
-        let seen: Vec<usize> =
-            (0..segments.len()).filter(|&key| segments[key] == segments[query] && key.abs_diff(query) <= reach).collect();
-        let of_query = turned(query, 0);
-        let score = |key: usize| {
-            let product: f64 = of_query.iter().zip(turned(key, 1)).map(|(q, k)| q * k).sum();
-            (product / (width as f64).sqrt()).exp()
-        };
-        let shares: Vec<f64> = seen.iter().map(|&key| score(key)).collect();
-        let sum: f64 = shares.iter().sum();
-        let value = |key: usize, i: usize| f64::from(qkv[key * 3 * width + 2 * width + i]);
-        out.extend((0..width).map(|i| seen.iter().zip(&shares).map(|(&key, share)| share / sum * value(key, i)).sum::<f64>()));
-    }
-    out
-}
-
 /// The window's edge to the token: a distance of `reach` is seen, one more is not.
 #[test]
 fn attention_is_its_definition_up_to_the_windows_edge() {
@@ -135,20 +106,25 @@ fn attention_is_its_definition_up_to_the_windows_edge() {
     let (segments, positions) = rows_of(length);
     let (segments, positions) = (&segments[..length], &positions[..length]);
     let qkv: Vec<f32> = spread(length * 3 * width, 3).iter().map(|x| x * 0.5).collect();
+    let part = |which: usize| -> Vec<f64> {
+        qkv.chunks(3 * width).flat_map(|row| row[which * width..][..width].iter().map(|&x| f64::from(x))).collect()
+    };
+    let turned = |which: usize| definition::turned(&part(which), positions, 1, theta);
+    let defined = |reach: usize| {
+        let sees = Sees { segments, length, is_causal: false, window: Some(reach + 1) };
+        definition::attention(&turned(0), &turned(1), &part(2), 1, &sees)
+    };
     let device = Device::flex();
-    for (reach, form) in [1, 4, 20]
-        .into_iter()
-        .flat_map(|reach| [upstill::device::Kernels::Composed, upstill::device::Kernels::Fused].map(|form| (reach, form)))
-    {
+    for (reach, form) in [1, 4, 20].into_iter().flat_map(|reach| [Kernels::Composed, Kernels::Fused].map(|form| (reach, form))) {
         let sight = Sight::new(segments, length).within(reach + 1);
         let rotary = Rotary::new(&Places::new(positions, &device), width, theta);
         let x = Tensor::<2>::from_data(TensorData::new(qkv.clone(), [length, 3 * width]), &device);
         let found = host(rotary_attention(x, 1, &sight, &rotary, &mut Dropout::off(), &Compute::of(&device).by(form)));
-        let wanted = defined(&qkv, segments, positions, width, theta, reach);
+        let wanted = defined(reach);
         let real = segments.iter().filter(|&&segment| segment > 0).count() * width;
         eprintln!("{reach} to each side, {form}");
         close(&found[..real], &wanted[..real], Kind::GradientOfFactors);
-        let further = defined(&qkv, segments, positions, width, theta, reach + 1);
+        let further = defined(reach + 1);
         assert!(wanted.iter().zip(&further).any(|(a, b)| (a - b).abs() > 1e-2), "the edge matters in this test");
     }
 }

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from safetensors.numpy import save_file
 
-from make import HERE, SLOTS, VERSIONS, VOCAB, batch, bert, shape, weights, write_json
+from make import HERE, SLOTS, VERSIONS, VOCAB, batch, bert, gradients, shape, weights, write_json
 
 SIZES = {"large": (31, (VOCAB, 16, 2, 4, 32, 12)), "small": (32, (VOCAB, 12, 1, 3, 20, 12)), "tiny": (33, (VOCAB, 8, 1, 1, 16, 12))}
 
@@ -67,8 +67,7 @@ def main():
         found = objectives(learning, teacher if case["teacher"] else None, batches[0], case)
         sum(total for total, _, _ in found.values()).backward()
         for model, (total, hard, softs) in found.items():
-            by_name = {key: p.grad.numpy().astype(np.float32).copy() for key, p in learning[model].named_parameters()}
-            save_file(by_name, HERE / f"together-{name}-{model}.safetensors", {"format": "pt"})
+            save_file(gradients(learning[model]), HERE / f"together-{name}-{model}.safetensors", {"format": "pt"})
         losses = {model: {"total": total.item(), "hard": hard.item(), "soft": {k: v.item() for k, v in softs.items()}}
                   for model, (total, hard, softs) in found.items()}
         cases.append({"name": name, "losses": losses} | case)

@@ -13,11 +13,10 @@ import torch
 import torch.nn.functional as F
 from safetensors.numpy import save_file
 from transformers import (
-    LlamaConfig, LlamaForCausalLM, Qwen3Config, Qwen3ForCausalLM, SmolLM3Config, SmolLM3ForCausalLM, get_linear_schedule_with_warmup,
+    LlamaConfig, LlamaForCausalLM, Qwen3Config, Qwen3ForCausalLM, SmolLM3Config, SmolLM3ForCausalLM,
 )
 
-from make import HERE, VERSIONS, exact, weights, write_json
-from modernbert import groups
+from make import HERE, VERSIONS, drawn, gradients, logits_of, train, weights, write_json, written
 
 CLASSES = {"llama": (LlamaConfig, LlamaForCausalLM), "qwen3": (Qwen3Config, Qwen3ForCausalLM), "smollm3": (SmolLM3Config, SmolLM3ForCausalLM)}
 SCALING = {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 64}
@@ -32,32 +31,14 @@ def config(kind, vocab, hidden, layers, heads, kv_heads, intermediate, positions
     )
 
 
-def drawn(model, rng):
-    """Every parameter is random and matters: sharp attention, norms and biases that aren't 1 and 0."""
-    with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            draw = rng.normal(0, 1, tuple(parameter.shape))
-            if name.endswith("norm.weight"):
-                draw = 1 + 0.2 * draw
-            elif name.endswith("bias"):
-                draw = 0.2 * draw
-            elif "embed" not in name:
-                draw = 1.5 * draw / np.sqrt(parameter.shape[1])
-            parameter.copy_(exact(draw))
-    return model
-
-
 def causal(rng, kind, *sizes, **more):
     made = config(kind, *sizes, **more)
     return drawn(CLASSES[kind][1](made).double().eval(), rng)
 
 
-def written(model, dialect):
+def dialect_of(model, dialect):
     """The model's config.json: as published ("old"), as `transformers` 5 writes it ("new"), or with both."""
-    full = model.config.to_dict()
-    full["architectures"], full["model_type"] = [type(model).__name__], model.config.model_type
-    for key in ("_attn_implementation", "dtype", "torch_dtype", "transformers_version"):
-        full.pop(key, None)
+    full = written(model)
     new = full.pop("rope_parameters")
     scaling = {key: value for key, value in new.items() if key != "rope_theta"}
     old = {"rope_theta": new["rope_theta"], "rope_scaling": scaling if scaling["rope_type"] != "default" else None}
@@ -91,15 +72,9 @@ def models():
         rng = np.random.default_rng(seed)
         model = causal(rng, kind, *sizes, **more)
         ids = rng.integers(0, sizes[0], (rows, length))
-        mask = np.array([[int(i < count) for i in range(length)] for count in real])
-        with torch.no_grad():
-            logits = model(input_ids=torch.tensor(ids), attention_mask=torch.tensor(mask)).logits.reshape(rows * length, -1)
-        at = [row * length + i for row, count in enumerate(real) for i in sorted({0, 1 % count, count // 2, count - 1})]
         save_file(weights(model), HERE / f"llama-{name}.safetensors", {"format": "pt"})
         prompt = ids[0, :5].tolist()
-        cases.append({
-            "name": name, "config": written(model, dialect), "rows": rows, "ids": ids.flatten().tolist(),
-            "mask": mask.flatten().tolist(), "at": at, "logits": logits[at].flatten().tolist(),
+        cases.append({"name": name, "config": dialect_of(model, dialect)} | logits_of(model, ids, real) | {
             "prompt": prompt, "greedy": greedy(model, prompt),
         })
     return cases
@@ -153,30 +128,21 @@ def distillation():
     save_file(weights(teacher), HERE / "llama-teacher.safetensors", {"format": "pt"})
     rng = np.random.default_rng(85)
     batches = [batch(rng, 4, 10) for _ in range(3)]
-    gradients = []
+    cases = []
     for name, make in STUDENTS.items():
         student = make()
         save_file(weights(student), HERE / f"llama-student-{name}.safetensors", {"format": "pt"})
         total, hard, soft = objective(student, teacher, batches[0])
         total.backward()
-        by_name = {name: p.grad.numpy().astype(np.float32).copy() for name, p in student.named_parameters()}
-        save_file(by_name, HERE / f"llama-gradients-{name}.safetensors", {"format": "pt"})
-        gradients.append({"name": name, "config": written(student, "both"), "total": total.item(), "hard": hard.item(), "soft": soft.item()})
+        save_file(gradients(student), HERE / f"llama-gradients-{name}.safetensors", {"format": "pt"})
+        cases.append({"name": name, "config": dialect_of(student, "both"), "total": total.item(), "hard": hard.item(), "soft": soft.item()})
 
-    trained = STUDENTS["llama"]()
-    rule = torch.optim.AdamW(groups(trained, 0.1), lr=2e-3, betas=(0.9, 0.98), eps=1e-6)
-    scheduler = get_linear_schedule_with_warmup(rule, 5, 20)
-    losses, norms = [], []
-    for step in range(20):
-        rule.zero_grad()
-        total, _, _ = objective(trained, teacher, batches[step % len(batches)])
-        total.backward()
-        norms.append(torch.nn.utils.clip_grad_norm_(trained.parameters(), 2.0).item())
-        rule.step()
-        scheduler.step()
-        losses.append(total.item())
+    trained, record = train(STUDENTS["llama"], teacher, batches, "adamw", 0.1, 2e-3, (5, 20), 2.0, objective=objective)
     save_file(weights(trained), HERE / "llama-after.safetensors", {"format": "pt"})
-    return {"teacher": written(teacher, "both"), "batches": batches, "gradients": gradients, "losses": losses, "norms": norms}
+    return {
+        "teacher": dialect_of(teacher, "both"), "batches": batches, "gradients": cases, "losses": record["losses"],
+        "norms": record["norms"],
+    }
 
 
 if __name__ == "__main__":

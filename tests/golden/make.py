@@ -107,29 +107,55 @@ def losses():
 # --- models -------------------------------------------------------------------------------------------------------------
 
 
-def bert(rng, vocab, hidden, layers, heads, intermediate, positions):
-    """A BERT whose every parameter is random and matters: sharp attention, biases and norms that aren't 0 and 1."""
-    config = BertConfig(
-        vocab_size=vocab, hidden_size=hidden, num_hidden_layers=layers, num_attention_heads=heads, intermediate_size=intermediate,
-        max_position_embeddings=positions, type_vocab_size=2, attn_implementation="eager",
-    )
-    model = BertForMaskedLM(config).double().eval()
+def drawn(model, rng):
+    """Every parameter is random and matters: sharp attention, norms and biases that aren't 1 and 0."""
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             draw = rng.normal(0, 1, tuple(parameter.shape))
-            if "LayerNorm.weight" in name:
+            if name.lower().endswith("norm.weight"):
                 draw = 1 + 0.2 * draw
             elif name.endswith("bias"):
                 draw = 0.2 * draw
-            elif "embeddings" not in name:
+            elif "embed" not in name:
                 draw = 1.5 * draw / np.sqrt(parameter.shape[1])
             parameter.copy_(exact(draw))
     return model
 
 
+def bert(rng, vocab, hidden, layers, heads, intermediate, positions):
+    config = BertConfig(
+        vocab_size=vocab, hidden_size=hidden, num_hidden_layers=layers, num_attention_heads=heads, intermediate_size=intermediate,
+        max_position_embeddings=positions, type_vocab_size=2, attn_implementation="eager",
+    )
+    return drawn(BertForMaskedLM(config).double().eval(), rng)
+
+
 def weights(model):
     """By name, without the second names of tied parameters."""
     return {name: p.detach().numpy().astype(np.float32).copy() for name, p in model.named_parameters()}
+
+
+def gradients(model):
+    return {name: p.grad.numpy().astype(np.float32).copy() for name, p in model.named_parameters()}
+
+
+def logits_of(model, ids, real):
+    """Of rows of so many real tokens and padding, at some real positions."""
+    rows, length = ids.shape
+    mask = np.array([[int(i < count) for i in range(length)] for count in real])
+    with torch.no_grad():
+        logits = model(input_ids=torch.tensor(ids), attention_mask=torch.tensor(mask)).logits.reshape(rows * length, -1)
+    at = [row * length + i for row, count in enumerate(real) for i in sorted({0, 1 % count, count // 2, count - 1})]
+    return {"rows": rows, "ids": ids.flatten().tolist(), "mask": mask.flatten().tolist(), "at": at, "logits": logits[at].flatten().tolist()}
+
+
+def written(model):
+    """The model's config.json, without what says how it was run."""
+    full = model.config.to_dict()
+    full["architectures"], full["model_type"] = [type(model).__name__], model.config.model_type
+    for key in ("_attn_implementation", "dtype", "torch_dtype", "transformers_version"):
+        full.pop(key, None)
+    return full
 
 
 def shape(model):
@@ -209,13 +235,13 @@ def objective(student, teacher, batch, positions="masked", smoothing=0.0, tau=2.
     return hard + alpha_soft * (tau * tau if squared else 1.0) * soft, hard, soft
 
 
-def train(make_student, teacher, batches, optimizer, weight_decay, lr, schedule, clip, steps=20):
+def train(make_student, teacher, batches, optimizer, weight_decay, lr, schedule, clip, steps=20, objective=objective):
     """`lr` with a linear warm-up and decay over (warm-up, total) `schedule` steps, or constant."""
     student = make_student()
-    decays = lambda name: not name.endswith("bias") and "LayerNorm" not in name
+    parameters = list(student.parameters())
     groups = [
-        {"params": [p for name, p in student.named_parameters() if decays(name)], "weight_decay": weight_decay},
-        {"params": [p for name, p in student.named_parameters() if not decays(name)], "weight_decay": 0.0},
+        {"params": [p for p in parameters if p.dim() > 1], "weight_decay": weight_decay},
+        {"params": [p for p in parameters if p.dim() < 2], "weight_decay": 0.0},
     ]
     rule = {
         "adam": lambda: torch.optim.Adam(groups, lr=lr, betas=(0.9, 0.98), eps=1e-6),
@@ -248,7 +274,7 @@ def distillation():
     save_file(weights(student), HERE / "student.safetensors", {"format": "pt"})
     save_file(weights(teacher), HERE / "teacher.safetensors", {"format": "pt"})
 
-    gradients = []
+    cases = []
     for name, settings in {
         "masked": {"positions": "masked", "smoothing": 0.0, "tau": 2.0, "squared": False, "alpha_soft": 2.0},
         "all": {"positions": "all", "smoothing": 0.1, "tau": 4.0, "squared": True, "alpha_soft": 0.5},
@@ -256,9 +282,8 @@ def distillation():
         student.zero_grad()
         total, hard, soft = objective(student, teacher, batches[0], **settings)
         total.backward()
-        by_name = {name: p.grad.numpy().astype(np.float32).copy() for name, p in student.named_parameters()}
-        save_file(by_name, HERE / f"gradients-{name}.safetensors", {"format": "pt"})
-        gradients.append({"name": name, "total": total.item(), "hard": hard.item(), "soft": soft.item()} | settings)
+        save_file(gradients(student), HERE / f"gradients-{name}.safetensors", {"format": "pt"})
+        cases.append({"name": name, "total": total.item(), "hard": hard.item(), "soft": soft.item()} | settings)
 
     runs = []
     for name, optimizer, weight_decay, lr, schedule, clip, written in [
@@ -276,7 +301,7 @@ def distillation():
     write_json(
         "distillation.json",
         {"versions": VERSIONS, "student": shape(student), "teacher": shape(teacher), "batches": batches,
-         "gradients": gradients, "runs": runs},
+         "gradients": cases, "runs": runs},
     )
 
 

@@ -17,7 +17,9 @@ from transformers import (
 )
 
 import finetune
-from make import HERE, VERSIONS, VOCAB, batch, bert, exact, objective, weights, write_json
+from make import (
+    HERE, VERSIONS, VOCAB, batch, bert, drawn, gradients, logits_of, objective, train, weights, write_json, written,
+)
 
 OLD = ("global_attn_every_n_layers", "global_rope_theta", "local_rope_theta")
 NEW = ("layer_types", "rope_parameters")
@@ -32,32 +34,13 @@ def config(vocab, hidden, layers, heads, intermediate, positions, every=3, windo
     )
 
 
-def drawn(model, rng):
-    """Every parameter is random and matters: sharp attention, norms and biases that aren't 1 and 0."""
-    with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            draw = rng.normal(0, 1, tuple(parameter.shape))
-            if name.endswith("norm.weight"):
-                draw = 1 + 0.2 * draw
-            elif name.endswith("bias"):
-                draw = 0.2 * draw
-            elif "embeddings" not in name:
-                draw = 1.5 * draw / np.sqrt(parameter.shape[1])
-            parameter.copy_(exact(draw))
-    return model
-
-
 def modernbert(rng, *sizes, **more):
     return drawn(ModernBertForMaskedLM(config(*sizes, **more)).double().eval(), rng)
 
 
-def written(model, dialect):
+def dialect_of(model, dialect):
     """The model's config.json: as published ("old"), as `transformers` 5 writes it ("new"), or with both."""
-    c = model.config
-    full = c.to_dict()
-    full["architectures"], full["model_type"] = ["ModernBertForMaskedLM"], "modernbert"
-    for key in ("_attn_implementation", "dtype", "torch_dtype", "transformers_version"):
-        full.pop(key, None)
+    c, full = model.config, written(model) | {"architectures": ["ModernBertForMaskedLM"], "model_type": "modernbert"}
     old = dict(zip(OLD, (c.global_attn_every_n_layers, *(c.rope_parameters[kind]["rope_theta"] for kind in ("full_attention", "sliding_attention")))))
     kept = {key: value for key, value in full.items() if key not in OLD + NEW}
     new = {key: full[key] for key in NEW}
@@ -82,24 +65,9 @@ def models():
         model = modernbert(rng, *sizes, **more)
         ids = rng.integers(0, sizes[0], (rows, length))
         ids[-1] = ids[-1, 0]  # a row of one token all along
-        mask = np.array([[int(i < count) for i in range(length)] for count in real])
-        with torch.no_grad():
-            logits = model(input_ids=torch.tensor(ids), attention_mask=torch.tensor(mask)).logits.reshape(rows * length, -1)
-        at = [row * length + i for row, count in enumerate(real) for i in sorted({0, 1 % count, count // 2, count - 1})]
         save_file(weights(model), HERE / f"modernbert-{name}.safetensors", {"format": "pt"})
-        cases.append({
-            "name": name, "config": written(model, dialect), "rows": rows, "ids": ids.flatten().tolist(),
-            "mask": mask.flatten().tolist(), "at": at, "logits": logits[at].flatten().tolist(),
-        })
+        cases.append({"name": name, "config": dialect_of(model, dialect)} | logits_of(model, ids, real))
     return cases
-
-
-def groups(model, weight_decay):
-    parameters = list(model.parameters())
-    return [
-        {"params": [p for p in parameters if p.dim() > 1], "weight_decay": weight_decay},
-        {"params": [p for p in parameters if p.dim() < 2], "weight_decay": 0.0},
-    ]
 
 
 def distillation():
@@ -112,26 +80,14 @@ def distillation():
     save_file(weights(student), HERE / "modernbert-student.safetensors", {"format": "pt"})
     total, hard, soft = objective(student, teacher, batches[0])
     total.backward()
-    by_name = {name: p.grad.numpy().astype(np.float32).copy() for name, p in student.named_parameters()}
-    save_file(by_name, HERE / "modernbert-gradients.safetensors", {"format": "pt"})
+    save_file(gradients(student), HERE / "modernbert-gradients.safetensors", {"format": "pt"})
     gradient = {"total": total.item(), "hard": hard.item(), "soft": soft.item()}
     total, hard, soft = objective(bert(np.random.default_rng(21), VOCAB, 16, 2, 4, 32, 12), student, batches[0])
     reverse = {"total": total.item(), "hard": hard.item(), "soft": soft.item()}
 
-    trained = make_student()
-    rule = torch.optim.AdamW(groups(trained, 0.1), lr=2e-3, betas=(0.9, 0.98), eps=1e-6)
-    scheduler = get_linear_schedule_with_warmup(rule, 5, 20)
-    losses, norms = [], []
-    for step in range(20):
-        rule.zero_grad()
-        total, _, _ = objective(trained, teacher, batches[step % len(batches)])
-        total.backward()
-        norms.append(torch.nn.utils.clip_grad_norm_(trained.parameters(), 2.0).item())
-        rule.step()
-        scheduler.step()
-        losses.append(total.item())
+    trained, record = train(make_student, teacher, batches, "adamw", 0.1, 2e-3, (5, 20), 2.0)
     save_file(weights(trained), HERE / "modernbert-after.safetensors", {"format": "pt"})
-    return {"config": written(student, "both"), "gradient": gradient, "reverse": reverse, "losses": losses, "norms": norms}
+    return {"config": dialect_of(student, "both"), "gradient": gradient, "reverse": reverse, "losses": record["losses"], "norms": record["norms"]}
 
 
 def tuning(pooling):
@@ -162,7 +118,7 @@ def tuning(pooling):
         losses.append(loss.item())
     save_file(weights(model), HERE / f"modernbert-{pooling}-after.safetensors", {"format": "pt"})
     return {
-        "name": pooling, "config": written(model, "both"), "first": texts, "labels": labels.tolist(),
+        "name": pooling, "config": dialect_of(model, "both"), "first": texts, "labels": labels.tolist(),
         "logits": logits.flatten().tolist(), "losses": losses, "norms": norms,
     }
 

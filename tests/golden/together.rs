@@ -13,7 +13,7 @@ use upstill::model::{BertShape, Dropout, TrainedModel, Weights};
 use upstill::optim::Optimizer;
 use upstill::train::{FitOptions, Flow, Learner, fit};
 
-use super::training::{BatchCase, Fixed, GradientInPlace, after_steps, close_weights, distill, stand_in};
+use super::training::{BatchCase, Fixed, GradientInPlace, adamw, after_steps, close_weights, distill, stand_in};
 use super::{golden, model, weights};
 use crate::close::{Kind, close};
 
@@ -115,24 +115,7 @@ fn twenty_steps_with_an_optimizer_each_are_pytorchs() {
     let mut found: Together = golden("cotrain.json");
     let batches: Vec<Batch> = found.batches.drain(..).map(BatchCase::batch).collect();
     let case = found.cases.iter().find(|case| case.name == "mutual").unwrap();
-    let train = TrainPlan {
-        steps: 20,
-        batch: batches[0].rows,
-        batch_schedule: None,
-        lr: 1e-3.into(),
-        optimizer: OptimizerKind::Adam,
-        beta1: 0.9,
-        beta2: 0.98,
-        epsilon: 1e-6,
-        weight_decay: 0.0,
-        clip: 0.5,
-        evaluate_every: 0,
-        evaluate_rows: 0,
-        evaluate_after: 0,
-        checkpoint_every: 0,
-        keep_checkpoints: 1,
-        keep_at: Vec::new(),
-    };
+    let train = TrainPlan { optimizer: OptimizerKind::Adam, weight_decay: 0.0, clip: 0.5, ..adamw(20, batches[0].rows, "1e-3") };
     let small = TrainPlan { lr: 2e-3.into(), optimizer: OptimizerKind::AdamW, weight_decay: 0.1, clip: 0.0, ..train.clone() };
     for micro_batch in [train.batch, 3] {
         let learner = |name: &str, own: &TrainPlan| Learner {

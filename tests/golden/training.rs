@@ -9,6 +9,7 @@ use serde::Deserialize;
 use upstill::batch::{Asked, Batch, BatchOptions, Batches, Masking, Split, TokenOrder};
 use upstill::config::{DistillPlan, OptimizerKind, Positions, Rows, Schedule, Start, TrainPlan};
 use upstill::device::Compute;
+use upstill::log::StepRecord;
 use upstill::methods::{BatchSize, Dwt, HeldOut, LmData, Method, ModelLoss, ModelTeacher, Pending, Settings};
 use upstill::model::{BertShape, Dropout, TrainedModel, Weights};
 use upstill::tokens::{SPECIAL_TOKENS, Shards, Tokenizer};
@@ -70,6 +71,13 @@ struct GradientCase {
     tau: f64,
     squared: bool,
     alpha_soft: f64,
+    #[serde(flatten)]
+    losses: Losses,
+}
+
+/// A loss and what it is made of.
+#[derive(Deserialize, Clone, Copy)]
+pub(super) struct Losses {
     total: f64,
     hard: f64,
     soft: f64,
@@ -175,17 +183,31 @@ fn gradients_on(device: &Device, loss_kind: Kind, gradient_kind: Kind) {
             ..distill(case.alpha_soft, case.tau)
         };
         let method = dwt(&teacher, plan, 1, device);
-        let student = TrainedModel::from(model("student", &student, &device.clone().autodiff()));
-        let (at, whole) = (method.settings(0), method.size(&batch));
-        let loss = method.losses(&[&student], &batch, &at, whole, &mut [Dropout::off()]).unwrap().remove(0);
-        let ModelLoss { total, hard, mut soft, .. } = loss;
-        let found = [total.clone(), hard, soft.remove(0).unwrap()].map(|loss| loss.into_scalar::<f32>());
+        let student = model("student", &student, &device.clone().autodiff());
         eprintln!("{}: total, hard and soft loss", case.name);
-        close(&found, &[case.total, case.hard, case.soft], loss_kind);
+        let golden = format!("gradients-{}", case.name);
+        hold_losses(&method, student.into(), &batch, case.losses, Some(&golden), [loss_kind, gradient_kind]);
+    }
+}
 
+/// Holds a student's losses on a batch to golden ones, and its gradients by every parameter where a file has them.
+pub(super) fn hold_losses(
+    method: &Dwt,
+    student: TrainedModel,
+    batch: &Batch,
+    wanted: Losses,
+    gradients: Option<&str>,
+    [loss_kind, gradient_kind]: [Kind; 2],
+) {
+    let (at, whole) = (method.settings(0), method.size(batch));
+    let loss = method.losses(&[&student], batch, &at, whole, &mut [Dropout::off()]).unwrap().remove(0);
+    let ModelLoss { total, hard, mut soft, .. } = loss;
+    let found = [total.clone(), hard, soft.remove(0).unwrap()].map(|loss| loss.into_scalar::<f32>());
+    close(&found, &[wanted.total, wanted.hard, wanted.soft], loss_kind);
+    if let Some(golden) = gradients {
         let gradients = GradientsParams::from_grads(total.backward(), &student);
         let found = Weights::of(&student.map(&mut GradientInPlace(gradients)));
-        close_weights(&case.name, &found, &weights(&format!("gradients-{}", case.name)), |_| gradient_kind);
+        close_weights(golden, &found, &weights(golden), |_| gradient_kind);
     }
 }
 
@@ -239,18 +261,19 @@ pub(super) fn after_steps(name: &str) -> Kind {
     if name.ends_with("key.bias") { Kind::KeyBiasAfterSteps } else { Kind::WeightsAfterSteps }
 }
 
-fn train_plan(run: &RunCase, batch: usize) -> TrainPlan {
+/// AdamW as most goldens have it, without evaluations and checkpoints.
+pub(super) fn adamw(steps: usize, batch: usize, lr: &str) -> TrainPlan {
     TrainPlan {
-        steps: run.losses.len() as u64,
+        steps: steps as u64,
         batch,
         batch_schedule: None,
-        lr: run.lr.clone(),
-        optimizer: run.optimizer,
+        lr: lr.parse().unwrap(),
+        optimizer: OptimizerKind::AdamW,
         beta1: 0.9,
         beta2: 0.98,
-        epsilon: run.optimizer.epsilon(),
-        weight_decay: run.weight_decay,
-        clip: run.clip,
+        epsilon: 1e-6,
+        weight_decay: 0.1,
+        clip: 2.0,
         evaluate_every: 0,
         evaluate_rows: 0,
         evaluate_after: 0,
@@ -260,31 +283,50 @@ fn train_plan(run: &RunCase, batch: usize) -> TrainPlan {
     }
 }
 
+/// Trains a model, holds the losses, gradient norms and weights to golden ones, and gives the learning rates.
+pub(super) fn hold_steps<M: Method>(
+    method: &M,
+    model: M::Model,
+    (train, micro_batch): (&TrainPlan, usize),
+    [losses, norms]: [&[f64]; 2],
+    after: &str,
+) -> Vec<f64> {
+    let options = FitOptions { train, micro_batch, done: 0, evaluated: None, worker: None };
+    let mut records = Vec::new();
+    let trained = fit(method, vec![Learner::new(model, train, 0.0, 1)], &options, |record, _| {
+        records.push(record.clone());
+        Ok(Flow::Continue)
+    });
+    eprintln!("{after} in micro-batches of {micro_batch}: losses, norms");
+    let of = |pick: fn(&StepRecord) -> f64| -> Vec<f64> { records.iter().map(pick).collect() };
+    close(&of(|record| record.loss), losses, Kind::LossAfterSteps);
+    close(&of(|record| record.grad_norm), norms, Kind::LossAfterSteps);
+    close_weights(after, &Weights::of(&trained.unwrap()[0].model), &weights(after), after_steps);
+    of(|record| record.lr)
+}
+
 #[test]
 fn twenty_steps_of_each_optimizer_are_pytorchs() {
     let Distillation { student, teacher, batches, runs, .. } = golden("distillation.json");
     let batches: Vec<Batch> = batches.into_iter().map(BatchCase::batch).collect();
     let Runs { runs: of_others } = golden("optimizers.json");
     for run in runs.into_iter().chain(of_others) {
-        let train = train_plan(&run, batches[0].rows);
+        let train = TrainPlan {
+            lr: run.lr.clone(),
+            optimizer: run.optimizer,
+            epsilon: run.optimizer.epsilon(),
+            weight_decay: run.weight_decay,
+            clip: run.clip,
+            ..adamw(run.losses.len(), batches[0].rows, "0")
+        };
         // Whole, and in micro-batches of three rows and one.
         for micro_batch in [train.batch, 3] {
             let method =
                 Fixed { method: dwt(&teacher, distill(2.0, 2.0), train.steps, &Device::flex()), batches: batches.clone() };
-            let learner = Learner::new(model("student", &student, &Device::flex().autodiff()), &train, 0.0, 1);
-            let options = FitOptions { train: &train, micro_batch, done: 0, evaluated: None, worker: None };
-            let mut records = Vec::new();
-            let trained = fit(&method, vec![learner], &options, |record, _| {
-                records.push(record.clone());
-                Ok(Flow::Continue)
-            });
-            let what = format!("{} in micro-batches of {micro_batch}", run.name);
-            eprintln!("{what}: rates, losses, norms");
-            close(&records.iter().map(|record| record.lr).collect::<Vec<_>>(), &run.rates, Kind::Float64);
-            close(&records.iter().map(|record| record.loss).collect::<Vec<_>>(), &run.losses, Kind::LossAfterSteps);
-            close(&records.iter().map(|record| record.grad_norm).collect::<Vec<_>>(), &run.norms, Kind::LossAfterSteps);
-            let found = Weights::of(&trained.unwrap()[0].model);
-            close_weights(&what, &found, &weights(&format!("after-{}", run.name)), after_steps);
+            let student = model("student", &student, &Device::flex().autodiff()).into();
+            let after = format!("after-{}", run.name);
+            let rates = hold_steps(&method, student, (&train, micro_batch), [&run.losses, &run.norms], &after);
+            close(&rates, &run.rates, Kind::Float64);
         }
     }
 }

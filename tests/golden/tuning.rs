@@ -2,13 +2,12 @@
 
 use burn::tensor::Device;
 use serde::Deserialize;
-use upstill::config::{OptimizerKind, TrainPlan};
+use upstill::config::TrainPlan;
 use upstill::methods::{EncodedTask, Finetune};
-use upstill::model::{BertShape, Classifier, Weights};
+use upstill::model::{BertShape, Classifier};
 use upstill::tasks::{Example, Kind as Asks, Label, Metric, Split, Task};
-use upstill::train::{FitOptions, Flow, Learner, fit};
 
-use super::training::close_weights;
+use super::training::{adamw, hold_steps};
 use super::{golden, tokenizer, weights};
 use crate::close::{Kind, close};
 
@@ -33,28 +32,33 @@ struct TuningCase {
 }
 
 impl TuningCase {
-    /// Trained and scored on the same examples.
     fn task(&self) -> Task {
-        let (kind, label): (Asks, fn(f64) -> Label) = match self.outputs {
-            1 => (Asks::Regression { low: 0.0, high: 5.0 }, Label::Score),
-            n => (Asks::Classification { classes: (0..n).map(|i| i.to_string()).collect() }, |at| Label::Class(at as usize)),
+        let kind = match self.outputs {
+            1 => Asks::Regression { low: 0.0, high: 5.0 },
+            n => Asks::Classification { classes: (0..n).map(|i| i.to_string()).collect() },
         };
+        let label = |at: f64| if self.outputs == 1 { Label::Score(at) } else { Label::Class(at as usize) };
         let example = |at: usize| Example {
             first: self.first[at].clone(),
             second: self.second.as_ref().map(|second| second[at].clone()),
             label: label(self.labels[at]),
         };
         let examples: Vec<Example> = (0..self.labels.len()).map(example).collect();
-        Task {
-            name: self.name.clone(),
-            kind,
-            pair: self.second.is_some(),
-            metrics: vec![Metric::Accuracy],
-            train: examples.clone(),
-            dev: vec![Split { name: "dev".to_owned(), examples }],
-            test: vec![],
-            notes: vec![],
-        }
+        task(&self.name, kind, (0..self.labels.len()).map(example).collect())
+    }
+}
+
+/// A task that is trained and scored on the same examples.
+pub(super) fn task(name: &str, kind: Asks, examples: Vec<Example>) -> Task {
+    Task {
+        name: name.to_owned(),
+        kind,
+        pair: examples[0].second.is_some(),
+        metrics: vec![Metric::Accuracy],
+        train: examples.clone(),
+        dev: vec![Split { name: "dev".to_owned(), examples }],
+        test: vec![],
+        notes: vec![],
     }
 }
 
@@ -74,36 +78,13 @@ fn twenty_steps_of_fine_tuning_are_those_of_transformers() {
         eprintln!("{}: logits", case.name);
         close(&method.predict_dev(&model).concat().concat(), &case.logits, Kind::Logits);
 
-        let train = TrainPlan {
-            steps,
-            batch,
-            batch_schedule: None,
-            lr: format!("{lr} -> 0 linear").parse().unwrap(),
-            optimizer: OptimizerKind::AdamW,
-            beta1: 0.9,
-            beta2: 0.999,
-            epsilon: 1e-8,
-            weight_decay: 0.0,
-            clip: 1.0,
-            evaluate_every: 0,
-            evaluate_rows: 0,
-            evaluate_after: 0,
-            checkpoint_every: 0,
-            keep_checkpoints: 0,
-            keep_at: Vec::new(),
-        };
-        let learner = Learner::new(model, &train, 0.0, 1);
-        let options = FitOptions { train: &train, micro_batch: batch, done: 0, evaluated: None, worker: None };
-        let (mut losses, mut norms) = (Vec::new(), Vec::new());
-        let trained = fit(&method, vec![learner], &options, |record, _| {
-            losses.push(record.loss);
-            norms.push(record.grad_norm);
-            Ok(Flow::Continue)
-        });
-        eprintln!("{}: losses, norms", case.name);
-        close(&losses, &case.losses, Kind::LossAfterSteps);
-        close(&norms, &case.norms, Kind::LossAfterSteps);
-        let found = Weights::of(&trained.unwrap()[0].model);
-        close_weights(&case.name, &found, &weights(&format!("finetune-{}-after", case.name)), super::training::after_steps);
+        let plan = tuning(steps as usize, batch, &format!("{lr} -> 0 linear"));
+        let after = format!("finetune-{}-after", case.name);
+        hold_steps(&method, model, (&plan, batch), [&case.losses, &case.norms], &after);
     }
+}
+
+/// AdamW as `transformers` fine-tunes with it.
+pub(super) fn tuning(steps: usize, batch: usize, lr: &str) -> TrainPlan {
+    TrainPlan { beta2: 0.999, epsilon: 1e-8, weight_decay: 0.0, clip: 1.0, ..adamw(steps, batch, lr) }
 }

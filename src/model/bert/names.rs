@@ -3,7 +3,7 @@
 
 use crate::error::Result;
 use crate::model::Weights;
-use crate::model::renaming::{self, WRAPPERS, renamed};
+use crate::model::renaming::{self, WRAPPERS, renamed, without_copied_decoder};
 
 const WORDS: &str = "bert.embeddings.word_embeddings.weight";
 const BIAS: &str = "cls.predictions.bias";
@@ -98,9 +98,7 @@ pub(in super::super) fn wrappings<'a>(names: impl Iterator<Item = &'a str>) -> V
 pub(in super::super) fn rename(found: Weights) -> Result<Weights> {
     let mut out = renamed(found, canonical)?;
     let decoder = |leaf: &str| format!("{DECODER}{leaf}");
-    if out.get(&decoder("weight")).is_some_and(|decoder| Some(decoder) == out.get(WORDS)) {
-        out.remove(&decoder("weight"));
-    }
+    without_copied_decoder(&mut out, &decoder("weight"), WORDS);
     // Two names of one parameter in `transformers`; a file has either or both.
     if let Some(bias) = out.remove(&decoder("bias")) {
         match out.get(BIAS) {

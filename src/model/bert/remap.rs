@@ -2,9 +2,9 @@
 
 use super::fit::LAYER;
 use crate::config::BertShape;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::model::Weights;
-use crate::model::layers::{layer_of, source_layer};
+use crate::model::layers::{differing, expanded};
 
 /// A student's starting weights: the teacher's embeddings, head and layers, its layers expanded to the student's depth.
 ///
@@ -16,42 +16,21 @@ use crate::model::layers::{layer_of, source_layer};
 /// When the two differ in anything but depth; the message names both sizes.
 pub(in super::super) fn remap(teacher: &Weights, from: &BertShape, to: &BertShape) -> Result<Weights> {
     if *from != (BertShape { layers: from.layers, ..to.clone() }) || from.layers == 0 {
-        return Err(Error::new(format!(
-            "remapping copies weights as they are, and the teacher's sizes differ from the student's: width {} and {}, \
-             heads {} and {}, feed-forward {} and {}, vocabulary {} and {}, positions {} and {}, token types {} and {}, \
-             epsilon of the norms {:e} and {:e}",
-            from.hidden,
-            to.hidden,
-            from.heads,
-            to.heads,
-            from.intermediate,
-            to.intermediate,
-            from.vocab_size,
-            to.vocab_size,
-            from.max_positions,
-            to.max_positions,
-            from.token_types,
-            to.token_types,
-            from.norm_epsilon,
-            to.norm_epsilon
-        ))
-        .help("give the student the teacher's sizes (only the depth may differ), or start = \"fresh\""));
+        return Err(differing(
+            from,
+            to,
+            &[
+                ("width", |shape| shape.hidden.to_string()),
+                ("heads", |shape| shape.heads.to_string()),
+                ("feed-forward", |shape| shape.intermediate.to_string()),
+                ("vocabulary", |shape| shape.vocab_size.to_string()),
+                ("positions", |shape| shape.max_positions.to_string()),
+                ("token types", |shape| shape.token_types.to_string()),
+                ("epsilon of the norms", |shape| format!("{:e}", shape.norm_epsilon)),
+            ],
+        ));
     }
-    let mut out = Weights::default();
-    for (name, tensor) in teacher.iter().filter(|(name, _)| layer_of(LAYER, name).is_none()) {
-        out.insert(name, tensor.clone());
-    }
-    for layer in 0..to.layers {
-        let source = source_layer(layer, from.layers, to.layers);
-        for (name, tensor) in teacher.iter() {
-            if let Some((of, rest)) = layer_of(LAYER, name)
-                && of == source
-            {
-                out.insert(&format!("{LAYER}{layer}.{rest}"), tensor.clone());
-            }
-        }
-    }
-    Ok(out)
+    expanded(teacher, LAYER, [&vec![(); from.layers], &vec![(); to.layers]], "")
 }
 
 #[cfg(test)]

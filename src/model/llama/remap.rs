@@ -2,9 +2,9 @@
 
 use super::fit::LAYER;
 use crate::config::LlamaShape;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::model::Weights;
-use crate::model::layers::{layer_of, source_layer};
+use crate::model::layers::{differing, expanded};
 
 /// A student's starting weights: the teacher's embeddings, head and layers, its layers expanded to the student's depth.
 ///
@@ -15,54 +15,27 @@ use crate::model::layers::{layer_of, source_layer};
 /// When the two differ in anything but depth, or the student has layers of a kind that the teacher has none of.
 pub(in super::super) fn remap(teacher: &Weights, from: &LlamaShape, to: &LlamaShape) -> Result<Weights> {
     if *from != (LlamaShape { layers: from.layers, ..to.clone() }) || from.layers == 0 {
-        return Err(differing(from, to));
+        return Err(differing(
+            from,
+            to,
+            &[
+                ("width", |shape| shape.hidden.to_string()),
+                ("heads", |shape| shape.heads.to_string()),
+                ("kv_heads", |shape| shape.kv_heads.to_string()),
+                ("head_dim", |shape| shape.head_dim.to_string()),
+                ("feed-forward", |shape| shape.intermediate.to_string()),
+                ("vocabulary", |shape| shape.vocab_size.to_string()),
+                ("positions", |shape| shape.max_positions.to_string()),
+                ("rope_theta", |shape| shape.rope_theta.to_string()),
+                ("no_rope_every", |shape| shape.no_rope_every.to_string()),
+                ("tied", |shape| shape.tied.to_string()),
+                ("qk_norm", |shape| shape.qk_norm.to_string()),
+                ("epsilon of the norms", |shape| format!("{:e}", shape.norm_epsilon)),
+            ],
+        ));
     }
-    let of_kind = |shape: &LlamaShape, is_rotary: bool| -> Vec<usize> {
-        (0..shape.layers).filter(|&layer| shape.is_rotary(layer) == is_rotary).collect()
-    };
-    let mut out = Weights::default();
-    for (name, tensor) in teacher.iter().filter(|(name, _)| layer_of(LAYER, name).is_none()) {
-        out.insert(name, tensor.clone());
-    }
-    for is_rotary in [true, false] {
-        let (theirs, own) = (of_kind(from, is_rotary), of_kind(to, is_rotary));
-        if theirs.is_empty() && !own.is_empty() {
-            return Err(Error::new("the student has layers without rotary positions, and the teacher has none to copy")
-                .help("take a deeper teacher, or start = \"fresh\""));
-        }
-        for (i, &layer) in own.iter().enumerate() {
-            let source = theirs[source_layer(i, theirs.len(), own.len())];
-            for (name, tensor) in teacher.iter() {
-                if let Some((_, rest)) = layer_of(LAYER, name).filter(|(of, _)| *of == source) {
-                    out.insert(&format!("{LAYER}{layer}.{rest}"), tensor.clone());
-                }
-            }
-        }
-    }
-    Ok(out)
-}
-
-fn differing(from: &LlamaShape, to: &LlamaShape) -> Error {
-    let of = |what: &str, [theirs, own]: [usize; 2]| format!("{what} {theirs} and {own}");
-    let sizes = [
-        of("width", [from.hidden, to.hidden]),
-        of("heads", [from.heads, to.heads]),
-        of("kv_heads", [from.kv_heads, to.kv_heads]),
-        of("head_dim", [from.head_dim, to.head_dim]),
-        of("feed-forward", [from.intermediate, to.intermediate]),
-        of("vocabulary", [from.vocab_size, to.vocab_size]),
-        of("positions", [from.max_positions, to.max_positions]),
-        of("rope_theta", [from.rope_theta, to.rope_theta]),
-        of("no_rope_every", [from.no_rope_every, to.no_rope_every]),
-        format!("tied {} and {}", from.tied, to.tied),
-        format!("qk_norm {} and {}", from.qk_norm, to.qk_norm),
-        format!("epsilon of the norms {:e} and {:e}", from.norm_epsilon, to.norm_epsilon),
-    ];
-    Error::new(format!(
-        "remapping copies weights as they are, and the teacher's sizes differ from the student's: {}",
-        sizes.join(", ")
-    ))
-    .help("give the student the teacher's sizes (only the depth may differ), or start = \"fresh\"")
+    let kinds = [from, to].map(|shape| (0..shape.layers).map(|layer| shape.is_rotary(layer)).collect::<Vec<_>>());
+    expanded(teacher, LAYER, [&kinds[0], &kinds[1]], "without rotary positions")
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use crate::error::Result;
 use crate::model::Weights;
-use crate::model::renaming::{self, WRAPPERS, renamed};
+use crate::model::renaming::{self, renamed, without_copied_decoder};
 
 /// The word table.
 pub(super) const WORDS: &str = "model.embeddings.tok_embeddings.weight";
@@ -13,25 +13,12 @@ pub(in super::super) const DECODER: &str = "decoder.";
 /// Tensors that have a row a token.
 pub(in super::super) const OVER_VOCABULARY: [&str; 2] = [WORDS, BIAS];
 
-/// Parts that stand before the model's own names: the key of a dictionary around the weights.
-const FRONTS: [&str; 4] = ["state", "state_dict", "model_state_dict", "model_state"];
 /// First parts of the names of a `ModernBertModel`, which a `ModernBertForMaskedLM` has below `model.`.
 const BARE: [&str; 3] = ["embeddings", "layers", "final_norm"];
 
-/// A tensor's name as the family has it, and what a wrapping had put before or into it. A name of another kind stays as
-/// it is.
+/// A tensor's name as the family has it, and what a wrapping had put before or into it.
 fn unwrapped(name: &str) -> (String, String) {
-    let is_taken = |part: &&str| WRAPPERS.contains(part);
-    let inner: Vec<&str> = name.split('.').filter(|part| !is_taken(part)).collect();
-    let fronts = inner.iter().take_while(|part| FRONTS.contains(part)).count();
-    let own = match inner[fronts..] {
-        [first, ..] if BARE.contains(&first) => format!("model.{}", inner[fronts..].join(".")),
-        ["model", second, ..] if BARE.contains(&second) => inner[fronts..].join("."),
-        ["head" | "decoder" | "classifier", ..] => inner[fronts..].join("."),
-        _ => return (name.to_owned(), String::new()),
-    };
-    let taken = inner[..fronts].iter().copied().chain(name.split('.').filter(is_taken));
-    (own, taken.map(|part| format!("{part}.")).collect())
+    renaming::unwrapped(name, &BARE, &["head", "decoder", "classifier"])
 }
 
 /// What was put before or into the names of tensors and is taken off, a line each.
@@ -51,10 +38,7 @@ pub(in super::super) fn canonical(name: &str) -> String {
 /// When two different tensors come to the same name.
 pub(in super::super) fn rename(found: Weights) -> Result<Weights> {
     let mut out = renamed(found, canonical)?;
-    let decoder = format!("{DECODER}weight");
-    if out.get(&decoder).is_some_and(|decoder| Some(decoder) == out.get(WORDS)) {
-        out.remove(&decoder);
-    }
+    without_copied_decoder(&mut out, &format!("{DECODER}weight"), WORDS);
     Ok(out)
 }
 

@@ -2,8 +2,8 @@
 
 use super::fit::LAYER;
 use crate::config::ModernBertShape;
-use crate::error::{Error, Result};
-use crate::model::layers::{layer_of, source_layer};
+use crate::error::Result;
+use crate::model::layers::{differing, expanded};
 use crate::model::{HostTensor, Weights};
 
 /// A student's starting weights: the teacher's embeddings, head and layers, its layers expanded to the student's depth.
@@ -16,25 +16,27 @@ use crate::model::{HostTensor, Weights};
 /// When the two differ in anything but depth, or the student has layers of a kind that the teacher has none of.
 pub(in super::super) fn remap(teacher: &Weights, from: &ModernBertShape, to: &ModernBertShape) -> Result<Weights> {
     if *from != (ModernBertShape { layers: from.layers, ..to.clone() }) || from.layers == 0 {
-        return Err(differing(from, to));
+        return Err(differing(
+            from,
+            to,
+            &[
+                ("width", |shape| shape.hidden.to_string()),
+                ("heads", |shape| shape.heads.to_string()),
+                ("feed-forward", |shape| shape.intermediate.to_string()),
+                ("vocabulary", |shape| shape.vocab_size.to_string()),
+                ("positions", |shape| shape.max_positions.to_string()),
+                ("global_every", |shape| shape.global_every.to_string()),
+                ("window", |shape| shape.window.to_string()),
+                ("global_theta", |shape| shape.global_theta.to_string()),
+                ("local_theta", |shape| shape.local_theta.to_string()),
+                ("epsilon of the norms", |shape| format!("{:e}", shape.norm_epsilon)),
+            ],
+        ));
     }
-    let of_kind = |shape: &ModernBertShape, is_global: bool| -> Vec<usize> {
-        (0..shape.layers).filter(|&layer| shape.is_global(layer) == is_global).collect()
-    };
-    let mut out = Weights::default();
-    for (name, tensor) in teacher.iter().filter(|(name, _)| layer_of(LAYER, name).is_none()) {
-        out.insert(name, tensor.clone());
-    }
-    for is_global in [true, false] {
-        let (theirs, own) = (of_kind(from, is_global), of_kind(to, is_global));
-        if theirs.is_empty() && !own.is_empty() {
-            return Err(Error::new("the student has layers of local attention, and the teacher has none to copy")
-                .help("take a deeper teacher, or start = \"fresh\""));
-        }
-        for (i, &layer) in own.iter().enumerate() {
-            copy(teacher, theirs[source_layer(i, theirs.len(), own.len())], layer, &mut out);
-        }
-    }
+    let kinds = [from, to].map(|shape| (0..shape.layers).map(|layer| shape.is_global(layer)).collect::<Vec<_>>());
+    let mut out = expanded(teacher, LAYER, [&kinds[0], &kinds[1]], "of local attention")?;
+    // The first layer has no norm before attention, whatever layer it copies.
+    out.remove(&format!("{LAYER}0.attn_norm.weight"));
     for layer in 1..to.layers {
         let norm = format!("{LAYER}{layer}.attn_norm.weight");
         if out.get(&norm).is_none() {
@@ -42,39 +44,6 @@ pub(in super::super) fn remap(teacher: &Weights, from: &ModernBertShape, to: &Mo
         }
     }
     Ok(out)
-}
-
-/// The student's first layer has no norm before attention, whatever layer it copies.
-fn copy(teacher: &Weights, source: usize, layer: usize, out: &mut Weights) {
-    for (name, tensor) in teacher.iter() {
-        if let Some((of, rest)) = layer_of(LAYER, name)
-            && of == source
-            && (layer > 0 || rest != "attn_norm.weight")
-        {
-            out.insert(&format!("{LAYER}{layer}.{rest}"), tensor.clone());
-        }
-    }
-}
-
-fn differing(from: &ModernBertShape, to: &ModernBertShape) -> Error {
-    let of = |what: &str, [theirs, own]: [usize; 2]| format!("{what} {theirs} and {own}");
-    let sizes = [
-        of("width", [from.hidden, to.hidden]),
-        of("heads", [from.heads, to.heads]),
-        of("feed-forward", [from.intermediate, to.intermediate]),
-        of("vocabulary", [from.vocab_size, to.vocab_size]),
-        of("positions", [from.max_positions, to.max_positions]),
-        of("global_every", [from.global_every, to.global_every]),
-        of("window", [from.window, to.window]),
-        of("global_theta", [from.global_theta, to.global_theta]),
-        of("local_theta", [from.local_theta, to.local_theta]),
-        format!("epsilon of the norms {:e} and {:e}", from.norm_epsilon, to.norm_epsilon),
-    ];
-    Error::new(format!(
-        "remapping copies weights as they are, and the teacher's sizes differ from the student's: {}",
-        sizes.join(", ")
-    ))
-    .help("give the student the teacher's sizes (only the depth may differ), or start = \"fresh\"")
 }
 
 #[cfg(test)]
