@@ -76,3 +76,21 @@ pub(crate) fn grouped(value: u64) -> String {
 pub(crate) fn bytes_text(bytes: u64) -> String {
     format!("{}B", scaled(bytes as f64, &["", "k", "M", "G", "T", "P"]))
 }
+
+/// A table's lines: columns two blanks apart and as wide as their widest cell, with text to the left or to the right as
+/// `is_words` says of a column. The first row counts the columns. Of `comfy-table`, which wraps, colours and frames, no
+/// more than this would be used, and it is not shorter.
+#[cfg(not(target_family = "wasm"))]
+pub(crate) fn aligned(rows: &[Vec<String>], is_words: impl Fn(usize) -> bool) -> Vec<String> {
+    let columns = rows.first().map_or(0, Vec::len);
+    let widest = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
+    let widths: Vec<usize> = (0..columns).map(widest).collect();
+    let line = |row: &Vec<String>| {
+        let cell = |(column, (text, &width)): (usize, (&String, &usize))| match is_words(column) {
+            true => format!("{text:<width$}"),
+            false => format!("{text:>width$}"),
+        };
+        row.iter().zip(&widths).enumerate().map(cell).collect::<Vec<_>>().join("  ").trim_end().to_owned()
+    };
+    rows.iter().map(line).collect()
+}

@@ -4,9 +4,10 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use pytorch_reader::{DType, PytorchReader, Tensor};
+use safetensors::Dtype;
 
 use super::header::{Header, Numbers};
-use super::weights::{HostTensor, Weights, f16_to_f32, is_buffer};
+use super::weights::{HostTensor, Weights, floats, is_buffer};
 use crate::error::{Error, IoContext, Result};
 
 const WANTED: &str = "it may have been cut short; code in a pickle is never run: save the weights alone, best as safetensors";
@@ -39,7 +40,7 @@ pub(super) fn headers(path: &Path) -> Result<Vec<Header>> {
 pub(super) fn read(path: &Path) -> Result<Weights> {
     let mut out = Weights::default();
     for (name, tensor) in open(path)? {
-        if let Some(values) = floats(&tensor).map_err(|error| error.at(path.display()))? {
+        if let Some(values) = values(&tensor).map_err(|error| error.at(path.display()))? {
             out.insert(&name, HostTensor { shape: tensor.shape().to_vec(), values });
         }
     }
@@ -73,19 +74,14 @@ fn open(path: &Path) -> Result<HashMap<String, Tensor>> {
     }
 }
 
-fn floats(tensor: &Tensor) -> Result<Option<Vec<f32>>> {
-    if !matches!(tensor.dtype(), DType::F32 | DType::F64 | DType::BF16 | DType::F16) {
-        return Ok(None);
-    }
+fn values(tensor: &Tensor) -> Result<Option<Vec<f32>>> {
+    let dtype = match tensor.dtype() {
+        DType::F32 => Dtype::F32,
+        DType::F64 => Dtype::F64,
+        DType::BF16 => Dtype::BF16,
+        DType::F16 => Dtype::F16,
+        _ => return Ok(None),
+    };
     let bytes = tensor.read().map_err(|error| Error::new(format!("a tensor can't be read: {error}")).help(WANTED))?;
-    let halves = || bytes.chunks_exact(2).map(|pair| u16::from_ne_bytes([pair[0], pair[1]]));
-    Ok(Some(match tensor.dtype() {
-        DType::F64 => {
-            let doubles = bytes.chunks_exact(8).map(|x| f64::from_ne_bytes(x.try_into().expect("eight bytes")));
-            doubles.map(|x| x as f32).collect()
-        }
-        DType::BF16 => halves().map(|bits| f32::from_bits(u32::from(bits) << 16)).collect(),
-        DType::F16 => halves().map(f16_to_f32).collect(),
-        _ => bytes.chunks_exact(4).map(|x| f32::from_ne_bytes([x[0], x[1], x[2], x[3]])).collect(),
-    }))
+    Ok(floats(dtype, &bytes))
 }

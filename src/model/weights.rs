@@ -7,6 +7,7 @@ use std::pin::Pin;
 
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::{Tensor, TensorData};
+use half::{bf16, f16};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 
 use crate::device::wait;
@@ -220,29 +221,18 @@ pub(super) fn is_buffer(name: &str) -> bool {
     ["embeddings.position_ids", "embeddings.token_type_ids"].iter().any(|buffer| name.ends_with(buffer))
 }
 
-fn floats(dtype: Dtype, data: &[u8]) -> Option<Vec<f32>> {
-    let pairs = || data.chunks_exact(2).map(|pair| u16::from_le_bytes([pair[0], pair[1]]));
-    match dtype {
-        Dtype::F32 => Some(data.chunks_exact(4).map(|x| f32::from_le_bytes([x[0], x[1], x[2], x[3]])).collect()),
-        Dtype::F64 => {
-            let doubles = data.chunks_exact(8).map(|x| f64::from_le_bytes(x.try_into().expect("eight bytes")));
-            Some(doubles.map(|x| x as f32).collect())
-        }
-        Dtype::BF16 => Some(pairs().map(|bits| f32::from_bits(u32::from(bits) << 16)).collect()),
-        Dtype::F16 => Some(pairs().map(f16_to_f32).collect()),
-        _ => None,
+/// Numbers of a file, whose lowest byte comes first, as f32; `None` of a dtype that no weight has. Bytes are read and
+/// written by the standard library, with their order: a cast of the whole (`bytemuck`) has the machine's.
+pub(super) fn floats(dtype: Dtype, data: &[u8]) -> Option<Vec<f32>> {
+    fn each<const N: usize>(data: &[u8], read: impl Fn([u8; N]) -> f32) -> Vec<f32> {
+        data.as_chunks().0.iter().map(|&bytes| read(bytes)).collect()
     }
-}
-
-/// IEEE half precision to single, exactly.
-pub(super) fn f16_to_f32(bits: u16) -> f32 {
-    let sign = if bits >> 15 == 1 { -1.0 } else { 1.0 };
-    let (exponent, fraction) = (i32::from(bits >> 10 & 0x1f), f32::from(bits & 0x3ff));
-    match exponent {
-        0 => sign * fraction * 2f32.powi(-24),
-        31 if fraction == 0.0 => sign * f32::INFINITY,
-        31 => f32::NAN,
-        _ => sign * (1.0 + fraction / 1024.0) * 2f32.powi(exponent - 15),
+    match dtype {
+        Dtype::F32 => Some(each(data, f32::from_le_bytes)),
+        Dtype::F64 => Some(each(data, |bytes| f64::from_le_bytes(bytes) as f32)),
+        Dtype::BF16 => Some(each(data, |bytes| bf16::from_le_bytes(bytes).to_f32())),
+        Dtype::F16 => Some(each(data, |bytes| f16::from_le_bytes(bytes).to_f32())),
+        _ => None,
     }
 }
 
@@ -491,8 +481,8 @@ mod tests {
     fn halves_widen_exactly() {
         for (bits, value) in [(0x3c00, 1.0), (0xc000, -2.0), (0x0001, 5.960_464_5e-8), (0x7bff, 65504.0), (0x7c00, f32::INFINITY)]
         {
-            assert_eq!(f16_to_f32(bits), value);
+            assert_eq!(floats(Dtype::F16, &u16::to_le_bytes(bits)), Some(vec![value]));
         }
-        assert!(f16_to_f32(0x7e00).is_nan());
+        assert!(floats(Dtype::F16, &0x7e00u16.to_le_bytes()).unwrap()[0].is_nan());
     }
 }

@@ -7,7 +7,7 @@ use crate::kernels::graph::Parent;
 use crate::kernels::host::{HostBackward, HostTensor, host, slice, with_gradient};
 use crate::kernels::matrix::{Matrix, Threads, add_product_on};
 use crate::kernels::spent::Part;
-use crate::kernels::vector::exp;
+use crate::kernels::vector::{exp, on_vectors};
 
 /// See [`bilstm`](super::bilstm).
 pub(super) fn bilstm(directions: [Direction; 2], active_t: &[usize], b: usize) -> Tensor<4> {
@@ -85,10 +85,12 @@ fn run(plain: &Plain, shape: &Shape) -> Run {
             let last = keep_some(&mut kept, last, plain.keep.as_ref());
             add_product_on(Threads::Half, now, Matrix::new(last, h), recurrent);
         }
-        for row in 0..rows {
-            let before = if t > 0 { &cells_before[shape.at(t - 1, h) + row * h..][..h] } else { &nothing };
-            step(&mut now[row * g..][..g], before, &mut cells_from[row * h..][..h], &mut states_from[row * h..][..h]);
-        }
+        on_vectors(|| {
+            for row in 0..rows {
+                let before = if t > 0 { &cells_before[shape.at(t - 1, h) + row * h..][..h] } else { &nothing };
+                step(&mut now[row * g..][..g], before, &mut cells_from[row * h..][..h], &mut states_from[row * h..][..h]);
+            }
+        });
     }
     Run { states, gates, cells }
 }
@@ -99,33 +101,6 @@ fn keep_some<'a>(room: &'a mut [f32], states: &'a [f32], keep: Option<&HostTenso
     let room = &mut room[..states.len()];
     room.iter_mut().zip(states).zip(slice(keep)).for_each(|((out, state), keep)| *out = state * keep);
     room
-}
-
-/// Compiles a loop once for each set of vector instructions, and takes the best that the CPU has.
-macro_rules! vectorised {
-    ($(#[$doc:meta])* fn $name:ident($($arg:ident: $type:ty),*) $body:block) => {
-        $(#[$doc])*
-        fn $name($($arg: $type),*) {
-            #[inline(always)]
-            fn anywhere($($arg: $type),*) $body
-            #[cfg(target_arch = "x86_64")]
-            {
-                #[target_feature(enable = "avx512f")]
-                fn avx512($($arg: $type),*) { anywhere($($arg),*) }
-                #[target_feature(enable = "avx2")]
-                fn avx2($($arg: $type),*) { anywhere($($arg),*) }
-                if is_x86_feature_detected!("avx512f") {
-                    // SAFETY: the CPU has the instructions, as just asked.
-                    return unsafe { avx512($($arg),*) };
-                }
-                if is_x86_feature_detected!("avx2") {
-                    // SAFETY: as above.
-                    return unsafe { avx2($($arg),*) };
-                }
-            }
-            anywhere($($arg),*)
-        }
-    };
 }
 
 #[inline(always)]
@@ -142,46 +117,44 @@ fn tanh_of(x: f32) -> f32 {
     if x < 0.0 { -size } else { size }
 }
 
-vectorised! {
-    /// One row of one step: gates in place, the cell and the state.
-    fn step(gates_g: &mut [f32], before_h: &[f32], cell_h: &mut [f32], state_h: &mut [f32]) {
-        let h = before_h.len();
-        let (i, rest) = gates_g.split_at_mut(h);
-        let (f, rest) = rest.split_at_mut(h);
-        let (g, o) = rest.split_at_mut(h);
-        let (o, cell_h, state_h) = (&mut o[..h], &mut cell_h[..h], &mut state_h[..h]);
-        for u in 0..h {
-            i[u] = sigmoid_of(i[u]);
-            f[u] = sigmoid_of(f[u]);
-            g[u] = tanh_of(g[u]);
-            o[u] = sigmoid_of(o[u]);
-            cell_h[u] = f[u] * before_h[u] + i[u] * g[u];
-            state_h[u] = o[u] * tanh_of(cell_h[u]);
-        }
+/// One row of one step: gates in place, the cell and the state.
+#[inline(always)]
+fn step(gates_g: &mut [f32], before_h: &[f32], cell_h: &mut [f32], state_h: &mut [f32]) {
+    let h = before_h.len();
+    let (i, rest) = gates_g.split_at_mut(h);
+    let (f, rest) = rest.split_at_mut(h);
+    let (g, o) = rest.split_at_mut(h);
+    let (o, cell_h, state_h) = (&mut o[..h], &mut cell_h[..h], &mut state_h[..h]);
+    for u in 0..h {
+        i[u] = sigmoid_of(i[u]);
+        f[u] = sigmoid_of(f[u]);
+        g[u] = tanh_of(g[u]);
+        o[u] = sigmoid_of(o[u]);
+        cell_h[u] = f[u] * before_h[u] + i[u] * g[u];
+        state_h[u] = o[u] * tanh_of(cell_h[u]);
     }
 }
 
-vectorised! {
-    /// One row of one step backwards: `wanted_h` is the gradient by the state, `carry_h` that by the cell (in: from the
-    /// step after; out: for the step before), `out_g` that by the gates before their sigmoid or tanh.
-    fn step_back(gates_g: &[f32], before_h: &[f32], cell_h: &[f32], wanted_h: &[f32], carry_h: &mut [f32], out_g: &mut [f32]) {
-        let h = before_h.len();
-        let (i, rest) = gates_g.split_at(h);
-        let (f, rest) = rest.split_at(h);
-        let (g, o) = rest.split_at(h);
-        let (out_i, rest) = out_g.split_at_mut(h);
-        let (out_f, rest) = rest.split_at_mut(h);
-        let (out_g, out_o) = rest.split_at_mut(h);
-        let (o, cell_h, wanted_h, carry_h, out_o) = (&o[..h], &cell_h[..h], &wanted_h[..h], &mut carry_h[..h], &mut out_o[..h]);
-        for u in 0..h {
-            let squashed = tanh_of(cell_h[u]);
-            let by_cell = wanted_h[u] * o[u] * (1.0 - squashed * squashed) + carry_h[u];
-            out_o[u] = wanted_h[u] * squashed * o[u] * (1.0 - o[u]);
-            out_i[u] = by_cell * g[u] * i[u] * (1.0 - i[u]);
-            out_f[u] = by_cell * before_h[u] * f[u] * (1.0 - f[u]);
-            out_g[u] = by_cell * i[u] * (1.0 - g[u] * g[u]);
-            carry_h[u] = by_cell * f[u];
-        }
+/// One row of one step backwards: `wanted_h` is the gradient by the state, `carry_h` that by the cell (in: from the
+/// step after; out: for the step before), `out_g` that by the gates before their sigmoid or tanh.
+#[inline(always)]
+fn step_back(gates_g: &[f32], before_h: &[f32], cell_h: &[f32], wanted_h: &[f32], carry_h: &mut [f32], out_g: &mut [f32]) {
+    let h = before_h.len();
+    let (i, rest) = gates_g.split_at(h);
+    let (f, rest) = rest.split_at(h);
+    let (g, o) = rest.split_at(h);
+    let (out_i, rest) = out_g.split_at_mut(h);
+    let (out_f, rest) = rest.split_at_mut(h);
+    let (out_g, out_o) = rest.split_at_mut(h);
+    let (o, cell_h, wanted_h, carry_h, out_o) = (&o[..h], &cell_h[..h], &wanted_h[..h], &mut carry_h[..h], &mut out_o[..h]);
+    for u in 0..h {
+        let squashed = tanh_of(cell_h[u]);
+        let by_cell = wanted_h[u] * o[u] * (1.0 - squashed * squashed) + carry_h[u];
+        out_o[u] = wanted_h[u] * squashed * o[u] * (1.0 - o[u]);
+        out_i[u] = by_cell * g[u] * i[u] * (1.0 - i[u]);
+        out_f[u] = by_cell * before_h[u] * f[u] * (1.0 - f[u]);
+        out_g[u] = by_cell * i[u] * (1.0 - g[u] * g[u]);
+        carry_h[u] = by_cell * f[u];
     }
 }
 
@@ -196,13 +169,15 @@ fn run_back(plain: &Plain, run: &Run, shape: &Shape, above: &[f32], wants_weight
         let out = &mut by_gates[shape.at(t, g)..][..rows * g];
         let above = &above[shape.at(t, h)..][..rows * h];
         by_state.iter_mut().zip(above).for_each(|(sum, above)| *sum += above);
-        for row in 0..rows {
-            let at = shape.at(t, h) + row * h;
-            let before = if t > 0 { &run.cells[at - b * h..][..h] } else { &nothing[..] };
-            let gates = &run.gates[shape.at(t, g) + row * g..][..g];
-            let wanted = &by_state[row * h..][..h];
-            step_back(gates, before, &run.cells[at..][..h], wanted, &mut by_cell[row * h..][..h], &mut out[row * g..][..g]);
-        }
+        on_vectors(|| {
+            for row in 0..rows {
+                let at = shape.at(t, h) + row * h;
+                let before = if t > 0 { &run.cells[at - b * h..][..h] } else { &nothing[..] };
+                let gates = &run.gates[shape.at(t, g) + row * g..][..g];
+                let wanted = &by_state[row * h..][..h];
+                step_back(gates, before, &run.cells[at..][..h], wanted, &mut by_cell[row * h..][..h], &mut out[row * g..][..g]);
+            }
+        });
         if t > 0 {
             by_state.fill(0.0);
             add_product_on(Threads::Half, &mut by_state[..rows * h], Matrix::new(out, g), recurrent);

@@ -201,16 +201,7 @@ fn aligned(table: &Table) -> String {
     let mut head = table.head.clone();
     head[0] = format!("  {}", head[0]);
     let lines: Vec<Vec<String>> = std::iter::once(head).chain(table.rows.iter().map(marked)).collect();
-    let width = |column: usize| lines.iter().map(|line| line[column].chars().count()).max().unwrap_or(0);
-    let widths: Vec<usize> = (0..table.head.len()).map(width).collect();
-    let text = |line: &Vec<String>| {
-        let cells = line.iter().zip(&widths).zip(&table.head).map(|((cell, &width), head)| match is_words(head) {
-            true => format!("{cell:<width$}"),
-            false => format!("{cell:>width$}"),
-        });
-        cells.collect::<Vec<_>>().join("  ").trim_end().to_owned() + "\n"
-    };
-    lines.iter().map(text).collect()
+    crate::words::aligned(&lines, |column| is_words(&table.head[column])).into_iter().map(|line| line + "\n").collect()
 }
 
 pub(super) fn html(table: &Table, notes: impl Fn(usize) -> String) -> String {

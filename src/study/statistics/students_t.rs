@@ -1,6 +1,6 @@
 //! Student's t distribution, and the power of its test.
 
-use std::f64::consts::PI;
+use libm::lgamma;
 
 /// P(|T| >= |t|) for Student's t.
 pub(super) fn t_two_sided(t: f64, freedom: f64) -> f64 {
@@ -37,11 +37,12 @@ pub(super) fn power_two_sided(critical: f64, freedom: f64, shift: f64) -> f64 {
     let reach = 12.0 * mean.sqrt() + 40.0;
     let below = freedom / (freedom + critical * critical);
     let terms = (mean - reach).max(0.0) as u64..=(mean + reach) as u64;
-    let weight = |j: f64| (j * mean.ln() - mean - ln_gamma(j + 1.0)).exp();
+    let weight = |j: f64| (j * mean.ln() - mean - lgamma(j + 1.0)).exp();
     terms.map(|j| weight(j as f64) * incomplete_beta(freedom / 2.0, j as f64 + 0.5, below)).sum::<f64>().min(1.0)
 }
 
-/// Regularised incomplete beta function, by Lentz's continued fraction (Numerical Recipes, 6.4).
+/// Regularised incomplete beta function, by Lentz's continued fraction (Numerical Recipes, 6.4). That of the crate
+/// `statrs` stops after 140 terms, which is 6e-9 off at a million degrees of freedom; this one is good to 1e-13 there.
 fn incomplete_beta(a: f64, b: f64, x: f64) -> f64 {
     if x <= 0.0 || x >= 1.0 {
         return x.clamp(0.0, 1.0);
@@ -49,7 +50,7 @@ fn incomplete_beta(a: f64, b: f64, x: f64) -> f64 {
     if x > (a + 1.0) / (a + b + 2.0) {
         return 1.0 - incomplete_beta(b, a, 1.0 - x);
     }
-    let front = (ln_gamma(a + b) - ln_gamma(a) - ln_gamma(b) + a * x.ln() + b * (-x).ln_1p()).exp() / a;
+    let front = (lgamma(a + b) - lgamma(a) - lgamma(b) + a * x.ln() + b * (-x).ln_1p()).exp() / a;
     let away_from_zero = |v: f64| if v.abs() < 1e-300 { 1e-300 } else { v };
     let (mut c, mut d) = (1.0, 1.0 / away_from_zero(1.0 - (a + b) * x / (a + 1.0)));
     let mut fraction = d;
@@ -68,27 +69,6 @@ fn incomplete_beta(a: f64, b: f64, x: f64) -> f64 {
         }
     }
     front * fraction
-}
-
-/// Lanczos' approximation (g = 7, n = 9), good to 1e-14 for x > 0.
-fn ln_gamma(x: f64) -> f64 {
-    const COEFFICIENTS: [f64; 8] = [
-        676.5203681218851,
-        -1259.1392167224028,
-        771.323_428_777_653_1,
-        -176.615_029_162_140_6,
-        12.507343278686905,
-        -0.13857109526572012,
-        9.984_369_578_019_572e-6,
-        1.5056327351493116e-7,
-    ];
-    if x < 0.5 {
-        return (PI / (PI * x).sin()).ln() - ln_gamma(1.0 - x);
-    }
-    let x = x - 1.0;
-    let sum: f64 = COEFFICIENTS.iter().zip(1..).map(|(c, i)| c / (x + f64::from(i))).sum();
-    let t = x + 7.5;
-    0.5 * (2.0 * PI).ln() + (x + 0.5) * t.ln() - t + (0.999_999_999_999_809_9 + sum).ln()
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use super::spec::ALONE;
 use crate::study::results::MeanSd;
 use crate::study::statistics::{self, Difference};
 use crate::train::transfer::TransferSummary;
+use crate::words::aligned;
 
 /// What a study of transfer runs found: the content of `study.json`, and of `study transfer --json`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -124,20 +125,8 @@ pub fn transfer_tables(study: &TransferStudy) -> String {
                 arm.runs.len().to_string(),
             ]);
         }
-        out += &format!("{}\n{}\n", experiment.name, aligned(&rows));
+        let lines = aligned(&rows, |column| column == 0).into_iter().map(|line| format!("  {line}\n"));
+        out += &format!("{}\n{}\n", experiment.name, lines.collect::<String>());
     }
     out
-}
-
-fn aligned(rows: &[Vec<String>]) -> String {
-    let columns = rows.first().map_or(0, Vec::len);
-    let widths: Vec<usize> = (0..columns).map(|at| rows.iter().map(|row| row[at].chars().count()).max().unwrap_or(0)).collect();
-    let line = |row: &Vec<String>| {
-        let cell = |(at, text): (usize, &String)| {
-            let gap = " ".repeat(widths[at] - text.chars().count());
-            if at == 0 { format!("{text}{gap}") } else { format!("{gap}{text}") }
-        };
-        format!("  {}\n", row.iter().enumerate().map(cell).collect::<Vec<_>>().join("  ").trim_end())
-    };
-    rows.iter().map(line).collect()
 }
