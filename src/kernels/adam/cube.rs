@@ -23,7 +23,7 @@ struct Moved {
 /// Moves an element of each parameter along z. `guard` has 1 for a run whose steps have all been finite, else 0; then a
 /// factor of the gradient a model.
 #[cube(launch)]
-#[expect(clippy::too_many_arguments, reason = "a kernel has buffers and numbers, no structs of them")]
+#[expect(clippy::too_many_arguments, reason = "buffers are bound one by one")]
 fn adam_kernel(
     parameters: &mut Sequence<Moved>,
     guard: &[f32],

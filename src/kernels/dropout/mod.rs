@@ -9,7 +9,7 @@ use std::ops::Range;
 use burn::tensor::{Device, Tensor, TensorData};
 
 #[cfg(feature = "gpu")]
-pub(super) use cube::{Drawn, can_draw, factors_of};
+pub(super) use cube::{Drawn, DrawnLaunch, can_draw, factors_of};
 
 /// Draws the dropout masks of one forward pass. Each use is a new site; the mask of site `i` depends on `(key, i)`
 /// only.

@@ -104,8 +104,36 @@ pub(in crate::kernels) fn sum_of_cube(value: f32, #[comptime] units: u32) -> f32
     parts[0]
 }
 
+/// [`sum_of_cube`] of four values, between the same barriers.
 #[cube]
-fn largest_of_cube(value: f32, #[comptime] units: u32) -> f32 {
+pub(in crate::kernels) fn sums_of_cube(a: f32, b: f32, c: f32, d: f32, #[comptime] units: u32) -> (f32, f32, f32, f32) {
+    let lane = UNIT_POS as usize;
+    let all = comptime!(units as usize);
+    let mut parts = Shared::<[f32]>::new_slice(4 * all);
+    parts[lane] = a;
+    parts[lane + all] = b;
+    parts[lane + 2 * all] = c;
+    parts[lane + 3 * all] = d;
+    let levels = comptime!(units.ilog2());
+    #[unroll]
+    for level in 0..levels {
+        sync_cube();
+        let half = comptime!((units >> (level + 1)) as usize);
+        if lane < half {
+            #[unroll]
+            for which in 0..4usize {
+                let at = lane + which * all;
+                parts[at] += parts[at + half];
+            }
+        }
+    }
+    sync_cube();
+    (parts[0], parts[all], parts[2 * all], parts[3 * all])
+}
+
+/// The largest of the values of a cube's invocations.
+#[cube]
+pub(in crate::kernels) fn largest_of_cube(value: f32, #[comptime] units: u32) -> f32 {
     let lane = UNIT_POS as usize;
     let mut parts = Shared::<[f32]>::new_slice(units as usize);
     parts[lane] = value;

@@ -15,7 +15,7 @@ use crate::kernels::spent::{self, Part};
 /// A cube adds up the gradients of one row of the table: those at `order[starts[row]..starts[row + 1]]`, of the first
 /// `named` rows; the gradient of every other row is zero.
 #[cube(launch)]
-#[expect(clippy::too_many_arguments, reason = "a kernel has buffers and numbers, no structs of them")]
+#[expect(clippy::too_many_arguments, reason = "buffers are bound one by one")]
 fn sum_rows_kernel<F: Float>(
     gradient_nd: &[F],
     order_n: &[i32],

@@ -7,14 +7,13 @@ use burn::tensor::{DType, Tensor};
 use burn_cubecl::CubeBackend;
 use burn_cubecl::kernel::cast;
 use burn_cubecl::tensor::CubeTensor;
-use cubecl::prelude::{CubeCount, CubeDim};
 
-use super::cube::dwt_loss_kernel;
+use super::cube::{WeighingLaunch, dwt_loss_kernel, factors};
 use super::definition::{DwtLoss, WGSL};
 use super::{Found, Targets};
 use crate::device::{Compute, Kernels};
 use crate::kernels::gpu::columns::columns;
-use crate::kernels::gpu::{MOST_CUBES, Wgsl, empty, empty_of, ints_on_gpu, on_gpu, vector_size};
+use crate::kernels::gpu::{MOST_CUBES, Wgsl, empty, empty_of, ints_on_gpu, on_gpu};
 use crate::kernels::logits::Logits;
 use crate::kernels::matmul::{product, transposed};
 use crate::kernels::spent::{self, Part};
@@ -150,8 +149,6 @@ fn launch(chunk: &Chunk, teacher: Option<&Logits>, loss: &DwtLoss, compute: &Com
     let losses_m2 = empty([m, 2], &weights_m);
     let client = losses_m2.client.clone();
 
-    let factors =
-        [loss.hard_factor(), loss.soft_factor() / loss.temperature, 1.0 / loss.temperature, loss.smoothing].map(|x| x as f32);
     let (has_hard, has_soft) = (loss.alpha_hard.is_some(), teacher.is_some());
     // As long as a vector at least.
     let nothing = || on_gpu(&Tensor::<1>::zeros([4], &device));
@@ -161,7 +158,7 @@ fn launch(chunk: &Chunk, teacher: Option<&Logits>, loss: &DwtLoss, compute: &Com
         let gradient_mv = empty([m, v], &weights_m);
         let flags = [v as u32, u32::from(has_hard), u32::from(has_soft)].map(u32::to_le_bytes);
         let tensors = [&student_mv, &teacher_mv, &labels_m, &weights_m, &gradient_mv, &losses_m2];
-        SHADER.launch([m, 1, 1], tensors, &[&flags[..], &factors.map(f32::to_le_bytes)].concat());
+        SHADER.launch([m, 1, 1], tensors, &[&flags[..], &factors(loss).map(f32::to_le_bytes)].concat());
         cast(gradient_mv, numbers)
     } else {
         let (student_mv, student_bias) = unbiased(student, compute);
@@ -171,12 +168,11 @@ fn launch(chunk: &Chunk, teacher: Option<&Logits>, loss: &DwtLoss, compute: &Com
         let biases: Vec<Tensor<1>> = biases.map(|bias| bias.unwrap_or_else(|| Tensor::zeros([v], &device))).collect();
         let biases = if has_bias { on_gpu(&Tensor::cat(biases, 0)) } else { nothing() };
         let gradient_mv = empty_of([m, v], numbers, &weights_m);
-        let [hard_factor, soft_factor, cooling, smoothing] = factors;
-        let (size, units) = (vector_size(v), compute.traits.loss_units);
+        let (size, count, dim, told) = WeighingLaunch::of(loss, [m, v], has_bias, compute.traits.loss_units);
         dwt_loss_kernel::launch(
             &client,
-            CubeCount::Static(m as u32, 1, 1),
-            CubeDim::new_1d(units),
+            count,
+            dim,
             size,
             student_mv.into_buffer_arg(),
             teacher_mv.into_buffer_arg(),
@@ -185,16 +181,8 @@ fn launch(chunk: &Chunk, teacher: Option<&Logits>, loss: &DwtLoss, compute: &Com
             weights_m.into_buffer_arg(),
             gradient_mv.clone().into_buffer_arg(),
             losses_m2.clone().into_buffer_arg(),
-            hard_factor,
-            soft_factor,
-            cooling,
-            smoothing,
-            (v / size) as u32,
-            m as u32,
-            has_bias,
-            has_hard,
+            told,
             has_soft,
-            units,
             dtype_to_storage_type(numbers),
         );
         gradient_mv

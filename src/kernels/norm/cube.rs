@@ -9,7 +9,7 @@ use cubecl::prelude::*;
 use super::Norm;
 use crate::device::Compute;
 use crate::kernels::dense::{Dense, Factors};
-use crate::kernels::dropout::{Drawn, Mask, factors_of};
+use crate::kernels::dropout::{Drawn, DrawnLaunch, Mask, factors_of};
 use crate::kernels::gpu::columns::{ROWS, add_up, parts};
 use crate::kernels::gpu::reduce::{Lanes, place, row, sum, within};
 use crate::kernels::gpu::{GpuBackward, cubes, empty, empty_of, like, on_gpu, vector_size, with_gradient};
@@ -19,7 +19,7 @@ use crate::kernels::spent::{self, Part};
 /// `d` is the width in vectors. `normed_and_scale` holds the normalised rows and then, one vector for each row, what it
 /// was multiplied by: one buffer for both, because WebGPU promises no more than eight.
 #[cube(launch)]
-#[expect(clippy::too_many_arguments, reason = "a kernel has buffers and numbers, no structs of them")]
+#[expect(clippy::too_many_arguments, reason = "buffers are bound one by one")]
 fn norm_kernel<F: Float, W: Size>(
     x_nd: &[Vector<F, W>],
     bias_d: &[Vector<f32, W>],
@@ -31,13 +31,9 @@ fn norm_kernel<F: Float, W: Size>(
     n: u32,
     d: u32,
     epsilon: f32,
-    key_low: u32,
-    key_high: u32,
-    dropped_below: u32,
-    kept: f32,
+    drawn: Drawn,
     #[comptime] has_bias: bool,
     #[comptime] has_residual: bool,
-    #[comptime] has_dropout: bool,
     #[comptime] lanes: Lanes,
     #[define(F)] _dtype: ElemType,
 ) {
@@ -59,8 +55,8 @@ fn norm_kernel<F: Float, W: Size>(
             if has_bias {
                 y += bias_d[i];
             }
-            if has_dropout {
-                y *= factors_of(key_low, key_high, (start + i) * W::value(), dropped_below, kept);
+            if comptime!(drawn.is_any) {
+                y *= factors_of(&drawn, (start + i) * W::value());
             }
             if has_residual {
                 y += residual_nd[start + i];
@@ -94,7 +90,7 @@ fn norm_kernel<F: Float, W: Size>(
 }
 
 #[cube(launch)]
-#[expect(clippy::too_many_arguments, reason = "a kernel has buffers and numbers, no structs of them")]
+#[expect(clippy::too_many_arguments, reason = "buffers are bound one by one")]
 fn norm_backward_kernel<F: Float, W: Size>(
     above_nd: &[Vector<f32, W>],
     normed_and_scale: &[Vector<f32, W>],
@@ -103,11 +99,7 @@ fn norm_backward_kernel<F: Float, W: Size>(
     of_x_nd: &mut [Vector<F, W>],
     n: u32,
     d: u32,
-    key_low: u32,
-    key_high: u32,
-    dropped_below: u32,
-    kept: f32,
-    #[comptime] has_dropout: bool,
+    drawn: Drawn,
     #[comptime] lanes: Lanes,
     #[define(F)] _dtype: ElemType,
 ) {
@@ -142,8 +134,8 @@ fn norm_backward_kernel<F: Float, W: Size>(
             let of_sum = scale * (gradients[k] - mean - normed[k] * along);
             of_sum_nd[start + i] = of_sum;
             let mut of_x = of_sum;
-            if has_dropout {
-                of_x *= factors_of(key_low, key_high, (start + i) * W::value(), dropped_below, kept);
+            if comptime!(drawn.is_any) {
+                of_x *= factors_of(&drawn, (start + i) * W::value());
             }
             of_x_nd[start + i] = Vector::cast_from(of_x);
         }
@@ -241,7 +233,7 @@ fn launch(
     mask: Option<Mask>,
 ) -> (CubeTensor, Kept) {
     let [n, d] = [x.meta.shape()[0], x.meta.shape()[1]];
-    let (gamma, drawn) = (on_gpu(&norm.gamma_d), Drawn::of(mask));
+    let gamma = on_gpu(&norm.gamma_d);
     let size = vector_size(d);
     let (normed_and_scale, out) = (empty([n * (d + size)], x), empty([n, d], x));
     let (has_bias, has_residual) = (bias.is_some(), residual.is_some());
@@ -261,13 +253,9 @@ fn launch(
         n as u32,
         (d / size) as u32,
         norm.epsilon as f32,
-        drawn.low,
-        drawn.high,
-        drawn.dropped_below,
-        drawn.kept,
+        DrawnLaunch::of(mask),
         has_bias,
         has_residual,
-        mask.is_some(),
         lanes,
         dtype_to_storage_type(x.dtype),
     );
@@ -289,7 +277,6 @@ impl Kept {
     fn of_rows(&self, above_nd: &CubeTensor) -> [CubeTensor; 2] {
         let [n, d] = [above_nd.meta.shape()[0], above_nd.meta.shape()[1]];
         let (of_sum, of_x) = (like(above_nd), empty_of([n, d], self.x_like, above_nd));
-        let drawn = Drawn::of(self.mask);
         let size = vector_size(d);
         let (count, dim, lanes) = Lanes::of(n, d / size, &above_nd.client);
         norm_backward_kernel::launch(
@@ -304,11 +291,7 @@ impl Kept {
             of_x.clone().into_buffer_arg(),
             n as u32,
             (d / size) as u32,
-            drawn.low,
-            drawn.high,
-            drawn.dropped_below,
-            drawn.kept,
-            self.mask.is_some(),
+            DrawnLaunch::of(self.mask),
             lanes,
             dtype_to_storage_type(self.x_like),
         );

@@ -15,20 +15,19 @@ use cubecl::prelude::*;
 
 use super::Outcomes;
 use crate::device::Compute;
-use crate::kernels::gpu::reduce::{largest_within, within};
-use crate::kernels::gpu::{empty, empty_of, on_gpu, vector_size};
+use crate::kernels::gpu::reduce::{largest_of_cube, largest_within, sums_of_cube, within};
+use crate::kernels::gpu::{empty, empty_of, on_gpu};
 use crate::kernels::graph::inner;
 use crate::kernels::logits::Logits;
-use crate::kernels::loss::cube::{below, biased, falling, falling_exp};
+use crate::kernels::loss::cube::{Weighing, WeighingLaunch, below, biased, falling, falling_exp, hard_gradient, hard_loss};
 use crate::kernels::loss::definition::DwtLoss;
 use crate::kernels::loss::gpu::{Chunk, by_chunks, unbiased};
 use crate::kernels::loss::{StepLoss, Targets, dwt_loss};
 
-/// Weighted losses `[m, 2]` and the gradient `[m, v]`, in the dtype that its products want. One cube of `units` a slot,
-/// in any arrangement of cubes. `slots_3m` has each slot's weight, then the share of all others, then the constant; `v`
-/// counts vectors.
+/// Weighted losses `[m, 2]` and the gradient `[m, v]`, in the dtype that its products want. One cube a slot, in any
+/// arrangement of cubes. `slots_3m` has each slot's weight, then the share of all others, then the constant.
 #[cube(launch)]
-#[expect(clippy::too_many_arguments, reason = "a kernel has buffers and numbers, no structs of them")]
+#[expect(clippy::too_many_arguments, reason = "buffers are bound one by one")]
 fn outcomes_loss_kernel<F: Float, W: Size>(
     student_mv: &[Vector<f32, W>],
     shares_mv: &[Vector<f32, W>],
@@ -37,34 +36,24 @@ fn outcomes_loss_kernel<F: Float, W: Size>(
     slots_3m: &[f32],
     gradient_mv: &mut [Vector<F, W>],
     losses_m2: &mut [f32],
-    hard_factor: f32,
-    soft_factor: f32,
-    cooling: f32,
-    smoothing: f32,
-    v: u32,
-    m: u32,
-    #[comptime] has_bias: bool,
-    #[comptime] has_hard: bool,
-    #[comptime] units: u32,
+    told: Weighing,
     #[define(F)] _dtype: ElemType,
 ) {
     let slot = CUBE_POS;
+    let m = told.m as usize;
     // The same for a whole cube: no barrier is left waiting.
-    if slot >= m as usize {
+    if slot >= m {
         terminate!();
     }
     let lane = UNIT_POS as usize;
-    let v = v as usize;
+    let v = told.v as usize;
     let start = slot * v;
-    let mut z_max = Shared::<[f32]>::new_slice(units as usize);
-    let mut p_sum = Shared::<[f32]>::new_slice(units as usize);
-    let mut q_sum = Shared::<[f32]>::new_slice(units as usize);
-    let mut o_max = Shared::<[f32]>::new_slice(units as usize);
-    let mut o_sum = Shared::<[f32]>::new_slice(units as usize);
-    let mut r_sum = Shared::<[f32]>::new_slice(units as usize);
-    let levels = comptime!(units.ilog2());
+    let units = comptime!(told.units);
+    let has_bias = comptime!(told.has_bias);
+    let has_hard = comptime!(told.has_hard);
     let zero = Vector::<f32, W>::new(0.0f32);
     let low = Vector::<f32, W>::new(-3.4e38f32);
+    let cooling = told.cooling;
     let cool = Vector::<f32, W>::new(cooling);
 
     // Pass 1: the largest logits, of all and of the others, the sums of exponentials, and the shares together.
@@ -101,65 +90,37 @@ fn outcomes_loss_kernel<F: Float, W: Size>(
         r_total += share;
         i += units as usize;
     }
-    z_max[lane] = z_largest;
-    p_sum[lane] = within(p_total);
-    q_sum[lane] = within(q_total);
-    o_max[lane] = o_largest;
-    o_sum[lane] = within(o_total);
-    r_sum[lane] = within(r_total);
-    #[unroll]
-    for level in 0..levels {
-        sync_cube();
-        let half = comptime!((units >> (level + 1)) as usize);
-        if lane < half {
-            let other = lane + half;
-            let z_both = max(z_max[lane], z_max[other]);
-            let mine = below(z_max[lane], z_both);
-            let theirs = below(z_max[other], z_both);
-            p_sum[lane] = p_sum[lane] * falling(mine) + p_sum[other] * falling(theirs);
-            q_sum[lane] = q_sum[lane] * falling(mine * cooling) + q_sum[other] * falling(theirs * cooling);
-            z_max[lane] = z_both;
-            let o_both = max(o_max[lane], o_max[other]);
-            o_sum[lane] = o_sum[lane] * falling(below(o_max[lane], o_both) * cooling)
-                + o_sum[other] * falling(below(o_max[other], o_both) * cooling);
-            o_max[lane] = o_both;
-            r_sum[lane] += r_sum[other];
-        }
-    }
-    sync_cube();
-    let z_highest = z_max[0];
-    let o_highest = o_max[0];
-    let p_total = p_sum[0];
-    let q_total = q_sum[0];
-    let o_total = o_sum[0];
-    let r_total = r_sum[0];
-    // Every invocation has read them before pass 2's sums take their place.
-    sync_cube();
+    let z_highest = largest_of_cube(z_largest, units);
+    let o_highest = largest_of_cube(o_largest, units);
+    let fall = below(z_largest, z_highest);
+    let sums = sums_of_cube(
+        within(p_total) * falling(fall),
+        within(q_total) * falling(fall * cooling),
+        within(o_total) * falling(below(o_largest, o_highest) * cooling),
+        within(r_total),
+        units,
+    );
+    let (p_total, q_total, o_total, r_total) = (sums.0, sums.1, sums.2, sums.3);
 
     // Pass 2: the gradient, and the sums that need the first pass's.
     let weight = slots_3m[slot];
-    let rest = slots_3m[m as usize + slot];
+    let rest = slots_3m[m + slot];
     let all = rest + r_total;
     let label = labels_m[slot] as usize;
-    let (label_at, label_lane) = (label / W::value(), label % W::value());
     let z_largest = Vector::<f32, W>::new(z_highest);
     let o_largest = Vector::<f32, W>::new(o_highest);
-    let by_p = Vector::<f32, W>::new(weight * hard_factor / p_total);
-    let spread = Vector::<f32, W>::new(weight * hard_factor * smoothing / (v * W::value()) as f32);
-    let at_label = weight * hard_factor * (1.0f32 - smoothing);
     // How far the likeliest of the others is below the likeliest of all, cooled.
     let down = below(o_highest, z_highest) * cooling;
-    let of_own = weight * soft_factor * all / q_total;
+    let of_own = weight * told.soft_factor * all / q_total;
     let mut of_others = of_own * falling(down);
     if rest > 0.0f32 {
-        of_others -= weight * soft_factor * rest / o_total;
+        of_others -= weight * told.soft_factor * rest / o_total;
     }
     let by_own = Vector::<f32, W>::new(of_own);
     let by_others = Vector::<f32, W>::new(of_others);
-    let by_share = Vector::<f32, W>::new(weight * soft_factor);
+    let by_share = Vector::<f32, W>::new(weight * told.soft_factor);
     let mut shifted = zero;
     let mut crossed = zero;
-    let mut of_label = f32::new(0.0);
     let mut i = lane;
     while i < v {
         let logits = biased(student_mv, start + i, bias_v, i, has_bias);
@@ -171,48 +132,23 @@ fn outcomes_loss_kernel<F: Float, W: Size>(
         let by = select_many(zero.less_than(&share), by_own, by_others);
         let mut gradient = by * falling_exp(fall) - by_share * share;
         if has_hard {
-            gradient += by_p * falling_exp(z) - spread;
-            if i == label_at {
-                #[unroll]
-                for which in 0..W::value() {
-                    if which == label_lane {
-                        of_label = z.extract(which);
-                        gradient.insert(which, gradient.extract(which) - at_label);
-                    }
-                }
-            }
+            gradient += hard_gradient(z, i, label, p_total, weight, &told);
         }
         gradient_mv[start + i] = Vector::cast_from(select(weight == 0.0f32, zero, gradient));
         i += units as usize;
     }
-    p_sum[lane] = within(crossed);
-    q_sum[lane] = within(shifted);
-    z_max[lane] = of_label;
-    #[unroll]
-    for level in 0..levels {
-        sync_cube();
-        let half = comptime!((units >> (level + 1)) as usize);
-        if lane < half {
-            p_sum[lane] += p_sum[lane + half];
-            q_sum[lane] += q_sum[lane + half];
-            // All but one are 0.
-            z_max[lane] += z_max[lane + half];
-        }
-    }
-    sync_cube();
+    let sums = sums_of_cube(within(crossed), within(shifted), 0.0f32, 0.0f32, units);
+    let (crossed, shifted) = (sums.0, sums.1);
     if lane == 0 {
         let mut hard = f32::new(0.0);
         let mut soft = f32::new(0.0);
         if weight != 0.0f32 {
             if has_hard {
-                let log_sum = p_total.ln();
-                let from_label = log_sum - z_max[0];
-                let from_mean = log_sum - q_sum[0] / (v * W::value()) as f32;
-                // Without smoothing the mean, which may be far away, counts nothing.
-                let smoothed = select(smoothing == 0.0f32, 0.0f32, smoothing * from_mean);
-                hard = weight * ((1.0f32 - smoothing) * from_label + smoothed);
+                let at = label / W::value();
+                let logits = biased(student_mv, start + at, bias_v, at, has_bias);
+                hard = weight * hard_loss(logits, label, z_highest, shifted, p_total, &told);
             }
-            soft = slots_3m[2 * m as usize + slot] + all * q_total.ln() - p_sum[0] * cooling;
+            soft = slots_3m[2 * m + slot] + all * q_total.ln() - crossed * cooling;
             if rest > 0.0f32 {
                 soft -= rest * (down + o_total.ln());
             }
@@ -253,13 +189,11 @@ fn launch(chunk: &Chunk, outcomes: &Outcomes, loss: &DwtLoss, compute: &Compute)
     let has_bias = bias.is_some();
     // As long as a vector at least.
     let bias_v = on_gpu(&bias.unwrap_or_else(|| Tensor::zeros([4], &device)));
-    let [hard_factor, soft_factor, cooling, smoothing] =
-        [loss.hard_factor(), loss.soft_factor() / loss.temperature, 1.0 / loss.temperature, loss.smoothing].map(|x| x as f32);
-    let (size, units) = (vector_size(v), compute.traits.loss_units);
+    let (size, count, dim, told) = WeighingLaunch::of(loss, [m, v], has_bias, compute.traits.loss_units);
     outcomes_loss_kernel::launch(
         &slots_3m.client,
-        CubeCount::Static(m as u32, 1, 1),
-        CubeDim::new_1d(units),
+        count,
+        dim,
         size,
         student_mv.into_buffer_arg(),
         on_gpu(&shares_mv).into_buffer_arg(),
@@ -268,15 +202,7 @@ fn launch(chunk: &Chunk, outcomes: &Outcomes, loss: &DwtLoss, compute: &Compute)
         slots_3m.clone().into_buffer_arg(),
         gradient_mv.clone().into_buffer_arg(),
         losses_m2.clone().into_buffer_arg(),
-        hard_factor,
-        soft_factor,
-        cooling,
-        smoothing,
-        (v / size) as u32,
-        m as u32,
-        has_bias,
-        loss.alpha_hard.is_some(),
-        units,
+        told,
         dtype_to_storage_type(chunk.numbers()),
     );
     (Tensor::from_primitive::<CubeBackend>(losses_m2), gradient_mv)

@@ -11,17 +11,34 @@ use cubecl::prelude::*;
 use super::Rotary;
 use crate::device::Compute;
 use crate::kernels::attention::Sight;
-use crate::kernels::attention::cube::{Attended, Sizes, side_by_side};
+use crate::kernels::attention::cube::{Attended, Parted, Sizes, side_by_side};
 use crate::kernels::dropout::Mask;
-use crate::kernels::gpu::{GpuBackward, cubes, empty_of, ints_on_gpu, on_gpu, tensor, vector_size, with_gradient};
+use crate::kernels::gpu::{GpuBackward, empty_of, ints_on_gpu, on_gpu, tensor, vector_size, with_gradient};
 use crate::kernels::graph::Parent;
 use crate::kernels::spent::{self, Part};
 
+/// Moves a vector of the first half of a head and its partner of the second, turned by an angle.
+#[cube]
+fn turn<F: Float, W: Size>(
+    from: &[Vector<F, W>],
+    at: usize,
+    to: &mut [Vector<F, W>],
+    place: usize,
+    half: usize,
+    cosine: Vector<f32, W>,
+    sine: Vector<f32, W>,
+) {
+    let x = Vector::<f32, W>::cast_from(from[at]);
+    let y = Vector::<f32, W>::cast_from(from[at + half]);
+    to[place] = Vector::cast_from(x * cosine - y * sine);
+    to[place + half] = Vector::cast_from(y * cosine + x * sine);
+}
+
 /// `[n, 3 d]` to query, key and value, `[b, heads, s, width]` each, of which the first two are turned. An invocation
-/// has a vector of the first half of a head and its partner of the second, of each of the three; `vectors` is how many
-/// there are, `half` those of half a head. `angles_pw` has each position's cosines, then its sines.
+/// has a vector of the first half of a head and its partner of the second, of each of the three. `angles_pw` has each
+/// position's cosines, then its sines.
 #[cube(launch)]
-#[expect(clippy::too_many_arguments, reason = "a kernel has buffers and numbers, no structs of them")]
+#[expect(clippy::too_many_arguments, reason = "buffers are bound one by one")]
 fn split_turned_kernel<F: Float, W: Size>(
     joined: &[Vector<F, W>],
     angles_pw: &[Vector<f32, W>],
@@ -29,39 +46,29 @@ fn split_turned_kernel<F: Float, W: Size>(
     query: &mut [Vector<F, W>],
     key: &mut [Vector<F, W>],
     value: &mut [Vector<F, W>],
-    vectors: u32,
-    s: u32,
-    heads: u32,
-    half: u32,
+    of: Parted,
     #[define(F)] _dtype: ElemType,
 ) {
     let i = ABSOLUTE_POS;
-    if i >= vectors as usize {
+    if i >= of.vectors as usize {
         terminate!();
     }
-    let half = half as usize;
-    let width = 2 * half;
-    let d = heads as usize * width;
+    let (width, d) = (of.width as usize, (of.heads * of.width) as usize);
+    let half = width / 2;
     let to = i / half * width + i % half;
-    let at = side_by_side(to, s as usize, heads as usize, width, 3 * d);
+    let at = side_by_side(to, &of);
     let angle = positions_n[at / (3 * d)] as usize * width + i % half;
     let cosine = angles_pw[angle];
     let sine = angles_pw[angle + half];
-    let x = Vector::<f32, W>::cast_from(joined[at]);
-    let y = Vector::<f32, W>::cast_from(joined[at + half]);
-    query[to] = Vector::cast_from(x * cosine - y * sine);
-    query[to + half] = Vector::cast_from(y * cosine + x * sine);
-    let x = Vector::<f32, W>::cast_from(joined[at + d]);
-    let y = Vector::<f32, W>::cast_from(joined[at + d + half]);
-    key[to] = Vector::cast_from(x * cosine - y * sine);
-    key[to + half] = Vector::cast_from(y * cosine + x * sine);
+    turn(joined, at, query, to, half, cosine, sine);
+    turn(joined, at + d, key, to, half, cosine, sine);
     value[to] = joined[at + 2 * d];
     value[to + half] = joined[at + 2 * d + half];
 }
 
 /// Gradients of the three back to `[n, 3 d]`, the first two turned by the opposite angles.
 #[cube(launch)]
-#[expect(clippy::too_many_arguments, reason = "a kernel has buffers and numbers, no structs of them")]
+#[expect(clippy::too_many_arguments, reason = "buffers are bound one by one")]
 fn join_turned_kernel<F: Float, W: Size>(
     query: &[Vector<F, W>],
     key: &[Vector<F, W>],
@@ -69,32 +76,22 @@ fn join_turned_kernel<F: Float, W: Size>(
     angles_pw: &[Vector<f32, W>],
     positions_n: &[i32],
     joined: &mut [Vector<F, W>],
-    vectors: u32,
-    s: u32,
-    heads: u32,
-    half: u32,
+    of: Parted,
     #[define(F)] _dtype: ElemType,
 ) {
     let i = ABSOLUTE_POS;
-    if i >= vectors as usize {
+    if i >= of.vectors as usize {
         terminate!();
     }
-    let half = half as usize;
-    let width = 2 * half;
-    let d = heads as usize * width;
+    let (width, d) = (of.width as usize, (of.heads * of.width) as usize);
+    let half = width / 2;
     let from = i / half * width + i % half;
-    let at = side_by_side(from, s as usize, heads as usize, width, 3 * d);
+    let at = side_by_side(from, &of);
     let angle = positions_n[at / (3 * d)] as usize * width + i % half;
     let cosine = angles_pw[angle];
-    let sine = angles_pw[angle + half];
-    let x = Vector::<f32, W>::cast_from(query[from]);
-    let y = Vector::<f32, W>::cast_from(query[from + half]);
-    joined[at] = Vector::cast_from(x * cosine + y * sine);
-    joined[at + half] = Vector::cast_from(y * cosine - x * sine);
-    let x = Vector::<f32, W>::cast_from(key[from]);
-    let y = Vector::<f32, W>::cast_from(key[from + half]);
-    joined[at + d] = Vector::cast_from(x * cosine + y * sine);
-    joined[at + d + half] = Vector::cast_from(y * cosine - x * sine);
+    let sine = Vector::<f32, W>::new(0.0f32) - angles_pw[angle + half];
+    turn(query, from, joined, at, half, cosine, sine);
+    turn(key, from, joined, at + d, half, cosine, sine);
     joined[at + 2 * d] = value[from];
     joined[at + 2 * d + half] = value[from + half];
 }
@@ -131,70 +128,29 @@ struct Turn {
 }
 
 impl Turn {
-    /// Elements of a vector, vectors of the first halves of all heads, and for a kernel positions, heads, and vectors
-    /// of half a head.
-    fn in_vectors(&self) -> (usize, usize, [u32; 3]) {
-        let Sizes { b, s, heads, width } = self.sizes;
-        let half = width / 2;
-        let size = vector_size(half);
-        (size, b * s * heads * half / size, [s, heads, half / size].map(|size| size as u32))
-    }
-
     fn split(&self, joined: &CubeTensor) -> [CubeTensor; 3] {
         let Sizes { b, s, heads, width } = self.sizes;
         let out: [CubeTensor; 3] = std::array::from_fn(|_| empty_of([b, heads, s, width], joined.dtype, joined));
-        let (size, vectors, [s, heads, half]) = self.in_vectors();
-        let (count, dim) = cubes(vectors);
+        let size = vector_size(width / 2);
+        let (count, dim, of) = self.sizes.cut(size, 2);
         let [from, angles, positions] =
             [joined, &self.angles_pw, &self.positions_n].map(|tensor| tensor.clone().into_buffer_arg());
         let [query, key, value] = out.clone().map(CubeTensor::into_buffer_arg);
-        let (vectors, dtype) = (vectors as u32, dtype_to_storage_type(joined.dtype));
-        split_turned_kernel::launch(
-            &joined.client,
-            count,
-            dim,
-            size,
-            from,
-            angles,
-            positions,
-            query,
-            key,
-            value,
-            vectors,
-            s,
-            heads,
-            half,
-            dtype,
-        );
+        let dtype = dtype_to_storage_type(joined.dtype);
+        split_turned_kernel::launch(&joined.client, count, dim, size, from, angles, positions, query, key, value, of, dtype);
         out
     }
 
     fn join(&self, parts: [CubeTensor; 3]) -> CubeTensor {
         let Sizes { b, s, heads, width } = self.sizes;
         let joined = empty_of([b * s, 3 * heads * width], parts[0].dtype, &parts[0]);
-        let (size, vectors, [s, heads, half]) = self.in_vectors();
-        let (count, dim) = cubes(vectors);
+        let size = vector_size(width / 2);
+        let (count, dim, of) = self.sizes.cut(size, 2);
         let [query, key, value] = parts.map(CubeTensor::into_buffer_arg);
         let [angles, positions, to] =
             [&self.angles_pw, &self.positions_n, &joined].map(|tensor| tensor.clone().into_buffer_arg());
-        let (vectors, dtype) = (vectors as u32, dtype_to_storage_type(joined.dtype));
-        join_turned_kernel::launch(
-            &joined.client,
-            count,
-            dim,
-            size,
-            query,
-            key,
-            value,
-            angles,
-            positions,
-            to,
-            vectors,
-            s,
-            heads,
-            half,
-            dtype,
-        );
+        let dtype = dtype_to_storage_type(joined.dtype);
+        join_turned_kernel::launch(&joined.client, count, dim, size, query, key, value, angles, positions, to, of, dtype);
         joined
     }
 }

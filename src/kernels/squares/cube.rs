@@ -18,40 +18,31 @@ const SHARE: usize = 32;
 /// Cubes a tensor at most.
 const MOST: usize = 512;
 
-/// What this invocation adds up of a tensor.
-#[cube]
-fn share_of(x: &[f32]) -> f32 {
-    let step = (CUBE_COUNT_X * UNITS) as usize;
-    let mut total = f32::new(0.0);
-    let mut i = (CUBE_POS_X * UNITS + UNIT_POS) as usize;
-    while i < x.len() {
-        total += x[i] * x[i];
-        i += step;
-    }
-    total
+/// A tensor's elements.
+#[derive(CubeType, CubeLaunch)]
+struct Flat {
+    values: Box<[f32]>,
 }
 
 /// A cube's sum at `parts[from + ...]`: tensors along y, their parts along x.
 #[cube(launch)]
-#[expect(clippy::too_many_arguments, reason = "a kernel has buffers and numbers, no structs of them")]
-fn squares_kernel(a: &[f32], b: &[f32], c: &[f32], d: &[f32], e: &[f32], f: &[f32], parts: &mut [f32], from: u32) {
-    let which = CUBE_POS_Y;
-    let total = if which == 0 {
-        share_of(a)
-    } else if which == 1 {
-        share_of(b)
-    } else if which == 2 {
-        share_of(c)
-    } else if which == 3 {
-        share_of(d)
-    } else if which == 4 {
-        share_of(e)
-    } else {
-        share_of(f)
-    };
+fn squares_kernel(tensors: &Sequence<Flat>, parts: &mut [f32], from: u32) {
+    let step = (CUBE_COUNT_X * UNITS) as usize;
+    let mut total = f32::new(0.0);
+    #[unroll]
+    for which in 0..tensors.len() {
+        let of = tensors.index(which);
+        if CUBE_POS_Y as usize == which {
+            let mut i = (CUBE_POS_X * UNITS + UNIT_POS) as usize;
+            while i < of.values.len() {
+                total += of.values[i] * of.values[i];
+                i += step;
+            }
+        }
+    }
     let total = sum_of_cube(total, UNITS);
     if UNIT_POS == 0 {
-        parts[(from + which * CUBE_COUNT_X + CUBE_POS_X) as usize] = total;
+        parts[(from + CUBE_POS_Y * CUBE_COUNT_X + CUBE_POS_X) as usize] = total;
     }
 }
 
@@ -71,21 +62,11 @@ fn add_up(tensors: &[CubeTensor]) -> Tensor<1> {
     let parts = empty([groups.iter().map(|some| some.len() * cubes(some)).sum()], &tensors[0]);
     let mut from = 0;
     for some in groups {
-        let [a, b, c, d, e, f] = std::array::from_fn(|at| some.get(at).unwrap_or(&some[0]).clone().into_buffer_arg());
+        // As many in every launch, so that there is one kernel to compile.
+        let of = |at: usize| FlatLaunch::new(some.get(at).unwrap_or(&some[0]).clone().into_buffer_arg());
         let count = CubeCount::Static(cubes(some) as u32, some.len() as u32, 1);
-        squares_kernel::launch(
-            &parts.client,
-            count,
-            CubeDim::new_1d(UNITS),
-            a,
-            b,
-            c,
-            d,
-            e,
-            f,
-            parts.clone().into_buffer_arg(),
-            from as u32,
-        );
+        let to = parts.clone().into_buffer_arg();
+        squares_kernel::launch(&parts.client, count, CubeDim::new_1d(UNITS), (0..TENSORS).map(of).collect(), to, from as u32);
         from += some.len() * cubes(some);
     }
     tensor::<1>(parts).sum()

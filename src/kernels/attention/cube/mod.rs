@@ -23,7 +23,7 @@ use shares::Shares;
 /// Three matrices `[d, f]` next to each other, cast to another dtype: `[d, 3 f]`, of so many `vectors`; `f` counts
 /// vectors.
 #[cube(launch)]
-#[expect(clippy::too_many_arguments, reason = "a kernel has buffers and numbers, no structs of them")]
+#[expect(clippy::too_many_arguments, reason = "buffers are bound one by one")]
 fn join_kernel<I: Float, O: Float, W: Size>(
     a_df: &[Vector<I, W>],
     b_df: &[Vector<I, W>],
@@ -72,20 +72,30 @@ fn part_kernel<F: Float, W: Size>(
     c_df[i] = joined[at + 2 * f];
 }
 
-/// Where element `i` of `[b, heads, s, width]` is in `[b * s, columns]`, whose first columns are the heads side by
-/// side.
+/// Sizes of `[b, heads, s, width]` as a kernel takes them.
+#[derive(CubeType, CubeLaunch, Clone, Copy)]
+pub(in crate::kernels) struct Parted {
+    /// Invocations that have work.
+    pub vectors: u32,
+    pub s: u32,
+    pub heads: u32,
+    /// In vectors.
+    pub width: u32,
+}
+
+/// Where element `i` of `[b, heads, s, width]` is in `[b * s, 3 d]`, whose first columns are the heads side by side.
 #[cube]
-pub(in crate::kernels) fn side_by_side(i: usize, s: usize, heads: usize, width: usize, columns: usize) -> usize {
+pub(in crate::kernels) fn side_by_side(i: usize, of: &Parted) -> usize {
+    let (width, s, heads) = (of.width as usize, of.s as usize, of.heads as usize);
     let position = i / width % s;
     let head = i / (width * s) % heads;
     let row = i / (width * s * heads);
-    (row * s + position) * columns + head * width + i % width
+    (row * s + position) * 3 * heads * width + head * width + i % width
 }
 
-/// `[n, 3 d]` and three biases to query, key and value, `[b, heads, s, width]` each, of so many `vectors`; `width`
-/// counts vectors.
+/// `[n, 3 d]` and three biases to query, key and value, `[b, heads, s, width]` each.
 #[cube(launch)]
-#[expect(clippy::too_many_arguments, reason = "a kernel has buffers and numbers, no structs of them")]
+#[expect(clippy::too_many_arguments, reason = "buffers are bound one by one")]
 fn split_heads_kernel<F: Float, W: Size>(
     joined: &[Vector<F, W>],
     bias_of_query: &[Vector<f32, W>],
@@ -94,18 +104,15 @@ fn split_heads_kernel<F: Float, W: Size>(
     query: &mut [Vector<F, W>],
     key: &mut [Vector<F, W>],
     value: &mut [Vector<F, W>],
-    vectors: u32,
-    s: u32,
-    heads: u32,
-    width: u32,
+    of: Parted,
     #[define(F)] _dtype: ElemType,
 ) {
     let i = ABSOLUTE_POS;
-    if i >= vectors as usize {
+    if i >= of.vectors as usize {
         terminate!();
     }
-    let d = (heads * width) as usize;
-    let at = side_by_side(i, s as usize, heads as usize, width as usize, 3 * d);
+    let d = (of.heads * of.width) as usize;
+    let at = side_by_side(i, &of);
     let column = at % (3 * d);
     query[i] = Vector::cast_from(Vector::<f32, W>::cast_from(joined[at]) + bias_of_query[column]);
     key[i] = Vector::cast_from(Vector::<f32, W>::cast_from(joined[at + d]) + bias_of_key[column]);
@@ -114,24 +121,20 @@ fn split_heads_kernel<F: Float, W: Size>(
 
 /// Back to `[n, 3 d]`.
 #[cube(launch)]
-#[expect(clippy::too_many_arguments, reason = "a kernel has buffers and numbers, no structs of them")]
 fn join_heads_kernel<F: Float, W: Size>(
     query: &[Vector<F, W>],
     key: &[Vector<F, W>],
     value: &[Vector<F, W>],
     joined: &mut [Vector<F, W>],
-    vectors: u32,
-    s: u32,
-    heads: u32,
-    width: u32,
+    of: Parted,
     #[define(F)] _dtype: ElemType,
 ) {
     let i = ABSOLUTE_POS;
-    if i >= vectors as usize {
+    if i >= of.vectors as usize {
         terminate!();
     }
-    let d = (heads * width) as usize;
-    let at = side_by_side(i, s as usize, heads as usize, width as usize, 3 * d);
+    let d = (of.heads * of.width) as usize;
+    let at = side_by_side(i, &of);
     joined[at] = query[i];
     joined[at + d] = key[i];
     joined[at + 2 * d] = value[i];
@@ -224,18 +227,21 @@ impl Sizes {
         Self { b: n / sight.length.max(1), s: sight.length, heads, width: d / heads }
     }
 
-    /// Elements of a vector, vectors of all, and for a kernel positions, heads, and vectors of a head's width.
-    fn in_vectors(self) -> (usize, usize, [u32; 3]) {
+    /// For vectors of `size` elements, `each` of them to an invocation: cubes, invocations of one, and the sizes for a
+    /// kernel.
+    pub fn cut(self, size: usize, each: usize) -> (CubeCount, CubeDim, PartedLaunch) {
         let Self { b, s, heads, width } = self;
-        let size = vector_size(width);
-        (size, b * s * heads * width / size, [s, heads, width / size].map(|size| size as u32))
+        let vectors = b * s * heads * width / size / each;
+        let (count, dim) = cubes(vectors);
+        let [vectors, s, heads, width] = [vectors, s, heads, width / size].map(|size| size as u32);
+        (count, dim, PartedLaunch::new(vectors, s, heads, width))
     }
 
     fn split(self, joined: &CubeTensor, biases: [CubeTensor; 3]) -> [CubeTensor; 3] {
         let Self { b, s, heads, width } = self;
         let out: [CubeTensor; 3] = std::array::from_fn(|_| empty_of([b, heads, s, width], joined.dtype, joined));
-        let (size, vectors, numbers) = self.in_vectors();
-        let (count, dim) = cubes(vectors);
+        let size = vector_size(width);
+        let (count, dim, of) = self.cut(size, 1);
         let [of_query, of_key, of_value] = biases.map(CubeTensor::into_buffer_arg);
         let [query, key, value] = out.clone().map(CubeTensor::into_buffer_arg);
         split_heads_kernel::launch(
@@ -250,10 +256,7 @@ impl Sizes {
             query,
             key,
             value,
-            vectors as u32,
-            numbers[0],
-            numbers[1],
-            numbers[2],
+            of,
             dtype_to_storage_type(joined.dtype),
         );
         out
@@ -262,8 +265,8 @@ impl Sizes {
     fn join(self, parts: [CubeTensor; 3]) -> CubeTensor {
         let Self { b, s, heads, width } = self;
         let (dtype, joined) = (parts[0].dtype, empty_of([b * s, 3 * heads * width], parts[0].dtype, &parts[0]));
-        let (size, vectors, numbers) = self.in_vectors();
-        let (count, dim) = cubes(vectors);
+        let size = vector_size(width);
+        let (count, dim, of) = self.cut(size, 1);
         let [query, key, value] = parts.map(|part| part.into_buffer_arg());
         join_heads_kernel::launch(
             &joined.client,
@@ -274,10 +277,7 @@ impl Sizes {
             key,
             value,
             joined.clone().into_buffer_arg(),
-            vectors as u32,
-            numbers[0],
-            numbers[1],
-            numbers[2],
+            of,
             dtype_to_storage_type(dtype),
         );
         joined

@@ -7,14 +7,14 @@ use cubecl::ir::ElemType;
 use cubecl::prelude::*;
 
 use crate::kernels::attention::Sight;
-use crate::kernels::dropout::{Drawn, Mask, factors_of};
+use crate::kernels::dropout::{Drawn, DrawnLaunch, Mask, factors_of};
 use crate::kernels::gpu::reduce::{Lanes, largest, largest_within, place, row, sum, within};
 use crate::kernels::gpu::{ints_on_gpu, like, like_a_vector, tensor, vector_size};
 
 /// Softmax over the keys that a query sees: of its own segment, and where that is `limited`, those that are
 /// `first_seen` to `last_seen` positions after it; the others get 0. `s` counts vectors, as `first` does.
 #[cube(launch)]
-#[expect(clippy::too_many_arguments, reason = "a kernel has buffers and numbers, no structs of them")]
+#[expect(clippy::too_many_arguments, reason = "buffers are bound one by one")]
 fn shares_kernel<F: Float, W: Size>(
     scores: &[Vector<F, W>],
     segments_bs: &[Vector<i32, W>],
@@ -27,12 +27,8 @@ fn shares_kernel<F: Float, W: Size>(
     scale: f32,
     first_seen: i32,
     last_seen: i32,
-    key_low: u32,
-    key_high: u32,
-    dropped_below: u32,
-    kept: f32,
+    drawn: Drawn,
     #[comptime] is_limited: bool,
-    #[comptime] has_dropout: bool,
     #[comptime] lanes: Lanes,
     #[define(F)] _dtype: ElemType,
 ) {
@@ -88,8 +84,8 @@ fn shares_kernel<F: Float, W: Size>(
         if i < s {
             let share = held[k] * whole;
             shares[start + i] = Vector::cast_from(share);
-            if has_dropout {
-                let factors = factors_of(key_low, key_high, (start + i) * W::value(), dropped_below, kept);
+            if comptime!(drawn.is_any) {
+                let factors = factors_of(&drawn, (start + i) * W::value());
                 out[start + i] = Vector::cast_from(share * factors);
             }
         }
@@ -97,7 +93,7 @@ fn shares_kernel<F: Float, W: Size>(
 }
 
 #[cube(launch)]
-#[expect(clippy::too_many_arguments, reason = "a kernel has buffers and numbers, no structs of them")]
+#[expect(clippy::too_many_arguments, reason = "buffers are bound one by one")]
 fn shares_backward_kernel<F: Float, W: Size>(
     above: &[Vector<F, W>],
     shares: &[Vector<F, W>],
@@ -105,11 +101,7 @@ fn shares_backward_kernel<F: Float, W: Size>(
     rows: u32,
     s: u32,
     scale: f32,
-    key_low: u32,
-    key_high: u32,
-    dropped_below: u32,
-    kept: f32,
-    #[comptime] has_dropout: bool,
+    drawn: Drawn,
     #[comptime] lanes: Lanes,
     #[define(F)] _dtype: ElemType,
 ) {
@@ -127,8 +119,8 @@ fn shares_backward_kernel<F: Float, W: Size>(
         let i = place(k, lanes);
         if i < s {
             gradients[k] = Vector::<f32, W>::cast_from(above[start + i]);
-            if has_dropout {
-                gradients[k] *= factors_of(key_low, key_high, (start + i) * W::value(), dropped_below, kept);
+            if comptime!(drawn.is_any) {
+                gradients[k] *= factors_of(&drawn, (start + i) * W::value());
             }
             held[k] = Vector::<f32, W>::cast_from(shares[start + i]);
             along += gradients[k] * held[k];
@@ -161,7 +153,7 @@ impl Shares {
         let [first_seen, last_seen] = sight.reach();
         let shares = like(&scores_bhss);
         let dropped = if mask.is_some() { like(&scores_bhss) } else { shares.clone() };
-        let ([rows, heads, s], drawn) = (sizes(&shares), Drawn::of(mask));
+        let [rows, heads, s] = sizes(&shares);
         let size = vector_size(s);
         let (count, dim, lanes) = Lanes::of(rows, s / size, &shares.client);
         shares_kernel::launch(
@@ -180,12 +172,8 @@ impl Shares {
             scale,
             first_seen,
             last_seen,
-            drawn.low,
-            drawn.high,
-            drawn.dropped_below,
-            drawn.kept,
+            DrawnLaunch::of(mask),
             !sight.is_whole(),
-            mask.is_some(),
             lanes,
             dtype_to_storage_type(shares.dtype),
         );
@@ -195,7 +183,7 @@ impl Shares {
     /// The gradient of the scores from that of `dropped_bhss`.
     pub fn backward(&self, above_bhss: CubeTensor) -> CubeTensor {
         let of_scores = like(&self.shares_bhss);
-        let ([rows, _, s], drawn) = (sizes(&of_scores), Drawn::of(self.mask));
+        let [rows, _, s] = sizes(&of_scores);
         let size = vector_size(s);
         let (count, dim, lanes) = Lanes::of(rows, s / size, &of_scores.client);
         shares_backward_kernel::launch(
@@ -209,11 +197,7 @@ impl Shares {
             rows as u32,
             (s / size) as u32,
             self.scale,
-            drawn.low,
-            drawn.high,
-            drawn.dropped_below,
-            drawn.kept,
-            self.mask.is_some(),
+            DrawnLaunch::of(self.mask),
             lanes,
             dtype_to_storage_type(of_scores.dtype),
         );
