@@ -64,6 +64,18 @@ pub(super) enum Setting {
 }
 
 impl Setting {
+    /// As a plan has it.
+    pub(super) fn into_value(self) -> Value {
+        match self {
+            Setting::Text(text) => Value::String(text),
+            // A browser's numbers end at 2^32.
+            Setting::Whole(number) => Value::Integer(number.min(usize::MAX as u64) as i64),
+            Setting::Number(number) => Value::Float(number),
+            Setting::Flag(set) => Value::Boolean(set),
+            Setting::Schedule(schedule) => Value::try_from(schedule).expect("a schedule is a number or text"),
+        }
+    }
+
     /// A number twice, or the lowest and the highest of a schedule; none of what is no number.
     pub(super) fn range(&self) -> Option<(f64, f64)> {
         match self {

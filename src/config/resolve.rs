@@ -7,7 +7,7 @@ use super::learner::models;
 use super::listening::*;
 use super::plan::*;
 use super::{AnswersFacts, Family, ModelPlan, ObjectiveKind, RunFile, Schedule, Shape, TeacherModel};
-use crate::device::{Kernels, PrecisionChoice};
+use crate::device::Kernels;
 use crate::error::Result;
 
 impl RunFile {
@@ -64,12 +64,9 @@ fn draft(file: &RunFile, facts: &Facts) -> Plan {
                 (word, Some(auto)) if word == "auto" => auto.to_owned(),
                 (word, _) => word,
             },
-            precision: file.word("runtime.precision", PrecisionChoice::from_word, PrecisionChoice::F32),
             kernels: file.text("runtime.kernels").and_then(|word| Kernels::from_word(&word)),
             micro_batch: file.try_whole("runtime.micro_batch").map_or(train.batch, |rows| rows as usize),
-            workers: file.whole("runtime.workers") as usize,
-            threads: file.whole("runtime.threads") as usize,
-            sum_dtype: file.word("runtime.sum_dtype", SumDtype::from_word, SumDtype::F32),
+            ..file.section("runtime", &["micro_batch"], &["kernels"])
         },
         data,
         train,
@@ -247,24 +244,48 @@ fn train(file: &RunFile, rows_per_epoch: u64) -> TrainPlan {
     let from_epochs =
         || (file.number("train.epochs") * rows_per_epoch as f64 / batch.max(1) as f64 - 1e-6).ceil().max(0.0) as u64;
     let steps = file.try_whole("train.steps").unwrap_or_else(from_epochs);
-    let optimizer = file.word("train.optimizer", OptimizerKind::from_word, OptimizerKind::Adam);
     let every = |path| file.try_whole(path).unwrap_or((steps / 10).max(1));
+    let worked_out = ["steps", "batch", "epsilon", "evaluate_every", "checkpoint_every"];
+    let plan: TrainPlan = file.section("train", &worked_out, &["epochs"]);
     TrainPlan {
         steps,
         batch,
         batch_schedule: Some(rows).filter(|rows| rows.as_constant().is_none()),
-        lr: file.schedule("train.lr"),
-        optimizer,
-        beta1: file.number("train.beta1"),
-        beta2: file.number("train.beta2"),
-        epsilon: file.try_number("train.epsilon").unwrap_or(optimizer.epsilon()),
-        weight_decay: file.number("train.weight_decay"),
-        clip: file.number("train.clip"),
+        epsilon: file.try_number("train.epsilon").unwrap_or(plan.optimizer.epsilon()),
         evaluate_every: every("train.evaluate_every"),
-        evaluate_rows: file.whole("train.evaluate_rows") as usize,
-        evaluate_after: file.whole("train.evaluate_after") as usize,
         checkpoint_every: every("train.checkpoint_every"),
-        keep_checkpoints: file.whole("train.keep_checkpoints") as usize,
-        keep_at: Vec::new(),
+        ..plan
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use toml::Value;
+
+    use super::*;
+    use crate::config::keys::{KEYS, Kind, split};
+    use crate::config::tests::facts;
+
+    /// Else the reading of a section would have nothing to put in a field, or a field for which it has nothing.
+    #[test]
+    fn every_value_of_a_key_has_its_place_in_the_plan() {
+        for key in KEYS.iter().filter(|key| ["train", "runtime"].contains(&split(key.path).0)) {
+            let values: Vec<Value> = match key.kind {
+                Kind::Word(words) => words.iter().map(|&word| word.into()).collect(),
+                Kind::Text => vec!["cpu".into()],
+                Kind::Whole => vec![0.into(), 7.into(), i64::MAX.into()],
+                Kind::Number => vec![(-0.5).into()],
+                Kind::Flag => vec![true.into()],
+                Kind::Schedule => vec![3.into(), "1 -> 0.25 over 10 steps, then -> 0 cosine".into()],
+            };
+            for value in values {
+                let file = RunFile::preset("standalone").unwrap();
+                let (before, file) = (draft(&file, &facts()), file.with(key.path, value.clone()));
+                let after = draft(&file, &facts());
+                assert!(!file.mistakes.names(key.path), "{} = {value}", key.path);
+                let is_default = key.default_setting() == key.kind.read(&value).ok() || value.as_str() == Some("auto");
+                assert!(is_default || before != after, "{} = {value} changes nothing", key.path);
+            }
+        }
     }
 }

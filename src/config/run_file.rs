@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
+use serde::de::DeserializeOwned;
 use toml::{Table, Value};
 
 use super::bounds::Bounds;
@@ -340,6 +341,19 @@ impl RunFile {
         }
         let given = self.written.get(path).or_else(|| self.preset.get(path)).cloned();
         given.or_else(|| keys::find(self.keys, path).and_then(Key::default_setting))
+    }
+
+    /// A section of the plan: each of its fields from the key of its name. Of the keys that are named here, those that
+    /// are `worked_out` by the caller stand as 0 meanwhile, and those `apart` are no fields.
+    pub(super) fn section<T: DeserializeOwned>(&self, name: &str, worked_out: &[&str], apart: &[&str]) -> T {
+        let keys = self.keys.iter().filter(|key| keys::split(key.path).0 == name);
+        let field = |key: &Key| match keys::split(key.path).1 {
+            leaf if worked_out.contains(&leaf) => Some((leaf.to_owned(), Value::Integer(0))),
+            leaf if apart.contains(&leaf) => None,
+            leaf => Some((leaf.to_owned(), self.get(key.path)?.into_value())),
+        };
+        let fields: Table = keys.filter_map(field).collect();
+        Value::Table(fields).try_into().expect("a section's keys are its plan's fields, which a test reads all of")
     }
 
     pub(super) fn text(&self, path: &str) -> Option<String> {
