@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use tempfile::tempdir;
 
-use crate::common::program;
+use crate::common::{program, run_file};
 
 /// The command in a folder of its own, on the CPU.
 fn upstill(dir: &Path, args: &[&str]) -> Command {
@@ -28,27 +28,6 @@ fn fails(dir: &Path, args: &[&str]) -> String {
     let said = String::from_utf8_lossy(&output.stderr).replace(&threads, "N threads");
     format!("exit {}\n{said}", output.status.code().unwrap())
 }
-
-const RUN_FILE: &str = r#"
-preset = "standalone"
-seed = 1
-[model]
-layers = 1
-hidden = 32
-heads = 2
-max_positions = 32
-dropout = 0.0
-[data]
-shards = "pocket"
-rows = "packed"
-length = 32
-[train]
-steps = 40
-batch = 4
-evaluate_every = 20
-evaluate_rows = 8
-checkpoint_every = 20
-"#;
 
 #[test]
 fn help_fits_a_screen() {
@@ -242,7 +221,7 @@ fn errors_say_what_where_and_what_to_do() {
 #[test]
 fn a_run_goes_from_its_file_to_scores() {
     let dir = tempdir().unwrap();
-    fs::write(dir.path().join("run.toml"), RUN_FILE).unwrap();
+    fs::write(dir.path().join("run.toml"), run_file(40, 20)).unwrap();
     let json = |args: &[&str]| -> serde_json::Value {
         let output = run(dir.path(), args);
         assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
@@ -288,7 +267,7 @@ fn a_run_goes_from_its_file_to_scores() {
 #[test]
 fn an_interrupted_run_saves_ends_and_goes_on_exactly() {
     let dir = tempdir().unwrap();
-    fs::write(dir.path().join("run.toml"), RUN_FILE).unwrap();
+    fs::write(dir.path().join("run.toml"), run_file(40, 20)).unwrap();
     let long = ["train", "run.toml", "--set", "train.steps=400", "--set", "train.checkpoint_every=400", "--out"];
     let (cut, whole) = ([&long[..], &["cut"]].concat(), [&long[..], &["whole"]].concat());
     let child = upstill(dir.path(), &cut).stderr(Stdio::piped()).spawn().unwrap();
@@ -370,7 +349,7 @@ fn a_studys_summary_is_a_folder_to_commit() {
 
 /// A model that was trained for a step, and a folder of GLUE's with two tasks.
 fn model_and_glue(dir: &Path) {
-    fs::write(dir.join("run.toml"), RUN_FILE).unwrap();
+    fs::write(dir.join("run.toml"), run_file(40, 20)).unwrap();
     let short = ["train", "run.toml", "--set", "train.steps=2", "--set", "train.checkpoint_every=1", "--out", "m"];
     assert!(run(dir, &short).status.success());
     let write = |name: &str, text: String| {

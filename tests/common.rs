@@ -44,6 +44,32 @@ evaluate_rows = 16
 checkpoint_every = 10
 "#;
 
+/// A run file of a small model of the pocket language: so many steps, and so many between evaluations and checkpoints.
+pub fn run_file(steps: u32, every: u32) -> String {
+    format!(
+        r#"
+preset = "standalone"
+seed = 1
+[model]
+layers = 1
+hidden = 32
+heads = 2
+max_positions = 32
+dropout = 0.0
+[data]
+shards = "pocket"
+rows = "packed"
+length = 32
+[train]
+steps = {steps}
+batch = 4
+evaluate_every = {every}
+evaluate_rows = 8
+checkpoint_every = {every}
+"#
+    )
+}
+
 /// The small plan with some keys set.
 pub fn plan(shards: &Shards, set: &[&str]) -> Plan {
     let mut file = RunFile::parse(BASE, "the test").unwrap();

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use upstill::text::pocket::Pocket;
 use upstill::tokens::{BuildOptions, Shards, Tokenizer, Watch, build};
 
-use crate::common::wait_for;
+use crate::common::{run_file, wait_for};
 
 /// A folder with a corpus and a tokenizer, and the command in it.
 struct Scratch {
@@ -57,31 +57,10 @@ impl Scratch {
 
     /// A run of a few steps, whose model can be exported.
     fn trained(&self) {
-        fs::write(self.at("run.toml"), RUN_FILE).unwrap();
+        fs::write(self.at("run.toml"), run_file(2, 2)).unwrap();
         self.succeed(["train", "run.toml", "--out", "run"]);
     }
 }
-
-const RUN_FILE: &str = r#"
-preset = "standalone"
-seed = 1
-[model]
-layers = 1
-hidden = 32
-heads = 2
-max_positions = 32
-dropout = 0.0
-[data]
-shards = "pocket"
-rows = "packed"
-length = 32
-[train]
-steps = 2
-batch = 4
-evaluate_every = 2
-evaluate_rows = 8
-checkpoint_every = 2
-"#;
 
 fn names(folder: &Path) -> BTreeSet<OsString> {
     fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name()).collect()
@@ -243,7 +222,7 @@ fn nothing_of_anybodys_is_deleted() {
 #[test]
 fn a_run_whose_folder_vanishes_ends_with_an_error() {
     let scratch = Scratch::new(20);
-    fs::write(scratch.at("run.toml"), RUN_FILE).unwrap();
+    fs::write(scratch.at("run.toml"), run_file(2, 2)).unwrap();
     let many = ["--set", "train.steps=100000", "--set", "train.checkpoint_every=20", "--set", "train.evaluate_every=100000"];
     let mut command = scratch.upstill(["train", "run.toml", "--out", "run"]);
     let mut child = command.args(many).spawn().unwrap();
@@ -274,7 +253,7 @@ fn ended(child: &mut Child) -> ExitStatus {
 #[test]
 fn a_second_process_in_a_run_is_told_whose_it_is() {
     let scratch = Scratch::new(20);
-    fs::write(scratch.at("run.toml"), RUN_FILE).unwrap();
+    fs::write(scratch.at("run.toml"), run_file(2, 2)).unwrap();
     let command = || {
         let mut command = scratch.upstill(["train", "run.toml", "--out", "run", "--resume", "--set", "train.steps=100000"]);
         command.args(["--set", "train.evaluate_every=100000", "--set", "train.checkpoint_every=100000"]);
@@ -485,7 +464,7 @@ fn on_this_system_a_mounted_folder_gets_its_content_in_place_and_a_full_one_is_n
     assert!(said(&full).contains("could not write mounted/") && said(&full).contains("the disk is full"), "{}", said(&full));
     assert_eq!(String::from_utf8_lossy(&full.stdout), "lost+found\n");
     let train = format!("{program} train run.toml --out mounted");
-    fs::write(scratch.at("run.toml"), RUN_FILE).unwrap();
+    fs::write(scratch.at("run.toml"), run_file(2, 2)).unwrap();
     for command in [&build, &train] {
         let refused = script("1m", &format!("mount -o remount,ro mounted\n{command} || test $? = 2"));
         assert!(refused.status.success(), "{}", said(&refused));

@@ -51,11 +51,16 @@ fn status_bytes(field: &str) -> Option<u64> {
     Some(kib.trim().parse::<u64>().ok()? * 1024)
 }
 
-#[test]
-fn memory_that_is_touched_is_counted() {
-    let taken = measure(MEMORY_ROUND, || {
-        std::hint::black_box(vec![1u8; 64 << 20]);
-    });
-    // Where the system says nothing there is nothing to hold it to. Allocators round up.
-    assert!(taken.peak_bytes.is_none_or(|bytes| (60 << 20..200 << 20).contains(&bytes)), "{taken:?}");
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_that_is_touched_is_counted() {
+        let taken = measure(MEMORY_ROUND, || {
+            std::hint::black_box(vec![1u8; 64 << 20]);
+        });
+        // Where the system says nothing there is nothing to hold it to. Allocators round up.
+        assert!(taken.peak_bytes.is_none_or(|bytes| (60 << 20..200 << 20).contains(&bytes)), "{taken:?}");
+    }
 }

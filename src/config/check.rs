@@ -94,7 +94,6 @@ fn method(file: &RunFile, plan: &Plan, out: &mut Mistakes) {
                 "write method = \"transfer\" in the file",
             );
         }
-        Some(other) => out.add("method", format!("\"{other}\" is not in this version"), "write \"dwt\" or \"standalone\""),
     }
 }
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::differences::differences;
@@ -428,12 +429,7 @@ impl Plan {
     /// # Errors
     /// A file that can't be read, was altered, or is not a plan.
     pub fn load(path: &Path) -> Result<Self> {
-        let text = read_plan(path)?;
-        toml::from_str(&text).map_err(|error| {
-            Error::new(format!("this is not a plan: {}", error.to_string().trim_end()))
-                .at(path.display())
-                .help("a plan.toml is written by `upstill train`; start again from the run file")
-        })
+        read_plan(path, "a plan", "a plan.toml is written by `upstill train`; start again from the run file")
     }
 
     /// The plan as TOML.
@@ -482,10 +478,14 @@ impl Plan {
     }
 }
 
-/// The text of a `plan.toml`, checked against its checksum where it has one.
-pub(crate) fn read_plan(path: &Path) -> Result<String> {
-    read_toml(path).map_err(|error| {
+/// A plan read from its `plan.toml`, checked against its checksum where it has one: `what` it should be, and what to do
+/// where it is something else.
+pub(super) fn read_plan<P: DeserializeOwned>(path: &Path, what: &str, help: &str) -> Result<P> {
+    let text = read_toml(path).map_err(|error| {
         error.help("put the file back as it was; if it was changed on purpose, delete its first line, the checksum")
+    })?;
+    toml::from_str(&text).map_err(|error| {
+        Error::new(format!("this is not {what}: {}", error.to_string().trim_end())).at(path.display()).help(help)
     })
 }
 
@@ -500,8 +500,6 @@ words! {
         Cotrain = "cotrain",
         /// A fine-tuned BERT into a BiLSTM over a transfer set (Mukherjee & Awadallah 2019).
         Transfer = "transfer",
-        /// A pre-trained model on a labelled task.
-        Finetune = "finetune",
     }
 }
 

@@ -102,14 +102,19 @@ pub fn spent<T>(work: impl FnOnce() -> T) -> (T, Spent) {
     (done, Spent { dense_s, attention_s, norm_s, loss_s, optimizer_s, look_up_s })
 }
 
-/// However busy the machine is: what is timed once adds up to no more than passed.
-#[test]
-fn work_inside_other_work_is_timed_once() {
-    let nothing = || ();
-    let sleep = || std::thread::sleep(std::time::Duration::from_millis(20));
-    let started = Instant::now();
-    let (inner, outer) = own(nothing, || [own(nothing, sleep).1, own(nothing, sleep).1]);
-    let passed = started.elapsed().as_nanos() as u64;
-    assert!(inner.iter().all(|own| *own >= 20_000_000), "{inner:?}");
-    assert!(outer + inner[0] + inner[1] <= passed, "{outer} and {inner:?} of {passed}");
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// However busy the machine is: what is timed once adds up to no more than passed.
+    #[test]
+    fn work_inside_other_work_is_timed_once() {
+        let nothing = || ();
+        let sleep = || std::thread::sleep(std::time::Duration::from_millis(20));
+        let started = Instant::now();
+        let (inner, outer) = own(nothing, || [own(nothing, sleep).1, own(nothing, sleep).1]);
+        let passed = started.elapsed().as_nanos() as u64;
+        assert!(inner.iter().all(|own| *own >= 20_000_000), "{inner:?}");
+        assert!(outer + inner[0] + inner[1] <= passed, "{outer} and {inner:?} of {passed}");
+    }
 }

@@ -464,25 +464,31 @@ fn table(rows: &[Row]) -> String {
     out.trim_end().to_owned()
 }
 
-#[test]
-fn the_table_leaves_blank_what_was_not_measured() {
-    let row = Row {
-        what: "loss",
-        size: "[1024, 30522]".into(),
-        form: "fused",
-        device: "cpu".into(),
-        seconds: 0.05,
-        tokens_per_s: None,
-        fewest_bytes: Some(375_054_336),
-        copy_share: Some(0.5),
-        peak_bytes: Some(150 << 20),
-        peer: "composed",
-        ratio: Some(4.0),
-    };
-    let step = Row { what: "step", copy_share: None, peak_bytes: None, tokens_per_s: Some(4000.4), ratio: None, ..row.clone() };
-    insta::assert_snapshot!(table(&[row, step]), @"
-    what           size                         form                    time of copying       peak    tokens/s  faster than
-    loss           [1024, 30522]                fused                50.0 ms       50 %    150 MiB              composed: 4.00 x
-    step           [1024, 30522]                fused                50.0 ms                              4000
-    ");
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_leaves_blank_what_was_not_measured() {
+        let row = Row {
+            what: "loss",
+            size: "[1024, 30522]".into(),
+            form: "fused",
+            device: "cpu".into(),
+            seconds: 0.05,
+            tokens_per_s: None,
+            fewest_bytes: Some(375_054_336),
+            copy_share: Some(0.5),
+            peak_bytes: Some(150 << 20),
+            peer: "composed",
+            ratio: Some(4.0),
+        };
+        let step =
+            Row { what: "step", copy_share: None, peak_bytes: None, tokens_per_s: Some(4000.4), ratio: None, ..row.clone() };
+        insta::assert_snapshot!(table(&[row, step]), @"
+        what           size                         form                    time of copying       peak    tokens/s  faster than
+        loss           [1024, 30522]                fused                50.0 ms       50 %    150 MiB              composed: 4.00 x
+        step           [1024, 30522]                fused                50.0 ms                              4000
+        ");
+    }
 }

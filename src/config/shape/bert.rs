@@ -56,25 +56,7 @@ impl BertShape {
 }
 
 impl Sizes for BertShape {
-    fn vocab_size(&self) -> usize {
-        self.vocab_size
-    }
-
-    fn layers(&self) -> usize {
-        self.layers
-    }
-
-    fn hidden(&self) -> usize {
-        self.hidden
-    }
-
-    fn heads(&self) -> usize {
-        self.heads
-    }
-
-    fn max_positions(&self) -> usize {
-        self.max_positions
-    }
+    fields!(vocab_size, layers, hidden, heads, max_positions);
 
     fn widest(&self) -> usize {
         self.intermediate

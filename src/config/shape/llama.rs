@@ -130,25 +130,7 @@ impl LlamaShape {
 }
 
 impl Sizes for LlamaShape {
-    fn vocab_size(&self) -> usize {
-        self.vocab_size
-    }
-
-    fn layers(&self) -> usize {
-        self.layers
-    }
-
-    fn hidden(&self) -> usize {
-        self.hidden
-    }
-
-    fn heads(&self) -> usize {
-        self.heads
-    }
-
-    fn max_positions(&self) -> usize {
-        self.max_positions
-    }
+    fields!(vocab_size, layers, hidden, heads, max_positions);
 
     fn widest(&self) -> usize {
         self.intermediate.saturating_mul(2).max(self.widths()[0].saturating_mul(3))

@@ -1,6 +1,15 @@
 //! A model's sizes, a type a family: the one noun for them that plans, facts, estimates, checks, `config.json`,
 //! remapping and the models themselves share. Numbers alone; `src/model/` has a family's layers.
 
+/// Methods of [`Sizes`] that give the field of their name.
+macro_rules! fields {
+    ($($name:ident),+) => {
+        $(fn $name(&self) -> usize {
+            self.$name
+        })+
+    };
+}
+
 mod bert;
 mod llama;
 mod modernbert;

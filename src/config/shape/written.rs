@@ -1,14 +1,18 @@
 //! Models in a plan, and how `plan.toml` writes them: flat, a key for each size, as the hashes of plans have always
 //! known them. A family that is not BERT's is named first.
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
-use super::bert::NORM_EPSILON;
-use super::{BertShape, LlamaShape, ModernBertShape, Shape};
+use super::{Family, Shape, Size};
+
+/// Keys and values in their order.
+type Flat = Map<String, Value>;
 
 /// The student's sizes, and how its weights are drawn.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(from = "WrittenModel", into = "WrittenModel")]
+#[serde(try_from = "Flat", into = "Flat")]
 pub struct ModelPlan {
     /// Its sizes.
     pub shape: Shape,
@@ -20,7 +24,7 @@ pub struct ModelPlan {
 
 /// A teacher that is a model.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(from = "WrittenTeacher", into = "WrittenTeacher")]
+#[serde(try_from = "Flat", into = "Flat")]
 pub struct TeacherModel {
     /// Its sizes, over the student's vocabulary.
     pub shape: Shape,
@@ -32,267 +36,105 @@ pub struct TeacherModel {
     pub content_hash: String,
 }
 
-/// The student's sizes and how its weights are drawn.
+/// What a student has beside its sizes.
 #[derive(Serialize, Deserialize)]
-#[serde(untagged)]
-pub(crate) enum WrittenModel {
-    Bert(WrittenBert),
-    ModernBert(WrittenModernBert),
-    Llama(WrittenLlama),
-}
-
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct WrittenBert {
-    layers: usize,
-    hidden: usize,
-    heads: usize,
-    intermediate: usize,
-    max_positions: usize,
-    vocab_size: usize,
-    token_types: usize,
+struct Drawn {
     dropout: f64,
     initializer_range: f64,
 }
 
+/// What a teacher has beside its sizes. Its vocabulary is the student's and is not written, nor is the epsilon of its
+/// norms, which the content says; of Llamas both are.
 #[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct WrittenModernBert {
-    family: ModernBertName,
-    layers: usize,
-    hidden: usize,
-    heads: usize,
-    intermediate: usize,
-    max_positions: usize,
-    vocab_size: usize,
-    global_every: usize,
-    window: usize,
-    global_theta: usize,
-    local_theta: usize,
-    dropout: f64,
-    initializer_range: f64,
+struct Known {
+    parameters: u64,
+    tokenizer_hash: String,
+    content_hash: String,
 }
 
-/// The sizes stand last: how angles are scaled is a table of its own, below all keys.
-#[derive(Serialize, Deserialize)]
-pub(crate) struct WrittenLlama {
-    family: LlamaName,
-    dropout: f64,
-    initializer_range: f64,
-    #[serde(flatten)]
-    shape: LlamaShape,
-}
-
-/// The one word that stands for the family.
-#[derive(Serialize, Deserialize)]
-enum LlamaName {
-    #[serde(rename = "llama")]
-    Llama,
-}
-
-/// The one word that stands for the family.
-#[derive(Serialize, Deserialize)]
-enum ModernBertName {
-    #[serde(rename = "modernbert")]
-    ModernBert,
-}
-
-impl From<WrittenModel> for ModelPlan {
-    fn from(written: WrittenModel) -> Self {
-        match written {
-            WrittenModel::Bert(written) => {
-                let WrittenBert { layers, hidden, heads, intermediate, max_positions, vocab_size, token_types, .. } = written;
-                let norm_epsilon = NORM_EPSILON;
-                let shape =
-                    BertShape { vocab_size, hidden, layers, heads, intermediate, max_positions, token_types, norm_epsilon };
-                let WrittenBert { dropout, initializer_range, .. } = written;
-                Self { shape: shape.into(), dropout, initializer_range }
-            }
-            WrittenModel::ModernBert(written) => {
-                let WrittenModernBert { layers, hidden, heads, max_positions, vocab_size, .. } = written;
-                let WrittenModernBert { intermediate, global_every, window, global_theta, local_theta, .. } = written;
-                let shape = ModernBertShape {
-                    intermediate,
-                    global_every,
-                    window,
-                    global_theta,
-                    local_theta,
-                    ..ModernBertShape::new(vocab_size, hidden, layers, heads, max_positions)
-                };
-                let WrittenModernBert { dropout, initializer_range, .. } = written;
-                Self { shape: shape.into(), dropout, initializer_range }
-            }
-            WrittenModel::Llama(WrittenLlama { shape, dropout, initializer_range, .. }) => {
-                Self { shape: shape.into(), dropout, initializer_range }
-            }
-        }
-    }
-}
-
-impl From<ModelPlan> for WrittenModel {
+impl From<ModelPlan> for Flat {
     fn from(plan: ModelPlan) -> Self {
         let ModelPlan { shape, dropout, initializer_range } = plan;
-        match shape {
-            Shape::Bert(shape) => {
-                let BertShape { vocab_size, hidden, layers, heads, intermediate, max_positions, token_types, .. } = shape;
-                WrittenModel::Bert(WrittenBert {
-                    layers,
-                    hidden,
-                    heads,
-                    intermediate,
-                    max_positions,
-                    vocab_size,
-                    token_types,
-                    dropout,
-                    initializer_range,
-                })
-            }
-            Shape::ModernBert(shape) => WrittenModel::ModernBert(WrittenModernBert {
-                family: ModernBertName::ModernBert,
-                layers: shape.layers,
-                hidden: shape.hidden,
-                heads: shape.heads,
-                intermediate: shape.intermediate,
-                max_positions: shape.max_positions,
-                vocab_size: shape.vocab_size,
-                global_every: shape.global_every,
-                window: shape.window,
-                global_theta: shape.global_theta,
-                local_theta: shape.local_theta,
-                dropout,
-                initializer_range,
-            }),
-            Shape::Llama(shape) => {
-                WrittenModel::Llama(WrittenLlama { family: LlamaName::Llama, dropout, initializer_range, shape })
-            }
-        }
+        written(&shape, Some(shape.vocab_size()), &Drawn { dropout, initializer_range })
     }
 }
 
-/// The teacher's sizes, and what it is known by. Of BERTs and ModernBERTs the vocabulary, which is the student's, is
-/// not written, nor is the epsilon of the norms, which the content says.
-#[derive(Serialize, Deserialize)]
-#[serde(untagged)]
-pub(crate) enum WrittenTeacher {
-    Bert(WrittenBertTeacher),
-    ModernBert(WrittenModernBertTeacher),
-    Llama(WrittenLlamaTeacher),
-}
+impl TryFrom<Flat> for ModelPlan {
+    type Error = String;
 
-#[derive(Serialize, Deserialize)]
-pub(crate) struct WrittenLlamaTeacher {
-    family: LlamaName,
-    parameters: u64,
-    tokenizer_hash: String,
-    content_hash: String,
-    #[serde(flatten)]
-    shape: LlamaShape,
-}
-
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct WrittenBertTeacher {
-    layers: usize,
-    hidden: usize,
-    heads: usize,
-    intermediate: usize,
-    max_positions: usize,
-    token_types: usize,
-    parameters: u64,
-    tokenizer_hash: String,
-    content_hash: String,
-}
-
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct WrittenModernBertTeacher {
-    family: ModernBertName,
-    layers: usize,
-    hidden: usize,
-    heads: usize,
-    intermediate: usize,
-    max_positions: usize,
-    global_every: usize,
-    window: usize,
-    global_theta: usize,
-    local_theta: usize,
-    parameters: u64,
-    tokenizer_hash: String,
-    content_hash: String,
-}
-
-impl From<WrittenTeacher> for TeacherModel {
-    fn from(written: WrittenTeacher) -> Self {
-        match written {
-            WrittenTeacher::Bert(written) => {
-                let WrittenBertTeacher { layers, hidden, heads, intermediate, max_positions, token_types, .. } = written;
-                let (vocab_size, norm_epsilon) = (0, NORM_EPSILON);
-                let shape =
-                    BertShape { vocab_size, hidden, layers, heads, intermediate, max_positions, token_types, norm_epsilon };
-                let WrittenBertTeacher { parameters, tokenizer_hash, content_hash, .. } = written;
-                Self { shape: shape.into(), parameters, tokenizer_hash, content_hash }
-            }
-            WrittenTeacher::ModernBert(written) => {
-                let WrittenModernBertTeacher { layers, hidden, heads, max_positions, .. } = written;
-                let WrittenModernBertTeacher { intermediate, global_every, window, global_theta, local_theta, .. } = written;
-                let shape = ModernBertShape {
-                    intermediate,
-                    global_every,
-                    window,
-                    global_theta,
-                    local_theta,
-                    ..ModernBertShape::new(0, hidden, layers, heads, max_positions)
-                };
-                let WrittenModernBertTeacher { parameters, tokenizer_hash, content_hash, .. } = written;
-                Self { shape: shape.into(), parameters, tokenizer_hash, content_hash }
-            }
-            WrittenTeacher::Llama(WrittenLlamaTeacher { shape, parameters, tokenizer_hash, content_hash, .. }) => {
-                Self { shape: shape.into(), parameters, tokenizer_hash, content_hash }
-            }
-        }
+    fn try_from(written: Flat) -> Result<Self, String> {
+        let (shape, Drawn { dropout, initializer_range }) = read(written)?;
+        Ok(Self { shape, dropout, initializer_range })
     }
 }
 
-impl From<TeacherModel> for WrittenTeacher {
+impl From<TeacherModel> for Flat {
     fn from(model: TeacherModel) -> Self {
         let TeacherModel { shape, parameters, tokenizer_hash, content_hash } = model;
-        match shape {
-            Shape::Bert(shape) => {
-                let BertShape { layers, hidden, heads, intermediate, max_positions, token_types, .. } = shape;
-                WrittenTeacher::Bert(WrittenBertTeacher {
-                    layers,
-                    hidden,
-                    heads,
-                    intermediate,
-                    max_positions,
-                    token_types,
-                    parameters,
-                    tokenizer_hash,
-                    content_hash,
-                })
-            }
-            Shape::ModernBert(shape) => WrittenTeacher::ModernBert(WrittenModernBertTeacher {
-                family: ModernBertName::ModernBert,
-                layers: shape.layers,
-                hidden: shape.hidden,
-                heads: shape.heads,
-                intermediate: shape.intermediate,
-                max_positions: shape.max_positions,
-                global_every: shape.global_every,
-                window: shape.window,
-                global_theta: shape.global_theta,
-                local_theta: shape.local_theta,
-                parameters,
-                tokenizer_hash,
-                content_hash,
-            }),
-            Shape::Llama(shape) => WrittenTeacher::Llama(WrittenLlamaTeacher {
-                family: LlamaName::Llama,
-                parameters,
-                tokenizer_hash,
-                content_hash,
-                shape,
-            }),
+        written(&shape, None, &Known { parameters, tokenizer_hash, content_hash })
+    }
+}
+
+impl TryFrom<Flat> for TeacherModel {
+    type Error = String;
+
+    fn try_from(written: Flat) -> Result<Self, String> {
+        let (shape, Known { parameters, tokenizer_hash, content_hash }) = read(written)?;
+        Ok(Self { shape, parameters, tokenizer_hash, content_hash })
+    }
+}
+
+/// After the longest row in the order of keys stands the vocabulary.
+const VOCABULARY: &str = "vocab_size";
+
+fn written(shape: &Shape, vocab_size: Option<usize>, rest: &impl Serialize) -> Flat {
+    let mut out = Flat::new();
+    if shape.family() != Family::Bert {
+        out.insert("family".to_owned(), shape.family().word().into());
+    }
+    if let Shape::Llama(shape) = shape {
+        // The sizes stand last: how angles are scaled is a table of its own, below all keys.
+        return out.into_iter().chain(flat(rest)).chain(flat(shape)).collect();
+    }
+    for Size { key, value, .. } in shape.keys() {
+        out.insert(key.to_owned(), value.into());
+        if let ("max_positions", Some(vocab_size)) = (key, vocab_size) {
+            out.insert(VOCABULARY.to_owned(), vocab_size.into());
         }
+    }
+    out.extend(flat(rest));
+    out
+}
+
+fn flat(fields: &impl Serialize) -> Flat {
+    match serde_json::to_value(fields) {
+        Ok(Value::Object(fields)) => fields,
+        other => unreachable!("fields have names and values: {other:?}"),
+    }
+}
+
+/// A shape, and what is written beside it. Nothing may be missing, and nothing else be there.
+fn read<T: Serialize + DeserializeOwned>(mut written: Flat) -> Result<(Shape, T), String> {
+    let failed = |error: serde_json::Error| error.to_string();
+    let rest: T = serde_json::from_value(Value::Object(written.clone())).map_err(failed)?;
+    let beside = flat(&rest);
+    let family = match written.remove("family") {
+        Some(name) => name.as_str().and_then(Family::from_word).ok_or_else(|| format!("no family is called {name}"))?,
+        None => Family::Bert,
+    };
+    written.retain(|key, _| !beside.contains_key(key));
+    if family == Family::Llama {
+        return Ok((Shape::Llama(serde_json::from_value(Value::Object(written)).map_err(failed)?), rest));
+    }
+    let number = |key: &str| written.get(key).and_then(Value::as_u64).and_then(|size| usize::try_from(size).ok());
+    let shape = Shape::of_keys(family, number, number(VOCABULARY).unwrap_or(0));
+    let keys: Vec<&str> = shape.keys().iter().map(|size| size.key).collect();
+    match keys.iter().find(|key| number(key).is_none()) {
+        Some(key) => return Err(format!("`{key}` is missing, or no whole number")),
+        None => written.retain(|key, _| !keys.contains(&key.as_str()) && key != VOCABULARY),
+    }
+    match written.keys().next() {
+        Some(key) => Err(format!("unknown field `{key}`")),
+        None => Ok((shape, rest)),
     }
 }

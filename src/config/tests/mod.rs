@@ -441,7 +441,7 @@ fn the_reference_lists_every_key_and_is_itself_a_run_file() {
     );
     assert_snapshot!(text, @r#"
     # preset: none                   # a named set of keys to start from; keys of the file go over it
-    # method: required               # what trains what (standalone | dwt | cotrain | transfer | finetune)
+    # method: required               # what trains what (standalone | dwt | cotrain | transfer)
     seed = 0                         # decides initial weights, order, masks and dropout
 
     [model]

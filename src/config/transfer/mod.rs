@@ -14,7 +14,7 @@ pub use words::{ElementKind, EncoderKind, LogitTargets, Padding, States, Targets
 use super::differences::differences;
 use super::plan::read_plan;
 use super::{Method, OptimizerKind, RunFile};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::files::manifest::sealed_toml;
 use crate::files::write_text;
 
@@ -282,12 +282,7 @@ impl TransferPlan {
     /// # Errors
     /// A file that can't be read, was altered, or is no transfer run's plan.
     pub fn load(path: &Path) -> Result<Self> {
-        let text = read_plan(path)?;
-        toml::from_str(&text).map_err(|error| {
-            Error::new(format!("this is not the plan of a transfer run: {}", error.to_string().trim_end()))
-                .at(path.display())
-                .help("choose another --out")
-        })
+        read_plan(path, "the plan of a transfer run", "choose another --out")
     }
 
     /// What makes this plan another than `there`, the device aside: a line a key.
