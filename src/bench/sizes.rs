@@ -1,6 +1,6 @@
 //! The models and batches whose steps are measured.
 
-use crate::config::{BertShape, Family, LlamaShape, ModernBertShape, ObjectiveKind, Shape};
+use crate::config::{Family, ObjectiveKind, Shape};
 
 /// A student, its teacher and its batch; heads are 64 wide.
 #[derive(Debug, Clone, Copy)]
@@ -62,23 +62,23 @@ impl StepSize {
             (Family::Bert, _) => sizes,
             (Family::ModernBert, Some(window)) => format!("ModernBERT {sizes}, window {window}"),
             (Family::ModernBert, None) => format!("ModernBERT {sizes}, no window"),
-            (Family::Llama, _) => format!("Llama {sizes}"),
+            (family, _) => format!("{} {sizes}", family.title()),
         }
     }
 
     /// A model of so many layers.
     pub(super) fn shape(&self, layers: usize) -> Shape {
-        let heads = (self.hidden / 64).max(1);
-        match self.family {
-            Family::Bert => BertShape::new(self.vocab, self.hidden, layers, heads, self.length).into(),
-            Family::Llama => LlamaShape::new(self.vocab, self.hidden, layers, heads, self.length).into(),
-            Family::ModernBert => {
-                let shape = ModernBertShape::new(self.vocab, self.hidden, layers, heads, self.length);
-                // A model without local layers has no window to look through.
-                let global_every = if self.window.is_some() { shape.global_every } else { 1 };
-                ModernBertShape { global_every, window: self.window.unwrap_or(shape.window), ..shape }.into()
-            }
-        }
+        let size = |key: &str| match key {
+            "layers" => Some(layers),
+            "hidden" => Some(self.hidden),
+            "max_positions" => Some(self.length),
+            "token_types" => Some(2),
+            "window" => self.window,
+            // A model without local layers has no window to look through.
+            "global_every" => self.window.is_none().then_some(1),
+            _ => None,
+        };
+        Shape::of_keys(self.family, size, self.vocab)
     }
 
     /// Tokens of a text, special ones not counted: the fewest, and how many more the longest has.

@@ -77,18 +77,9 @@ fn sizes(shape: &Shape) -> String {
             "{} layers x {} wide, {} heads, feed-forward {}, vocabulary {}, {} positions, {} token types",
             shape.layers, shape.hidden, shape.heads, shape.intermediate, shape.vocab_size, shape.max_positions, shape.token_types
         ),
-        Shape::ModernBert(of) => format!(
-            "{}, thetas {} and {}, vocabulary {}, rows of at most {}",
-            shape.words(),
-            of.global_theta,
-            of.local_theta,
-            of.vocab_size,
-            of.max_positions
-        ),
-        Shape::Llama(of) => {
-            let scaled = if of.rope_scaling.is_some() { ", scaled as Llama 3's" } else { "" };
-            let (vocab, most) = (of.vocab_size, of.max_positions);
-            format!("{}, theta {}{scaled}, vocabulary {vocab}, rows of at most {most}", shape.words(), of.rope_theta)
+        other => {
+            let (vocab, most) = (other.vocab_size(), other.max_positions());
+            format!("{}{}, vocabulary {vocab}, rows of at most {most}", other.words(), other.angles())
         }
     }
 }

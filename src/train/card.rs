@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::life::finished;
 use super::seeds::read_checkpoint_scores;
-use crate::config::{AnswersPlan, Family, LearnerPlan, ObjectiveKind, Plan, TeacherPlan};
+use crate::config::{AnswersPlan, LearnerPlan, ObjectiveKind, Plan, TeacherPlan};
 use crate::error::Result;
 use crate::log::Summary;
 use crate::model::ModelFolder;
@@ -34,11 +34,7 @@ pub fn model_card(folder: &ModelFolder) -> Result<String> {
         },
         shape.family(),
         folder.name(),
-        match shape.family() {
-            Family::Bert => "BERT",
-            Family::ModernBert => "ModernBERT",
-            Family::Llama => "Llama",
-        },
+        shape.family().title(),
         match objective {
             ObjectiveKind::Masked => "masked",
             ObjectiveKind::Causal => "causal",

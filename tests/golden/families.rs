@@ -116,8 +116,8 @@ pub(super) fn taught_by(teacher: AnyModel, device: &Device) -> Dwt {
     Dwt::new(data, plan, 20, Box::new(ModelTeacher::new(teacher)))
 }
 
-/// Writes a model, reads it, writes what was read and compares. Leaves it in target/tmp/export-NAME, with ids and logits
-/// in `expected.json`, for tests/golden/check_export.py.
+/// Writes a model, reads it, writes what was read and compares. Leaves it in target/tmp/export-NAME, with ids and
+/// logits in `expected.json`, for tests/golden/check_export.py.
 pub(super) fn hold_export(name: &str, architecture: &str, model: &AnyModel, tokenizer: &Tokenizer) {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("export-{name}"));
     ModelFolder::write(&folder, model, tokenizer).unwrap();

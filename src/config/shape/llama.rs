@@ -199,6 +199,11 @@ impl Sizes for LlamaShape {
         2.0 * self.widest() as f64 * value
     }
 
+    fn angles(&self) -> String {
+        let scaled = if self.rope_scaling.is_some() { ", scaled as Llama 3's" } else { "" };
+        format!(", theta {}{scaled}", self.rope_theta)
+    }
+
     fn words(&self) -> String {
         let Self { layers, hidden, heads, kv_heads, head_dim, intermediate, .. } = *self;
         let shared = if kv_heads == heads { String::new() } else { format!(", {kv_heads} of keys") };

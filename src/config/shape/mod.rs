@@ -75,11 +75,17 @@ impl ObjectiveKind {
 impl Family {
     /// The family that alone has a size of this name in run files.
     pub(super) fn of_size(key: &str) -> Option<Self> {
-        match key {
-            "token_types" => Some(Family::Bert),
-            "global_every" | "window" | "global_theta" | "local_theta" => Some(Family::ModernBert),
-            "kv_heads" | "head_dim" | "rope_theta" | "tied" | "qk_norm" | "no_rope_every" => Some(Family::Llama),
-            _ => None,
+        let has = |family: &Self| Shape::of_keys(*family, |_| None, 0).keys().iter().any(|size| size.key == key);
+        let mut families = Self::WORDS.iter().filter_map(|word| Self::from_word(word)).filter(has);
+        families.next().filter(|_| families.next().is_none())
+    }
+
+    /// Its name as its authors write it.
+    pub(crate) fn title(self) -> &'static str {
+        match self {
+            Family::Bert => "BERT",
+            Family::ModernBert => "ModernBERT",
+            Family::Llama => "Llama",
         }
     }
 
@@ -151,6 +157,11 @@ pub trait Sizes {
 
     /// Bytes that exist for a moment in it besides, a position.
     fn passing_bytes(&self, kept: &Kept) -> f64;
+
+    /// How positions become angles, in words that begin with a comma; nothing where they have a table.
+    fn angles(&self) -> String {
+        String::new()
+    }
 
     /// The sizes in words: `6 layers, width 768, 12 heads, feed-forward 3072`.
     fn words(&self) -> String;
@@ -232,7 +243,7 @@ impl From<LlamaShape> for Shape {
 
 impl Shape {
     /// Sizes as a run file writes them; `size` gives those that are written or have a default, by their names.
-    pub(super) fn of_keys(family: Family, size: impl Fn(&str) -> Option<usize>, vocab_size: usize) -> Self {
+    pub(crate) fn of_keys(family: Family, size: impl Fn(&str) -> Option<usize>, vocab_size: usize) -> Self {
         match family {
             Family::Bert => Shape::Bert(BertShape::of_keys(size, vocab_size)),
             Family::ModernBert => Shape::ModernBert(ModernBertShape::of_keys(size, vocab_size)),

@@ -174,6 +174,10 @@ impl Sizes for ModernBertShape {
         2.0 * self.widest() as f64 * value
     }
 
+    fn angles(&self) -> String {
+        format!(", thetas {} and {}", self.global_theta, self.local_theta)
+    }
+
     fn words(&self) -> String {
         let Self { layers, hidden, heads, intermediate, window, global_every, .. } = *self;
         format!(

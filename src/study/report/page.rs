@@ -1,5 +1,6 @@
-//! The page: one HTML file that needs no other. It is written by `format!`: `maud` would escape by itself, but leaves no
-//! line breaks, by which people read a committed report's changes, and most of the page is figures that are text already.
+//! The page: one HTML file that needs no other. It is written by `format!`: `maud` would escape by itself, but leaves
+//! no line breaks, by which people read a committed report's changes, and most of the page is figures that are text
+//! already.
 
 use std::collections::BTreeSet;
 use std::path::Path;
