@@ -10,7 +10,7 @@ use upstill::device::Device;
 use upstill::log::Console;
 use upstill::model::{BertShape, ModelFolder, Weights};
 use upstill::study::report::write_report;
-use upstill::tasks::{Example, Sizes, SplitOptions, Task, TransferTask, Unlabelled, draw_pocket_task, split_for_transfer};
+use upstill::tasks::{Example, PocketSizes, SplitOptions, Task, TransferTask, Unlabelled, draw_pocket_task, split_for_transfer};
 use upstill::text::pocket::words;
 use upstill::tokens::{Shards, Tokenizer};
 use upstill::train::transfer::{TransferOptions, TransferSummary, ready_teacher, teacher_outputs, train_transfer};
@@ -206,7 +206,7 @@ fn pretrained() -> Pretrained {
 }
 
 fn pocket(train: usize) -> Task {
-    draw_pocket_task("pocket-acceptability", 0, Sizes { train, dev: 20 }).unwrap()
+    draw_pocket_task("pocket-acceptability", 0, PocketSizes { train, dev: 20 }).unwrap()
 }
 
 #[test]

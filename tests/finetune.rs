@@ -6,7 +6,7 @@ use upstill::device::Device;
 use upstill::log::Console;
 use upstill::methods::{EncodedTask, Finetune};
 use upstill::model::{BertShape, Classifier, Weights};
-use upstill::tasks::{Example, Label, Sizes, Split, Task, draw_pocket_task};
+use upstill::tasks::{Example, Label, PocketSizes, Split, Task, draw_pocket_task};
 use upstill::text::pocket::words;
 use upstill::tokens::Tokenizer;
 use upstill::train::{FinetuneOptions, Finetuned, Finetuning, Pretrained, SeedScores};
@@ -19,7 +19,7 @@ fn pretrained() -> Pretrained {
 }
 
 fn task() -> Task {
-    draw_pocket_task("pocket-sentiment", 0, Sizes { train: 60, dev: 40 }).unwrap()
+    draw_pocket_task("pocket-sentiment", 0, PocketSizes { train: 60, dev: 40 }).unwrap()
 }
 
 fn options() -> FinetuneOptions {

@@ -15,7 +15,7 @@ use tempfile::tempdir;
 use upstill::device::{Device, processor};
 use upstill::log::{Console, StepRecord};
 use upstill::model::{BertShape, ModelFolder, Weights};
-use upstill::tasks::{Outputs, Sizes, SplitOptions, draw_pocket_task, split_for_transfer};
+use upstill::tasks::{Outputs, PocketSizes, SplitOptions, draw_pocket_task, split_for_transfer};
 use upstill::text::pocket::words;
 use upstill::tokens::{Shards, Tokenizer};
 use upstill::train::transfer::{TransferOptions, train_transfer};
@@ -107,7 +107,7 @@ fn finetuned() -> Came {
     let (device, console) = (Device::cpu("test"), Console::silent());
     let weights = Weights::of(&shape.init(1, 0.02, &device.handle));
     let pretrained = Pretrained { shape: shape.into(), weights, tokenizer, initializer_range: 0.02 };
-    let task = draw_pocket_task("pocket-acceptability", 0, Sizes { train: 60, dev: 40 }).unwrap();
+    let task = draw_pocket_task("pocket-acceptability", 0, PocketSizes { train: 60, dev: 40 }).unwrap();
     let options = FinetuneOptions { lr: 5e-3, batch: 16, epochs: 2.0, ..FinetuneOptions::default() };
     let found = Finetuning::new(&pretrained, &task, &options, &device, &console).unwrap().run(1).unwrap();
     let outputs = found.dev.iter().flat_map(|outputs: &Outputs| outputs.concat()).map(f64::from);
@@ -130,7 +130,7 @@ fn transferred(dir: &Path, set: &[&str]) -> Came {
     let mut file = upstill::config::RunFile::parse(&text, "the test").unwrap();
     set.iter().for_each(|assignment| file.set(assignment));
     let plan = file.resolve_transfer().unwrap();
-    let task = draw_pocket_task("pocket-acceptability", 0, Sizes { train: 120, dev: 40 }).unwrap();
+    let task = draw_pocket_task("pocket-acceptability", 0, PocketSizes { train: 120, dev: 40 }).unwrap();
     let split = SplitOptions { per_class: Some(20), validation: 0.1, transfer: None, test: None, seed: 1 };
     let task = split_for_transfer(&task, &[], &split).unwrap();
     let (run, shared) = (dir.join(format!("run {}", set.join(" ").replace(['=', '/'], "-"))), dir.join("shared"));

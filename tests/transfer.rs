@@ -11,7 +11,9 @@ use upstill::log::Console;
 use upstill::model::{
     BertShape, BiLstmShape, Classifier, EncoderShape, Glove, ModelFolder, Pooling, Student, StudentShape, Weights,
 };
-use upstill::tasks::{Example, Label, Sizes, SplitOptions, Task, TransferTask, Unlabelled, draw_pocket_task, split_for_transfer};
+use upstill::tasks::{
+    Example, Label, PocketSizes, SplitOptions, Task, TransferTask, Unlabelled, draw_pocket_task, split_for_transfer,
+};
 use upstill::text::pocket::words;
 use upstill::tokens::Tokenizer;
 use upstill::train::transfer::{
@@ -32,7 +34,7 @@ fn teacher(folder: &Path) -> String {
 }
 
 fn pocket(seed: u64) -> Task {
-    draw_pocket_task("pocket-acceptability", seed, Sizes { train: 120, dev: 40 }).unwrap()
+    draw_pocket_task("pocket-acceptability", seed, PocketSizes { train: 120, dev: 40 }).unwrap()
 }
 
 fn options(per_class: usize) -> SplitOptions {
@@ -373,7 +375,7 @@ fn bad_input_is_told() {
     61 labelled rows of the class "unacceptable" are wanted, and there are 60 (2 at least: one to learn from, one for validation)
     help: write another data.per_class, or give more labelled rows
     "#);
-    let score = draw_pocket_task("pocket-similarity", 0, Sizes { train: 12, dev: 6 }).unwrap();
+    let score = draw_pocket_task("pocket-similarity", 0, PocketSizes { train: 12, dev: 6 }).unwrap();
     insta::assert_snapshot!(split_for_transfer(&score, &[], &options(2)).unwrap_err(), @"
     pocket-similarity asks for scores, and a teacher's labels are classes
     help: choose a task with classes

@@ -14,7 +14,7 @@ use std::fmt::Write as _;
 pub use glue::{AVERAGES, Average, GlueFiles, glue_folder, glue_name, glue_names, glue_task};
 pub use metrics::Metric;
 pub use pairs::{MinimalPair, PairScores, ParadigmScore, PhenomenonScore, read_pairs};
-pub use pocket::{Sizes, draw_pocket_task, pocket_names, pocket_pairs, pocket_task};
+pub use pocket::{PocketSizes, draw_pocket_task, pocket_names, pocket_pairs, pocket_task};
 pub use table::{TableSpec, table_task};
 pub use transfer::{SplitOptions, TransferTask, Unlabelled, split_for_transfer};
 

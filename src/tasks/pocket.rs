@@ -18,17 +18,17 @@ use crate::{Error, Result};
 
 /// How many examples a task has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Sizes {
+pub struct PocketSizes {
     /// Examples to learn from.
     pub train: usize,
     /// Examples to be scored on.
     pub dev: usize,
 }
 
-impl Default for Sizes {
+impl Default for PocketSizes {
     /// 4,000 and 600.
     fn default() -> Self {
-        Sizes { train: 4000, dev: 600 }
+        PocketSizes { train: 4000, dev: 600 }
     }
 }
 
@@ -106,14 +106,14 @@ pub fn pocket_names() -> Vec<&'static str> {
 
 /// A pocket task by name, in its default size, always the same.
 pub fn pocket_task(name: &str) -> Option<Task> {
-    draw_pocket_task(name, 0, Sizes::default()).ok()
+    draw_pocket_task(name, 0, PocketSizes::default()).ok()
 }
 
 /// A pocket task by name, drawn from a seed. No first sentence of `dev` occurs in `train`.
 ///
 /// # Errors
 /// For a name that is not one of [`pocket_names`], or more examples than the language has distinct ones.
-pub fn draw_pocket_task(name: &str, seed: u64, sizes: Sizes) -> Result<Task> {
+pub fn draw_pocket_task(name: &str, seed: u64, sizes: PocketSizes) -> Result<Task> {
     let at = RECIPES.iter().position(|recipe| recipe.name == name);
     let at = at.ok_or_else(|| {
         Error::new(format!("there is no pocket task {name:?}"))

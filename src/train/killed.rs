@@ -10,7 +10,7 @@ use crate::error::Result;
 use crate::files::failing_after;
 use crate::log::{Console, Summary, read_steps};
 use crate::model::{BertShape, ModelFolder, Weights};
-use crate::tasks::{Sizes, SplitOptions, Task, TransferTask, draw_pocket_task, split_for_transfer};
+use crate::tasks::{PocketSizes, SplitOptions, Task, TransferTask, draw_pocket_task, split_for_transfer};
 use crate::text::pocket::{Pocket, words};
 use crate::tokens::{Shards, Tokenizer};
 
@@ -71,7 +71,7 @@ fn a_run_whose_disk_fails_at_any_write_goes_on() {
 }
 
 fn task() -> Task {
-    draw_pocket_task("pocket-acceptability", 0, Sizes { train: 60, dev: 20 }).unwrap()
+    draw_pocket_task("pocket-acceptability", 0, PocketSizes { train: 60, dev: 20 }).unwrap()
 }
 
 fn pretrained() -> Pretrained {

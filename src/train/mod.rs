@@ -42,9 +42,7 @@ pub use learners::{GivenTeacher, LmMethod, model_folder, model_of_run, set_out};
 pub use link::Link;
 pub use ranks::Ranks;
 pub use run::{RunOptions, train_run, train_run_in_ranks};
-pub use seeds::{
-    SeedScores, Settings as FinetuneSettings, check_scores_folder, checkpoint_scores_folder, read_checkpoint_scores,
-};
+pub use seeds::{FinetuneSettings, SeedScores, check_scores_folder, checkpoint_scores_folder, read_checkpoint_scores};
 pub use snapshot::{Held, Off, Origin, SNAPSHOT_STEPS, Snapshot, SnapshotRun};
 pub use step::Steps;
 pub use teach::{Asking, Taught, TeachOptions, Teaching, dump_asked};

@@ -37,7 +37,7 @@ pub struct SeedScores {
     /// Wall time.
     pub seconds: f64,
     /// What it was made with: scores are found again only where this is the same.
-    pub settings: Settings,
+    pub settings: FinetuneSettings,
     /// The test splits that were predicted, by name, with the fingerprints of their rows.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub tests: BTreeMap<String, String>,
@@ -45,7 +45,7 @@ pub struct SeedScores {
 
 /// What scores depend on, beside the seed.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Settings {
+pub struct FinetuneSettings {
     /// Hash of the pre-trained weights.
     pub model: String,
     /// Fingerprint of the task's examples.
@@ -192,7 +192,7 @@ impl Finetuning<'_> {
 
     /// A seed's scores where they are kept, with the predictions that are asked for; none where the seed has to be
     /// trained.
-    fn find(&self, seed: u64, kept: &Kept, settings: &Settings) -> Result<Option<SeedScores>> {
+    fn find(&self, seed: u64, kept: &Kept, settings: &FinetuneSettings) -> Result<Option<SeedScores>> {
         let place = kept.seed(seed);
         let Some(mut found) = read_scores(&place)? else {
             refuse_foreign(&place)?;
@@ -225,7 +225,7 @@ impl Finetuning<'_> {
         Ok(Some(found))
     }
 
-    fn scores(&self, seed: u64, finetuned: &Finetuned, settings: &Settings) -> SeedScores {
+    fn scores(&self, seed: u64, finetuned: &Finetuned, settings: &FinetuneSettings) -> SeedScores {
         SeedScores {
             task: self.task.name.clone(),
             seed,
@@ -239,8 +239,12 @@ impl Finetuning<'_> {
         }
     }
 
-    fn settings(&self) -> Settings {
-        Settings { model: self.pretrained.weights.hash(), data: self.task.fingerprint(), options: self.options.to_string() }
+    fn settings(&self) -> FinetuneSettings {
+        FinetuneSettings {
+            model: self.pretrained.weights.hash(),
+            data: self.task.fingerprint(),
+            options: self.options.to_string(),
+        }
     }
 
     /// The test splits by name, with their fingerprints.
@@ -337,7 +341,7 @@ fn entries(folder: &Path) -> Result<Vec<PathBuf>> {
     Ok(found)
 }
 
-fn refuse_other(found: &SeedScores, settings: &Settings, place: &Path) -> Result<()> {
+fn refuse_other(found: &SeedScores, settings: &FinetuneSettings, place: &Path) -> Result<()> {
     let there = &found.settings;
     let differs = match () {
         () if there.model != settings.model => "another model".to_owned(),

@@ -4,7 +4,7 @@ use super::*;
 use crate::text::pocket::words;
 
 fn all() -> Vec<Task> {
-    pocket_names().into_iter().map(|name| draw_pocket_task(name, 3, Sizes::default()).unwrap()).collect()
+    pocket_names().into_iter().map(|name| draw_pocket_task(name, 3, PocketSizes::default()).unwrap()).collect()
 }
 
 fn text(example: &Example) -> String {
@@ -70,7 +70,7 @@ fn examples_as_people_read_them() {
 #[test]
 fn a_task_is_a_function_of_its_name_and_seed() {
     for name in pocket_names() {
-        let sizes = Sizes { train: 40, dev: 10 };
+        let sizes = PocketSizes { train: 40, dev: 10 };
         assert_eq!(draw_pocket_task(name, 1, sizes).unwrap(), draw_pocket_task(name, 1, sizes).unwrap());
         assert_ne!(draw_pocket_task(name, 1, sizes).unwrap().train, draw_pocket_task(name, 2, sizes).unwrap().train);
     }
@@ -167,7 +167,7 @@ fn counting_words_does_not_solve_a_task() {
 
 #[test]
 fn mistakes_are_said() {
-    let said = |name: &str, train: usize| draw_pocket_task(name, 0, Sizes { train, dev: 1 }).unwrap_err().to_string();
+    let said = |name: &str, train: usize| draw_pocket_task(name, 0, PocketSizes { train, dev: 1 }).unwrap_err().to_string();
     insta::assert_snapshot!(said("pocket-sentimnt", 1), @r#"
     there is no pocket task "pocket-sentimnt"
     help: the pocket tasks are pocket-acceptability, pocket-sentiment, pocket-paraphrase, pocket-entailment, pocket-similarity

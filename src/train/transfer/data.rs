@@ -6,13 +6,13 @@ use crate::config::{TransferData, TransferPlan};
 use crate::error::{Error, IoContext, Result};
 use crate::model::ModelFolder;
 use crate::tasks::{
-    Example, Label, Sizes, SplitOptions, TableSpec, Task, TransferTask, Unlabelled, draw_pocket_task, pocket_names,
+    Example, Label, PocketSizes, SplitOptions, TableSpec, Task, TransferTask, Unlabelled, draw_pocket_task, pocket_names,
     split_for_transfer, table_task,
 };
 use crate::text::{ReadOptions, Reader, Wanted, find, read_rows};
 
 /// Pocket texts to draw: labelled ones to choose from, test rows, and unlabelled text.
-const POCKET: Sizes = Sizes { train: 4000, dev: 1000 };
+const POCKET: PocketSizes = PocketSizes { train: 4000, dev: 1000 };
 const POCKET_UNLABELLED: usize = 6000;
 
 /// Reads and divides a run's task; `seed` draws who keeps a label.
@@ -60,7 +60,7 @@ fn of_pocket(name: &str) -> Result<(Task, Vec<Unlabelled>)> {
             .help(format!("one of: {}; or write data.train and data.test", pocket_names().join(", "))));
     }
     let task = draw_pocket_task(name, 0, POCKET)?;
-    let more = draw_pocket_task(name, 1, Sizes { train: 0, dev: POCKET_UNLABELLED })?;
+    let more = draw_pocket_task(name, 1, PocketSizes { train: 0, dev: POCKET_UNLABELLED })?;
     let unlabelled = more.dev.iter().flat_map(|split| &split.examples).map(Unlabelled::from).collect();
     Ok((task, unlabelled))
 }
