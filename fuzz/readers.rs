@@ -39,7 +39,7 @@ const fn reader(name: &'static str, file: &'static str, is_sealed: bool, read: f
 }
 
 /// All of them.
-pub const READERS: [Reader; 29] = [
+pub const READERS: [Reader; 30] = [
     reader("run_file", "run.toml", false, |scene| {
         let file = RunFile::load(&scene.at("run.toml"))?;
         if file.is_transfer() {
@@ -69,6 +69,7 @@ pub const READERS: [Reader; 29] = [
     reader("safetensors", "model/model.safetensors", false, |scene| model(&scene.at("model"))),
     reader("safetensors_index", "parts/model.safetensors.index.json", false, |scene| model(&scene.at("parts"))),
     reader("pickle", "pickle/pytorch_model.bin", false, |scene| model(&scene.at("pickle"))),
+    reader("gguf", "a.gguf", false, |scene| model(&scene.at("a.gguf"))),
     reader("shard", "data/train-00000.tok", true, |scene| data(&scene.at("data"))),
     reader("manifest", "data/manifest.json", true, |scene| data(&scene.at("data"))),
     reader("plan", "run/plan.toml", true, |scene| match Plan::load(&scene.at("run/plan.toml")) {
@@ -225,6 +226,11 @@ impl Scene {
             "zstd" => vec![include_bytes!("seeds/a.txt.zst").to_vec()],
             "bzip2" => vec![include_bytes!("seeds/a.txt.bz2").to_vec()],
             "xz" => vec![include_bytes!("seeds/a.txt.xz").to_vec()],
+            "gguf" => vec![
+                include_bytes!("../tests/golden/gguf-smol.gguf").to_vec(),
+                include_bytes!("../tests/golden/gguf-llama3.gguf").to_vec(),
+                include_bytes!("../tests/golden/gguf-qwen3.gguf").to_vec(),
+            ],
             "pickle" => vec![include_bytes!("seeds/pytorch_model.bin").to_vec()],
             "safetensors_index" => vec![index().into_bytes()],
             "cells" => {

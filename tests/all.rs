@@ -5,6 +5,7 @@ mod batch;
 mod bf16;
 mod branch;
 mod causal;
+mod causal_tokenizers;
 mod cli;
 mod close;
 mod common;

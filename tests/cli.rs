@@ -182,17 +182,17 @@ fn errors_say_what_where_and_what_to_do() {
     insta::assert_snapshot!(fails(dir.path(), &["eval", "nowhere"]), @"
     exit 2
     error: there is no model in nowhere
-    help: give a run directory that has finished, a checkpoint, or a folder with config.json and model.safetensors
+    help: give a run directory that has finished, a checkpoint, a folder with config.json and model.safetensors, or a .gguf file
     ");
     insta::assert_snapshot!(fails(dir.path(), &["fill", "nowhere", "a [MASK]"]), @"
     exit 2
     error: there is no model in nowhere
-    help: give a run directory that has finished, a checkpoint, or a folder with config.json and model.safetensors
+    help: give a run directory that has finished, a checkpoint, a folder with config.json and model.safetensors, or a .gguf file
     ");
     insta::assert_snapshot!(fails(dir.path(), &["finetune", "nowhere", "--task", "cola"]), @"
     exit 2
     error: there is no model in nowhere
-    help: give a run directory that has finished, a checkpoint, or a folder with config.json and model.safetensors
+    help: give a run directory that has finished, a checkpoint, a folder with config.json and model.safetensors, or a .gguf file
     ");
     insta::assert_snapshot!(fails(dir.path(), &["report", "nowhere"]), @"
     exit 2

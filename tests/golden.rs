@@ -3,6 +3,7 @@
 
 mod bf16;
 mod families;
+mod gguf;
 mod listening;
 mod llama;
 mod modern;

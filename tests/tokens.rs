@@ -151,10 +151,10 @@ fn tokenizers_that_will_not_do() {
     ");
     let bpe = br#"{"version": "1.0", "truncation": null, "padding": null, "added_tokens": [], "normalizer": null, "pre_tokenizer": null,
         "post_processor": null, "decoder": null, "model": {"type": "BPE", "vocab": {"a": 0}, "merges": []}}"#;
-    insta::assert_snapshot!(error("bpe.json", bpe), @r"
+    insta::assert_snapshot!(error("bpe.json", bpe), @"
     the vocabulary has no [PAD], [UNK], [CLS], [SEP], [MASK]
       in: DIR/bpe.json
-    help: if it has others, name them in a tokenizer_config.json beside it, of the class PreTrainedTokenizerFast: pad_token, unk_token, cls_token, sep_token and mask_token; or make a vocabulary with `upstill tokenizer train --kind bpe`
+    help: if it has others, name them in a tokenizer_config.json beside it, of the class PreTrainedTokenizerFast: eos_token (or sep_token), and bos_token (or cls_token), pad_token, unk_token and mask_token as far as there are such; or make a vocabulary with `upstill tokenizer train --kind bpe`
     ");
     insta::assert_snapshot!(error("unigram.json", br#"{"version": "1.0", "model": {"type": "Unigram", "vocab": []}}"#), @r"
     the tokenizer is a Unigram model, and upstill reads WordPiece (BERT's) and BPE (ModernBERT's)

@@ -206,9 +206,9 @@ fn run_show(args: &Show) -> Result<()> {
     let tokenizer = Tokenizer::load(&args.tokenizer)?;
     let ids = args.text.as_deref().map(|text| tokenizer.encode(text)).transpose()?;
     let pieces: Option<Vec<_>> = ids.as_ref().map(|ids| ids.iter().map(|id| tokenizer.token(*id)).collect());
-    let special = tokenizer.special_names().map(|token| (token, tokenizer.id(token)));
+    let special = tokenizer.special_names().into_iter().flatten().map(|token| (token, tokenizer.id(token)));
     if args.json {
-        let special: serde_json::Map<_, _> = special.into_iter().map(|(token, id)| (token.to_owned(), json!(id))).collect();
+        let special: serde_json::Map<_, _> = special.map(|(token, id)| (token.to_owned(), json!(id))).collect();
         let normalization = tokenizer.normalization().map(|by| {
             json!({"do_lower_case": by.lowercase, "strip_accents": by.strip_accents, "tokenize_chinese_chars": by.chinese_chars})
         });
@@ -220,7 +220,10 @@ fn run_show(args: &Show) -> Result<()> {
     }
     println!("{} tokens", tokenizer.vocab_size());
     println!("{}", tokenizer.normalization().map_or("text is read as tokenizer.json says".to_owned(), |by| normalized(&by)));
-    println!("{}", special.map(|(token, id)| format!("{token} {}", id.unwrap_or_default())).join("  "));
+    // One token may stand for several.
+    let mut named: Vec<String> = special.map(|(token, id)| format!("{token} {}", id.unwrap_or_default())).collect();
+    named.dedup();
+    println!("{}", named.join("  "));
     for (id, piece) in ids.iter().flatten().zip(pieces.iter().flatten()) {
         println!("{id:>7}  {piece}");
     }

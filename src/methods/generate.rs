@@ -107,7 +107,10 @@ pub async fn generate_async(
 ) -> Result<Vec<u32>> {
     model.shape().must_hold(tokenizer)?;
     let special = tokenizer.special();
-    let start: Vec<u32> = [special.cls].into_iter().chain(tokenizer.encode(text)?).collect();
+    let mut start = tokenizer.encode_to_go_on(text)?;
+    if start.is_empty() {
+        start.push(special.cls);
+    }
     // A model may have more rows in its table than the tokenizer has tokens; those stand for nothing.
     ids_after(model, &start, Some(special.sep), tokenizer.vocab_size(), options, device, each).await
 }

@@ -1,9 +1,10 @@
 //! A model's folder as `transformers` writes and reads it: `config.json`, the weights, the tokenizer's files.
 //!
 //! Read: BERT and what has its shape (MiniLM, DistilBERT), ModernBERT, Llama (SmolLM2, Qwen3, SmolLM3), one weight file
-//! or several, safetensors or PyTorch's, with or without pooler, head, token types, prefix and wrappings. One rule for
-//! all that read: the body is whole and of the sizes that `config.json` says, or the model is refused; only heads may
-//! be missing, where they are not needed. Written: the family's language model in one `model.safetensors`.
+//! or several, safetensors or PyTorch's, with or without pooler, head, token types, prefix and wrappings; and one file
+//! of llama.cpp's in place of a folder (`src/model/gguf/`). One rule for all that read: the body is whole and of the
+//! sizes that `config.json` says, or the model is refused; only heads may be missing, where they are not needed.
+//! Written: the family's language model in one `model.safetensors`.
 
 use std::path::{Path, PathBuf};
 
@@ -11,6 +12,7 @@ use burn::tensor::Device;
 use serde_json::{Value, json};
 
 use super::family::AnyModel;
+use super::gguf::{Gguf, is_gguf};
 use super::language_model::{Config, LanguageModel};
 use super::weight_files::{self, Headers};
 use super::weights::{Shapes, Weights, not_floats};
@@ -23,7 +25,7 @@ use crate::tokens::Tokenizer;
 /// A folder that holds a model: its shape is read, its weights are not yet.
 #[derive(Debug, Clone)]
 pub struct ModelFolder {
-    /// Where `config.json` lies.
+    /// Where `config.json` lies; of a GGUF file the file.
     pub path: PathBuf,
     /// What it says of sizes, in its family's terms.
     pub shape: Shape,
@@ -58,11 +60,15 @@ impl Inventory {
 }
 
 impl ModelFolder {
-    /// Finds the model in a run directory (its `model/`), a checkpoint, or a Hugging Face folder.
+    /// Finds the model in a run directory (its `model/`), a checkpoint, a Hugging Face folder, or a GGUF file.
     ///
     /// # Errors
     /// When there is none, or its `config.json` is of another architecture (named) or can't be obeyed.
     pub fn open(path: &Path) -> Result<Self> {
+        if is_gguf(path) {
+            let found = Gguf::open(path)?.config().and_then(|config| Config::parse(&config));
+            return Ok(Self::of(path.to_owned(), found.map_err(|error| error.at(path.display()))?));
+        }
         let inside = path.join("model");
         let folder = if path.join("config.json").exists() { path.to_owned() } else { inside };
         let config = folder.join("config.json");
@@ -75,14 +81,18 @@ impl ModelFolder {
                 }
             }
             return Err(Error::new(format!("there is no model in {}", path.display())).help(
-                "give a run directory that has finished, a checkpoint, or a folder with config.json and model.safetensors",
+                "give a run directory that has finished, a checkpoint, a folder with config.json and model.safetensors, or a .gguf file",
             ));
         }
         check(&folder)?;
         let json: Value = weight_files::read_json(&config, "the JSON of a config.json")?;
         let found = Config::parse(&json).map_err(|error| error.at(config.display()))?;
         found.notes.iter().for_each(|line| note(format!("{}: {line}", folder.display())));
-        Ok(Self { path: folder, shape: found.shape.clone(), architecture: found.architecture, config: found })
+        Ok(Self::of(folder, found))
+    }
+
+    fn of(path: PathBuf, config: Config) -> Self {
+        Self { path, shape: config.shape.clone(), architecture: config.architecture, config }
     }
 
     /// Refuses a folder whose files don't hold the whole body of its `config.json`'s model, in the sizes that it says.
@@ -201,7 +211,7 @@ impl ModelFolder {
     /// # Errors
     /// When there is none in the folder, or it has more tokens than the word table has rows.
     pub fn tokenizer(&self) -> Result<Tokenizer> {
-        let tokenizer = Tokenizer::load(&self.path)?;
+        let tokenizer = if is_gguf(&self.path) { Gguf::open(&self.path)?.tokenizer()? } else { Tokenizer::load(&self.path)? };
         self.shape.must_hold(&tokenizer).map_err(|error| error.at(self.path.display()))?;
         Ok(tokenizer)
     }
@@ -271,7 +281,11 @@ pub(super) fn settings_for(tokenizer: &Tokenizer, shape: &Shape) -> Value {
     }
     if shape.family().objective() == ObjectiveKind::Causal {
         let [_, _, opens, ends, _] = tokenizer.special_names();
-        (settings["bos_token"], settings["eos_token"]) = (json!(opens), json!(ends));
+        for (key, name) in [("bos_token", opens), ("eos_token", ends)] {
+            if let Some(name) = name {
+                settings[key] = json!(name);
+            }
+        }
     }
     settings
 }

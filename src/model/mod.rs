@@ -8,6 +8,7 @@ mod classifier;
 mod config_keys;
 mod family;
 mod fit;
+mod gguf;
 mod header;
 mod huggingface;
 mod init;

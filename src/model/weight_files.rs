@@ -1,4 +1,5 @@
-//! The files of a folder that hold a model's weights: one or several, safetensors or PyTorch's.
+//! The files of a folder that hold a model's weights: one or several, safetensors or PyTorch's; or one GGUF file in
+//! place of a folder.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
@@ -10,6 +11,7 @@ use safetensors::tensor::Metadata;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
+use super::gguf::{Gguf, is_gguf};
 use super::header::{Header, Numbers};
 use super::pickle;
 use super::weights::{Shapes, Weights, is_buffer, not_safetensors};
@@ -38,6 +40,9 @@ pub(super) struct Headers {
 /// When there are none (what the folder holds is listed), or some of a sharded model are missing (all of them are
 /// listed).
 pub(super) fn find(folder: &Path) -> Result<Vec<String>> {
+    if is_gguf(folder) {
+        return Ok(folder.file_name().into_iter().map(|name| name.to_string_lossy().into_owned()).collect());
+    }
     for name in SINGLE {
         if folder.join(name).is_file() {
             return Ok(vec![name.to_owned()]);
@@ -100,6 +105,9 @@ pub(super) fn read_json<T: DeserializeOwned>(path: &Path, what: &str) -> Result<
 /// # Errors
 /// As [`find`], and when a file can't be read.
 pub(super) fn headers(folder: &Path, of: &Shape) -> Result<Headers> {
+    if is_gguf(folder) {
+        return Ok(Headers { shapes: Gguf::open(folder)?.shapes(), others: BTreeMap::new(), notes: Vec::new() });
+    }
     let mut all: Vec<Header> = Vec::new();
     for name in find(folder)? {
         let path = folder.join(&name);
@@ -157,6 +165,9 @@ fn safetensors_headers(path: &Path) -> Result<Vec<Header>> {
 /// # Errors
 /// As [`headers`], and when two parts hold a tensor of the same name and other values.
 pub(super) fn read(folder: &Path, of: &Shape) -> Result<Weights> {
+    if is_gguf(folder) {
+        return Gguf::open(folder)?.weights();
+    }
     let mut all = Weights::default();
     for name in find(folder)? {
         let path = folder.join(&name);

@@ -60,6 +60,8 @@ pub fn build(
     watch: &Watch,
 ) -> Result<Manifest> {
     options.check()?;
+    // Rows are opened: what is trained on them goes on with texts that are.
+    let tokenizer = &tokenizer.opening()?;
     let accept = |found: &Path| check_out(found, force);
     let target = Target::take(out, &accept)?;
     let sources = without_output(find(inputs)?, out)?;
@@ -271,7 +273,7 @@ fn prepare(
             counts.dropped_short += 1;
             continue;
         }
-        unknown += ids.iter().filter(|id| **id == unk).count() as u64;
+        unknown += ids.iter().filter(|id| Some(**id) == unk).count() as u64;
         if ids.len() > options.max_tokens {
             counts.split_long += 1;
             sentences.extend(pieces(&ids, options.max_tokens, encoder).map(|piece| (held_out, piece.to_vec())));

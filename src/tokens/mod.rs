@@ -25,9 +25,11 @@
 
 mod build;
 mod folder;
+mod frame;
 mod manifest;
 mod open;
 mod options;
+mod pipelines;
 mod pocket;
 mod settings;
 mod shard;
@@ -43,6 +45,7 @@ pub use self::build::{Progress, Watch, build, without_output};
 pub(crate) use self::manifest::percent;
 pub use self::manifest::{Counts, HeldOutBy, Manifest, ShardRecord, SplitRecord};
 pub use self::options::BuildOptions;
+pub(crate) use self::pipelines::Pipeline;
 pub use self::pocket::pocket_shards;
 pub use self::shards::{Sentences, Shards};
 pub use self::special::{Normalization, SPECIAL_TOKENS, Special};

@@ -12,6 +12,7 @@ use tokenizers::pre_tokenizers::bert::BertPreTokenizer;
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 use tokenizers::{AddedToken, Model as _};
 
+use super::pipelines;
 use super::settings::{CONFIG, Class, Settings};
 use super::special::{Names, Normalization, ROBERTAS_TOKENS, SPECIAL_TOKENS, TRAIN, failed};
 use super::vocab::{self, Capitals};
@@ -47,55 +48,59 @@ pub(super) fn find(path: &Path) -> Result<PathBuf> {
 /// A tokenizer from the bytes of a `tokenizer.json` or a `vocab.txt`, and from what lies beside the file.
 pub(super) fn open(file: &Path, bytes: &[u8]) -> Result<Opened> {
     let settings = Settings::read(file.parent().unwrap_or(Path::new("")))?;
+    if file.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("json")) {
+        return open_json(file, bytes, &settings);
+    }
     let class = settings.class()?;
     settings.check(class)?;
-    let is_json = file.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("json"));
-    if is_json {
-        let inner = from_json(bytes)?;
-        let is_wordpiece = matches!(inner.get_model(), ModelWrapper::WordPiece(_));
-        if !is_wordpiece && settings.has_config && class == Some(Class::Bert) {
-            let help = "if tokenizer.json says all, as a BPE tokenizer's does, write PreTrainedTokenizerFast there";
-            return Err(settings.refuse(
-                "tokenizer_class",
-                "stands for WordPiece, and tokenizer.json holds byte-pair merges (BPE)",
-                help,
-            ));
-        }
-        let listed = inner.get_added_tokens_decoder().into_iter().collect();
-        let names = class.map_or(Ok(None), |class| settings.names(class))?.unwrap_or_else(|| names_in(&inner));
-        let (inner, listed) = match class {
-            Some(Class::Bert) if settings.has_config => (berts(model_of(&inner)?, settings.normalization()?), listed),
-            Some(Class::Roberta) => match inner.get_model() {
-                ModelWrapper::BPE(model) => (robertas(model, settings.has_prefix_space()?)?, listed),
-                _ => {
-                    let help = "write BertTokenizer there if text is split as BERT splits it";
-                    return Err(settings.refuse(
-                        "tokenizer_class",
-                        "stands for byte-pair merges, and tokenizer.json has none",
-                        help,
-                    ));
-                }
-            },
-            _ => (inner, Default::default()),
-        };
-        if is_wordpiece && !settings.has_config && class != Some(Class::Whole) && !reads_as_default(&inner) {
-            note(format!(
-                "no {CONFIG} says how to read {}: text is normalised as it says itself; `transformers` takes BERT's tokenizers for \
-                 uncased then",
-                file.display()
-            ));
-        }
-        return Ok(Opened { inner, added: settings.added(listed, &names)?, names, names_mask: settings.names_mask() });
-    }
-    if matches!(class, Some(Class::Whole | Class::Roberta)) {
+    if class.is_some_and(Class::needs_json) {
         return Err(settings.refuse("tokenizer_class", "needs a tokenizer.json, and there is a vocabulary alone", NO_JSON));
     }
     let (vocab, notes) = vocab::read(bytes)?;
     notes.iter().for_each(|what| note(format!("{} {what}", file.display())));
     let normalization = decide(file, &vocab, &settings)?;
-    let names = SPECIAL_TOKENS.map(str::to_owned);
+    let names = Names::from(SPECIAL_TOKENS);
     let added = settings.added(Default::default(), &names)?;
     Ok(Opened { inner: berts(vocab::model(&vocab)?, normalization), added, names, names_mask: settings.names_mask() })
+}
+
+/// A tokenizer from the bytes of a `tokenizer.json` and from its settings; `file` is what it is called in messages.
+pub(super) fn open_json(file: &Path, bytes: &[u8], settings: &Settings) -> Result<Opened> {
+    let class = settings.class()?;
+    settings.check(class)?;
+    let inner = from_json(bytes)?;
+    let is_wordpiece = matches!(inner.get_model(), ModelWrapper::WordPiece(_));
+    if !is_wordpiece && settings.has_config && class == Some(Class::Bert) {
+        let help = "if tokenizer.json says all, as a BPE tokenizer's does, write PreTrainedTokenizerFast there";
+        return Err(settings.refuse(
+            "tokenizer_class",
+            "stands for WordPiece, and tokenizer.json holds byte-pair merges (BPE)",
+            help,
+        ));
+    }
+    if is_wordpiece && matches!(class, Some(Class::Roberta | Class::Gpt2 | Class::Qwen2 | Class::Llama)) {
+        let help = "write BertTokenizer there if text is split as BERT splits it";
+        return Err(settings.refuse("tokenizer_class", "stands for byte-pair merges, and tokenizer.json has none", help));
+    }
+    let listed = inner.get_added_tokens_decoder().into_iter().collect();
+    let names = class.map_or(Ok(None), |class| settings.names(class))?.unwrap_or_else(|| names_in(&inner));
+    let (inner, listed) = match (class, inner.get_model()) {
+        (Some(Class::Bert), _) if settings.has_config => (berts(model_of(&inner)?, settings.normalization()?), listed),
+        (Some(Class::Roberta), ModelWrapper::BPE(model)) => (robertas(model, settings.has_prefix_space()?)?, listed),
+        (Some(class @ (Class::Gpt2 | Class::Qwen2 | Class::Llama)), _) => {
+            pipelines::compare(class, &inner, settings)?;
+            (inner, Default::default())
+        }
+        _ => (inner, Default::default()),
+    };
+    if is_wordpiece && !settings.has_config && class != Some(Class::Whole) && !reads_as_default(&inner) {
+        note(format!(
+            "no {CONFIG} says how to read {}: text is normalised as it says itself; `transformers` takes BERT's tokenizers for \
+             uncased then",
+            file.display()
+        ));
+    }
+    Ok(Opened { inner, added: settings.added(listed, &names)?, names, names_mask: settings.names_mask() })
 }
 
 /// Whether a tokenizer normalises text as `transformers` has BERT do it where nothing is said.
@@ -229,8 +234,7 @@ fn robertas(model: &BPE, has_prefix_space: bool) -> Result<tokenizers::Tokenizer
 /// What a tokenizer calls its special tokens, where no settings say so: as BERT, or as RoBERTa if it has those alone.
 fn names_in(inner: &tokenizers::Tokenizer) -> Names {
     let has = |names: [&str; 5]| names.iter().all(|name| inner.token_to_id(name).is_some());
-    let names = if !has(SPECIAL_TOKENS) && has(ROBERTAS_TOKENS) { ROBERTAS_TOKENS } else { SPECIAL_TOKENS };
-    names.map(str::to_owned)
+    Names::from(if !has(SPECIAL_TOKENS) && has(ROBERTAS_TOKENS) { ROBERTAS_TOKENS } else { SPECIAL_TOKENS })
 }
 
 /// BERT's model over the vocabulary of another's.
@@ -274,7 +278,7 @@ pub(super) fn add(inner: &mut tokenizers::Tokenizer, added: Vec<(Option<u32>, Ad
     let (mut wanted, mut tokens) = (Vec::new(), Vec::new());
     for (id, token) in added {
         let there = || known.values().any(|known| known.content == token.content);
-        let missing = || names.contains(&token.content) && inner.token_to_id(&token.content).is_none();
+        let missing = || names.has(&token.content) && inner.token_to_id(&token.content).is_none();
         match id {
             Some(id) => wanted.push((id, token.content.clone())),
             // `transformers` would give a missing [MASK] an id that no model was trained with.

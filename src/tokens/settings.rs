@@ -31,6 +31,16 @@ const BERTS: [&str; 8] = [
 const ROBERTAS: &str = "RobertaTokenizer";
 /// Classes that take all of `tokenizer.json` as it is.
 const WHOLE: [&str; 2] = ["PreTrainedTokenizerFast", "TokenizersBackend"];
+/// Classes of causal models' tokenizers over bytes.
+const CAUSAL: [(&str, Class); 3] =
+    [("GPT2Tokenizer", Class::Gpt2), ("Qwen2Tokenizer", Class::Qwen2), ("LlamaTokenizer", Class::Llama)];
+/// What `transformers` takes for a model whose files name no class, by `model_type`.
+const OF_MODELS: [(&str, &str); 4] = [
+    ("gpt2", "GPT2Tokenizer"),
+    ("qwen3", "Qwen2Tokenizer"),
+    ("llama", "PreTrainedTokenizerFast"),
+    ("smollm3", "PreTrainedTokenizerFast"),
+];
 
 /// How a tokenizer is put together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,6 +51,31 @@ pub(super) enum Class {
     Roberta,
     /// `tokenizer.json`, the whole of it.
     Whole,
+    /// The whole of it, which should hold GPT-2's pipeline of bytes.
+    Gpt2,
+    /// The whole of it, which should hold Qwen's.
+    Qwen2,
+    /// The whole of it where it spells bytes, as Llama 3's; else SentencePiece's, which upstill has not.
+    Llama,
+}
+
+impl Class {
+    /// What special tokens are called where no key says so, in the order of [`SPECIAL_TOKENS`].
+    fn usual(self) -> [Option<&'static str>; 5] {
+        const END: Option<&str> = Some("<|endoftext|>");
+        match self {
+            Class::Bert => SPECIAL_TOKENS.map(Some),
+            Class::Roberta => ROBERTAS_TOKENS.map(Some),
+            Class::Gpt2 => [None, END, END, END, None],
+            Class::Qwen2 => [END, END, None, END, None],
+            Class::Whole | Class::Llama => [None; 5],
+        }
+    }
+
+    /// Whether a vocabulary alone is enough for it.
+    pub(super) fn needs_json(self) -> bool {
+        self != Class::Bert
+    }
 }
 
 /// A file's keys, and its name for messages.
@@ -73,8 +108,7 @@ impl Settings {
     /// When a file can't be read, or is not a JSON object.
     pub(super) fn read(folder: &Path) -> Result<Self> {
         let config = read_object(&folder.join(CONFIG))?;
-        let model = read_object(&folder.join("config.json")).ok().flatten();
-        let class_of_model = model.and_then(|keys| Some(keys.map.get("tokenizer_class")?.as_str()?.to_owned()));
+        let class_of_model = read_object(&folder.join("config.json")).ok().flatten().and_then(|model| class_of(&model.map));
         let (mut special, mut added) = (None, None);
         if !config.as_ref().is_some_and(|keys| keys.map.contains_key("added_tokens_decoder")) {
             special = read_object(&folder.join("special_tokens_map.json"))?;
@@ -87,6 +121,15 @@ impl Settings {
             keys.file = if has_config { format!("{} or {}", keys.file, special.file) } else { special.file };
         }
         Ok(Settings { keys, has_config, class_of_model, added })
+    }
+
+    /// Those of a `tokenizer_config.json` in memory; `file` is what it is called in messages.
+    ///
+    /// # Errors
+    /// When it is not a JSON object.
+    pub(super) fn of(bytes: &[u8], file: &str) -> Result<Self> {
+        let keys = object(bytes).map_err(|what| Error::new(what).at(file))?;
+        Ok(Settings { keys: Keys { file: file.to_owned(), map: keys }, has_config: true, class_of_model: None, added: None })
     }
 
     /// How the tokenizer is put together; nothing where no file says so.
@@ -103,6 +146,9 @@ impl Settings {
         if name == ROBERTAS {
             return Ok(Some(Class::Roberta));
         }
+        if let Some((_, class)) = CAUSAL.iter().find(|(known, _)| *known == name) {
+            return Ok(Some(*class));
+        }
         Err(self.refuse(
             "tokenizer_class",
             &format!("`{name}` may split text in its own way, and upstill splits it as BERT does"),
@@ -113,9 +159,8 @@ impl Settings {
     /// BERT's settings; a key that is not there has the value that `transformers` gives it.
     pub(super) fn normalization(&self) -> Result<Normalization> {
         let truth = |key: &str| match self.keys.map.get(key) {
-            None => Ok(None),
-            Some(Value::Bool(truth)) => Ok(Some(*truth)),
-            Some(other) => Err(self.refuse(key, &format!("is {other}"), "write true or false")),
+            Some(Value::Null) => Err(self.refuse(key, "is null", "write true or false")),
+            _ => self.truth(key),
         };
         let strip_accents = match self.keys.map.get("strip_accents") {
             Some(Value::Null) => None,
@@ -138,29 +183,32 @@ impl Settings {
     /// so.
     ///
     /// # Errors
-    /// When some have other names, and others none.
+    /// When some are named, and none that ends a text.
     pub(super) fn names(&self, class: Class) -> Result<Option<Names>> {
-        let given: [Option<&str>; 5] = std::array::from_fn(|at| {
-            let named = |key: &str| self.keys.map.get(key).and_then(content);
-            named(SPECIAL_KEYS[at]).or_else(|| named(CAUSAL_KEYS[at]))
-        });
+        let named = |key: &str| self.keys.map.get(key).and_then(content);
+        let given: [Option<&str>; 5] = std::array::from_fn(|at| named(SPECIAL_KEYS[at]).or_else(|| named(CAUSAL_KEYS[at])));
+        let are_ours = || given.iter().zip(SPECIAL_TOKENS).all(|(given, ours)| given.is_none_or(|given| given == ours));
         let usual = match class {
             Class::Bert => return Ok(None),
-            Class::Roberta => ROBERTAS_TOKENS,
             Class::Whole if given.iter().all(Option::is_none) => return Ok(None),
-            Class::Whole => SPECIAL_TOKENS,
+            Class::Whole if are_ours() => Class::Bert.usual(),
+            class => class.usual(),
         };
-        let is_other = given.iter().zip(SPECIAL_TOKENS).any(|(given, ours)| given.is_some_and(|given| given != ours));
-        let missing: Vec<&str> =
-            SPECIAL_KEYS[..4].iter().zip(given).filter(|(_, given)| given.is_none()).map(|(key, _)| *key).collect();
-        if class == Class::Whole && is_other && !missing.is_empty() {
-            let what = "is not there, and the other special tokens have names that are not BERT's";
-            let help = "write which token it is, such as \"pad_token\": \"<pad>\": upstill needs one that fills a row, stands for what can't \
-                        be spelt, opens a text (or bos_token) and ends it (or eos_token); and mask_token for masked models";
-            return Err(self.refuse(&missing.join("`, `"), what, help));
+        let is_of_causal = matches!(class, Class::Gpt2 | Class::Qwen2);
+        // A key that is there and null says that there is no such token.
+        let is_null = |at: usize| is_of_causal && self.keys.map.get(CAUSAL_KEYS[at]).is_some_and(Value::is_null);
+        let token = |at: usize| given[at].or(usual[at].filter(|_| !is_null(at))).map(str::to_owned);
+        let tokens: [Option<String>; 5] = std::array::from_fn(token);
+        if tokens[3].is_none() {
+            let what = "is not there, and the special tokens have names that are not BERT's";
+            let help = "write which token ends a text, such as \"eos_token\": \"<|endoftext|>\" (or sep_token); those for padding (pad_token), \
+                        for what can't be spelt (unk_token) and before a text (bos_token, cls_token) may be missing, as may mask_token of a causal \
+                        model";
+            return Err(self.refuse("eos_token", what, help));
         }
-        let mut at = 0..;
-        Ok(Some(usual.map(|usual| at.next().and_then(|at: usize| given[at]).unwrap_or(usual).to_owned())))
+        let ends = [SPECIAL_KEYS[3], CAUSAL_KEYS[3]].map(|key| named(key).is_some());
+        let is_causal = class != Class::Roberta && (is_of_causal || ends == [false, true]);
+        Ok(Some(Names { tokens, is_causal }))
     }
 
     /// Whether a key says which token hides others.
@@ -168,23 +216,28 @@ impl Settings {
         self.keys.map.get("mask_token").and_then(content).is_some()
     }
 
-    /// Whether a text is read as if a space stood before it, of RoBERTa's.
+    /// Whether a text is read as if a space stood before it, of RoBERTa's and GPT-2's.
     pub(super) fn has_prefix_space(&self) -> Result<bool> {
-        match self.keys.map.get("add_prefix_space") {
-            None | Some(Value::Null) => Ok(false),
-            Some(Value::Bool(truth)) => Ok(*truth),
-            Some(other) => Err(self.refuse("add_prefix_space", &format!("is {other}"), "write true or false")),
+        Ok(self.truth("add_prefix_space")?.unwrap_or(false))
+    }
+
+    /// What a key says that is true or false, or null and so nothing.
+    fn truth(&self, key: &str) -> Result<Option<bool>> {
+        match self.keys.map.get(key) {
+            None | Some(Value::Null) => Ok(None),
+            Some(Value::Bool(truth)) => Ok(Some(*truth)),
+            Some(other) => Err(self.refuse(key, &format!("is {other}"), "write true or false")),
         }
     }
 
     /// Refuses what would change ids and is not obeyed.
     pub(super) fn check(&self, class: Option<Class>) -> Result<()> {
-        for (key, harmless, why) in REFUSED {
-            if let Some(value) = self.keys.map.get(key).filter(|value| !value.is_null() && !harmless(value)) {
+        let is_berts = class.is_none_or(|class| class == Class::Bert);
+        for (key, harmless, why) in REFUSED.iter().filter(|(_, _, why)| is_berts || *why != OPENS_AND_ENDS) {
+            if let Some(value) = self.keys.map.get(*key).filter(|value| !value.is_null() && !harmless(value)) {
                 return Err(self.refuse(key, &format!("is {value}, and {why}"), "take the key out, if it may be"));
             }
         }
-        let is_berts = !matches!(class, Some(Class::Whole | Class::Roberta));
         for (key, ours) in SPECIAL_KEYS.iter().zip(SPECIAL_TOKENS).filter(|_| is_berts) {
             let Some(value) = self.keys.map.get(*key) else { continue };
             if content(value) != Some(ours) {
@@ -207,8 +260,8 @@ impl Settings {
             out.push((Some(id), token));
         }
         for token in named.iter().chain(&extra) {
-            // The five special ones are in the vocabulary, or missing, which is an error of its own.
-            let ours = names.contains(&token.content);
+            // The special ones are in the vocabulary, or missing, which is an error of its own.
+            let ours = names.has(&token.content);
             if !out.iter().any(|(_, there)| there.content == token.content) && (!ours || has_own_flags(token)) {
                 out.push((None, token.clone()));
             }
@@ -293,6 +346,11 @@ impl Settings {
         Ok(token)
     }
 
+    /// The file that it says so in.
+    pub(super) fn file(&self) -> &str {
+        &self.keys.file
+    }
+
     /// The error for a key.
     pub(super) fn refuse(&self, key: &str, what: &str, help: impl Into<String>) -> Error {
         Error::new(format!("`{key}` {what}")).at(&self.keys.file).help(help)
@@ -305,7 +363,7 @@ const AS_BERTS: &str = "if it is BERT's own way (lower case, accents, punctuatio
 pub(super) const SPECIAL_KEYS: [&str; 5] = ["pad_token", "unk_token", "cls_token", "sep_token", "mask_token"];
 
 /// What tokenizers of causal models call them: what opens a text and what ends it have names of their own.
-const CAUSAL_KEYS: [&str; 5] = ["pad_token", "unk_token", "bos_token", "eos_token", "mask_token"];
+pub(super) const CAUSAL_KEYS: [&str; 5] = ["pad_token", "unk_token", "bos_token", "eos_token", "mask_token"];
 
 /// A key, which of its values change nothing, and why another is refused.
 type Refused = (&'static str, fn(&Value) -> bool, &'static str);
@@ -319,11 +377,14 @@ const REFUSED: [Refused; 13] = [
     ("word_tokenizer_type", |value| value == "basic", "upstill knows BERT's words alone"),
     ("subword_tokenizer_type", |value| value == "wordpiece", "upstill knows WordPiece alone"),
     ("do_subword_tokenize", |value| *value == true, "upstill always splits words into pieces"),
-    ("add_bos_token", |value| *value == false, "upstill puts [CLS] and [SEP] alone around a text"),
-    ("add_eos_token", |value| *value == false, "upstill puts [CLS] and [SEP] alone around a text"),
+    ("add_bos_token", |value| *value == false, OPENS_AND_ENDS),
+    ("add_eos_token", |value| *value == false, OPENS_AND_ENDS),
     ("init_inputs", is_empty, "it would replace the vocabulary"),
     ("auto_map", is_empty, "upstill runs no code of a model's own"),
 ];
+
+/// Of classes with a `tokenizer.json`, which says what is put around a text, `transformers` passes over these keys.
+const OPENS_AND_ENDS: &str = "upstill puts [CLS] and [SEP] alone around a text";
 
 fn is_empty(value: &Value) -> bool {
     value.as_array().is_some_and(Vec::is_empty) || value.as_object().is_some_and(Map::is_empty)
@@ -357,11 +418,23 @@ fn read_object(path: &Path) -> Result<Option<Keys>> {
         return Ok(None);
     }
     let bytes = fs::read(path).doing("read", path)?;
-    let bytes = bytes.strip_prefix("\u{feff}".as_bytes()).unwrap_or(&bytes);
-    let wrong = |what: String| Error::new(what).at(path.display()).help("mend it, fetch it again, or take it away");
+    let map =
+        object(&bytes).map_err(|what| Error::new(what).at(path.display()).help("mend it, fetch it again, or take it away"))?;
+    Ok(Some(Keys { file: path.display().to_string(), map }))
+}
+
+fn object(bytes: &[u8]) -> Result<Map<String, Value>, String> {
+    let bytes = bytes.strip_prefix("\u{feff}".as_bytes()).unwrap_or(bytes);
     match serde_json::from_slice(bytes) {
-        Ok(Value::Object(map)) => Ok(Some(Keys { file: path.display().to_string(), map })),
-        Ok(_) => Err(wrong("the file is not a JSON object".into())),
-        Err(error) => Err(wrong(format!("the file is not JSON: {error}"))),
+        Ok(Value::Object(map)) => Ok(map),
+        Ok(_) => Err("the file is not a JSON object".into()),
+        Err(error) => Err(format!("the file is not JSON: {error}")),
     }
+}
+
+/// The class that a `config.json` names, or that its kind of model has.
+fn class_of(model: &Map<String, Value>) -> Option<String> {
+    let text = |key: &str| model.get(key).and_then(Value::as_str);
+    let kind = || text("model_type").and_then(|kind| OF_MODELS.iter().find(|(known, _)| *known == kind));
+    text("tokenizer_class").or_else(|| kind().map(|(_, class)| *class)).map(str::to_owned)
 }

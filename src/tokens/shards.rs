@@ -110,7 +110,8 @@ impl Shards {
     /// When a file is missing or damaged.
     pub fn from_files(files: &Files) -> Result<Self> {
         let file = |name: &str| files.get(name).ok_or_else(|| Error::new("a file of the data is missing").at(name));
-        let tokenizer = Tokenizer::from_bytes(file("tokenizer.json")?).map_err(|error| error.at("tokenizer.json"))?;
+        let tokenizer =
+            Tokenizer::from_json(file("tokenizer.json")?, file("tokenizer_config.json")?, Path::new("tokenizer.json"))?;
         let split = |name: &str| -> Result<Sentences> {
             let named = files.iter().filter(|(file, _)| file.starts_with(name) && file.ends_with(".tok"));
             let shard = |(file, bytes): (&String, &Vec<u8>)| {

@@ -10,25 +10,52 @@ pub const SPECIAL_TOKENS: [&str; 5] = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MAS
 /// What RoBERTa (Liu et al. 2019) calls them.
 pub(super) const ROBERTAS_TOKENS: [&str; 5] = ["<pad>", "<unk>", "<s>", "</s>", "<mask>"];
 
-/// What a tokenizer calls its five special tokens, in the order of [`SPECIAL_TOKENS`].
-pub(super) type Names = [String; 5];
+/// What a tokenizer calls its special tokens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Names {
+    /// In the order of [`SPECIAL_TOKENS`]; none where it has no token for that.
+    pub(super) tokens: [Option<String>; 5],
+    /// Whether it is a causal model's, with names of its own for what opens and ends a text (`bos_token`, `eos_token`):
+    /// it says itself what is put around a text. Others put both there, as BERT does.
+    pub(super) is_causal: bool,
+}
 
-/// Whether they are [`SPECIAL_TOKENS`].
-pub(super) fn are_berts(names: &Names) -> bool {
-    names.iter().eq(SPECIAL_TOKENS.iter())
+impl From<[&str; 5]> for Names {
+    fn from(tokens: [&str; 5]) -> Self {
+        Names { tokens: tokens.map(|token| Some(token.to_owned())), is_causal: false }
+    }
+}
+
+impl Names {
+    /// Whether they are [`SPECIAL_TOKENS`].
+    pub(super) fn are_berts(&self) -> bool {
+        self.tokens.iter().map(Option::as_deref).eq(SPECIAL_TOKENS.map(Some))
+    }
+
+    /// Those that there are.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &String> {
+        self.tokens.iter().flatten()
+    }
+
+    /// Whether a token is one of them.
+    pub(super) fn has(&self, token: &str) -> bool {
+        self.iter().any(|name| name == token)
+    }
 }
 
 /// The files that a tokenizer's `save` writes; `vocab.txt` for WordPiece alone.
 pub(super) const TOKENIZER_FILES: [&str; 3] = ["vocab.txt", "tokenizer.json", "tokenizer_config.json"];
 
-/// The ids of the special tokens.
+/// The ids of the special tokens. What ends a sentence is always there; where a tokenizer names nothing else, as many
+/// causal models' don't, it opens and fills rows too.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Special {
-    /// `[PAD]`: fills a row.
+    /// `[PAD]`: fills a row, where nobody sees it.
     pub pad: u32,
-    /// `[UNK]`: a word that the pieces can't spell.
-    pub unk: u32,
-    /// `[CLS]`: opens a row.
+    /// `[UNK]`: a word that the pieces can't spell; none where they spell every byte.
+    pub unk: Option<u32>,
+    /// `[CLS]`: opens a row. Of a tokenizer that names no such token it is what ended the text before, as GPT-2 read
+    /// its texts.
     pub cls: u32,
     /// `[SEP]`: ends a sentence.
     pub sep: u32,

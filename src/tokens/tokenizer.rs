@@ -9,13 +9,12 @@ use tokenizers::models::ModelWrapper;
 use tokenizers::normalizers::NormalizerWrapper;
 use tokenizers::normalizers::bert::BertNormalizer;
 use tokenizers::pre_tokenizers::PreTokenizerWrapper;
-use tokenizers::processors::bert::BertProcessing;
-use tokenizers::processors::template::TemplateProcessing;
 use tokenizers::{AddedToken, Model as _};
 
+use super::frame;
 use super::open::{self, Opened};
-use super::settings::SPECIAL_KEYS;
-use super::special::{Names, Normalization, Special, TOKENIZER_FILES, TRAIN, are_berts, failed};
+use super::settings::{CAUSAL_KEYS, SPECIAL_KEYS, Settings};
+use super::special::{Names, Normalization, Special, TOKENIZER_FILES, TRAIN, failed};
 use super::train::{self, Coverage, TrainOptions};
 use super::train_bpe::{self, BpeOptions};
 use super::vocab::{self, stand_in};
@@ -29,6 +28,8 @@ pub struct Tokenizer {
     vocab: Arc<Vec<String>>,
     special: Special,
     names: Arc<Names>,
+    /// Whether what opens a text is put before one that a model is to go on with.
+    opens: bool,
     hash: Arc<str>,
     /// Where it was read from, for messages.
     file: Option<Arc<str>>,
@@ -42,8 +43,8 @@ impl std::fmt::Debug for Tokenizer {
 
 impl Tokenizer {
     /// Loads a folder that holds `tokenizer.json` or `vocab.txt`, a `vocab.txt` (a token a line, its id the line's
-    /// number from 0), or any `tokenizer.json` with a WordPiece or a BPE model
-    /// that has five special tokens: BERT's, RoBERTa's, or those that its settings name. A mask may be missing.
+    /// number from 0), or any `tokenizer.json` with a WordPiece or a BPE model that has BERT's special tokens,
+    /// RoBERTa's, or those that its settings name: a token that ends a text at least. A mask may be missing.
     ///
     /// A `tokenizer_config.json` beside it is obeyed as `transformers` obeys it, also over `tokenizer.json`: it says
     /// how text is normalised, and which tokens are found whole. Without one, `tokenizer.json` says that itself, and of
@@ -66,6 +67,17 @@ impl Tokenizer {
     /// As [`Tokenizer::load`].
     pub fn from_bytes(json: &[u8]) -> Result<Self> {
         open::from_json(json).and_then(|inner| Self::new(Opened::from(inner), None))
+    }
+
+    /// A tokenizer from the bytes of a `tokenizer.json` and of its `tokenizer_config.json`; `file` is what both are
+    /// called in messages.
+    ///
+    /// # Errors
+    /// As [`Tokenizer::load`].
+    pub(crate) fn from_json(json: &[u8], settings: &[u8], file: &Path) -> Result<Self> {
+        let settings = Settings::of(settings, &file.display().to_string())?;
+        let opened = open::open_json(file, json, &settings).and_then(|opened| Self::new(opened, Some(file)));
+        opened.map_err(|error| if error.place().is_some() { error } else { error.at(file.display()) })
     }
 
     /// A tokenizer with BERT's normalisation over `vocab`, ids in order. It lower-cases unless the vocabulary looks
@@ -144,15 +156,31 @@ impl Tokenizer {
         if matches!(inner.get_model(), ModelWrapper::WordPiece(_)) {
             inner.with_decoder(Some(WordPieceDecoder::default()));
         }
-        match are_berts(&names) {
-            true => inner.with_post_processor(Some(bert_template(special)?)),
-            // A template is written as text, in which a name may mean something else.
-            false => inner.with_post_processor(Some(around(special, &names))),
-        };
         let vocab = vocab::in_id_order(inner.get_vocab(true))?;
+        match names.is_causal {
+            // As its file says.
+            true => {}
+            false if names.are_berts() => drop(inner.with_post_processor(Some(frame::berts(special)?))),
+            false => drop(inner.with_post_processor(Some(frame::both(special, &vocab)))),
+        }
+        let opens = open::guarded(|| inner.encode_fast("a", true).map_err(failed))?.get_ids().first() == Some(&special.cls);
         let hash = content_hash(&inner, &vocab, &names).into();
         let file = file.map(|file| file.display().to_string().into());
-        Ok(Tokenizer { inner: Arc::new(inner), vocab: Arc::new(vocab), special, names: Arc::new(names), hash, file })
+        Ok(Tokenizer { inner: Arc::new(inner), vocab: Arc::new(vocab), special, names: Arc::new(names), opens, hash, file })
+    }
+
+    /// This tokenizer, which puts what opens a text before one: what is trained on rows that begin so goes on with
+    /// texts that do. One that puts something before a text already is as it was.
+    ///
+    /// # Errors
+    /// None in practice.
+    pub(crate) fn opening(&self) -> Result<Self> {
+        if self.opens {
+            return Ok(self.clone());
+        }
+        let mut inner = (*self.inner).clone();
+        inner.with_post_processor(Some(frame::opened(self.special.cls, &self.vocab)?));
+        Ok(Tokenizer { inner: Arc::new(inner), opens: true, ..self.clone() })
     }
 
     /// This tokenizer, to which "\[MASK\]" and its like in a text are plain characters.
@@ -192,8 +220,11 @@ impl Tokenizer {
     /// whole.
     pub(crate) fn settings(&self) -> serde_json::Value {
         let mut settings = json!({ "tokenizer_class": "PreTrainedTokenizerFast" });
-        for (key, name) in SPECIAL_KEYS.into_iter().zip(self.names.iter()).filter(|(_, name)| self.id(name).is_some()) {
-            settings[key] = json!(name);
+        let keys = if self.names.is_causal { CAUSAL_KEYS } else { SPECIAL_KEYS };
+        for (key, name) in keys.into_iter().zip(self.special_names()) {
+            if let Some(name) = name.filter(|name| self.id(name).is_some()) {
+                settings[key] = json!(name);
+            }
         }
         if let Some(bert) = self.as_berts() {
             settings["tokenizer_class"] = json!("BertTokenizer");
@@ -217,7 +248,7 @@ impl Tokenizer {
         };
         let spelling = (model.unk_token.as_str(), model.continuing_subword_prefix.as_str(), model.max_input_chars_per_word);
         let splits = matches!(self.inner.get_pre_tokenizer(), Some(PreTokenizerWrapper::BertPreTokenizer(_)));
-        (normalizer.clean_text && splits && are_berts(&self.names) && spelling == ("[UNK]", "##", 100)).then_some(normalizer)
+        (normalizer.clean_text && splits && self.names.are_berts() && spelling == ("[UNK]", "##", 100)).then_some(normalizer)
     }
 
     /// The ids of `text`, without special tokens around it; a literal `[MASK]` becomes the mask's id.
@@ -231,6 +262,15 @@ impl Tokenizer {
             (Err(error), Some(file)) => Err(error.at(file)),
             (Err(error), None) => Err(error),
         }
+    }
+
+    /// The ids of a text that a model is to go on with: after what opens a text, where the tokenizer puts it there.
+    ///
+    /// # Errors
+    /// As [`Tokenizer::encode`].
+    pub fn encode_to_go_on(&self, text: &str) -> Result<Vec<u32>> {
+        let opens = self.opens.then_some(self.special.cls);
+        Ok(opens.into_iter().chain(self.encode(text)?).collect())
     }
 
     /// [`Tokenizer::encode`] of many texts as the underlying library does it by itself, on all cores: what a benchmark
@@ -295,15 +335,15 @@ impl Tokenizer {
     }
 
     /// What the special tokens are called: what fills a row, what can't be spelt, what opens a text, what ends it, and
-    /// the mask; of BERT [`SPECIAL_TOKENS`](super::SPECIAL_TOKENS).
-    pub fn special_names(&self) -> [&str; 5] {
-        self.names.each_ref().map(String::as_str)
+    /// the mask; of BERT [`SPECIAL_TOKENS`](super::SPECIAL_TOKENS). None where there is no such token.
+    pub fn special_names(&self) -> [Option<&str>; 5] {
+        self.names.tokens.each_ref().map(Option::as_deref)
     }
 
-    /// Whether `id` is one of the five special tokens.
+    /// Whether `id` is one of the special tokens.
     pub fn is_special(&self, id: u32) -> bool {
         let Special { pad, unk, cls, sep, mask } = self.special;
-        [pad, unk, cls, sep].contains(&id) || mask == Some(id)
+        [pad, cls, sep].contains(&id) || unk == Some(id) || mask == Some(id)
     }
 
     /// Whether `id` is a piece that goes on with a word ("##ing"). A word of byte-level BPE begins with its space,
@@ -352,25 +392,8 @@ fn added_tokens(inner: &tokenizers::Tokenizer) -> Vec<(u32, AddedToken)> {
 
 /// Whether these are the special tokens alone, found as special tokens are by default.
 fn is_standard(added: &[(u32, AddedToken)], names: &Names, has_mask: bool) -> bool {
-    added.len() == names.len() - usize::from(!has_mask)
-        && added
-            .iter()
-            .all(|(_, token)| names.contains(&token.content) && *token == AddedToken::from(token.content.as_str(), true))
-}
-
-/// What opens a text and what ends it, around one text or two.
-fn around(special: Special, [_, _, cls, sep, _]: &Names) -> BertProcessing {
-    BertProcessing::new((sep.clone(), special.sep), (cls.clone(), special.cls))
-}
-
-fn bert_template(special: Special) -> Result<TemplateProcessing> {
-    TemplateProcessing::builder()
-        .try_single("[CLS]:0 $A:0 [SEP]:0")
-        .and_then(|builder| builder.try_pair("[CLS]:0 $A:0 [SEP]:0 $B:1 [SEP]:1"))
-        .map(|builder| builder.special_tokens(vec![("[CLS]", special.cls), ("[SEP]", special.sep)]))
-        .map_err(|error| Error::new(error.to_string()))?
-        .build()
-        .map_err(|error| Error::new(error.to_string()))
+    added.len() == names.iter().count() - usize::from(!has_mask && names.tokens[4].is_some())
+        && added.iter().all(|(_, token)| names.has(&token.content) && *token == AddedToken::from(token.content.as_str(), true))
 }
 
 /// The ids of the special tokens. A vocabulary may lack a mask that nothing names: a causal model hides no token.
@@ -380,28 +403,38 @@ fn find_special(inner: &tokenizers::Tokenizer, names: &Names, names_mask: bool) 
         ModelWrapper::BPE(model) => (None, model.unk_token.as_deref()),
         _ => unreachable!("what is opened is WordPiece or BPE"),
     };
-    let [_, own_unknown, ..] = names;
-    if let Some(other) = unknown.filter(|token| token != own_unknown) {
-        let what = format!("the tokenizer's word for what it can't spell is `{other}`, and upstill reads {own_unknown} alone");
+    let own_unknown = names.tokens[1].as_deref();
+    if let Some(other) = unknown.filter(|token| Some(*token) != own_unknown) {
+        let own = own_unknown.unwrap_or("no such token");
+        let what = format!("the tokenizer's word for what it can't spell is `{other}`, and upstill reads {own} alone");
         return Err(Error::new(what).help("rename it in `model.unk_token` and in the vocabulary"));
     }
     // The model itself looks [UNK] up, which an added token would hide from it.
-    let ids = names.each_ref().map(|token| match model.filter(|_| token == own_unknown) {
+    let id = |token: &String| match model.filter(|_| Some(token.as_str()) == own_unknown) {
         Some(model) => model.token_to_id(token),
         None => inner.token_to_id(token),
-    });
-    if let [Some(pad), Some(unk), Some(cls), Some(sep), mask] = ids
-        && (mask.is_some() || !names_mask)
-    {
-        return Ok(Special { pad, unk, cls, sep, mask });
+    };
+    let ids = names.tokens.each_ref().map(|token| token.as_ref().and_then(id));
+    let is_needed = |at: usize| at < 4 || names_mask;
+    let missing: Vec<&str> = (0..5).filter_map(|at| names.tokens[at].as_deref().filter(|_| ids[at].is_none())).collect();
+    let lacks = (0..5).any(|at| is_needed(at) && names.tokens[at].is_some() && ids[at].is_none());
+    let [pad, unk, cls, Some(sep), mask] = ids else {
+        return Err(without(&missing, model.is_some()));
+    };
+    match lacks {
+        true => Err(without(&missing, model.is_some())),
+        false => Ok(Special { pad: pad.unwrap_or(sep), unk, cls: cls.unwrap_or(sep), sep, mask }),
     }
-    let missing: Vec<_> = names.iter().zip(ids).filter(|(_, id)| id.is_none()).map(|(token, _)| token.as_str()).collect();
-    let help = if model.is_some() { TRAIN } else { NAME_THEM };
-    Err(Error::new(format!("the vocabulary has no {}", missing.join(", "))).help(help))
 }
 
-const NAME_THEM: &str = "if it has others, name them in a tokenizer_config.json beside it, of the class PreTrainedTokenizerFast: pad_token, \
-                         unk_token, cls_token, sep_token and mask_token; or make a vocabulary with `upstill tokenizer train --kind bpe`";
+fn without(missing: &[&str], is_wordpiece: bool) -> Error {
+    let help = if is_wordpiece { TRAIN } else { NAME_THEM };
+    Error::new(format!("the vocabulary has no {}", missing.join(", "))).help(help)
+}
+
+const NAME_THEM: &str = "if it has others, name them in a tokenizer_config.json beside it, of the class PreTrainedTokenizerFast: eos_token \
+                         (or sep_token), and bos_token (or cls_token), pad_token, unk_token and mask_token as far as there are such; or make a \
+                         vocabulary with `upstill tokenizer train --kind bpe`";
 
 fn content_hash(inner: &tokenizers::Tokenizer, vocab: &[String], names: &Names) -> String {
     let mut hasher = blake3::Hasher::new_derive_key("upstill tokenizer, 1");
@@ -426,12 +459,13 @@ fn content_hash(inner: &tokenizers::Tokenizer, vocab: &[String], names: &Names) 
     }
     // A token that is found whole gives other ids than the same token as a piece.
     let added = added_tokens(inner);
-    if !is_standard(&added, names, inner.token_to_id(&names[4]).is_some()) || !are_berts(names) {
+    let has_mask = names.tokens[4].as_ref().is_some_and(|mask| inner.token_to_id(mask).is_some());
+    if !is_standard(&added, names, has_mask) || !names.are_berts() {
         hasher.update(json!(added).to_string().as_bytes());
     }
     // Which token does what is no part of the vocabulary.
-    if !are_berts(names) {
-        hasher.update(json!(names).to_string().as_bytes());
+    if !names.are_berts() {
+        hasher.update(json!(names.tokens).to_string().as_bytes());
     }
     hasher.finalize().to_hex().to_string()
 }
@@ -469,7 +503,7 @@ mod tests {
     #[test]
     fn ids_are_looked_up_both_ways() {
         let tokenizer = small();
-        assert_eq!(tokenizer.special(), Special { pad: 0, unk: 1, cls: 2, sep: 3, mask: Some(4) });
+        assert_eq!(tokenizer.special(), Special { pad: 0, unk: Some(1), cls: 2, sep: 3, mask: Some(4) });
         assert_eq!(
             (tokenizer.id("cat"), tokenizer.token(6), tokenizer.id("dog"), tokenizer.token(99)),
             (Some(6), "cat", None, "")

@@ -10,7 +10,7 @@ use tokenizers::normalizers::unicode::NFC;
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 
 use super::open::Opened;
-use super::special::{SPECIAL_TOKENS, failed};
+use super::special::{Names, SPECIAL_TOKENS, failed};
 use super::train::{Pair, Pieces, WORD_CHARS, Word, WordCounts, count, merge};
 use crate::error::{Error, Result};
 
@@ -36,7 +36,7 @@ pub(super) fn train(texts: impl Iterator<Item = String> + Send, options: &BpeOpt
         return Err(Error::new(what).help("ask for more with --vocab"));
     }
     let merges = merge(&mut pieces, spelt, options.vocab_size, options.min_frequency, "");
-    let names = SPECIAL_TOKENS.map(str::to_owned);
+    let names = Names::from(SPECIAL_TOKENS);
     Ok(Opened { inner: pipeline(model(&pieces, merges)?), added: special(), names, names_mask: true })
 }
 
@@ -120,7 +120,7 @@ mod tests {
         assert!(first.is_bpe() && !first.files().unwrap().contains_key("vocab.txt"));
         let text = "A [MASK] of ζ \u{1F600} and café\ttabs";
         let ids = first.encode(text).unwrap();
-        assert!(!ids.contains(&first.special().unk) && ids.contains(&first.special().mask.unwrap()));
+        assert!(!ids.contains(&first.special().unk.unwrap()) && ids.contains(&first.special().mask.unwrap()));
         assert_eq!(first.decode(&first.encode("naïve ζ, 中 \u{1F600}").unwrap()), "naïve ζ, 中 \u{1F600}");
         assert_eq!(first.hash(), Tokenizer::from_bytes(&first.files().unwrap()["tokenizer.json"]).unwrap().hash());
         let other =

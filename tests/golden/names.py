@@ -103,8 +103,10 @@ def main():
         "one token for two": files_of(whole(bytes_merged(), ["</s>", "<unk>", "<s>", "</s>", "<mask>"])),
         "no mask": files_of(few(dict(list(named(ROBERTAS).items())[:4]))),
         "no mask, as causal models say": files_of(few({"pad_token": "<pad>", "unk_token": "<unk>", "bos_token": "<s>", "eos_token": "</s>"})),
-        "refused: no padding": refused(dict(list(named(ROBERTAS).items())[1:4]), "pad_token"),
-        "refused: a mask alone": refused({"mask_token": "<mask>"}, "pad_token`, `unk_token`, `cls_token`, `sep_token"),
+        "no padding": files_of(few(dict(list(named(ROBERTAS).items())[1:4]))),
+        "an end alone": files_of(few({"sep_token": "</s>"})),
+        "refused: no end": refused(dict(list(named(ROBERTAS).items())[:3]), "eos_token"),
+        "refused: a mask alone": refused({"mask_token": "<mask>"}, "eos_token"),
     }
     cases = [{"name": name} | case for name, case in cases.items()]
     head = json.dumps({"versions": VERSIONS, "texts": ALL}, separators=(",", ":"))

@@ -182,7 +182,7 @@ pub(in super::super) fn write(shape: &BertShape, special: &Special) -> Value {
 mod tests {
     use super::*;
 
-    const SPECIAL: Special = Special { pad: 0, unk: 1, cls: 2, sep: 3, mask: Some(4) };
+    const SPECIAL: Special = Special { pad: 0, unk: Some(1), cls: 2, sep: 3, mask: Some(4) };
 
     #[test]
     fn what_is_written_is_read_back() {

@@ -293,7 +293,7 @@ pub(in super::super) fn write(shape: &LlamaShape, special: &Special) -> Value {
 mod tests {
     use super::*;
 
-    const SPECIAL: Special = Special { pad: 0, unk: 1, cls: 2, sep: 3, mask: None };
+    const SPECIAL: Special = Special { pad: 0, unk: Some(1), cls: 2, sep: 3, mask: None };
 
     fn shape() -> LlamaShape {
         LlamaShape { kv_heads: 2, norm_epsilon: 1e-5, rope_theta: 500_000, ..LlamaShape::new(11, 16, 8, 4, 64) }

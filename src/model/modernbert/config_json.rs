@@ -261,7 +261,7 @@ pub(in super::super) fn write(shape: &ModernBertShape, special: &Special) -> Val
 mod tests {
     use super::*;
 
-    const SPECIAL: Special = Special { pad: 0, unk: 1, cls: 2, sep: 3, mask: Some(4) };
+    const SPECIAL: Special = Special { pad: 0, unk: Some(1), cls: 2, sep: 3, mask: Some(4) };
 
     fn shape() -> ModernBertShape {
         ModernBertShape { local_theta: 160_000, pools_mean: true, ..ModernBertShape::new(11, 8, 5, 2, 64) }
