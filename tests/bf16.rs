@@ -1,7 +1,7 @@
 //! Products of bf16 inside the CPU's operations, and what `precision = "auto"` comes to.
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
-use upstill::device::{Compute, Kernels, Precision, PrecisionChoice};
+use upstill::device::{Bf16Unit, Compute, Kernels, Precision, PrecisionChoice};
 use upstill::kernels::dwt_loss::{BOTH, spread};
 use upstill::kernels::{Logits, Targets};
 use upstill::loss::dwt_loss;
@@ -69,17 +69,23 @@ fn the_loss_with_its_head_in_bf16_is_that_in_f32_but_for_the_rounding_of_its_gra
 }
 
 #[test]
-fn auto_is_f32_while_no_other_format_was_measured_to_train_alike() {
+fn auto_is_bf16_where_a_cpu_has_instructions_for_it_and_they_are_used() {
     let cpu = Device::flex();
-    assert_eq!(Compute::of_run(&cpu, None, PrecisionChoice::Auto).unwrap().precision, Precision::F32);
+    let (best, words) = match Bf16Unit::here() {
+        Bf16Unit::Rounded => (Precision::F32, "auto (f32)"),
+        _ => (Precision::Bf16, "auto (bf16 by A"),
+    };
+    let of = |kernels| Compute::of_run(&cpu, Some(kernels), PrecisionChoice::Auto).unwrap().precision;
+    assert_eq!((of(Kernels::Fused), of(Kernels::Composed)), (best, Precision::F32));
     for (choice, wanted) in [
         (PrecisionChoice::F32, Precision::F32),
         (PrecisionChoice::Bf16, Precision::Bf16),
         (PrecisionChoice::F16, Precision::F16),
-        (PrecisionChoice::Auto, Precision::F32),
+        (PrecisionChoice::Auto, best),
     ] {
-        assert_eq!(choice.on(&cpu), wanted);
+        assert_eq!(choice.on(&cpu, Kernels::Fused), wanted);
     }
-    assert_eq!(["cuda", "cpu"].map(|device| PrecisionChoice::Auto.words(device)), ["auto (f32)"; 2]);
+    assert_eq!(PrecisionChoice::Auto.words("cuda"), "auto (f32)");
+    assert!(PrecisionChoice::Auto.words("cpu").starts_with(words), "{}", PrecisionChoice::Auto.words("cpu"));
     assert!(PrecisionChoice::Bf16.words("cpu").starts_with("bf16 (on the CPU "));
 }

@@ -79,14 +79,15 @@ impl Compute {
     /// # Errors
     /// When the device has no such kernels.
     pub fn of_run(device: &BurnDevice, wanted: Option<Kernels>, precision: PrecisionChoice) -> Result<Self> {
-        let compute = Self::of(device).in_dtype(precision.on(device));
-        match wanted {
-            Some(kernels) if Kernels::asked()?.is_none() => {
-                kernels.must_be_on(device)?;
-                Ok(compute.by(kernels))
-            }
-            _ => Ok(compute),
+        let mut compute = Self::of(device);
+        if let Some(kernels) = wanted
+            && Kernels::asked()?.is_none()
+        {
+            kernels.must_be_on(device)?;
+            compute = compute.by(kernels);
         }
+        let precision = precision.on(device, compute.kernels);
+        Ok(compute.in_dtype(precision))
     }
 
     /// This choice with other kernels, which the device has.
