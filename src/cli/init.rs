@@ -360,7 +360,7 @@ impl Scale {
              base     = \"\"\"                     # the run file that every run starts from\n\
              {base}\"\"\"\n\n\
              [test]                             # fixed before the first run\n\
-             margin = 0.01                      # nats a token: less counts as no difference\n\n\
+             margin = 0.01                      # nats a masked token: less counts as no difference\n\n\
              {teachers}\
              [[arms]]\n\
              name = \"alone\"\n\
