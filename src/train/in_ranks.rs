@@ -11,7 +11,7 @@ use super::workers::{Worker, together};
 use super::{FitOptions, Flow, Learner, fit_ahead};
 use crate::checkpoint::verify;
 use crate::config::{Plan, RuntimePlan};
-use crate::device::{Device, Traits};
+use crate::device::{Compute, Device, Traits};
 use crate::error::{Error, IoContext, Result};
 use crate::files::Files;
 use crate::files::manifest::hash;
@@ -38,11 +38,12 @@ struct Begun {
 /// Names a rank, and what it has otherwise than rank 0.
 pub(super) fn agree_on_start(ranks: &Ranks, plan: &Plan, device: &Device) -> Result<()> {
     let RuntimePlan { precision, kernels, workers, sum_dtype, .. } = &plan.runtime;
+    let compute = Compute::of_run(&device.handle, *kernels, *precision)?;
     let version = format!("{} ({})", env!("CARGO_PKG_VERSION"), env!("UPSTILL_COMMIT"));
     let facts = [
         ("upstill", version),
         ("kind of device", device.kind.word().to_owned()),
-        ("runtime.precision", precision.on(&device.handle).to_string()),
+        ("runtime.precision", compute.precision.to_string()),
         ("runtime.kernels", kernels.map_or("auto".to_owned(), |kernels| kernels.to_string())),
         ("runtime.workers", workers.to_string()),
         ("runtime.sum_dtype", sum_dtype.to_string()),

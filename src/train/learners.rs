@@ -9,7 +9,7 @@ use super::Learner;
 use crate::answers::Reader;
 use crate::batch::{Batch, BatchOptions, Batches, Objective, Split};
 use crate::config::{LearnerPlan, MODEL, MemberPlan, Method as MethodName, ModelPlan, Plan, Start, TeacherPlan};
-use crate::device::{Compute, make_room};
+use crate::device::{Compute, Precision, make_room};
 use crate::error::{Error, Result, note};
 use crate::methods::{
     CommandTeacher, Cotrain, Dwt, Ensemble, LmData, Method, ModelTeacher, Source, Teacher, UniformTeacher, standalone,
@@ -64,16 +64,23 @@ pub fn set_out(
     device: &Device,
 ) -> Result<(Vec<Learner<TrainedModel>>, Box<LmMethod>)> {
     make_room(device, plan.largest_value_bytes());
-    Ok((learners(plan, given, &device.clone().autodiff())?, method(plan, shards, given, device)?))
+    let compute = Compute::of_run(device, plan.runtime.kernels, plan.runtime.precision)?;
+    let learners = learners(plan, given, compute.precision, &device.clone().autodiff())?;
+    Ok((learners, method(plan, shards, given, compute)?))
 }
 
 /// The plan's models before step 1, each with its own optimizer, rate, clipping and dropout.
-fn learners(plan: &Plan, given: Option<&GivenTeacher>, device: &Device) -> Result<Vec<Learner<TrainedModel>>> {
+fn learners(
+    plan: &Plan,
+    given: Option<&GivenTeacher>,
+    precision: Precision,
+    device: &Device,
+) -> Result<Vec<Learner<TrainedModel>>> {
     let learner = |own: LearnerPlan| {
         let train = own.train(&plan.train);
         Ok(Learner {
             model: TrainedModel { lm: initial(plan, &own, given, device)?, projections: projections(plan, &own, device) },
-            optimizer: Optimizer::new(&train).for_precision(plan.runtime.precision.on(device)),
+            optimizer: Optimizer::new(&train).for_precision(precision),
             lr: own.lr,
             clip: own.clip,
             dropout: own.model.dropout,
@@ -147,9 +154,8 @@ fn projections(plan: &Plan, own: &LearnerPlan, device: &Device) -> Projections {
     Projections::init(plan.distill.layers.projections(), widths, own.seed, own.model.initializer_range, device)
 }
 
-fn method(plan: &Plan, shards: &Shards, given: Option<&GivenTeacher>, device: &Device) -> Result<Box<LmMethod>> {
+fn method(plan: &Plan, shards: &Shards, given: Option<&GivenTeacher>, compute: Compute) -> Result<Box<LmMethod>> {
     let (distill, steps) = (plan.distill.clone(), plan.train.steps);
-    let compute = Compute::of_run(device, plan.runtime.kernels, plan.runtime.precision)?;
     let teacher = teacher(plan, given, &compute)?;
     let source = elsewhere(plan)?;
     let data = lm_data(plan, shards, compute)?;

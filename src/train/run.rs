@@ -84,8 +84,8 @@ fn train_here(plan: &Plan, shards: &Shards, options: &RunOptions, ranks: Option<
     };
     let dir = options.dir;
     // What the device lacks is told before the folder is taken.
-    options.device.must_have(plan.runtime.precision.on(&options.device.handle))?;
-    Compute::of_run(&options.device.handle, plan.runtime.kernels, plan.runtime.precision)?;
+    let compute = Compute::of_run(&options.device.handle, plan.runtime.kernels, plan.runtime.precision)?;
+    options.device.must_have(compute.precision)?;
     let devices = options.device.several(plan.runtime.workers)?;
     if let Some(ranks) = ranks {
         agree_on_start(ranks, plan, options.device)?;

@@ -147,8 +147,8 @@ impl Snapshot {
 
     /// The first steps of a plan.
     fn of(plan: &Plan, shards: &Shards, teacher: Option<&GivenTeacher>, run: &SnapshotRun) -> Result<Self> {
-        run.device.must_have(plan.runtime.precision.on(&run.device.handle))?;
         let compute = Compute::of_run(&run.device.handle, plan.runtime.kernels, plan.runtime.precision)?;
+        run.device.must_have(compute.precision)?;
         let mut trained = first_steps(plan, shards, teacher, run)?;
         let files = wait(trained.files())?;
         let folder = format!("{CHECKPOINTS}/{}/", folder_name(trained.done()));
