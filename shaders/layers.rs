@@ -30,6 +30,12 @@ fn erf(x: f64) -> f64 {
     2.0 / std::f64::consts::PI.sqrt() * (-x * x).exp() * sum
 }
 
+/// `x / 2 (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3)))` (Hendrycks and Gimpel 2016).
+pub fn tanh_gelu(x: &[f64]) -> Vec<f64> {
+    let tangent = |x: f64| ((2.0 / std::f64::consts::PI).sqrt() * (x + 0.044_715 * x.powi(3))).tanh();
+    x.iter().map(|&x| x / 2.0 * (1.0 + tangent(x))).collect()
+}
+
 /// `gelu(a) * b` of rows `[a, b]` (Shazeer 2020): `[n, 2 f]` to `[n, f]`.
 pub fn gelu_gate(x: &[f64], f: usize) -> Vec<f64> {
     x.chunks(2 * f).flat_map(|row| (0..f).map(move |i| gelu(row[i]) * row[f + i])).collect()

@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 
 use burn::tensor::Device;
 use tempfile::tempdir;
@@ -12,10 +13,10 @@ use upstill::device::Compute;
 use upstill::kernels::{DwtLoss, Targets};
 use upstill::log::Console;
 use upstill::loss::{dwt_loss, hard_loss, weighted_mean};
-use upstill::methods::{Choice, Generate, generate};
+use upstill::methods::{Choice, Generate, evaluate, generate};
 use upstill::model::{BatchTensors, Dropout, LanguageModel, LlamaShape, ModelFolder};
 use upstill::tokens::{Shards, Tokenizer};
-use upstill::train::{Asking, TeachOptions, plan_on};
+use upstill::train::{Asking, TeachOptions, held_out_options, plan_on};
 
 use crate::answers::near;
 use crate::common::{BASE, plan, run, run_on, shards, steps, weights};
@@ -59,6 +60,22 @@ fn a_causal_student_learns_alone_and_with_its_teacher() {
     let soft: Vec<f64> = steps(&student).iter().filter_map(|step| step.loss_soft).collect();
     assert!(soft.len() == 100 && soft[99] < 0.2 * soft[0], "it comes to say what its teacher says: {} to {}", soft[0], soft[99]);
 
+    // What it costs is told over the text's bytes too, counted here by hand.
+    let held_out = Batches::new(&shards, Split::HeldOut, held_out_options(None, Some(32), &plan.model.shape)).unwrap();
+    let scored = ModelFolder::open(&student).unwrap().load(&Device::flex()).unwrap();
+    for rows in [3, usize::MAX] {
+        let found = evaluate(&scored, &held_out, rows, None, &Device::flex()).unwrap();
+        let (mut ids, mut bytes) = (Vec::new(), 0);
+        for (_, sentences) in (0..held_out.steps_per_epoch() as u64).flat_map(|step| held_out.rows_of(step)).take(rows) {
+            for sentence in sentences {
+                held_out.sentences().read(sentence, &mut ids);
+                bytes += shards.tokenizer().decode(&ids).len();
+            }
+        }
+        let bits = found.held_out_loss * found.masked_tokens as f64 / std::f64::consts::LN_2 / bytes as f64;
+        assert!((found.bits_per_byte.unwrap() - bits).abs() < 1e-12 && bits < 2.0, "{found:?}, {bits}");
+    }
+
     let folder = ModelFolder::open(&student).unwrap();
     let (model, device) = (folder.load(&Device::flex()).unwrap(), Device::flex());
     let write = |seed: u64, choice: Choice| {
@@ -70,6 +87,13 @@ fn a_causal_student_learns_alone_and_with_its_teacher() {
     assert!((2..8).any(|seed| write(seed, drawn) != write(1, drawn)), "a seed decides what is drawn");
     assert_eq!(write(1, Choice::GREEDY), write(2, Choice::GREEDY));
     assert!(!write(1, Choice::GREEDY).contains(&shards.tokenizer().special().sep), "the end is left out");
+    // By the command, several after each other.
+    let mut command = Command::new(env!("CARGO_BIN_EXE_upstill"));
+    command.arg("generate").args([&teacher, &student]).args(["the dog", "--temperature", "0", "--tokens", "20", "--json"]);
+    let found: Vec<serde_json::Value> = serde_json::from_slice(&command.output().unwrap().stdout).unwrap();
+    let models: Vec<&str> = found.iter().map(|one| one["model"].as_str().unwrap()).collect();
+    assert_eq!(models, [teacher.to_str().unwrap(), student.to_str().unwrap()]);
+    assert_eq!(found[1]["ids"], serde_json::json!(write(1, Choice::GREEDY)));
 }
 
 #[test]
@@ -146,6 +170,35 @@ fn a_remapped_causal_student_of_its_teachers_size_starts_as_its_teacher() {
         let soft = steps(&student)[0].loss_soft.unwrap();
         assert!(soft.abs() < 1e-6, "the soft loss of a student that is its teacher is {soft} at step 0");
     }
+}
+
+#[test]
+fn a_gpt2_learns_alone_starts_as_its_teacher_and_resumes_to_the_bit() {
+    const GPT2: [&str; 4] =
+        ["model.family=gpt2", "model.heads=4", "model.dropout=0.1", "train.lr=0 -> 1e-2 over 10%, then -> 0 linear"];
+    let (shards, dir) = (shards(), tempdir().unwrap());
+    let path = |name: &str| dir.path().join(name);
+    let set = [&["preset=standalone"], &GPT2[..], &["train.steps=150", "model.layers=1", "model.dropout=0"]].concat();
+    let alone = run(&plan(&shards, &set), &shards, &path("teacher")).held_out_loss.unwrap();
+    assert!(alone < 2.5, "{alone} nats a token");
+    let from = format!("teacher.from={}", path("teacher").display());
+    let set = [&["preset=dwt-normal", &from, "distill.start=remap", "runtime.micro_batch=3"], &GPT2[..]].concat();
+    let taught = plan(&shards, &[&set[..], &["model.layers=2"]].concat());
+    has(&taught.describe(None), &["GPT-2, 2 layers", "objective  causal, as a gpt2"]);
+    let (whole, cut) = (path("whole"), path("cut"));
+    run(&taught, &shards, &whole);
+    run(&taught, &shards, &cut);
+    fs::remove_dir_all(cut.join("checkpoints/step-0000020")).unwrap();
+    fs::remove_dir_all(cut.join("model")).unwrap();
+    fs::remove_file(cut.join("summary.json")).unwrap();
+    run_on(&upstill::Device::cpu("test"), &taught, &shards, &cut, true).unwrap();
+    assert_eq!((steps(&cut), weights(&cut)), (steps(&whole), weights(&whole)));
+    let same = plan(&shards, &[&set[..], &["model.layers=1", "model.dropout=0", "train.steps=1"]].concat());
+    run(&same, &shards, &path("same"));
+    let soft = steps(&path("same"))[0].loss_soft.unwrap();
+    assert!(soft.abs() < 1e-6, "the soft loss of a student that is its teacher is {soft} at step 0");
+    let mixed = refused(&shards, &[&["preset=dwt-normal", &from, "distill.start=remap"], &LLAMA[..]].concat());
+    has(&mixed, &["gpt2", "llama"]);
 }
 
 #[test]

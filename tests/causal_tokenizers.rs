@@ -31,6 +31,9 @@ fn ids_are_those_of_transformers_read_and_saved() {
         for (read, tokenizer) in [("read", &tokenizer), ("saved", &saved)] {
             for (text, ids) in texts.iter().zip(&case.ids) {
                 assert_eq!(&tokenizer.encode(text).unwrap(), ids, "{}, {read}, {text:?}", case.name);
+                // Qwen's composes characters, and one puts a blank before a text.
+                let is_whole = !case.name.starts_with("Qwen3") && case.name != "GPT-2 after a blank";
+                assert!(!is_whole || tokenizer.text_bytes(ids) == text.len(), "{}, {text:?}", case.name);
             }
             assert_eq!(&tokenizer.encode_to_go_on("the cat").unwrap(), opened, "{}, {read}", case.name);
         }

@@ -10,7 +10,7 @@ use upstill::device::{Compute, Kernels};
 use upstill::kernels::dwt_loss::spread;
 use upstill::kernels::{
     Dense, Direction, Dropout, Heads, Norm, Places, Rotary, Sight, bilstm, dense, dense_gelu, dense_norm, dense_sum, gelu_gate,
-    grouped_attention, linear, look_up, norm_of_sum, rms_norm, rotary_attention, self_attention, silu_gate,
+    grouped_attention, linear, look_up, norm_of_sum, rms_norm, rotary_attention, self_attention, silu_gate, tanh_gelu,
 };
 
 use self::layers::Sees;
@@ -211,6 +211,8 @@ fn what_a_causal_layer_has_of_its_own_is_a_norm_and_a_gate(side: Side) {
         let inputs = [input(n, heads * w, 1, 1.0), input(n, heads * w, 2, 1.0)];
         let define = |x: &[Vec<f64>]| layers::silu_gate(&x[0], &x[1]);
         hold(side, &inputs, everywhere, define, |x, compute| silu_gate(x[0].clone(), x[1].clone(), compute));
+        let define = |x: &[Vec<f64>]| layers::tanh_gelu(&x[0]);
+        hold(side, &[input(n, heads * w, 1, 2.0)], everywhere, define, |x, compute| tanh_gelu(x[0].clone(), compute));
     }
 }
 

@@ -2,10 +2,10 @@
 //! tests/golden/finetune.py, tests/golden/cotrain.py, tests/golden/listening.py and tests/golden/bf16.py.
 
 mod bf16;
+mod causal;
 mod families;
 mod gguf;
 mod listening;
-mod llama;
 mod modern;
 mod pairs;
 mod signals;

@@ -31,7 +31,7 @@ pub use rows::{Asked, Batch};
 
 use crate::config::{Plan, Rows};
 use crate::error::{Error, Result};
-use crate::tokens::{Sentences, Shards, Special};
+use crate::tokens::{Sentences, Shards, Special, Tokenizer};
 use cut::Cut;
 use masking::{Masker, Scratch};
 use packing::SPECIALS;
@@ -92,6 +92,7 @@ struct Inner {
     sentences: Sentences,
     split: Split,
     options: BatchOptions,
+    tokenizer: Tokenizer,
     special: Special,
     /// Draws the masks; `None` where nothing is masked.
     masker: Option<Masker>,
@@ -122,9 +123,10 @@ impl Batches {
         if cut.pieces.len() == 0 {
             return Err(empty(split));
         }
-        let special = shards.tokenizer().special();
+        let tokenizer = shards.tokenizer().clone();
+        let special = tokenizer.special();
         Ok(Self {
-            inner: Arc::new(Inner { sentences, split, options, special, masker, cut, slots: slots(&options) }),
+            inner: Arc::new(Inner { sentences, split, options, tokenizer, special, masker, cut, slots: slots(&options) }),
             left_out: 0,
             schedules: Arc::default(),
         })
@@ -204,6 +206,28 @@ impl Batches {
         let (first_row, rows) = self.schedules.rows(step, self.inner.options.batch);
         let rows = (0..rows).filter_map(|i| self.inner.place(step, first_row.wrapping_add(i as u64), i, self.left_out));
         rows.map(|(_, row)| (row, self.inner.pieces_of(row).map(|piece| piece.sentence).collect())).collect()
+    }
+
+    /// Bytes of the text of the first `rows` held-out rows, as [`Tokenizer::text_bytes`] counts them.
+    pub fn text_bytes(&self, rows: usize) -> usize {
+        let (mut ids, mut bytes, mut left) = (Vec::new(), 0, rows);
+        for step in 0..self.steps_per_epoch() as u64 {
+            let in_step = self.schedules.rows(step, self.inner.options.batch).1.min(left);
+            left -= in_step;
+            for i in 0..in_step {
+                let Some((_, row)) = self.inner.place(step, i as u64, i, self.left_out) else { return bytes };
+                for piece in self.inner.pieces_of(row) {
+                    self.inner.sentences.read(piece.sentence, &mut ids);
+                    bytes += self.inner.tokenizer.text_bytes(&ids[piece.range(ids.len())]);
+                }
+            }
+        }
+        bytes
+    }
+
+    /// What is asked of the rows.
+    pub fn objective(&self) -> Objective {
+        self.inner.options.objective
     }
 
     /// Batches `from..to`, made by one background thread that keeps up to `ahead` of them ready. Where threads can't be

@@ -218,6 +218,40 @@ class Llama(nn.Module):
         return self.last_norm(x if self.trimmed else x.flatten(0, 1)[slots]) @ self.words.weight.T
 
 
+class Gpt2Layer(nn.Module):
+    def __init__(self, d, heads):
+        super().__init__()
+        self.heads, self.qkv, self.out = heads, nn.Linear(d, 3 * d), nn.Linear(d, d)
+        self.up, self.down, self.drop = nn.Linear(d, 4 * d), nn.Linear(4 * d, d), nn.Dropout(0.1)
+        self.norms = nn.ModuleList([nn.LayerNorm(d, 1e-5) for _ in range(2)])
+
+    def forward(self, x, mask, slots=None):
+        b, s, d = x.shape
+        q, k, v = self.qkv(self.norms[0](x)).view(b, s, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
+        context = scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=0.1 if self.training else 0.0)
+        context = context.transpose(1, 2).reshape(b, s, d)
+        if slots is not None:
+            context, x = context.flatten(0, 1)[slots], x.flatten(0, 1)[slots]
+        x = x + self.drop(self.out(context))
+        return x + self.drop(self.down(gelu(self.up(self.norms[1](x)), approximate="tanh")))
+
+
+class Gpt2(nn.Module):
+    """GPT-2 likewise."""
+
+    def __init__(self, layers, d, vocab, length, trimmed):
+        super().__init__()
+        self.trimmed, self.drop = trimmed, nn.Dropout(0.1)
+        self.words, self.places, self.last_norm = nn.Embedding(vocab, d), nn.Embedding(length, d), nn.LayerNorm(d, 1e-5)
+        self.layers = nn.ModuleList([Gpt2Layer(d, d // 64) for _ in range(layers)])
+
+    def forward(self, ids, positions, mask, slots):
+        x = self.drop(self.words(ids) + self.places(positions))
+        for i, layer in enumerate(self.layers):
+            x = layer(x, mask, slots if self.trimmed and i + 1 == len(self.layers) else None)
+        return self.last_norm(x if self.trimmed else x.flatten(0, 1)[slots]) @ self.words.weight.T
+
+
 def finish(student, optimizer, loss):
     loss.backward()
     nn.utils.clip_grad_norm_(student.parameters(), 5.0)
@@ -236,12 +270,14 @@ def best_step(how, size):
         ids, positions, segments = ids[rows], positions[rows], segments[rows]
     mask = (segments[:, :, None] == segments[:, None, :])[:, None]
     trimmed, sizes = how == "trimmed", [size["hidden"], size["vocab"], size["length"]]
+    order = torch.ones(size["length"], size["length"], dtype=torch.bool).tril()
     if size["family"] == "bert":
         inputs, make = [ids, positions, mask, slots], lambda layers: Bert(layers, *sizes, trimmed)
     elif size["family"] == "modernbert":
         inputs, make = [ids, modern_reaches(positions, mask, size["window"]), slots], lambda layers: ModernBert(layers, *sizes, trimmed)
+    elif size["family"] == "gpt2":
+        inputs, make = [ids, positions, mask & order, slots], lambda layers: Gpt2(layers, *sizes, trimmed)
     else:
-        order = torch.ones(size["length"], size["length"], dtype=torch.bool).tril()
         inputs = [ids, mask & order, angles(positions, 10_000.0), slots]
         make = lambda layers: Llama(layers, size["hidden"], size["intermediate"], size["vocab"], trimmed)
     student, teacher = make(size["layers"]).train(), make(size["teacher_layers"]).eval().requires_grad_(False)
@@ -259,9 +295,11 @@ def best_step(how, size):
 
 
 def plain_step(size):
-    """`BertForMaskedLM`, `ModernBertForMaskedLM` or `LlamaForCausalLM` as most write it: a sentence a row, padded to the longest, the
-    head on every position. `labels` stand where they are predicted."""
-    from transformers import BertConfig, BertForMaskedLM, LlamaConfig, LlamaForCausalLM, ModernBertConfig, ModernBertForMaskedLM
+    """`BertForMaskedLM`, `ModernBertForMaskedLM`, `LlamaForCausalLM` or `GPT2LMHeadModel` as most write it: a sentence a row, padded to
+    the longest, the head on every position. `labels` stand where they are predicted."""
+    from transformers import (
+        BertConfig, BertForMaskedLM, GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM, ModernBertConfig, ModernBertForMaskedLM,
+    )
 
     cut = lambda name: torch.tensor(size[name]).view(-1, size["length"])
     ids, segments = cut("ids"), cut("segments")
@@ -279,6 +317,8 @@ def plain_step(size):
         sizes = dict(zip(names, [size["vocab"], d, layers, d // 64, size["length"]]), pad_token_id=0)
         if size["family"] == "bert":
             return BertForMaskedLM(BertConfig(**sizes, intermediate_size=4 * d))
+        if size["family"] == "gpt2":
+            return GPT2LMHeadModel(GPT2Config(**sizes))
         if size["family"] == "llama":
             return LlamaForCausalLM(LlamaConfig(**sizes, intermediate_size=size["intermediate"], tie_word_embeddings=True))
         special = dict(zip(["bos_token_id", "cls_token_id", "eos_token_id", "sep_token_id"], [2, 2, 3, 3]))

@@ -194,6 +194,9 @@ impl Scores {
         if let Some(own) = &self.own {
             let _ = writeln!(out, "held-out loss     {:.4} {}", own.held_out_loss, objective.loss_unit());
             let _ = writeln!(out, "perplexity        {:.2}", own.perplexity);
+            if let Some(bits) = own.bits_per_byte {
+                let _ = writeln!(out, "bits a byte       {bits:.4}");
+            }
             let _ = writeln!(out, "{accuracy:<17} {:.2} %", 100.0 * own.masked_accuracy);
             if let Some(agreement) = own.teacher_agreement {
                 let _ = writeln!(out, "teacher agrees    {:.2} %", 100.0 * agreement);

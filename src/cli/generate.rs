@@ -1,7 +1,8 @@
 //! `upstill generate`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use burn::tensor::Device;
 use serde::Serialize;
 
 use super::{DeviceArg, print_json};
@@ -16,11 +17,13 @@ use crate::train::interrupted;
 Examples:
   upstill generate runs/student 'Once upon a time'
   upstill generate runs/student 'Once upon a time' --temperature 0          the likeliest token each time
-  upstill generate smollm2/ 'The capital of France is' --top-p 0.9 --seed 7 --tokens 20")]
+  upstill generate smollm2/ 'The capital of France is' --top-p 0.9 --seed 7 --tokens 20
+  upstill generate runs/alone runs/taught 'Once upon a time'                one model under the other, from one seed")]
 pub struct Args {
-    /// A run directory, a checkpoint or a Hugging Face folder of a causal model
-    model: PathBuf,
-    /// What it goes on with
+    /// Run directories, checkpoints, Hugging Face folders or GGUF files of causal models
+    #[arg(required = true, value_name = "MODEL")]
+    models: Vec<PathBuf>,
+    /// What they go on with
     text: String,
     /// Tokens at most; it ends sooner where the model ends its sentence
     #[arg(long, default_value_t = 64)]
@@ -39,7 +42,7 @@ pub struct Args {
     seed: u64,
     #[command(flatten)]
     device: DeviceArg,
-    /// Print the text and its tokens on standard output, once it is whole
+    /// Print the text and its tokens on standard output, once it is whole; of several models a list
     #[arg(long)]
     json: bool,
 }
@@ -53,11 +56,28 @@ struct Written {
 }
 
 pub fn run(args: Args) -> Result<()> {
-    let Args { temperature, top_k, top_p, .. } = args;
-    let folder = ModelFolder::open(&args.model)?;
-    let tokenizer = folder.tokenizer()?;
     let device = args.device.choose("cpu")?.handle;
-    let model = folder.load(&device)?;
+    // A model that can't write is told of before another has begun.
+    let folders = args.models.iter().map(|model| ModelFolder::open(model)).collect::<Result<Vec<_>>>()?;
+    let mut written = Vec::new();
+    for (path, folder) in args.models.iter().zip(&folders) {
+        if folders.len() > 1 && !args.json {
+            print!("{}{}:\n", if written.is_empty() { "" } else { "\n" }, path.display());
+        }
+        written.push(write(&args, path, folder, &device)?);
+    }
+    match &written[..] {
+        _ if !args.json => {}
+        [one] => print_json(one),
+        several => print_json(&several),
+    }
+    Ok(())
+}
+
+/// What one model writes; it is shown as it comes, unless all is printed at the end.
+fn write(args: &Args, path: &Path, folder: &ModelFolder, device: &Device) -> Result<Written> {
+    let Args { temperature, top_k, top_p, .. } = *args;
+    let (tokenizer, model) = (folder.tokenizer()?, folder.load(device)?);
     let options = Generate { tokens: args.tokens, choice: Choice { temperature, top_k, top_p }, seed: args.seed };
     let mut shown = Shown { tokenizer: &tokenizer, ids: tokenizer.encode(&args.text)?, printed: 0 };
     if !args.json {
@@ -73,19 +93,13 @@ pub fn run(args: Args) -> Result<()> {
         }
         Ok(())
     };
-    let written = generate(&model, &tokenizer, &args.text, &options, &device, &mut each);
-    let ids = written.map_err(|error| if error.place().is_some() { error } else { error.at(args.model.display()) })?;
-    match args.json {
-        true => {
-            let text = tokenizer.decode(&shown.ids);
-            print_json(&Written { model: args.model.display().to_string(), text, ids });
-        }
-        false => {
-            shown.show(true);
-            print!("\n");
-        }
+    let written = generate(&model, &tokenizer, &args.text, &options, device, &mut each);
+    let ids = written.map_err(|error| if error.place().is_some() { error } else { error.at(path.display()) })?;
+    if !args.json {
+        shown.show(true);
+        print!("\n");
     }
-    Ok(())
+    Ok(Written { model: path.display().to_string(), text: tokenizer.decode(&shown.ids), ids })
 }
 
 /// A text that grows, as far as it was printed.

@@ -12,15 +12,15 @@ use crate::train::model_card;
 #[derive(clap::Args)]
 #[command(after_help = "\
 Every command that takes a model reads such a folder as it is; this says what is in it, and with OUT makes it a folder of
-today's BertForMaskedLM (or ModernBertForMaskedLM, LlamaForCausalLM, Qwen3ForCausalLM, SmolLM3ForCausalLM) in one
-model.safetensors (f32). Numbers of a GGUF file that are kept in 4 or 8 bits are unpacked.
+today's BertForMaskedLM (or ModernBertForMaskedLM, LlamaForCausalLM, Qwen3ForCausalLM, SmolLM3ForCausalLM, GPT2LMHeadModel) in
+one model.safetensors (f32). Numbers of a GGUF file that are kept in 4 or 8 bits are unpacked.
 
 Examples:
   upstill import distilbert-base-uncased/
   upstill import old-bert/ models/bert
   upstill import SmolLM2-135M-Instruct.Q4_1.gguf models/smollm2")]
 pub struct Args {
-    /// A Hugging Face folder of a BERT, a ModernBERT or a Llama: config.json, weights (safetensors or
+    /// A Hugging Face folder of a BERT, a ModernBERT, a Llama or a GPT-2: config.json, weights (safetensors or
     /// pytorch_model.bin), tokenizer; or a Llama's GGUF file
     folder: PathBuf,
     /// Where to write the model; nothing is written unless given

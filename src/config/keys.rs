@@ -111,7 +111,7 @@ pub const KEYS: &[Key] = &[
     key("model.hidden", Whole, Is("768"), "width"),
     key("model.heads", Whole, Rule("hidden / 64"), "attention heads; they divide hidden"),
     key("model.intermediate", Whole, Rule("4 hidden; modernbert 1.5, llama 8/3"), "width of the feed-forward layer"),
-    key("model.max_positions", Whole, Is("512"), "longest row; of bert, rows of the position table"),
+    key("model.max_positions", Whole, Is("512"), "longest row; of bert and gpt2, rows of the position table"),
     key("model.token_types", Whole, Is("2"), "bert: rows of the token-type table; 0 leaves it out"),
     key("model.global_every", Whole, Rule("3"), "modernbert: layers 0, 3, 6, ... attend to the whole text"),
     key("model.window", Whole, Rule("128"), "modernbert: the other layers see half of it to each side"),

@@ -56,8 +56,8 @@ pub use scaling::Scaled;
 pub use schedule::Schedule;
 pub(crate) use shape::NORM_EPSILON;
 pub use shape::{
-    BertShape, Family, Kept, LlamaShape, ModelPlan, ModernBertShape, ObjectiveKind, Parameters, Pass, RopeScaling, Shape, Size,
-    Sizes, TeacherModel,
+    BertShape, Family, Gpt2Shape, Kept, LlamaShape, ModelPlan, ModernBertShape, ObjectiveKind, Parameters, Pass, RopeScaling,
+    Shape, Size, Sizes, TeacherModel,
 };
 pub use shared::Parting;
 pub use transfer::{

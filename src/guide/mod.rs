@@ -8,7 +8,7 @@
 //! | [`distilling`] | How does a student learn from a weak teacher, and what can be scheduled? |
 //! | [`teachers_elsewhere`] | How is a teacher asked once and read many times, or another program? |
 //! | [`modern_encoders`] | How do I train a ModernBERT or go on from one, and what is other than with BERT? |
-//! | [`causal_models`] | How do I train a Llama, with a teacher or alone, and have it write? |
+//! | [`causal_models`] | How do I train a Llama or a GPT-2, with a teacher or alone, and have it write? |
 //! | [`scoring`] | How good is a model: held-out loss, GLUE, own labels, words for `[MASK]`? |
 //! | [`studies`] | Does a difference hold over seeds, and how is that shown? |
 //! | [`gpus`] | What runs on which GPU, and how do several share a batch? |

@@ -60,6 +60,7 @@ mod rotary;
 mod spent;
 mod squares;
 mod swiglu;
+mod tanh_gelu;
 mod vector;
 
 pub(crate) use adam::{AdamPass, AdamStep};
@@ -89,3 +90,4 @@ pub use rotary::{Rotary, rotary_attention};
 pub use spent::{Spent, spent};
 pub(crate) use squares::{squares, sum_of_squares};
 pub use swiglu::silu_gate;
+pub use tanh_gelu::tanh_gelu;

@@ -53,6 +53,15 @@ pub(super) fn exp(x: f32) -> f32 {
     if x < LOWEST { 0.0 } else { y }
 }
 
+/// `1 / (1 + e^-x)`.
+#[inline(always)]
+pub(super) fn sigmoid(x: f32) -> f32 {
+    // The fast exponential is for numbers up to 0.
+    let small = exp(-x.abs());
+    let of_positive = 1.0 / (1.0 + small);
+    if x < 0.0 { small * of_positive } else { of_positive }
+}
+
 /// The error function, within 5e-7: an odd polynomial over an even one on [-4, 4], beyond which it is 1 to rounding.
 #[inline(always)]
 pub(super) fn erf(x: f32) -> f32 {

@@ -4,7 +4,7 @@ use burn::tensor::{Bool, Device, Int, Tensor};
 use serde::{Deserialize, Serialize};
 
 use super::teacher::Teacher;
-use crate::batch::{Batch, Batches};
+use crate::batch::{Batch, Batches, TokenOrder};
 use crate::device::{Compute, read_scalars, wait};
 use crate::error::{Error, Result};
 use crate::kernels::{DwtLoss, Logits, Targets};
@@ -22,6 +22,10 @@ pub struct Evaluation {
     pub masked_accuracy: f64,
     /// Tokens scored: masked ones, or of a causal model all.
     pub masked_tokens: u64,
+    /// Of a causal model: what the text costs with the ends of its sentences, in bits, over the text's bytes. Models of
+    /// different vocabularies compare by it.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub bits_per_byte: Option<f64>,
     /// Share of asked tokens where the teacher's most likely candidate is the same.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub teacher_agreement: Option<f64>,
@@ -63,7 +67,10 @@ pub fn evaluate(
 ) -> Result<Evaluation> {
     let found = wait(evaluate_together(&[model], held_out, rows, teacher, &Compute::of(device)))?.scores.swap_remove(0);
     must_be_numbers([found.held_out_loss].into_iter(), "the held-out loss")?;
-    Ok(found)
+    let bytes = held_out.text_bytes(rows) as f64;
+    let bits = found.held_out_loss * found.masked_tokens as f64 / std::f64::consts::LN_2;
+    let is_causal = held_out.objective().order() == TokenOrder::Causal;
+    Ok(Evaluation { bits_per_byte: (is_causal && bytes > 0.0).then(|| bits / bytes), ..found })
 }
 
 /// Refuses what a model says where its weights are numbers, and what they come to is not: `what` names it.
@@ -150,6 +157,7 @@ pub async fn evaluate_together(
         perplexity: (tally.loss / n).exp(),
         masked_accuracy: tally.right / n,
         masked_tokens: masked as u64,
+        bits_per_byte: None,
         teacher_agreement: teacher.map(|_| tally.agreeing / n),
     };
     let agreement = pairs.iter().zip(together).map(|(&(a, b), same)| (a, b, same / n)).collect();

@@ -55,7 +55,7 @@ impl Classifier {
             Shape::ModernBert(shape) => {
                 Classifier::ModernBert(ModernBertClassifier::start_from(pretrained, shape, outputs, range, seed, device)?)
             }
-            Shape::Llama(_) => return Err(of_causal()),
+            Shape::Llama(_) | Shape::Gpt2(_) => return Err(of_causal()),
         })
     }
 
@@ -68,7 +68,7 @@ impl Classifier {
         Ok(match &folder.shape {
             Shape::Bert(shape) => Classifier::Bert(BertClassifier::load(folder, shape, device)?),
             Shape::ModernBert(shape) => Classifier::ModernBert(ModernBertClassifier::load(folder, shape, device)?),
-            Shape::Llama(_) => return Err(of_causal().at(folder.path.display())),
+            Shape::Llama(_) | Shape::Gpt2(_) => return Err(of_causal().at(folder.path.display())),
         })
     }
 
@@ -140,7 +140,7 @@ fn config(shape: &Shape, labels: &[String], tokenizer: &Tokenizer) -> Value {
     let mut config = match shape {
         Shape::Bert(shape) => bert::classifier_config(shape, &special),
         Shape::ModernBert(shape) => modernbert::classifier_config(shape, &special),
-        Shape::Llama(_) => unreachable!("no classifier is made of a causal model"),
+        Shape::Llama(_) | Shape::Gpt2(_) => unreachable!("no classifier is made of a causal model"),
     };
     config["problem_type"] = json!(if labels.is_empty() { "regression" } else { "single_label_classification" });
     config["id2label"] = json!(by_id);

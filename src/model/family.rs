@@ -8,13 +8,15 @@ use burn::tensor::{Device, Tensor};
 use serde_json::Value;
 
 use super::bert::{self, BertForMaskedLm};
+use super::gpt2::{self, Gpt2LmHeadModel};
 use super::inputs::Inputs;
 use super::inside::Inside;
 use super::language_model::{Config, LanguageModel};
-use super::llama::{self, LlamaForCausalLm, Past};
+use super::llama::{self, LlamaForCausalLm};
 use super::modernbert::{self, ModernBertForMaskedLm};
+use super::past::Past;
 use super::weights::{Shapes, Weights};
-use crate::config::{BertShape, Shape};
+use crate::config::{BertShape, Gpt2Shape, Shape};
 use crate::device::Compute;
 use crate::error::{Error, Result};
 use crate::kernels::{Dropout, Logits, Places};
@@ -30,6 +32,8 @@ pub enum AnyModel {
     ModernBert(ModernBertForMaskedLm),
     /// Llama, SmolLM2, Qwen3, SmolLM3.
     Llama(LlamaForCausalLm),
+    /// GPT-2, DistilGPT2.
+    Gpt2(Gpt2LmHeadModel),
 }
 
 impl From<BertForMaskedLm> for AnyModel {
@@ -50,6 +54,12 @@ impl From<LlamaForCausalLm> for AnyModel {
     }
 }
 
+impl From<Gpt2LmHeadModel> for AnyModel {
+    fn from(model: Gpt2LmHeadModel) -> Self {
+        AnyModel::Gpt2(model)
+    }
+}
+
 impl AnyModel {
     /// What a causal model predicts after the tokens of `past` and these: logits `[1, v]`. They join the past, so that
     /// no token is read twice.
@@ -62,10 +72,15 @@ impl AnyModel {
                 let hidden_1d = model.model.next(ids, past, compute);
                 Ok(model.head(hidden_1d, compute).whole(compute))
             }
+            AnyModel::Gpt2(model) => {
+                let hidden_1d = model.transformer.next(ids, past, compute);
+                Ok(model.head(hidden_1d, compute).whole(compute))
+            }
             AnyModel::Bert(_) | AnyModel::ModernBert(_) => {
                 let family = self.shape().family();
-                Err(Error::new(format!("the model is a {family}, which fills masks and does not go on with a text"))
-                    .help("take a causal model ([model] family = \"llama\"); `upstill fill` shows what this one predicts"))
+                Err(Error::new(format!("the model is a {family}, which fills masks and does not go on with a text")).help(
+                    "take a causal model ([model] family = \"llama\" or \"gpt2\"); `upstill fill` shows what this one predicts",
+                ))
             }
         }
     }
@@ -77,6 +92,7 @@ impl LanguageModel for AnyModel {
             AnyModel::Bert(model) => model.hidden_and(inputs, at, dropout, inside),
             AnyModel::ModernBert(model) => model.hidden_and(inputs, at, dropout, inside),
             AnyModel::Llama(model) => model.hidden_and(inputs, at, dropout, inside),
+            AnyModel::Gpt2(model) => model.hidden_and(inputs, at, dropout, inside),
         }
     }
 
@@ -85,6 +101,7 @@ impl LanguageModel for AnyModel {
             AnyModel::Bert(model) => model.head(hidden_md, compute),
             AnyModel::ModernBert(model) => model.head(hidden_md, compute),
             AnyModel::Llama(model) => model.head(hidden_md, compute),
+            AnyModel::Gpt2(model) => model.head(hidden_md, compute),
         }
     }
 
@@ -93,6 +110,7 @@ impl LanguageModel for AnyModel {
             AnyModel::Bert(model) => model.words(),
             AnyModel::ModernBert(model) => model.words(),
             AnyModel::Llama(model) => model.words(),
+            AnyModel::Gpt2(model) => model.words(),
         }
     }
 
@@ -101,11 +119,15 @@ impl LanguageModel for AnyModel {
             AnyModel::Bert(model) => model.shape(),
             AnyModel::ModernBert(model) => model.shape(),
             AnyModel::Llama(model) => model.shape(),
+            AnyModel::Gpt2(model) => model.shape(),
         }
     }
 
     fn is_table(name: &str) -> bool {
-        BertForMaskedLm::is_table(name) || ModernBertForMaskedLm::is_table(name) || LlamaForCausalLm::is_table(name)
+        BertForMaskedLm::is_table(name)
+            || ModernBertForMaskedLm::is_table(name)
+            || LlamaForCausalLm::is_table(name)
+            || Gpt2LmHeadModel::is_table(name)
     }
 }
 
@@ -118,6 +140,7 @@ impl Config {
     pub fn parse(config: &Value) -> Result<Self> {
         match config.get("model_type").and_then(Value::as_str) {
             Some(modernbert::MODEL_TYPE) => modernbert::parse(config),
+            Some(gpt2::MODEL_TYPE) => gpt2::parse(config),
             Some(kind) if llama::MODEL_TYPES.contains(&kind) => llama::parse(config),
             _ => bert::parse(config),
         }
@@ -132,6 +155,7 @@ impl Shape {
             Shape::Bert(shape) => shape.init(seed, range, device).into(),
             Shape::ModernBert(shape) => shape.init(seed, range, device).into(),
             Shape::Llama(shape) => shape.init(seed, range, device).into(),
+            Shape::Gpt2(shape) => shape.init(seed, range, device).into(),
         }
     }
 
@@ -141,6 +165,7 @@ impl Shape {
             Shape::Bert(shape) => bert::config(shape, special),
             Shape::ModernBert(shape) => modernbert::config(shape, special),
             Shape::Llama(shape) => llama::config(shape, special),
+            Shape::Gpt2(shape) => gpt2::config(shape, special),
         }
     }
 
@@ -150,6 +175,7 @@ impl Shape {
             Shape::Bert(shape) => bert::body(shape),
             Shape::ModernBert(shape) => modernbert::body(shape),
             Shape::Llama(shape) => llama::body(shape),
+            Shape::Gpt2(shape) => gpt2::body(shape),
         }
     }
 
@@ -159,6 +185,8 @@ impl Shape {
             Shape::Bert(shape) => bert::head(shape),
             Shape::ModernBert(shape) => modernbert::head(shape),
             Shape::Llama(shape) => llama::head(shape),
+            // The word table.
+            Shape::Gpt2(_) => Shapes::new(),
         }
     }
 
@@ -168,6 +196,7 @@ impl Shape {
             Shape::Bert(_) => bert::is_body(name),
             Shape::ModernBert(_) => modernbert::is_body(name),
             Shape::Llama(_) => llama::is_body(name),
+            Shape::Gpt2(_) => gpt2::is_body(name),
         }
     }
 
@@ -177,6 +206,7 @@ impl Shape {
             Shape::Bert(_) => bert::is_head(name),
             Shape::ModernBert(_) => modernbert::is_head(name),
             Shape::Llama(_) => llama::is_head(name),
+            Shape::Gpt2(_) => gpt2::is_head(name),
         }
     }
 
@@ -186,6 +216,7 @@ impl Shape {
             Shape::Bert(_) => bert::canonical(name),
             Shape::ModernBert(_) => modernbert::canonical(name),
             Shape::Llama(_) => llama::canonical(name),
+            Shape::Gpt2(_) => gpt2::canonical(name),
         }
     }
 
@@ -198,6 +229,7 @@ impl Shape {
             Shape::Bert(_) => bert::rename(found),
             Shape::ModernBert(_) => modernbert::rename(found),
             Shape::Llama(shape) => llama::rename(found, shape.tied),
+            Shape::Gpt2(_) => gpt2::rename(found),
         }
     }
 
@@ -207,6 +239,7 @@ impl Shape {
             Shape::Bert(_) => bert::wrappings(names),
             Shape::ModernBert(_) => modernbert::wrappings(names),
             Shape::Llama(_) => llama::wrappings(names),
+            Shape::Gpt2(_) => gpt2::wrappings(names),
         }
     }
 
@@ -219,6 +252,7 @@ impl Shape {
             Shape::Bert(shape) => bert::must_have_body(shape, found),
             Shape::ModernBert(shape) => modernbert::must_have_body(shape, found),
             Shape::Llama(shape) => llama::must_have_body(shape, found),
+            Shape::Gpt2(shape) => gpt2::must_have_body(shape, found),
         }
     }
 
@@ -237,6 +271,7 @@ impl Shape {
             Shape::Bert(shape) => bert::must_predict(shape, weights, is_tied, has_own_decoder),
             Shape::ModernBert(shape) => modernbert::must_predict(shape, weights, is_tied, has_own_decoder),
             Shape::Llama(shape) => llama::must_predict(shape, weights),
+            Shape::Gpt2(_) => gpt2::must_predict(weights),
         }
     }
 
@@ -247,6 +282,7 @@ impl Shape {
             Shape::ModernBert(_) => name.starts_with(modernbert::DECODER) && name.ends_with("weight"),
             // One that the shape says is the word table, and is another.
             Shape::Llama(shape) => shape.tied && name.starts_with(llama::DECODER),
+            Shape::Gpt2(_) => name.starts_with(gpt2::DECODER),
         }
     }
 
@@ -257,7 +293,7 @@ impl Shape {
                 let (shape, weights) = bert::for_transformers(shape, weights);
                 (shape.into(), weights)
             }
-            Shape::ModernBert(_) | Shape::Llama(_) => (self.clone(), weights),
+            Shape::ModernBert(_) | Shape::Llama(_) | Shape::Gpt2(_) => (self.clone(), weights),
         }
     }
 
@@ -269,6 +305,7 @@ impl Shape {
             (Shape::Bert(own), Shape::Bert(other)) => BertShape { norm_epsilon: other.norm_epsilon, ..own.clone() }.into(),
             (Shape::ModernBert(own), Shape::ModernBert(other)) => own.with_rest_of(other).into(),
             (Shape::Llama(own), Shape::Llama(other)) => own.with_rest_of(other).into(),
+            (Shape::Gpt2(own), Shape::Gpt2(other)) => Gpt2Shape { norm_epsilon: other.norm_epsilon, ..own.clone() }.into(),
             (own, _) => own.clone(),
         }
     }
@@ -302,7 +339,7 @@ impl Shape {
                 Err(Error::new("the model knows one type of token (type_vocab_size 1), and pairs of texts have two")
                     .help("take a model with 2 token types, or with none, as DistilBERT"))
             }
-            Shape::Bert(_) | Shape::ModernBert(_) | Shape::Llama(_) => Ok(()),
+            Shape::Bert(_) | Shape::ModernBert(_) | Shape::Llama(_) | Shape::Gpt2(_) => Ok(()),
         }
     }
 }
@@ -311,7 +348,9 @@ impl Weights {
     /// The model for the first `tokens` of its vocabulary: a table that is padded beyond it loses its spare rows.
     #[must_use]
     pub fn with_vocabulary(mut self, tokens: usize) -> Self {
-        for name in bert::OVER_VOCABULARY.into_iter().chain(modernbert::OVER_VOCABULARY).chain(llama::OVER_VOCABULARY) {
+        for name in
+            [&bert::OVER_VOCABULARY[..], &modernbert::OVER_VOCABULARY, &llama::OVER_VOCABULARY, &gpt2::OVER_VOCABULARY].concat()
+        {
             if let Some(mut tensor) = self.remove(name)
                 && let Some(rows) = tensor.shape.first().copied().filter(|&rows| rows > 0)
             {
@@ -335,6 +374,7 @@ pub fn remap(teacher: &Weights, from: &Shape, to: &Shape) -> Result<Weights> {
         (Shape::Bert(from), Shape::Bert(to)) => bert::remap(teacher, from, to),
         (Shape::ModernBert(from), Shape::ModernBert(to)) => modernbert::remap(teacher, from, to),
         (Shape::Llama(from), Shape::Llama(to)) => llama::remap(teacher, from, to),
+        (Shape::Gpt2(from), Shape::Gpt2(to)) => gpt2::remap(teacher, from, to),
         (from, to) => Err(Error::new(format!(
             "remapping copies layers, and the teacher's are a {}'s, the student's a {}'s",
             from.family(),

@@ -1,10 +1,10 @@
 //! A model's folder as `transformers` writes and reads it: `config.json`, the weights, the tokenizer's files.
 //!
-//! Read: BERT and what has its shape (MiniLM, DistilBERT), ModernBERT, Llama (SmolLM2, Qwen3, SmolLM3), one weight file
-//! or several, safetensors or PyTorch's, with or without pooler, head, token types, prefix and wrappings; and one file
-//! of llama.cpp's in place of a folder (`src/model/gguf/`). One rule for all that read: the body is whole and of the
-//! sizes that `config.json` says, or the model is refused; only heads may be missing, where they are not needed.
-//! Written: the family's language model in one `model.safetensors`.
+//! Read: BERT and what has its shape (MiniLM, DistilBERT), ModernBERT, Llama (SmolLM2, Qwen3, SmolLM3), GPT-2, one
+//! weight file or several, safetensors or PyTorch's, with or without pooler, head, token types, prefix and wrappings;
+//! and one file of llama.cpp's in place of a folder (`src/model/gguf/`). One rule for all that read: the body is whole
+//! and of the sizes that `config.json` says, or the model is refused; only heads may be missing, where they are not
+//! needed. Written: the family's language model in one `model.safetensors`.
 
 use std::path::{Path, PathBuf};
 

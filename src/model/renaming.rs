@@ -13,16 +13,16 @@ pub(super) const WRAPPERS: [&str; 5] =
 /// Parts that stand before a model's own names: the key of a dictionary around the weights.
 const FRONTS: [&str; 4] = ["state", "state_dict", "model_state_dict", "model_state"];
 
-/// A tensor's name as a family has it whose names begin with `model.` or with one of `heads`, and what a wrapping had
-/// put before or into it. `bare` are the first parts below `model.`, which a model saved without its head lacks. A name
+/// A tensor's name as a family has it whose names begin with `root.` or with one of `heads`, and what a wrapping had
+/// put before or into it. `bare` are the first parts below the root, which a model saved without its head lacks. A name
 /// of another kind stays as it is.
-pub(super) fn unwrapped(name: &str, bare: &[&str], heads: &[&str]) -> (String, String) {
+pub(super) fn unwrapped(name: &str, root: &str, bare: &[&str], heads: &[&str]) -> (String, String) {
     let is_taken = |part: &&str| WRAPPERS.contains(part);
     let inner: Vec<&str> = name.split('.').filter(|part| !is_taken(part)).collect();
     let fronts = inner.iter().take_while(|part| FRONTS.contains(part)).count();
     let own = match inner[fronts..] {
-        [first, ..] if bare.contains(&first) => format!("model.{}", inner[fronts..].join(".")),
-        ["model", second, ..] if bare.contains(&second) => inner[fronts..].join("."),
+        [first, ..] if bare.contains(&first) => format!("{root}.{}", inner[fronts..].join(".")),
+        [first, second, ..] if first == root && bare.contains(&second) => inner[fronts..].join("."),
         [first, ..] if heads.contains(&first) => inner[fronts..].join("."),
         _ => return (name.to_owned(), String::new()),
     };

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use serde_json::json;
+use tokenizers::decoders::DecoderWrapper;
 use tokenizers::decoders::wordpiece::WordPiece as WordPieceDecoder;
 use tokenizers::models::ModelWrapper;
 use tokenizers::normalizers::NormalizerWrapper;
@@ -307,6 +308,18 @@ impl Tokenizer {
             }
         }
         text
+    }
+
+    /// Bytes of the text that `ids` stand for: of merges of bytes to the byte, of others as [`Tokenizer::decode`] has
+    /// it.
+    pub fn text_bytes(&self, ids: &[u32]) -> usize {
+        if !matches!(self.inner.get_decoder(), Some(DecoderWrapper::ByteLevel(_))) {
+            return self.decode(ids).len();
+        }
+        let added = self.inner.get_added_vocabulary().get_added_tokens_decoder();
+        // A letter stands for a byte; what is found whole in a text is spelt as it is.
+        let bytes = |id: &u32| added.get(id).map_or_else(|| self.token(*id).chars().count(), |token| token.content.len());
+        ids.iter().map(bytes).sum()
     }
 
     /// The token of `id`; "" when the vocabulary has no such id.

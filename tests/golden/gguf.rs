@@ -8,7 +8,7 @@ use serde::Deserialize;
 use tempfile::tempdir;
 use upstill::device::Compute;
 use upstill::methods::{Choice, Generate, generate_ids};
-use upstill::model::{Dropout, Inputs, LanguageModel, ModelFolder};
+use upstill::model::{Dropout, Inputs, LanguageModel, ModelFolder, RopeScaling, Shape};
 
 use super::{Places, golden, host, path};
 use crate::close::{Kind, close};
@@ -64,6 +64,9 @@ fn a_gguf_file_and_what_is_imported_of_it_are_the_model_that_transformers_reads(
         let inventory = folder.inventory(&folder.tensors().unwrap());
         assert!(inventory.has_head() && inventory.missing.is_empty() && inventory.left_over.is_empty(), "{inventory:?}");
         same(case, &texts, &file(&case.name));
+        let Shape::Llama(shape) = &folder.shape else { panic!("{:?}", folder.shape) };
+        let scaling = RopeScaling { factor: 32.0, low_freq_factor: 1.0, high_freq_factor: 4.0, original_max_positions: 8192 };
+        assert_eq!(shape.rope_scaling, (case.name == "llama3").then_some(scaling));
         let tokenizer = folder.tokenizer().unwrap();
         ModelFolder::write(&out, &folder.load(&Device::flex()).unwrap(), &tokenizer).unwrap();
         same(case, &texts, &out);
@@ -152,6 +155,13 @@ fn what_a_gguf_file_asks_for_and_is_not_here_is_refused_by_its_name() {
       left over: model.layers.0.attn_Q.weight
       in: FILE
     help: config.json and the weights must belong together and be whole: fetch or save both again
+    ");
+    let divisors: Vec<u8> = [1f32, 1.0].iter().flat_map(|divisor| divisor.to_le_bytes()).collect();
+    let other: Vec<u8> = [1f32, 2.0].iter().flat_map(|divisor| divisor.to_le_bytes()).collect();
+    insta::assert_snapshot!(error("llama3", &divisors, &other), @"
+    rope_freqs.weight scales rotary angles otherwise than Llama 3.1 and later do
+      in: FILE
+    help: take the model's safetensors, whose config.json says how they are scaled
     ");
     insta::assert_snapshot!(refused(b"GGML"), @"
     not a GGUF file: it does not begin with GGUF

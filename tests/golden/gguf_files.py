@@ -30,6 +30,9 @@ PARTS = {
 }
 
 
+SCALING = {"rope_type": "llama3", "factor": 32.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 8192}
+
+
 def renamed(name):
     whole = {"model.embed_tokens.weight": "token_embd.weight", "model.norm.weight": "output_norm.weight", "lm_head.weight": "output.weight"}
     if name in whole:
@@ -42,6 +45,16 @@ def renamed(name):
 def neighbours(rows, heads):
     """llama.cpp's `LlamaModel.permute`."""
     return rows.reshape(heads, 2, rows.shape[0] // heads // 2, *rows.shape[1:]).swapaxes(1, 2).reshape(rows.shape)
+
+
+def divisors(config):
+    """llama.cpp's `LlamaModel.generate_extra_tensors`."""
+    rope, found = config.rope_parameters, []
+    old, low, high = rope["original_max_position_embeddings"], rope["low_freq_factor"], rope["high_freq_factor"]
+    for wave in 2 * np.pi * rope["rope_theta"] ** (np.arange(0, config.head_dim, 2) / config.head_dim):
+        smooth = (old / wave - low) / (high - low)
+        found.append(1 if wave < old / high else rope["factor"] if wave > old / low else 1 / ((1 - smooth) / rope["factor"] + smooth))
+    return np.array(found, dtype=np.float32)
 
 
 def tokenizer_keys(writer, file, config, pre, add_bos=None, padded=0):
@@ -81,6 +94,8 @@ def written(path, architecture, model, kinds, tokenizer, **more):
         writer.add_key_length(config.head_dim)
         writer.add_value_length(config.head_dim)
     tokenizer_keys(writer, *tokenizer, **more)
+    if config.rope_parameters["rope_type"] == "llama3":
+        writer.add_tensor("rope_freqs.weight", divisors(config))
     for name, tensor in model.named_parameters():
         values = tensor.detach().float().numpy()
         if architecture == "llama" and ".q_proj" in name:
@@ -106,14 +121,17 @@ def case(rng, name, architecture, sizes, kinds, tokenizer, files, padded=0, add_
         expected = dequantize(quantize(theirs.detach().float().numpy(), kind), kind)
         # Of rows in another order other blocks are not made: a block lies within a row.
         assert np.array_equal(parameter.detach().float().numpy(), expected.reshape(theirs.shape)), own
-    row = rng.integers(0, vocab - padded, 10).tolist()
+    if "scaling" in more:
+        # `transformers` passes over the table of divisors.
+        read.model.rotary_emb = model.model.rotary_emb
+    row = rng.integers(0, vocab - padded, 40).tolist()
     with torch.no_grad():
-        logits = read(torch.tensor([row])).logits[0, [0, 4, 9]]
+        logits = read(torch.tensor([row])).logits[0, [0, 4, 39]]
         prompt = row[:3]
         greedy = read.generate(torch.tensor([prompt]), max_new_tokens=8, do_sample=False, eos_token_id=vocab + 1, pad_token_id=0)[0, 3:].tolist()
     found = ids(files)
     print(f"{name}: {path.stat().st_size} bytes, logits up to {logits.abs().max():.2f}, {greedy}")
-    return {"name": name, "row": row, "at": [0, 4, 9], "logits": [f"{x:.7g}" for x in logits.flatten().tolist()], "prompt": prompt, "greedy": greedy,
+    return {"name": name, "row": row, "at": [0, 4, 39], "logits": [f"{x:.7g}" for x in logits.flatten().tolist()], "prompt": prompt, "greedy": greedy,
             "ids": found["ids"], "opened": found["opened"]}
 
 
@@ -129,7 +147,7 @@ def main():
         case(rng, "smol", "llama", (64, 2, 4, 2, 96, 64, 100000.0), {"embed": Q.Q8_0, "v_proj": Q.Q4_0, "": Q.Q4_1},
              (SMOL_JSON, smol(), "smollm"), folder(SMOL_JSON, smol(**whole), "llama"), add_bos=False, rms_norm_eps=1e-5, tie_word_embeddings=True),
         case(rng, "llama3", "llama", (32, 1, 2, 2, 64, 64, 500000.0), {"lm_head": Q.Q8_0, "mlp": Q.BF16, "": Q.F16},
-             (LLAMA_JSON, llama(), "llama-bpe"), folder(LLAMA_JSON, llama(**whole), "llama"), tie_word_embeddings=False),
+             (LLAMA_JSON, llama(), "llama-bpe"), folder(LLAMA_JSON, llama(**whole), "llama"), tie_word_embeddings=False, scaling=SCALING),
         case(rng, "qwen3", "qwen3", (32, 1, 2, 1, 64, 64, 1000000.0), {"embed": Q.Q8_0, "mlp": Q.Q4_0, "": Q.F16},
              (QWEN_JSON, qwen(), "qwen2"), folder(QWEN_JSON, qwen(**whole), "qwen3"), padded=10, head_dim=128, tie_word_embeddings=True),
     ]

@@ -1,4 +1,4 @@
-"""Makes the goldens of tests/golden/llama.rs: Llama, Qwen3 and SmolLM3 as `transformers` has them.
+"""Makes the goldens of tests/golden/causal.rs: Llama, Qwen3 and SmolLM3 as `transformers` has them.
 
     pip install torch transformers safetensors numpy
     python tests/golden/llama.py

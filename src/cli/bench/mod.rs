@@ -112,6 +112,7 @@ Examples:
   upstill bench step --paper --device cuda --precision bf16
   upstill bench step --family modernbert
   upstill bench step --family llama
+  upstill bench step --family gpt2
   upstill bench step --family modernbert --long
   upstill bench step --ranks 2 --sizes 2                   one thread and two, as workers, ranks and PyTorch's processes
 

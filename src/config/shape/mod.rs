@@ -11,6 +11,7 @@ macro_rules! fields {
 }
 
 mod bert;
+mod gpt2;
 mod llama;
 mod modernbert;
 mod written;
@@ -24,6 +25,7 @@ use crate::words::words;
 
 pub use bert::BertShape;
 pub(crate) use bert::NORM_EPSILON;
+pub use gpt2::Gpt2Shape;
 pub use llama::{LlamaShape, RopeScaling};
 pub use modernbert::ModernBertShape;
 pub use written::{ModelPlan, TeacherModel};
@@ -39,6 +41,8 @@ words! {
         ModernBert = "modernbert",
         /// Llama, SmolLM2, Qwen3, SmolLM3: causal language models.
         Llama = "llama",
+        /// GPT-2 (Radford et al. 2019), DistilGPT2: causal language models.
+        Gpt2 = "gpt2",
     }
 }
 
@@ -86,13 +90,14 @@ impl Family {
             Family::Bert => "BERT",
             Family::ModernBert => "ModernBERT",
             Family::Llama => "Llama",
+            Family::Gpt2 => "GPT-2",
         }
     }
 
     /// Dropout that it is trained with where nothing is said: of pre-training, as its authors published it.
     pub(crate) fn dropout(self) -> f64 {
         match self {
-            Family::Bert => 0.1,
+            Family::Bert | Family::Gpt2 => 0.1,
             Family::ModernBert | Family::Llama => 0.0,
         }
     }
@@ -101,7 +106,7 @@ impl Family {
     pub fn objective(self) -> ObjectiveKind {
         match self {
             Family::Bert | Family::ModernBert => ObjectiveKind::Masked,
-            Family::Llama => ObjectiveKind::Causal,
+            Family::Llama | Family::Gpt2 => ObjectiveKind::Causal,
         }
     }
 }
@@ -116,6 +121,8 @@ pub enum Shape {
     ModernBert(ModernBertShape),
     /// Llama's, and what has its layers: SmolLM2, Qwen3, SmolLM3.
     Llama(LlamaShape),
+    /// GPT-2's (Radford et al. 2019).
+    Gpt2(Gpt2Shape),
 }
 
 /// What the sizes of every family come to.
@@ -219,6 +226,7 @@ impl Deref for Shape {
             Shape::Bert(shape) => shape,
             Shape::ModernBert(shape) => shape,
             Shape::Llama(shape) => shape,
+            Shape::Gpt2(shape) => shape,
         }
     }
 }
@@ -241,6 +249,12 @@ impl From<LlamaShape> for Shape {
     }
 }
 
+impl From<Gpt2Shape> for Shape {
+    fn from(shape: Gpt2Shape) -> Self {
+        Shape::Gpt2(shape)
+    }
+}
+
 impl Shape {
     /// Sizes as a run file writes them; `size` gives those that are written or have a default, by their names.
     pub(crate) fn of_keys(family: Family, size: impl Fn(&str) -> Option<usize>, vocab_size: usize) -> Self {
@@ -248,6 +262,7 @@ impl Shape {
             Family::Bert => Shape::Bert(BertShape::of_keys(size, vocab_size)),
             Family::ModernBert => Shape::ModernBert(ModernBertShape::of_keys(size, vocab_size)),
             Family::Llama => Shape::Llama(LlamaShape::of_keys(size, vocab_size)),
+            Family::Gpt2 => Shape::Gpt2(Gpt2Shape::of_keys(size, vocab_size)),
         }
     }
 
@@ -257,6 +272,7 @@ impl Shape {
             Shape::Bert(_) => Family::Bert,
             Shape::ModernBert(_) => Family::ModernBert,
             Shape::Llama(_) => Family::Llama,
+            Shape::Gpt2(_) => Family::Gpt2,
         }
     }
 
@@ -267,6 +283,7 @@ impl Shape {
             Shape::Bert(shape) => Shape::Bert(BertShape { vocab_size, ..shape }),
             Shape::ModernBert(shape) => Shape::ModernBert(ModernBertShape { vocab_size, ..shape }),
             Shape::Llama(shape) => Shape::Llama(LlamaShape { vocab_size, ..shape }),
+            Shape::Gpt2(shape) => Shape::Gpt2(Gpt2Shape { vocab_size, ..shape }),
         }
     }
 }

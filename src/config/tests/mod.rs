@@ -445,12 +445,12 @@ fn the_reference_lists_every_key_and_is_itself_a_run_file() {
     seed = 0                         # decides initial weights, order, masks and dropout
 
     [model]
-    family = "bert"                  # what its layers are, and what it predicts (bert | modernbert | llama)
+    family = "bert"                  # what its layers are, and what it predicts (bert | modernbert | llama | gpt2)
     layers = 6                       # encoder layers of the student
     hidden = 768                     # width
     # heads: hidden / 64             # attention heads; they divide hidden
     # intermediate: 4 hidden; modernbert 1.5, llama 8/3 # width of the feed-forward layer
-    max_positions = 512              # longest row; of bert, rows of the position table
+    max_positions = 512              # longest row; of bert and gpt2, rows of the position table
     token_types = 2                  # bert: rows of the token-type table; 0 leaves it out
     # global_every: 3                # modernbert: layers 0, 3, 6, ... attend to the whole text
     # window: 128                    # modernbert: the other layers see half of it to each side
@@ -537,7 +537,7 @@ fn the_reference_lists_every_key_and_is_itself_a_run_file() {
     # weight: 1                      # what its logits weigh in the mean of the ensemble
 
     # [models.NAME]
-    # family: model.family           # what the layers of one of the models of a cotrain run are (bert | modernbert | llama)
+    # family: model.family           # what the layers of one of the models of a cotrain run are (bert | modernbert | llama | gpt2)
     # layers: model.layers           # encoder layers of one of the models of a cotrain run
     # hidden: model.hidden           # its width
     # heads: model.heads             # its attention heads

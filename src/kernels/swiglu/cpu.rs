@@ -6,19 +6,10 @@ use crate::kernels::graph::Parent;
 use crate::kernels::host::{HostBackward, HostTensor, host, slice, with_gradient};
 use crate::kernels::matrix::made;
 use crate::kernels::spent::Part;
-use crate::kernels::vector::{exp, on_vectors};
+use crate::kernels::vector::{on_vectors, sigmoid};
 
 /// Numbers that a thread takes at a time.
 const PART: usize = 16 << 10;
-
-/// `1 / (1 + e^-x)`.
-#[inline(always)]
-fn sigmoid(x: f32) -> f32 {
-    // The fast exponential is for numbers up to 0.
-    let small = exp(-x.abs());
-    let of_positive = 1.0 / (1.0 + small);
-    if x < 0.0 { small * of_positive } else { of_positive }
-}
 
 /// See [`silu_gate`](super::silu_gate).
 pub(super) fn silu_gate(a_nf: Tensor<2>, b_nf: Tensor<2>) -> Tensor<2> {

@@ -23,6 +23,9 @@ const LLAMA: &str = "llama";
 /// Llama with norms of queries and keys.
 const QWEN: &str = "qwen3";
 
+/// What rotary frequencies are divided by, a number each.
+const DIVISORS: &str = "rope_freqs.weight";
+
 const AGAIN: &str = "fetch the file again, or take the model's safetensors";
 
 /// The name of each layer's tensors there, and in `transformers`.
@@ -144,6 +147,7 @@ impl Gguf {
             _ => json!(null),
         };
         let theta = self.float("rope.freq_base")?.unwrap_or(10_000.0);
+        let scaling = self.rope_scaling(head_dim, theta)?;
         Ok(json!({
             "model_type": self.architecture,
             "vocab_size": rows,
@@ -156,6 +160,7 @@ impl Gguf {
             "max_position_embeddings": self.whole("context_length")?,
             "rms_norm_eps": self.needed_float("attention.layer_norm_rms_epsilon")?,
             "rope_theta": theta,
+            "rope_scaling": scaling,
             "attention_bias": self.file.tensors.contains_key("blk.0.attn_q.bias"),
             "mlp_bias": self.file.tensors.contains_key("blk.0.ffn_gate.bias"),
             "tie_word_embeddings": !self.file.tensors.contains_key("output.weight"),
@@ -167,10 +172,6 @@ impl Gguf {
 
     /// Refuses what changes what a model computes and is not computed here.
     fn must_be_plain(&self) -> Result<()> {
-        if self.file.tensors.contains_key("rope_freqs.weight") {
-            return Err(refused("the file scales rotary angles by a table (rope_freqs.weight), as Llama 3.1's and later do")
-                .help("take the model's safetensors, whose config.json says how they are scaled"));
-        }
         for name in ["rope.scaling.type", "attention.sliding_window", "expert_count", "attention.scale", "logit_scale"] {
             match self.key(name) {
                 (_, None) => {}
@@ -185,9 +186,45 @@ impl Gguf {
         Ok(())
     }
 
+    /// How the rotary angles were stretched, as `config.json` says it: Llama 3.1's and later files hold what each
+    /// frequency is divided by, which must be what Meta's settings come to with some factor. Null where there is no
+    /// such table.
+    fn rope_scaling(&self, head_dim: usize, theta: f64) -> Result<Json> {
+        const LOW: f64 = 1.0;
+        const HIGH: f64 = 4.0;
+        const ORIGINAL: f64 = 8192.0;
+        if !self.file.tensors.contains_key(DIVISORS) {
+            return Ok(json!(null));
+        }
+        let found = self.file.tensor(DIVISORS)?.values;
+        let factor = f64::from(found.last().copied().unwrap_or_default());
+        let divisor = |at: usize| {
+            let turns = ORIGINAL / (std::f64::consts::TAU * theta.powf(2.0 * at as f64 / head_dim as f64));
+            let smooth = ((turns - LOW) / (HIGH - LOW)).clamp(0.0, 1.0);
+            1.0 / ((1.0 - smooth) / factor + smooth)
+        };
+        let is_it = |(at, &found): (usize, &f32)| (f64::from(found) / divisor(at) - 1.0).abs() < 1e-4;
+        match found.len() == head_dim / 2 && found.iter().enumerate().all(is_it) {
+            true => Ok(json!({
+                "rope_type": "llama3",
+                "factor": factor,
+                "low_freq_factor": LOW,
+                "high_freq_factor": HIGH,
+                "original_max_position_embeddings": ORIGINAL as usize,
+            })),
+            false => Err(refused(format!("{DIVISORS} scales rotary angles otherwise than Llama 3.1 and later do"))
+                .help("take the model's safetensors, whose config.json says how they are scaled")),
+        }
+    }
+
+    /// The tensors that are weights.
+    fn weight_names(&self) -> impl Iterator<Item = &String> {
+        self.file.tensors.keys().filter(|name| *name != DIVISORS)
+    }
+
     /// Names and sizes of its tensors, by `transformers`' names.
     pub fn shapes(&self) -> Shapes {
-        self.file.tensors.iter().map(|(name, tensor)| (renamed(name), tensor.shape.clone())).collect()
+        self.weight_names().map(|name| (renamed(name), self.file.tensors[name].shape.clone())).collect()
     }
 
     /// Its tensors, by `transformers`' names and in its order of rows.
@@ -196,7 +233,7 @@ impl Gguf {
     /// When the file can't be read.
     pub fn weights(&self) -> Result<Weights> {
         let mut out = Weights::default();
-        for name in self.file.tensors.keys() {
+        for name in self.weight_names() {
             let (ours, mut tensor) = (renamed(name), self.file.tensor(name)?);
             let heads = match () {
                 () if self.architecture != LLAMA => None,

@@ -29,7 +29,6 @@ use crate::kernels::{
 pub(super) use config_json::{MODEL_TYPES, parse, write as config};
 pub(super) use fit::{body, head, is_body, is_head, must_have_body, must_predict};
 pub(super) use names::{DECODER, OVER_VOCABULARY, canonical, rename, wrappings};
-pub use next::Past;
 pub(super) use remap::remap;
 
 impl LlamaShape {

@@ -16,7 +16,7 @@ const BARE: [&str; 3] = ["embed_tokens", "layers", "norm"];
 
 /// A tensor's name as the family has it, and what a wrapping had put before or into it.
 fn unwrapped(name: &str) -> (String, String) {
-    renaming::unwrapped(name, &BARE, &["lm_head"])
+    renaming::unwrapped(name, "model", &BARE, &["lm_head"])
 }
 
 /// What was put before or into the names of tensors and is taken off, a line each.

@@ -4,14 +4,8 @@ use burn::tensor::Tensor;
 
 use super::Llama;
 use crate::device::Compute;
-use crate::kernels::{Dropout, Heads, PastLayer, Places, Rotary, look_up, next_attention};
-
-/// What a model keeps of the tokens that it has read.
-#[derive(Debug, Clone, Default)]
-pub struct Past {
-    tokens: usize,
-    layers: Vec<PastLayer>,
-}
+use crate::kernels::{Dropout, Heads, Places, Rotary, look_up, next_attention};
+use crate::model::past::Past;
 
 impl Llama {
     /// The normed state of the last of `ids`, which follow the tokens of `past` and join them: `[1, d]`, without
@@ -21,18 +15,15 @@ impl Llama {
     /// Without an id.
     pub(in super::super) fn next(&self, ids: &[i32], past: &mut Past, compute: &Compute) -> Tensor<2> {
         let (shape, device, count) = (&self.shape, &compute.device, ids.len());
-        let positions: Vec<i32> = (past.tokens..past.tokens + count).map(|at| at as i32).collect();
-        let positions = Places::new(&positions, device);
+        let positions = Places::new(&past.positions(count, self.layers.len()), device);
         let rotary = Rotary::scaled(&positions, shape.head_dim, shape.rope_theta as f64, shape.rope_scaling);
         let heads = Heads { queries: shape.heads, keys: shape.kv_heads };
-        past.layers.resize(self.layers.len(), None);
         let mut x_nd = look_up(self.embed_tokens.weight.val(), &Places::new(ids, device), compute);
         for (i, (layer, past)) in self.layers.iter().zip(&mut past.layers).enumerate() {
             let rotary = Some(&rotary).filter(|_| shape.is_rotary(i));
             let context_ne = next_attention(layer.read(x_nd.clone(), compute), heads, rotary, past, compute);
             x_nd = layer.after(context_ne, x_nd, &mut Dropout::off(), compute);
         }
-        past.tokens += count;
         self.norm.forward(x_nd.narrow(0, count - 1, 1), compute)
     }
 }

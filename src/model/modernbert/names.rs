@@ -18,7 +18,7 @@ const BARE: [&str; 3] = ["embeddings", "layers", "final_norm"];
 
 /// A tensor's name as the family has it, and what a wrapping had put before or into it.
 fn unwrapped(name: &str) -> (String, String) {
-    renaming::unwrapped(name, &BARE, &["head", "decoder", "classifier"])
+    renaming::unwrapped(name, "model", &BARE, &["head", "decoder", "classifier"])
 }
 
 /// What was put before or into the names of tensors and is taken off, a line each.

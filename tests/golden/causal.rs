@@ -1,4 +1,4 @@
-//! Llama, Qwen3 and SmolLM3: goldens by tests/golden/llama.py.
+//! Causal models, Llama, Qwen3, SmolLM3 and GPT-2: goldens by tests/golden/llama.py and tests/golden/gpt2.py.
 
 use burn::tensor::Device;
 use serde::Deserialize;
@@ -6,7 +6,7 @@ use serde_json::Value;
 use upstill::batch::{Batch, TokenOrder};
 use upstill::device::Compute;
 use upstill::methods::{Choice, Generate, generate_ids};
-use upstill::model::{AnyModel, Dropout, Inputs, LanguageModel, LlamaShape, RopeScaling};
+use upstill::model::{AnyModel, Dropout, Gpt2Shape, Inputs, LanguageModel, LlamaShape, RopeScaling};
 
 use super::families::{ModelCase, hold_export, model, taught_by};
 use super::training::{BatchCase, Fixed, Losses, adamw, hold_losses, hold_steps};
@@ -46,16 +46,25 @@ struct GradientCase {
     losses: Losses,
 }
 
-impl Case {
-    fn model(&self, device: &Device) -> AnyModel {
-        model("llama", &self.logits.name, &self.logits.config, device)
-    }
+/// A golden file each.
+const FAMILIES: [&str; 2] = ["llama", "gpt2"];
+
+/// Every model of every family.
+fn cases(device: &Device) -> Vec<(Case, AnyModel)> {
+    let of = |family: &'static str| {
+        golden::<Golden>(&format!("{family}.json")).cases.into_iter().map(move |case| (family.to_owned(), case))
+    };
+    let read = |(family, case): (String, Case)| {
+        let read = model(&family, &case.logits.name, &case.logits.config, device);
+        (case, read)
+    };
+    FAMILIES.into_iter().flat_map(of).map(read).collect()
 }
 
 #[test]
 fn logits_of_causal_models_are_those_of_transformers_padded_and_packed() {
-    for case in golden::<Golden>("llama.json").cases {
-        case.logits.hold(&case.model(&Device::flex()));
+    for (case, model) in cases(&Device::flex()) {
+        case.logits.hold(&model);
     }
 }
 
@@ -63,8 +72,7 @@ fn logits_of_causal_models_are_those_of_transformers_padded_and_packed() {
 #[ignore = "needs a GPU: UPSTILL_TEST_GPU=software cargo test -- --ignored gpu"]
 fn a_software_gpus_logits_and_text_of_causal_models_are_those_of_transformers() {
     let gpu = crate::common::gpu();
-    for case in golden::<Golden>("llama.json").cases {
-        let model = case.model(&gpu.handle);
+    for (case, model) in cases(&gpu.handle) {
         case.logits.hold_padded(&model, &gpu.handle);
         assert_eq!(greedy(&model, &case, &gpu.handle), case.greedy);
     }
@@ -86,8 +94,8 @@ fn greedy(model: &AnyModel, case: &Case, device: &Device) -> Vec<u32> {
 #[test]
 fn what_a_model_goes_on_with_is_what_it_goes_on_with_in_transformers() {
     let device = Device::flex();
-    for case in golden::<Golden>("llama.json").cases {
-        let (model, name) = (case.model(&device), &case.logits.name);
+    for (case, model) in cases(&device) {
+        let name = &case.logits.name;
         assert_eq!(greedy(&model, &case, &device), case.greedy, "{name}");
         // What it says of a row that is read as a whole.
         let row: Vec<i32> = case.prompt.iter().chain(&case.greedy).map(|&id| id as i32).collect();
@@ -107,28 +115,33 @@ fn causal(batch: BatchCase) -> Batch {
 #[test]
 fn causal_students_have_pytorchs_losses_and_gradients() {
     let device = Device::flex();
-    let Distillation { teacher, batches, gradients, .. } = golden::<Golden>("llama.json").distillation;
-    let batch = causal(batches[0].clone());
-    for case in gradients {
-        let method = taught_by(model("llama", "teacher", &teacher, &device), &device);
-        let student = model("llama", &format!("student-{}", case.name), &case.config, &device.clone().autodiff());
-        let gradients = format!("llama-gradients-{}", case.name);
-        hold_losses(&method, student.into(), &batch, case.losses, Some(&gradients), [Kind::LossCpu, Kind::GradientCpu]);
+    for family in FAMILIES {
+        let Distillation { teacher, batches, gradients, .. } = golden::<Golden>(&format!("{family}.json")).distillation;
+        let batch = causal(batches[0].clone());
+        for case in gradients {
+            let method = taught_by(model(family, "teacher", &teacher, &device), &device);
+            let student = model(family, &format!("student-{}", case.name), &case.config, &device.clone().autodiff());
+            let gradients = format!("{family}-gradients-{}", case.name);
+            hold_losses(&method, student.into(), &batch, case.losses, Some(&gradients), [Kind::LossCpu, Kind::GradientCpu]);
+        }
     }
 }
 
 #[test]
 fn twenty_steps_of_a_causal_student_are_pytorchs() {
     let device = Device::flex();
-    let Distillation { teacher, batches, gradients, losses, norms } = golden::<Golden>("llama.json").distillation;
-    let batches: Vec<Batch> = batches.into_iter().map(causal).collect();
-    let train = adamw(losses.len(), batches[0].rows, "0 -> 2e-3 over 5 steps, then -> 0 linear");
-    let student = &gradients[0];
-    for micro_batch in [train.batch, 3] {
-        let method = taught_by(model("llama", "teacher", &teacher, &device), &device);
-        let model = model("llama", &format!("student-{}", student.name), &student.config, &device.clone().autodiff());
-        let method = Fixed { method, batches: batches.clone() };
-        hold_steps(&method, model.into(), (&train, micro_batch), [&losses, &norms], "llama-after");
+    for family in FAMILIES {
+        let golden = golden::<Golden>(&format!("{family}.json"));
+        let Distillation { teacher, batches, gradients, losses, norms } = golden.distillation;
+        let batches: Vec<Batch> = batches.into_iter().map(causal).collect();
+        let train = adamw(losses.len(), batches[0].rows, "0 -> 2e-3 over 5 steps, then -> 0 linear");
+        let student = &gradients[0];
+        for micro_batch in [train.batch, 3] {
+            let method = taught_by(model(family, "teacher", &teacher, &device), &device);
+            let model = model(family, &format!("student-{}", student.name), &student.config, &device.clone().autodiff());
+            let method = Fixed { method, batches: batches.clone() };
+            hold_steps(&method, model.into(), (&train, micro_batch), [&losses, &norms], &format!("{family}-after"));
+        }
     }
 }
 
@@ -145,4 +158,7 @@ fn an_exported_causal_model_is_the_same_model_and_exports_to_the_same_bytes() {
         let model: AnyModel = shape.init(5, 0.5, &device).into();
         hold_export(name, name, &model, &tokenizer);
     }
+    let model: AnyModel =
+        Gpt2Shape { intermediate: 40, ..Gpt2Shape::new(tokenizer.vocab_size(), 16, 3, 4, 512) }.init(5, 0.5, &device).into();
+    hold_export("gpt2", "gpt2", &model, &tokenizer);
 }
