@@ -35,7 +35,7 @@ def check(folder):
     with warnings.catch_warnings(record=True) as warned:
         warnings.simplefilter("always")
         tokenizer = AutoTokenizer.from_pretrained(folder)
-        is_causal = AutoConfig.from_pretrained(folder).architectures[0].endswith("ForCausalLM")
+        is_causal = AutoConfig.from_pretrained(folder).architectures[0].endswith(("ForCausalLM", "LMHeadModel"))
         model, info = (AutoModelForCausalLM if is_causal else AutoModelForMaskedLM).from_pretrained(folder, output_loading_info=True)
         model.eval()
     problems = [f"warning: {line}" for line in complaints.lines] + [f"warning: {w.message}" for w in warned]
