@@ -43,7 +43,6 @@ impl TuningCase {
             second: self.second.as_ref().map(|second| second[at].clone()),
             label: label(self.labels[at]),
         };
-        let examples: Vec<Example> = (0..self.labels.len()).map(example).collect();
         task(&self.name, kind, (0..self.labels.len()).map(example).collect())
     }
 }
