@@ -51,11 +51,14 @@ impl Claim<'_> {
 
     /// Whether the file is there; else the folder has to be free.
     fn is_there(&self) -> Result<bool> {
-        if self.folder.join(self.marker).exists() {
+        let marker = self.folder.join(self.marker);
+        if marker.exists() {
             return Ok(true);
         }
         match is_free(self.folder)? {
             true => Ok(false),
+            // Another process has begun since the file was looked for; it is the first that is written.
+            false if marker.exists() => Ok(true),
             false => Err(Error::new(format!("this folder holds something that is not {}; it was left as it is", self.what))
                 .at(self.folder.display())
                 .help("choose another --out")),
