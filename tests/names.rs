@@ -12,7 +12,7 @@ use crate::settings::golden;
 fn ids_are_those_of_transformers_whatever_special_tokens_are_called() {
     let (texts, cases) = golden("names.json");
     assert!(cases.len() >= 10 && texts.len() > 30);
-    let mut hashes: Vec<(String, Vec<Vec<u32>>, [Option<String>; 5])> = Vec::new();
+    let mut seen = Vec::new();
     for case in &cases {
         let loaded = Tokenizer::load(case.dir.path());
         if let Some(missing) = &case.refused {
@@ -32,10 +32,10 @@ fn ids_are_those_of_transformers_whatever_special_tokens_are_called() {
         }
         let names = tokenizer.special_names().map(|name| name.map(str::to_owned));
         let same = |(hash, _, _): &&(String, _, _)| hash == tokenizer.hash();
-        if let Some((_, ids, named)) = hashes.iter().find(same) {
+        if let Some((_, ids, named)) = seen.iter().find(same) {
             assert_eq!((ids, named), (&case.ids, &names), "{}: another tokenizer has its hash", case.name);
         }
-        hashes.push((tokenizer.hash().to_owned(), case.ids.clone(), names));
+        seen.push((tokenizer.hash().to_owned(), case.ids.clone(), names));
     }
 }
 

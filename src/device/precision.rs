@@ -37,7 +37,7 @@ impl PrecisionChoice {
     /// instructions for it, through the fused operations. On GPUs nothing was measured; it is f32 there.
     pub fn on(self, device: &BurnDevice, kernels: Kernels) -> Precision {
         match self {
-            PrecisionChoice::Auto if kernels == Kernels::Fused && is_fast(&Traits::of(device)) => Precision::Bf16,
+            PrecisionChoice::Auto if kernels == Kernels::Fused && is_fast(Traits::of(device)) => Precision::Bf16,
             PrecisionChoice::F32 | PrecisionChoice::Auto => Precision::F32,
             PrecisionChoice::Bf16 => Precision::Bf16,
             PrecisionChoice::F16 => Precision::F16,
@@ -50,7 +50,7 @@ impl PrecisionChoice {
             PrecisionChoice::Bf16 if Traits::of_word(device).is_cpu => {
                 format!("bf16 (on the CPU {})", Bf16Unit::here().words())
             }
-            PrecisionChoice::Auto if is_fast(&Traits::of_word(device)) => {
+            PrecisionChoice::Auto if is_fast(Traits::of_word(device)) => {
                 format!("auto (bf16 {}; f32 where kernels are composed)", Bf16Unit::here().words())
             }
             PrecisionChoice::Auto => "auto (f32)".to_owned(),

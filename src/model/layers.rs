@@ -55,8 +55,11 @@ pub(super) fn expanded<Kind: PartialEq>(
     Ok(out)
 }
 
+/// A size's name, and how it is read from a family's sizes.
+type NamedSize<'a, Shape> = (&'a str, fn(&Shape) -> String);
+
 /// What is said of a teacher that differs from the student in more than depth: `sizes` are what both have, by name.
-pub(super) fn differing<Shape>(from: &Shape, to: &Shape, sizes: &[(&str, fn(&Shape) -> String)]) -> Error {
+pub(super) fn differing<Shape>(from: &Shape, to: &Shape, sizes: &[NamedSize<Shape>]) -> Error {
     let sizes: Vec<String> = sizes.iter().map(|(name, of)| format!("{name} {} and {}", of(from), of(to))).collect();
     Error::new(format!(
         "remapping copies weights as they are, and the teacher's sizes differ from the student's: {}",

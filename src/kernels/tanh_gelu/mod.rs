@@ -12,7 +12,7 @@ use crate::device::Compute;
 /// The share of `x^3` in what the hyperbolic tangent is taken of.
 const CUBE: f32 = 0.044_715;
 /// `2 sqrt(2 / pi)`.
-const TWICE_SCALE: f32 = 1.595_769_1;
+const TWICE_SCALE: f32 = 1.595_769;
 
 /// `x / 2 (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3)))`, which is `x / (1 + e^-2u)` with `u` what the tangent is taken of:
 /// `[n, f]` to `[n, f]`, in the product's numbers.
