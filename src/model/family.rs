@@ -15,6 +15,7 @@ use super::language_model::{Config, LanguageModel};
 use super::llama::{self, LlamaForCausalLm};
 use super::modernbert::{self, ModernBertForMaskedLm};
 use super::past::Past;
+use super::renaming;
 use super::weights::{Shapes, Weights};
 use crate::config::{BertShape, Gpt2Shape, Shape};
 use crate::device::Compute;
@@ -213,10 +214,19 @@ impl Shape {
     /// A tensor's name in files, as upstill has it.
     pub(super) fn canonical(&self, name: &str) -> String {
         match self {
+            // BERT's tensors have had several names.
             Shape::Bert(_) => bert::canonical(name),
-            Shape::ModernBert(_) => modernbert::canonical(name),
-            Shape::Llama(_) => llama::canonical(name),
-            Shape::Gpt2(_) => gpt2::canonical(name),
+            _ => self.unwrapped(name).0,
+        }
+    }
+
+    /// A tensor's name without what a wrapping had put before or into it, and that.
+    fn unwrapped(&self, name: &str) -> (String, String) {
+        match self {
+            Shape::Bert(_) => bert::unwrapped(name),
+            Shape::ModernBert(_) => modernbert::unwrapped(name),
+            Shape::Llama(_) => llama::unwrapped(name),
+            Shape::Gpt2(_) => gpt2::unwrapped(name),
         }
     }
 
@@ -235,12 +245,7 @@ impl Shape {
 
     /// What was put before or into the names of tensors and is taken off, a line each.
     pub(super) fn wrappings<'a>(&self, names: impl Iterator<Item = &'a str>) -> Vec<String> {
-        match self {
-            Shape::Bert(_) => bert::wrappings(names),
-            Shape::ModernBert(_) => modernbert::wrappings(names),
-            Shape::Llama(_) => llama::wrappings(names),
-            Shape::Gpt2(_) => gpt2::wrappings(names),
-        }
+        renaming::wrappings(names, |name| self.unwrapped(name).1)
     }
 
     /// Refuses tensors that lack some of the body, have it in other sizes, or hold more of it.

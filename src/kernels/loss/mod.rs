@@ -1,4 +1,4 @@
-//! The distillation loss of masked language modelling and its gradient, with the language-model head where logits come
+//! The distillation loss of language modelling and its gradient, with the language-model head where logits come
 //! as its factors: equations 1 to 3 of Lee et al. 2023.
 //!
 //! `shaders/dwt_loss.rs` is the definition. The formula is written three times, and its cases hold the three to it:

@@ -28,7 +28,7 @@ pub use classifier::BertClassifier;
 pub(super) use classifier::config as classifier_config;
 pub(super) use config_json::{parse, write as config};
 pub(super) use fit::{LAYERS, body, head, is_body, is_head, must_have_body, must_predict};
-pub(super) use names::{DECODER, OVER_VOCABULARY, canonical, rename, wrappings};
+pub(super) use names::{DECODER, OVER_VOCABULARY, canonical, rename, unwrapped};
 pub(super) use remap::remap;
 
 impl BertShape {

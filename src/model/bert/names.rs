@@ -3,7 +3,7 @@
 
 use crate::error::Result;
 use crate::model::Weights;
-use crate::model::renaming::{self, WRAPPERS, renamed, without_copied_decoder};
+use crate::model::renaming::{WRAPPERS, renamed, without_copied_decoder};
 
 const WORDS: &str = "bert.embeddings.word_embeddings.weight";
 const BIAS: &str = "cls.predictions.bias";
@@ -61,7 +61,7 @@ const MODELS: [&str; 9] = [
 
 /// A tensor's name as the family has it, and what a wrapping had put before or into it. A name of another kind stays as
 /// it is.
-fn unwrapped(name: &str) -> (String, String) {
+pub(in super::super) fn unwrapped(name: &str) -> (String, String) {
     let all = name.split('.');
     let inner: Vec<&str> = all.clone().filter(|part| !WRAPPERS.contains(part)).collect();
     let is_front = |at: &usize| match (inner[*at], inner.get(at + 1)) {
@@ -82,11 +82,6 @@ fn unwrapped(name: &str) -> (String, String) {
         }
     }
     (inner[fronts..].join("."), taken)
-}
-
-/// What was put before or into the names of tensors and is taken off, a line each.
-pub(in super::super) fn wrappings<'a>(names: impl Iterator<Item = &'a str>) -> Vec<String> {
-    renaming::wrappings(names, |name| unwrapped(name).1)
 }
 
 /// The tensors under the names of `BertForMaskedLM`. Wrappings of the names are taken off; old layer norms (`gamma`,
@@ -162,6 +157,7 @@ fn of_distilbert_head(name: &str) -> Option<String> {
 mod tests {
     use super::*;
     use crate::model::HostTensor;
+    use crate::model::renaming;
 
     #[test]
     fn every_dialect_comes_to_todays_names() {
@@ -205,7 +201,10 @@ mod tests {
             assert_eq!((canonical(theirs).as_str(), unwrapped(theirs).1.as_str()), (ours, taken), "{theirs}");
         }
         let names = ["module.bert.pooler.dense.bias", "module.cls.predictions.bias", "epoch"];
-        assert_eq!(wrappings(names.into_iter()), ["the names of 2 tensors are wrapped: `module.` is taken off"]);
+        assert_eq!(
+            renaming::wrappings(names.into_iter(), |name| unwrapped(name).1),
+            ["the names of 2 tensors are wrapped: `module.` is taken off"]
+        );
     }
 
     fn tensor(value: f32) -> HostTensor {

@@ -26,7 +26,7 @@ use crate::kernels::{
 
 pub(super) use config_json::{MODEL_TYPE, parse, write as config};
 pub(super) use fit::{body, is_body, is_head, must_have_body, must_predict};
-pub(super) use names::{DECODER, OVER_VOCABULARY, canonical, rename, wrappings};
+pub(super) use names::{DECODER, OVER_VOCABULARY, rename, unwrapped};
 pub(super) use remap::remap;
 
 impl Gpt2Shape {

@@ -19,8 +19,9 @@ const BARE: [&str; 4] = ["wte", "wpe", "h", "ln_f"];
 /// not seen.
 const BUFFERS: [&str; 2] = [".attn.bias", ".attn.masked_bias"];
 
-/// A tensor's name as the family has it, and what a wrapping had put before or into it.
-fn unwrapped(name: &str) -> (String, String) {
+/// A tensor's name as the family has it, and what a wrapping had put before or into it; one that this family doesn't
+/// know stays as it is.
+pub(in super::super) fn unwrapped(name: &str) -> (String, String) {
     renaming::unwrapped(name, "transformer", &BARE, &["lm_head"])
 }
 
@@ -29,23 +30,13 @@ pub(super) fn is_buffer(name: &str) -> bool {
     BUFFERS.iter().any(|buffer| name.ends_with(buffer))
 }
 
-/// What was put before or into the names of tensors and is taken off, a line each.
-pub(in super::super) fn wrappings<'a>(names: impl Iterator<Item = &'a str>) -> Vec<String> {
-    renaming::wrappings(names, |name| unwrapped(name).1)
-}
-
-/// The present name of a tensor; a name that this family doesn't know stays as it is.
-pub(in super::super) fn canonical(name: &str) -> String {
-    unwrapped(name).0
-}
-
 /// The tensors under the names of `GPT2LMHeadModel`. Wrappings of the names are taken off; bodies saved without their
 /// prefix get it; a decoder that is the word table's copy is left out.
 ///
 /// # Errors
 /// When two different tensors come to the same name.
 pub(in super::super) fn rename(found: Weights) -> Result<Weights> {
-    let mut out = renamed(found, canonical)?;
+    let mut out = renamed(found, |name| unwrapped(name).0)?;
     without_copied_decoder(&mut out, &format!("{DECODER}weight"), WORDS);
     Ok(out)
 }
@@ -64,7 +55,7 @@ mod tests {
             ("state_dict.lm_head.weight", "lm_head.weight", "state_dict."),
             ("model.norm.weight", "model.norm.weight", ""),
         ] {
-            assert_eq!((canonical(theirs).as_str(), unwrapped(theirs).1.as_str()), (ours, taken), "{theirs}");
+            assert_eq!(unwrapped(theirs), (ours.to_owned(), taken.to_owned()), "{theirs}");
         }
         assert!(is_buffer("transformer.h.0.attn.bias") && !is_buffer("transformer.h.0.attn.c_attn.bias"));
     }

@@ -8,7 +8,7 @@ use crate::model::layers::{differing, expanded};
 
 /// A student's starting weights: the teacher's embeddings, head and layers, its layers expanded to the student's depth.
 ///
-/// The rule of [`source_layer`] holds among layers with rotary positions and among those without apart: a layer's
+/// The rule of [`expanded`] holds among layers with rotary positions and among those without apart: a layer's
 /// weights were trained with its kind's angles.
 ///
 /// # Errors

@@ -30,7 +30,7 @@ pub use classifier::ModernBertClassifier;
 pub(super) use classifier::config as classifier_config;
 pub(super) use config_json::{MODEL_TYPE, parse, write as config};
 pub(super) use fit::{body, head, is_body, is_head, must_have_body, must_predict};
-pub(super) use names::{DECODER, OVER_VOCABULARY, canonical, rename, wrappings};
+pub(super) use names::{DECODER, OVER_VOCABULARY, rename, unwrapped};
 pub(super) use remap::remap;
 
 impl ModernBertShape {

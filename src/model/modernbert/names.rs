@@ -16,19 +16,10 @@ pub(in super::super) const OVER_VOCABULARY: [&str; 2] = [WORDS, BIAS];
 /// First parts of the names of a `ModernBertModel`, which a `ModernBertForMaskedLM` has below `model.`.
 const BARE: [&str; 3] = ["embeddings", "layers", "final_norm"];
 
-/// A tensor's name as the family has it, and what a wrapping had put before or into it.
-fn unwrapped(name: &str) -> (String, String) {
+/// A tensor's name as the family has it, and what a wrapping had put before or into it; one that this family doesn't
+/// know stays as it is.
+pub(in super::super) fn unwrapped(name: &str) -> (String, String) {
     renaming::unwrapped(name, "model", &BARE, &["head", "decoder", "classifier"])
-}
-
-/// What was put before or into the names of tensors and is taken off, a line each.
-pub(in super::super) fn wrappings<'a>(names: impl Iterator<Item = &'a str>) -> Vec<String> {
-    renaming::wrappings(names, |name| unwrapped(name).1)
-}
-
-/// The present name of a tensor; a name that this family doesn't know stays as it is.
-pub(in super::super) fn canonical(name: &str) -> String {
-    unwrapped(name).0
 }
 
 /// The tensors under the names of `ModernBertForMaskedLM`. Wrappings of the names are taken off; bodies saved without
@@ -37,7 +28,7 @@ pub(in super::super) fn canonical(name: &str) -> String {
 /// # Errors
 /// When two different tensors come to the same name.
 pub(in super::super) fn rename(found: Weights) -> Result<Weights> {
-    let mut out = renamed(found, canonical)?;
+    let mut out = renamed(found, |name| unwrapped(name).0)?;
     without_copied_decoder(&mut out, &format!("{DECODER}weight"), WORDS);
     Ok(out)
 }
@@ -60,7 +51,7 @@ mod tests {
             ("decoder.bias", "decoder.bias", ""),
             ("bert.encoder.layer.0.output.dense.bias", "bert.encoder.layer.0.output.dense.bias", ""),
         ] {
-            assert_eq!((canonical(theirs).as_str(), unwrapped(theirs).1.as_str()), (ours, taken), "{theirs}");
+            assert_eq!(unwrapped(theirs), (ours.to_owned(), taken.to_owned()), "{theirs}");
         }
     }
 

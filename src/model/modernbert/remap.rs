@@ -8,7 +8,7 @@ use crate::model::{HostTensor, Weights};
 
 /// A student's starting weights: the teacher's embeddings, head and layers, its layers expanded to the student's depth.
 ///
-/// The rule of [`source_layer`] holds among global layers and among local ones apart: a layer's weights were trained
+/// The rule of [`expanded`] holds among global layers and among local ones apart: a layer's weights were trained
 /// with its kind's reach and its kind's angles. Where a later layer copies the first, which has no norm before
 /// attention, that norm starts as it is drawn: all ones.
 ///
