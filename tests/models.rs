@@ -11,8 +11,8 @@ use burn::tensor::Device;
 use serde_json::{Value, json};
 use tempfile::tempdir;
 use upstill::model::{
-    BertShape, BiLstmShape, Classifier, EncoderShape, HostTensor, LanguageModel, ModelFolder, Pooling, Shape, StudentShape,
-    Weights,
+    BertShape, BiLstmShape, Classifier, EncoderShape, HostTensor, LanguageModel, ModelFolder, ModernBertShape, Pooling, Shape,
+    StudentShape, Weights,
 };
 use upstill::tokens::{Tokenizer, pocket_shards};
 use upstill::train::{MemoryRun, Pretrained};
@@ -300,7 +300,10 @@ fn a_students_sizes_are_compared_before_anything_is_made() {
     let bilstm =
         BiLstmShape { vocab_size: 9, words: 4, hidden: 3, pooling: Pooling::Max, input_dropout: 0.0, recurrent_dropout: 0.0 };
     let device = Device::flex();
-    for encoder in [EncoderShape::BiLstm(bilstm.clone()), EncoderShape::Bert(shape(9))] {
+    let modernbert = ModernBertShape::new(9, 8, 2, 2, 16);
+    for encoder in
+        [EncoderShape::BiLstm(bilstm.clone()), EncoderShape::Bert(shape(9)), EncoderShape::ModernBert(modernbert.clone())]
+    {
         for projection in [0, 5] {
             let student = StudentShape { encoder: encoder.clone(), projection, classes: 2 };
             let weights = Weights::of(&student.init(1, &device));
@@ -312,6 +315,11 @@ fn a_students_sizes_are_compared_before_anything_is_made() {
     let huge = EncoderShape::BiLstm(BiLstmShape { vocab_size: 1 << 50, hidden: usize::MAX, ..bilstm });
     let said = StudentShape { encoder: huge, ..student.clone() }.load(&weights, &device).unwrap_err().to_string();
     assert!(said.contains("bilstm.words.weight: found [9, 4], wanted [1125899906842624, 4]"), "{said}");
+    let two = StudentShape { encoder: EncoderShape::ModernBert(modernbert.clone()), ..student.clone() };
+    let three = EncoderShape::ModernBert(ModernBertShape { layers: 3, ..modernbert });
+    let said = StudentShape { encoder: three, ..student.clone() }.load(&Weights::of(&two.init(1, &device)), &device);
+    let said = said.unwrap_err().to_string();
+    assert!(said.contains("missing: model.layers.2 (all its 6 tensors)"), "{said}");
     weights.insert("classifier.bias", HostTensor { shape: vec![2], values: vec![0.0, f32::NAN] });
     let said = student.load(&weights, &device).unwrap_err().to_string();
     assert!(said.contains("1 of the 2 values of classifier.bias"), "{said}");

@@ -9,7 +9,8 @@ use upstill::config::{RunFile, TransferPlan, Vector};
 use upstill::device::{Compute, Device};
 use upstill::log::Console;
 use upstill::model::{
-    BertShape, BiLstmShape, Classifier, EncoderShape, Glove, ModelFolder, Pooling, Student, StudentShape, Weights,
+    BertShape, BiLstmShape, Classifier, EncoderShape, Glove, ModelFolder, ModernBertShape, Pooling, Student, StudentShape,
+    Weights,
 };
 use upstill::tasks::{
     Example, Label, PocketSizes, SplitOptions, Task, TransferTask, Unlabelled, draw_pocket_task, split_for_transfer,
@@ -171,6 +172,20 @@ fn each_phase_moves_its_layers_and_no_other() {
     let of_bert: Vec<String> = bert.init(1, &device().handle).layers().concat();
     assert_eq!(of_bert, ["classifier.", "regression.", "bert.encoder.layer.1.", "bert.encoder.layer.0.", "bert.embeddings."]);
 
+    let modernbert =
+        StudentShape { encoder: EncoderShape::ModernBert(ModernBertShape::new(9, 8, 2, 2, 8)), projection: 4, classes: 2 };
+    let of_modernbert: Vec<Vec<String>> = modernbert.init(1, &device().handle).layers();
+    assert_eq!(
+        of_modernbert,
+        [
+            vec!["classifier.", "regression."],
+            vec!["projection."],
+            vec!["model.layers.1.", "model.final_norm."],
+            vec!["model.layers.0."],
+            vec!["model.embeddings."]
+        ]
+    );
+
     // A schedule of one round a phase; what each phase's student has that the one before had not.
     let plan = plan(&from, &["distill.schedule=distil-once", "train.rounds=1", "train.patience=1"]);
     let steps = phases(&plan.distill, 4);
@@ -324,6 +339,7 @@ fn a_finished_run_is_found_and_its_student_answers() {
         &["distill.targets=hard"][..],
         &["model.tokens=words", "model.states=last"],
         &["model.encoder=bert", "model.hidden=16", "model.layers=1"],
+        &["model.encoder=modernbert", "model.hidden=16", "model.layers=2", "model.heads=2"],
         &["model.padding=seen", "distill.alpha=0"],
     ] {
         let plan = plan(&from, set);
@@ -342,6 +358,31 @@ fn a_finished_run_is_found_and_its_student_answers() {
         let error = train(&TransferPlan { seed: 9, ..plan }, &task, &run, dir.path()).unwrap_err().to_string();
         assert!(error.contains("another plan"), "{error}");
     }
+}
+
+#[test]
+fn a_student_starts_from_a_folder_of_its_encoders_family() {
+    let dir = tempfile::tempdir().unwrap();
+    let from = teacher(dir.path());
+    let tokenizer = Tokenizer::load(Path::new(&from)).unwrap();
+    let shape = ModernBertShape { pools_mean: true, ..ModernBertShape::new(tokenizer.vocab_size(), 16, 2, 2, 32) };
+    let folder = dir.path().join("modern");
+    ModelFolder::write(&folder, &shape.init(5, 0.1, &device().handle), &tokenizer).unwrap();
+    let model_from = format!("model.from={}", folder.display());
+    let set = ["model.encoder=modernbert", &model_from, "distill.targets=hard", "train.rounds=1", "train.lr=1e-12"];
+    let (task, run) = (divided(&pocket(0)), dir.path().join("run"));
+    train(&plan(&from, &set), &task, &run, dir.path()).unwrap();
+    let (pretrained, trained) = (Weights::read(&folder.join("model.safetensors")).unwrap(), weights(&run));
+    let body = || pretrained.iter().filter(|(name, _)| name.starts_with("model."));
+    assert_eq!(body().count(), 1 + 1 + 2 * 6 - 1 + 1);
+    for (name, tensor) in body() {
+        let found = &trained.get(name).unwrap().values;
+        assert!(found.iter().zip(&tensor.values).all(|(found, wanted)| (found - wanted).abs() < 1e-6), "{name}");
+    }
+    // A folder of the other family is refused by both names.
+    let set = [&["model.encoder=bert"], &set[1..]].concat();
+    let error = train(&plan(&from, &set), &task, &dir.path().join("other"), dir.path()).unwrap_err().to_string();
+    assert!(error.contains("model.from is a ModernBERT, and model.encoder = \"bert\""), "{error}");
 }
 
 #[test]

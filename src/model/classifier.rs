@@ -83,7 +83,7 @@ impl Classifier {
     pub fn first(&self, inputs: &Inputs, dropout: &mut Dropout) -> Tensor<2> {
         match self {
             Classifier::Bert(model) => model.first(inputs, dropout),
-            Classifier::ModernBert(model) => model.first(inputs, dropout),
+            Classifier::ModernBert(model) => model.model.of_rows(inputs, dropout),
         }
     }
 

@@ -27,8 +27,8 @@ pub(super) fn mistakes(file: &RunFile, plan: &TransferPlan) -> Mistakes {
     if train.batch == 1 && distill.targets != Targets::None {
         out.add("train.batch", "is 1, and half of a batch is labelled", "write 2 or more");
     }
-    if model.encoder == EncoderKind::Bert {
-        bert(model, &mut out);
+    if model.encoder != EncoderKind::BiLstm {
+        transformer(model, &mut out);
     }
     if distill.alpha == 0.0 && (distill.targets != Targets::Soft || distill.beta == 0.0 && distill.gamma == 0.0) {
         out.add("distill.alpha", "is 0: there is nothing to learn", "write alpha = 10.0");
@@ -43,7 +43,8 @@ pub(super) fn mistakes(file: &RunFile, plan: &TransferPlan) -> Mistakes {
     out
 }
 
-fn bert(model: &TransferModel, out: &mut Mistakes) {
+/// What a student of attention layers can't have.
+fn transformer(model: &TransferModel, out: &mut Mistakes) {
     if model.heads > 0 && !model.hidden.is_multiple_of(model.heads) {
         out.add(
             "model.heads",
@@ -51,8 +52,19 @@ fn bert(model: &TransferModel, out: &mut Mistakes) {
             "write another number of heads",
         );
     }
+    if model.encoder == EncoderKind::ModernBert && model.heads > 0 && model.hidden / model.heads % 2 == 1 {
+        out.add(
+            "model.heads",
+            format!("{} heads are {} wide each, and positions turn pairs of numbers", model.heads, model.hidden / model.heads),
+            "write a number that leaves an even width",
+        );
+    }
     if model.tokens == TokenKind::Words {
-        out.add("model.tokens", "a BERT student reads the teacher's pieces", "write tokens = \"pieces\"");
+        out.add(
+            "model.tokens",
+            format!("a student with model.encoder = \"{}\" reads the teacher's pieces", model.encoder),
+            "write tokens = \"pieces\"",
+        );
     }
     if model.glove.is_some() {
         out.add("model.glove", "word vectors are for a BiLSTM student", "leave it out");

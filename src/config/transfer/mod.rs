@@ -45,7 +45,7 @@ pub struct TransferPlan {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TransferModel {
-    /// BiLSTM or BERT.
+    /// BiLSTM, BERT or ModernBERT.
     pub encoder: EncoderKind,
     /// What it reads.
     pub tokens: TokenKind,
@@ -53,13 +53,13 @@ pub struct TransferModel {
     pub vocabulary: usize,
     /// Width of a word vector.
     pub words: usize,
-    /// Units of a direction, or a BERT's width.
+    /// Units of a direction, or a BERT's or ModernBERT's width.
     pub hidden: usize,
-    /// A BERT's layers.
+    /// A BERT's or ModernBERT's layers.
     pub layers: usize,
-    /// A BERT's heads.
+    /// Its attention heads.
     pub heads: usize,
-    /// A pre-trained BERT to start from.
+    /// A pre-trained model of the encoder's family to start from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from: Option<String>,
     /// A GloVe text file.

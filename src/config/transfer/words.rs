@@ -9,6 +9,8 @@ words! {
         BiLstm = "bilstm",
         /// A smaller BERT.
         Bert = "bert",
+        /// A smaller ModernBERT.
+        ModernBert = "modernbert",
     }
 }
 words! {

@@ -134,6 +134,13 @@ impl Factor {
     }
 }
 
+/// # Panics
+/// When the factors don't fit each other, or are laid out for different instructions.
+fn assert_fit(left: &Factor, right: &Factor) {
+    assert_eq!(left.inner, right.inner, "shapes of a product");
+    assert_eq!(left.unit, right.unit, "factors of one unit");
+}
+
 /// The product, row after row, finished by `each` where it lies in the cache: that is given a row, a column, the sums
 /// from there on, and N - 1 times as much room for what else is to be found out. All N are returned.
 ///
@@ -144,7 +151,7 @@ pub(super) fn finished<const N: usize>(
     right: &Factor,
     each: impl Fn(usize, usize, [&mut [f32]; N]) + Sync,
 ) -> [Vec<f32>; N] {
-    assert_eq!(left.inner, right.inner, "shapes of a product");
+    assert_fit(left, right);
     let (m, n) = (left.outer, right.outer);
     match (&left.values, &right.values) {
         #[cfg(target_arch = "x86_64")]
@@ -172,7 +179,7 @@ pub(super) fn finished<const N: usize>(
 /// # Panics
 /// When shapes don't fit each other.
 pub(super) fn fill(out: &mut [f32], left: &Factor, right: &Factor, each: impl Fn(usize, usize, [&mut [f32]; 1]) + Sync) {
-    assert_eq!(left.inner, right.inner, "shapes of a product");
+    assert_fit(left, right);
     match (&left.values, &right.values) {
         #[cfg(target_arch = "x86_64")]
         (Values::Tiled(a), Values::Tiled(b)) => tiles::product(left.unit, a, b, [tiles::Out::Replaced(out)], &each),
@@ -196,7 +203,7 @@ pub(super) fn multiply(left: &Factor, right: &Factor) -> Vec<f32> {
 /// # Panics
 /// When shapes don't fit each other.
 pub(super) fn add_product(out: &mut [f32], left: &Factor, right: &Factor) {
-    assert_eq!(left.inner, right.inner, "shapes of a product");
+    assert_fit(left, right);
     match (&left.values, &right.values) {
         #[cfg(target_arch = "x86_64")]
         (Values::Tiled(a), Values::Tiled(b)) => {

@@ -80,19 +80,7 @@ impl ModernBertClassifier {
         Self { model: drawn.model, head: drawn.head, classifier: Linear { weight, bias: Some(init.zeros(outputs)) } }
     }
 
-    /// What stands for each row: the state of its first token, or the mean of its tokens' states: `[b, d]`.
-    pub(in super::super) fn first(&self, inputs: &Inputs, dropout: &mut Dropout) -> Tensor<2> {
-        if !self.model.shape.pools_mean {
-            return self.model.hidden(inputs, Some(&inputs.first()), dropout);
-        }
-        let states_nd = self.model.hidden(inputs, None, dropout);
-        let [b, s] = inputs.ids_bs.dims();
-        let d = states_nd.dims()[1];
-        let shares_b1s = inputs.sight.means(&inputs.compute.device).unsqueeze_dim::<3>(1);
-        shares_b1s.matmul(states_nd.reshape([b, s, d])).reshape([b, d])
-    }
-
-    /// The head on those, `[b, d]`: what the classifier reads.
+    /// The head on what stands for each row, `[b, d]`: what the classifier reads.
     pub(in super::super) fn pooled(&self, first_bd: Tensor<2>, compute: &crate::device::Compute) -> Tensor<2> {
         self.head.forward(first_bd, compute)
     }

@@ -12,7 +12,7 @@ use crate::model::weights::Shapes;
 pub(super) const LAYER: &str = "model.layers.";
 
 /// What layers are called, and how many tensors one has; the first has one less.
-const LAYERS: Layers = Layers { prefix: LAYER, tensors: 6 };
+pub(in super::super) const LAYERS: Layers = Layers { prefix: LAYER, tensors: 6 };
 
 /// Whether a tensor belongs to the masked-language-model head.
 pub(in super::super) fn is_head(name: &str) -> bool {

@@ -29,7 +29,7 @@ use crate::kernels::{
 pub use classifier::ModernBertClassifier;
 pub(super) use classifier::config as classifier_config;
 pub(super) use config_json::{MODEL_TYPE, parse, write as config};
-pub(super) use fit::{body, head, is_body, is_head, must_have_body, must_predict};
+pub(super) use fit::{LAYERS, body, head, is_body, is_head, must_have_body, must_predict};
 pub(super) use names::{DECODER, OVER_VOCABULARY, rename, unwrapped};
 pub(super) use remap::remap;
 
@@ -130,6 +130,19 @@ impl ModernBert {
     /// some, as many of each row, without working out what is not asked for.
     pub fn hidden(&self, inputs: &Inputs, at: Option<&Places>, dropout: &mut Dropout) -> Tensor<2> {
         self.forward(inputs, at, dropout, &mut Inside::default())
+    }
+
+    /// What stands for each row where a text is classified, `[b, d]`: the state of its first token, or the mean of its
+    /// tokens' states, as `classifier_pooling` says.
+    pub(super) fn of_rows(&self, inputs: &Inputs, dropout: &mut Dropout) -> Tensor<2> {
+        if !self.shape.pools_mean {
+            return self.hidden(inputs, Some(&inputs.first()), dropout);
+        }
+        let states_nd = self.hidden(inputs, None, dropout);
+        let [b, s] = inputs.ids_bs.dims();
+        let d = states_nd.dims()[1];
+        let shares_b1s = inputs.sight.means(&inputs.compute.device).unsqueeze_dim::<3>(1);
+        shares_b1s.matmul(states_nd.reshape([b, s, d])).reshape([b, d])
     }
 
     fn forward(&self, inputs: &Inputs, at: Option<&Places>, dropout: &mut Dropout, inside: &mut Inside) -> Tensor<2> {

@@ -1,4 +1,4 @@
-//! Students of Mukherjee and Awadallah 2019: an encoder (two LSTMs, or a small BERT), a projection to the teacher's
+//! Students of Mukherjee and Awadallah 2019: an encoder (two LSTMs, a small BERT or ModernBERT), a projection to the teacher's
 //! width, and two heads on it: one for classes, one for the teacher's logits.
 //!
 //! ```text
@@ -19,12 +19,13 @@ use serde::{Deserialize, Serialize};
 pub use bilstm::{BiLstm, BiLstmShape, Pooling};
 pub use glove::Glove;
 
-use super::bert::{Bert, LAYERS, body};
+use super::bert::{self, Bert};
 use super::fit::{linear, must_be};
 use super::init::Init;
 use super::inputs::Inputs;
+use super::modernbert::{self, ModernBert};
 use super::weights::{ModulePath, Shapes, Weights};
-use crate::config::BertShape;
+use crate::config::{BertShape, ModernBertShape};
 use crate::device::Compute;
 use crate::error::Result;
 use crate::kernels::{Dropout, erf_gelu};
@@ -57,6 +58,8 @@ pub enum EncoderShape {
     BiLstm(BiLstmShape),
     /// A BERT, of which `[CLS]` is read.
     Bert(BertShape),
+    /// A ModernBERT, of which the first token or the mean of all is read, as its configuration says.
+    ModernBert(ModernBertShape),
 }
 
 impl StudentShape {
@@ -65,6 +68,7 @@ impl StudentShape {
         match &self.encoder {
             EncoderShape::BiLstm(shape) => shape.hidden.saturating_mul(2),
             EncoderShape::Bert(shape) => shape.hidden,
+            EncoderShape::ModernBert(shape) => shape.hidden,
         }
     }
 
@@ -74,7 +78,11 @@ impl StudentShape {
     /// # Errors
     /// When they are not those of the shape (all that differs is listed), or not finite.
     pub fn load(&self, weights: &Weights, device: &Device) -> Result<Student> {
-        must_be(&self.tensors(), &weights.shapes(), LAYERS)?;
+        let layers = match &self.encoder {
+            EncoderShape::ModernBert(_) => modernbert::LAYERS,
+            EncoderShape::Bert(_) | EncoderShape::BiLstm(_) => bert::LAYERS,
+        };
+        must_be(&self.tensors(), &weights.shapes(), layers)?;
         weights.must_be_finite(|_| true)?;
         weights.load_into(self.init(0, device))
     }
@@ -82,7 +90,8 @@ impl StudentShape {
     /// Names and shapes of its parameters.
     fn tensors(&self) -> Shapes {
         let mut out = match &self.encoder {
-            EncoderShape::Bert(shape) => body(shape),
+            EncoderShape::Bert(shape) => bert::body(shape),
+            EncoderShape::ModernBert(shape) => modernbert::body(shape),
             EncoderShape::BiLstm(shape) => shape.tensors(),
         };
         let encoded = self.encoded();
@@ -105,13 +114,16 @@ impl StudentShape {
             weight: init.uniform(name, [from, to], (6.0 / (from + to) as f64).sqrt()),
             bias: Some(init.zeros(to)),
         };
-        let (bilstm, bert) = match &self.encoder {
-            EncoderShape::BiLstm(shape) => (Some(BiLstm::init(shape, &init)), None),
-            EncoderShape::Bert(shape) => (None, Some(shape.init(seed, 0.02, device).bert)),
-        };
+        let (mut bilstm, mut bert, mut model) = (None, None, None);
+        match &self.encoder {
+            EncoderShape::BiLstm(shape) => bilstm = Some(BiLstm::init(shape, &init)),
+            EncoderShape::Bert(shape) => bert = Some(shape.init(seed, 0.02, device).bert),
+            EncoderShape::ModernBert(shape) => model = Some(shape.init(seed, 0.02, device).model),
+        }
         Student {
             bilstm,
             bert,
+            model,
             projection: (self.projection > 0).then(|| linear("projection.weight", self.encoded(), self.projection)),
             classifier: linear("classifier.weight", width, self.classes),
             regression: linear("regression.weight", width, self.classes),
@@ -127,6 +139,8 @@ pub struct Student {
     pub bilstm: Option<BiLstm>,
     /// A BERT without its head.
     pub bert: Option<Bert>,
+    /// A ModernBERT without its head, under Hugging Face's name for it.
+    pub model: Option<ModernBert>,
     /// W^f and b^f of equation 6.
     pub projection: Option<Linear>,
     /// W^s of equation 1.
@@ -146,14 +160,18 @@ impl Student {
     /// Representations z~ of some texts, `[b, d]` (equation 6's left side; z itself without a projection). LSTMs want
     /// the longest first.
     pub fn represent(&self, rows: &[&TextRow], pad: i32, compute: &Compute, dropout: &mut Dropout) -> Tensor<2> {
-        let encoded_bl = match (&self.bilstm, &self.bert) {
-            (Some(bilstm), _) => bilstm.encode(rows, pad, compute, dropout),
-            (None, Some(bert)) => {
-                let padded: Vec<(&[i32], &[i32])> = rows.iter().map(|row| (&row.ids[..], &row.types[..])).collect();
-                let inputs = Inputs::padded(&padded, pad, compute);
+        let inputs = || {
+            let padded: Vec<(&[i32], &[i32])> = rows.iter().map(|row| (&row.ids[..], &row.types[..])).collect();
+            Inputs::padded(&padded, pad, compute)
+        };
+        let encoded_bl = match (&self.bilstm, &self.bert, &self.model) {
+            (Some(bilstm), ..) => bilstm.encode(rows, pad, compute, dropout),
+            (_, Some(bert), _) => {
+                let inputs = inputs();
                 bert.hidden_at(&inputs, &inputs.first(), dropout)
             }
-            (None, None) => unreachable!("a student is made with an encoder"),
+            (.., Some(modernbert)) => modernbert.of_rows(&inputs(), dropout),
+            (None, None, None) => unreachable!("a student is made with an encoder"),
         };
         let encoded_bl = dropout.apply(encoded_bl);
         match &self.projection {
@@ -177,12 +195,22 @@ impl Student {
         let names = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect::<Vec<_>>();
         let mut layers = vec![names(&["classifier.", "regression."])];
         layers.extend(self.projection.as_ref().map(|_| names(&["projection."])));
-        match &self.bert {
-            Some(bert) => {
-                layers.extend((0..bert.encoder.layer.len()).rev().map(|at| vec![format!("bert.encoder.layer.{at}.")]));
+        let each = |count: usize, prefix: &str| (0..count).rev().map(|at| vec![format!("{prefix}{at}.")]).collect::<Vec<_>>();
+        match &self.shape.encoder {
+            EncoderShape::Bert(shape) => {
+                layers.extend(each(shape.layers, bert::LAYERS.prefix));
                 layers.push(names(&["bert.embeddings."]));
             }
-            None => layers.extend([names(&["bilstm.forward.", "bilstm.backward."]), names(&["bilstm.words."])]),
+            EncoderShape::ModernBert(shape) => {
+                let mut of_encoder = each(shape.layers, modernbert::LAYERS.prefix);
+                of_encoder.push(names(&["model.embeddings."]));
+                // The norm after the last layer moves with it.
+                of_encoder[0].push("model.final_norm.".to_owned());
+                layers.extend(of_encoder);
+            }
+            EncoderShape::BiLstm(_) => {
+                layers.extend([names(&["bilstm.forward.", "bilstm.backward."]), names(&["bilstm.words."])])
+            }
         }
         layers
     }
@@ -213,7 +241,12 @@ impl Student {
         let count = |wanted: &dyn Fn(&str) -> bool| {
             Weights::of(self).iter().filter(|(name, _)| wanted(name)).map(|(_, tensor)| tensor.values.len() as u64).sum()
         };
-        (count(&|_| true), count(&|name| name == "bilstm.words.weight" || name == "bert.embeddings.word_embeddings.weight"))
+        let words = match &self.shape.encoder {
+            EncoderShape::BiLstm(_) => "bilstm.words.weight",
+            EncoderShape::Bert(_) => "bert.embeddings.word_embeddings.weight",
+            EncoderShape::ModernBert(_) => "model.embeddings.tok_embeddings.weight",
+        };
+        (count(&|_| true), count(&|name| name == words))
     }
 }
 

@@ -12,7 +12,9 @@ use crate::error::{Error, IoContext, Result};
 use crate::files::manifest::check;
 use crate::files::write_text;
 use crate::methods::{Head, TextTokens};
-use crate::model::{BertShape, BiLstmShape, EncoderShape, Glove, ModelFolder, Pooling, Shape, Student, StudentShape, Weights};
+use crate::model::{
+    BertShape, BiLstmShape, EncoderShape, Glove, ModelFolder, ModernBertShape, Pooling, Shape, Student, StudentShape, Weights,
+};
 use crate::tasks::TransferTask;
 use crate::tokens::{Tokenizer, Words};
 
@@ -80,34 +82,41 @@ fn encoder(plan: &TransferPlan, tokens: &TextTokens) -> Result<EncoderShape> {
             input_dropout: model.input_dropout,
             recurrent_dropout: model.recurrent_dropout,
         }),
-        (EncoderKind::Bert, Some(from)) => {
+        (kind, Some(from)) => {
             let folder = ModelFolder::open(Path::new(from))?;
             // Before anything of the sizes that it claims is made.
             folder.check()?;
-            let Shape::Bert(shape) = folder.shape else {
+            let found = folder.shape.family();
+            let (positions, vocab_size) = (folder.shape.max_positions(), folder.shape.vocab_size());
+            if positions < plan.data.length || vocab_size < tokens.vocab().len() {
                 return Err(Error::new(format!(
-                    "the student is a {}, and those of a transfer run are BERTs or BiLSTMs",
-                    folder.shape.family()
-                ))
-                .at(from)
-                .help("take a BERT as model.from; a ModernBERT may teach, and dwt and cotrain runs train one"));
-            };
-            if shape.max_positions < plan.data.length || shape.vocab_size < tokens.vocab().len() {
-                return Err(Error::new(format!(
-                    "the student has {} positions and {} tokens; rows have up to {}, and the teacher {} tokens",
-                    shape.max_positions,
-                    shape.vocab_size,
+                    "the student has {positions} positions and {vocab_size} tokens; rows have up to {}, and the teacher {} tokens",
                     plan.data.length,
                     tokens.vocab().len()
                 ))
                 .at(from)
                 .help("shorten data.length, or take a model with the teacher's vocabulary"));
             }
-            EncoderShape::Bert(shape)
+            match (kind, folder.shape) {
+                (EncoderKind::Bert, Shape::Bert(shape)) => EncoderShape::Bert(shape),
+                (EncoderKind::ModernBert, Shape::ModernBert(shape)) => EncoderShape::ModernBert(shape),
+                _ => {
+                    return Err(Error::new(format!("model.from is a {found}, and model.encoder = \"{kind}\""))
+                        .at(from)
+                        .help("a student of a transfer run is a \"bilstm\", \"bert\" or \"modernbert\": write the one that the folder holds"));
+                }
+            }
         }
         (EncoderKind::Bert, None) => {
             EncoderShape::Bert(BertShape::new(tokens.vocab().len(), model.hidden, model.layers, model.heads, plan.data.length))
         }
+        (EncoderKind::ModernBert, None) => EncoderShape::ModernBert(ModernBertShape::new(
+            tokens.vocab().len(),
+            model.hidden,
+            model.layers,
+            model.heads,
+            plan.data.length,
+        )),
     })
 }
 
@@ -118,10 +127,13 @@ fn started(plan: &TransferPlan, student: Student, tokens: &TextTokens, options: 
         options.console.note(&format!("{path}: vectors for {} of {} words", glove.len(), tokens.vocab().len()));
         return glove.put_into(student);
     }
-    let Some(from) = plan.model.from.as_ref().filter(|_| plan.model.encoder == EncoderKind::Bert) else { return Ok(student) };
+    let Some(from) = plan.model.from.as_ref().filter(|_| plan.model.encoder != EncoderKind::BiLstm) else { return Ok(student) };
     let mut weights = Weights::of(&student);
-    for (name, tensor) in ModelFolder::open(Path::new(from))?.weights()?.iter().filter(|(name, _)| name.starts_with("bert.")) {
-        weights.insert(name, tensor.clone());
+    for (name, tensor) in ModelFolder::open(Path::new(from))?.weights()?.iter() {
+        // Its body: heads are the student's own.
+        if name.starts_with("bert.") || name.starts_with("model.") {
+            weights.insert(name, tensor.clone());
+        }
     }
     weights.load_into(student)
 }
