@@ -109,7 +109,7 @@ impl Factors {
     }
 
     /// The gradients of `x` and `W`, those that are wanted; `above_nf` is that of their product.
-    pub fn backward(&self, above_nf: &CubeTensor, [wants_x, wants_weight]: [bool; 2]) -> [Option<CubeTensor>; 2] {
+    pub fn gradients(&self, above_nf: &CubeTensor, [wants_x, wants_weight]: [bool; 2]) -> [Option<CubeTensor>; 2] {
         let [of_x, of_weight] = self.came_in;
         let products = || {
             [
@@ -127,6 +127,22 @@ pub(super) fn dense(x_nd: Tensor<2>, layer: &Dense, has_gelu: bool, compute: &Co
     let (out, saved) = spent::on_gpu(Part::Dense, &of, || forward(&of, layer, has_gelu, compute));
     let Dense { weight_df, bias_f } = layer.clone();
     with_gradient(out, [Parent::of(x_nd), Parent::of(weight_df), Parent::of(bias_f)], saved)
+}
+
+/// See [`linear`](super::linear).
+pub(super) fn linear(x_nd: Tensor<2>, weight_df: Tensor<2>, compute: &Compute) -> Tensor<2> {
+    let factors = Factors::new(on_gpu(&x_nd), on_gpu(&weight_df), compute);
+    with_gradient(factors.product(), [x_nd, weight_df].map(Parent::of), factors)
+}
+
+impl GpuBackward<2> for Factors {
+    fn part(&self) -> Part {
+        Part::Dense
+    }
+
+    fn backward(&self, above_nf: CubeTensor, wanted: [bool; 2]) -> [Option<CubeTensor>; 2] {
+        self.gradients(&above_nf, wanted)
+    }
 }
 
 fn forward(x_nd: &CubeTensor, layer: &Dense, has_gelu: bool, compute: &Compute) -> (CubeTensor, Saved) {
@@ -171,7 +187,7 @@ impl GpuBackward<3> for Saved {
                 out
             }
         };
-        let [of_x, of_weight] = self.factors.backward(&above, [wants_x, wants_weight]);
+        let [of_x, of_weight] = self.factors.gradients(&above, [wants_x, wants_weight]);
         let of_bias = wants_bias.then(|| {
             let [of_bias] = columns(&above);
             of_bias

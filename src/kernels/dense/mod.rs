@@ -37,11 +37,15 @@ pub fn dense_gelu(x_nd: Tensor<2>, layer: &Dense, compute: &Compute) -> Tensor<2
 
 /// `x W`, without a bias: `[n, d]` by `[d, f]` to `[n, f]`, in the product's numbers.
 pub fn linear(x_nd: Tensor<2>, weight_df: Tensor<2>, compute: &Compute) -> Tensor<2> {
-    if compute.form() == Form::Cpu {
-        return spent::on(Part::Dense, || cpu::linear(x_nd, weight_df));
+    match compute.form() {
+        Form::Cpu => spent::on(Part::Dense, || cpu::linear(x_nd, weight_df)),
+        #[cfg(feature = "gpu")]
+        Form::Gpu => cube::linear(x_nd, weight_df, compute),
+        _ => {
+            let bias_f = Tensor::zeros([weight_df.dims()[1]], &weight_df.device());
+            dense(x_nd, &Dense { weight_df, bias_f }, compute)
+        }
     }
-    let bias_f = Tensor::zeros([weight_df.dims()[1]], &weight_df.device());
-    dense(x_nd, &Dense { weight_df, bias_f }, compute)
 }
 
 fn by_form(x_nd: Tensor<2>, layer: &Dense, has_gelu: bool, compute: &Compute) -> Tensor<2> {

@@ -11,6 +11,7 @@ pub(super) mod columns;
 mod link;
 pub(super) mod normal;
 pub(super) mod reduce;
+pub(super) mod sigmoid;
 mod wgsl;
 
 use burn::tensor::{DType, Int, Tensor};

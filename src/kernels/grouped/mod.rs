@@ -3,6 +3,8 @@
 
 mod composed;
 mod cpu;
+#[cfg(feature = "gpu")]
+mod cube;
 
 use burn::tensor::Tensor;
 
@@ -37,13 +39,15 @@ pub fn grouped_attention(
 ) -> Tensor<2> {
     let [n, d] = inputs[0].dims();
     let Heads { queries, keys } = heads;
-    match compute.form() {
+    let scores = n * queries * sight.length;
+    match compute.form_with(dropout, scores) {
         Form::Cpu | Form::CpuBf16 => {
-            let mask = dropout.mask(n * queries * sight.length);
-            let blocks = Blocks { sight: sight.clone(), heads: queries, sharing: queries / keys, d, mask };
+            let blocks = Blocks { sight: sight.clone(), heads: queries, sharing: queries / keys, d, mask: dropout.mask(scores) };
             spent::on(Part::Attention, || cpu::grouped_attention(inputs, blocks, rotary))
         }
-        _ => composed::grouped_attention(inputs, heads, sight, rotary, dropout, compute),
+        #[cfg(feature = "gpu")]
+        Form::Gpu => cube::grouped_attention(inputs, heads, sight, rotary, dropout.mask(scores), compute),
+        Form::Composed => composed::grouped_attention(inputs, heads, sight, rotary, dropout, compute),
     }
 }
 

@@ -380,7 +380,7 @@ impl GpuBackward<6> for WithDense {
         [wants_x, wants_weight, wants_bias, wants_gamma, wants_beta, _]: [bool; 6],
     ) -> [Option<CubeTensor>; 6] {
         let [of_product, of_residual] = self.kept.of_rows(&above_nd);
-        let [of_x, of_weight] = self.factors.backward(&of_product, [wants_x, wants_weight]);
+        let [of_x, of_weight] = self.factors.gradients(&of_product, [wants_x, wants_weight]);
         let [of_gamma, of_beta, of_bias] = match wants_bias || wants_gamma || wants_beta {
             true => self.kept.of_vectors(above_nd, &of_product).map(Some),
             false => [None, None, None],

@@ -2,6 +2,8 @@
 
 mod composed;
 mod cpu;
+#[cfg(feature = "gpu")]
+mod cube;
 
 use burn::tensor::Tensor;
 
@@ -14,6 +16,8 @@ use crate::device::Compute;
 pub fn rms_norm(x_ne: Tensor<2>, gamma_w: Tensor<1>, epsilon: f64, compute: &Compute) -> Tensor<2> {
     match compute.form() {
         Form::Cpu | Form::CpuBf16 => spent::on(Part::Norm, || cpu::rms_norm(&x_ne, &gamma_w, epsilon as f32)),
-        _ => composed::rms_norm(x_ne, gamma_w, epsilon),
+        #[cfg(feature = "gpu")]
+        Form::Gpu => cube::rms_norm(x_ne, gamma_w, epsilon as f32),
+        Form::Composed => composed::rms_norm(x_ne, gamma_w, epsilon),
     }
 }

@@ -4,7 +4,7 @@
 mod composed;
 mod cpu;
 #[cfg(feature = "gpu")]
-mod cube;
+pub(super) mod cube;
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};

@@ -1,11 +1,13 @@
 //! GELU by the hyperbolic tangent, as GPT-2 has it (Hendrycks and Gimpel 2016).
 
+mod composed;
 mod cpu;
+#[cfg(feature = "gpu")]
+mod cube;
 
 use burn::tensor::Tensor;
-use burn::tensor::activation::sigmoid;
 
-use super::form::{Form, in_f32};
+use super::form::Form;
 use super::spent::{self, Part};
 use crate::device::Compute;
 
@@ -19,10 +21,8 @@ const TWICE_SCALE: f32 = 1.595_769;
 pub fn tanh_gelu(x_nf: Tensor<2>, compute: &Compute) -> Tensor<2> {
     match compute.form() {
         Form::Cpu | Form::CpuBf16 => spent::on(Part::Dense, || cpu::tanh_gelu(x_nf)),
-        _ => {
-            let x_nf = in_f32(x_nf);
-            let twice_nf = (x_nf.clone() * x_nf.clone() * CUBE + 1.0) * x_nf.clone() * TWICE_SCALE;
-            compute.factor(x_nf * sigmoid(twice_nf))
-        }
+        #[cfg(feature = "gpu")]
+        Form::Gpu => cube::tanh_gelu(x_nf, compute),
+        Form::Composed => composed::tanh_gelu(x_nf, compute),
     }
 }

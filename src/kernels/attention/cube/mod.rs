@@ -83,14 +83,14 @@ pub(in crate::kernels) struct Parted {
     pub width: u32,
 }
 
-/// Where element `i` of `[b, heads, s, width]` is in `[b * s, 3 d]`, whose first columns are the heads side by side.
+/// Where element `i` of `[b, heads, s, width]` is in `[b * s, parts d]`, whose first columns are the heads side by side.
 #[cube]
-pub(in crate::kernels) fn side_by_side(i: usize, of: &Parted) -> usize {
+pub(in crate::kernels) fn side_by_side(i: usize, of: &Parted, #[comptime] parts: usize) -> usize {
     let (width, s, heads) = (of.width as usize, of.s as usize, of.heads as usize);
     let position = i / width % s;
     let head = i / (width * s) % heads;
     let row = i / (width * s * heads);
-    (row * s + position) * 3 * heads * width + head * width + i % width
+    (row * s + position) * parts * heads * width + head * width + i % width
 }
 
 /// `[n, 3 d]` and three biases to query, key and value, `[b, heads, s, width]` each.
@@ -112,7 +112,7 @@ fn split_heads_kernel<F: Float, W: Size>(
         terminate!();
     }
     let d = (of.heads * of.width) as usize;
-    let at = side_by_side(i, &of);
+    let at = side_by_side(i, &of, 3usize);
     let column = at % (3 * d);
     query[i] = Vector::cast_from(Vector::<f32, W>::cast_from(joined[at]) + bias_of_query[column]);
     key[i] = Vector::cast_from(Vector::<f32, W>::cast_from(joined[at + d]) + bias_of_key[column]);
@@ -134,7 +134,7 @@ fn join_heads_kernel<F: Float, W: Size>(
         terminate!();
     }
     let d = (of.heads * of.width) as usize;
-    let at = side_by_side(i, &of);
+    let at = side_by_side(i, &of, 3usize);
     joined[at] = query[i];
     joined[at + d] = key[i];
     joined[at + 2 * d] = value[i];
@@ -173,7 +173,8 @@ fn forward(
     (out, Saved { factors, attended })
 }
 
-/// What attention between queries, keys and values, `[b, heads, s, width]` each, needs for its backward pass.
+/// What attention between queries, keys and values, `[b, heads, s, width]` each, needs for its backward pass. Keys and
+/// values may have fewer heads: as many of queries, next to each other, share one.
 #[derive(Debug)]
 pub(in crate::kernels) struct Attended {
     query: CubeTensor,
@@ -193,22 +194,38 @@ impl Attended {
         mask: Option<Mask>,
         kernels: Kernels,
     ) -> (CubeTensor, Self) {
-        let numbers = query.dtype;
-        let scores = product(&query, &transposed(&key), numbers, kernels);
-        let shares = Shares::of(scores, sight, 1.0 / (sizes.width as f32).sqrt(), mask);
-        let context = product(&shares.dropped_bhss, &value, numbers, kernels);
-        (sizes.heads_together(context), Self { query, key, value, shares, sizes, kernels })
+        let (numbers, keys) = (query.dtype, heads(&key));
+        let scores = product(&with_heads(&query, keys), &transposed(&key), numbers, kernels);
+        let shares = Shares::of(with_heads(&scores, sizes.heads), sight, 1.0 / (sizes.width as f32).sqrt(), mask);
+        let context = product(&with_heads(&shares.dropped_bhss, keys), &value, numbers, kernels);
+        (sizes.heads_together(with_heads(&context, sizes.heads)), Self { query, key, value, shares, sizes, kernels })
     }
 
     /// The gradients of queries, keys and values, from that of the heads' results.
     pub fn backward(&self, above_nd: CubeTensor) -> [CubeTensor; 3] {
-        let (numbers, kernels) = (self.query.dtype, self.kernels);
-        let above = self.sizes.heads_apart(above_nd);
-        let of_value = product(&transposed(&self.shares.dropped_bhss), &above, numbers, kernels);
-        let of_scores = self.shares.backward(product(&above, &transposed(&self.value), numbers, kernels));
-        let of_query = product(&of_scores, &self.key, numbers, kernels);
-        let of_key = product(&transposed(&of_scores), &self.query, numbers, kernels);
+        let (numbers, keys, kernels) = (self.query.dtype, heads(&self.key), self.kernels);
+        let above = with_heads(&self.sizes.heads_apart(above_nd), keys);
+        let of_value = product(&transposed(&with_heads(&self.shares.dropped_bhss, keys)), &above, numbers, kernels);
+        let of_shares = product(&above, &transposed(&self.value), numbers, kernels);
+        let of_scores = with_heads(&self.shares.backward(with_heads(&of_shares, self.sizes.heads)), keys);
+        let of_query = with_heads(&product(&of_scores, &self.key, numbers, kernels), self.sizes.heads);
+        let of_key = product(&transposed(&of_scores), &with_heads(&self.query, keys), numbers, kernels);
         [of_query, of_key, of_value]
+    }
+}
+
+/// The heads of `[b, heads, s, x]`.
+fn heads(x: &CubeTensor) -> usize {
+    x.meta.shape()[1]
+}
+
+/// `[b, h, s, x]` as `[b, heads, h s / heads, x]`: with fewer heads, those that share keys lie below each other, so that
+/// one product with the keys is all of theirs, and its gradients are summed over them. Nothing is copied.
+fn with_heads(x: &CubeTensor, heads: usize) -> CubeTensor {
+    let [b, h, s, width] = x.meta.shape().dims::<4>();
+    match h == heads {
+        true => x.clone(),
+        false => on_gpu(&tensor::<4>(x.clone()).reshape([b, heads, h * s / heads, width])),
     }
 }
 
@@ -284,13 +301,13 @@ impl Sizes {
     }
 
     /// `[b, heads, s, width]` to `[n, d]`.
-    fn heads_together(self, x: CubeTensor) -> CubeTensor {
+    pub fn heads_together(self, x: CubeTensor) -> CubeTensor {
         let Self { b, s, heads, width } = self;
         on_gpu(&tensor::<4>(x).swap_dims(1, 2).reshape([b * s, heads * width]))
     }
 
     /// From `[b * s, d]` to `[b, heads, s, width]`: each head's part of a row on an axis of its own.
-    fn heads_apart(self, x: CubeTensor) -> CubeTensor {
+    pub fn heads_apart(self, x: CubeTensor) -> CubeTensor {
         let Self { b, s, heads, width } = self;
         on_gpu(&tensor::<2>(x).reshape([b, s, heads, width]).swap_dims(1, 2))
     }
@@ -340,7 +357,7 @@ impl GpuBackward<7> for Saved {
         [wants_x, w_query, w_key, w_value, b_query, b_key, b_value]: [bool; 7],
     ) -> [Option<CubeTensor>; 7] {
         let joined = self.attended.sizes.join(self.attended.backward(above));
-        let [of_x, of_weights] = self.factors.backward(&joined, [wants_x, w_query || w_key || w_value]);
+        let [of_x, of_weights] = self.factors.gradients(&joined, [wants_x, w_query || w_key || w_value]);
         let [w_query, w_key, w_value] = of_weights.map_or([None, None, None], |of_weights| part(&of_weights).map(Some));
         let [b_query, b_key, b_value] = match b_query || b_key || b_value {
             true => columns(&joined).map(Some),
