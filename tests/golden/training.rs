@@ -153,10 +153,22 @@ pub(super) fn close_weights(what: &str, found: &Weights, wanted: &Weights, kind:
     let off = |(name, wanted): (&str, _)| {
         let (found, wanted): (_, &upstill::model::HostTensor) = (found.get(name)?, wanted);
         assert_eq!(found.shape, wanted.shape, "{what}: {name}");
-        Some(format!("{name}: {}", difference(&found.values, &wanted.values, kind(name))?))
+        let off = |((name, found), (_, wanted)): ((String, &[f32]), (String, &[f32]))| {
+            Some(format!("{name}: {}", difference(found, wanted, kind(&name))?))
+        };
+        Some(pieces(name, &found.values).into_iter().zip(pieces(name, &wanted.values)).filter_map(off).collect())
     };
-    let off: Vec<String> = wanted.iter().filter_map(off).collect();
+    let off: Vec<String> = wanted.iter().filter_map(off).flat_map(|off: Vec<String>| off).collect();
     assert!(off.is_empty(), "{what}:\n{}", off.join("\n"));
+}
+
+/// A tensor, or what GPT-2 has joined in one: biases of queries, keys and values.
+fn pieces<'a>(name: &str, values: &'a [f32]) -> Vec<(String, &'a [f32])> {
+    if !name.ends_with("c_attn.bias") {
+        return vec![(name.to_owned(), values)];
+    }
+    let parts = values.chunks(values.len() / 3).zip(["queries", "keys", "values"]);
+    parts.map(|(part, of)| (format!("{name}, {of}"), part)).collect()
 }
 
 #[test]
@@ -258,9 +270,8 @@ impl<M: Method<Model = TrainedModel, Batch = Batch>> Method for Fixed<M> {
 }
 
 pub(super) fn after_steps(name: &str) -> Kind {
-    // A third of GPT-2's is the keys'.
-    let has_keys = ["key.bias", "c_attn.bias"].iter().any(|end| name.ends_with(end));
-    if has_keys { Kind::KeyBiasAfterSteps } else { Kind::WeightsAfterSteps }
+    let is_of_keys = ["key.bias", "c_attn.bias, keys"].iter().any(|end| name.ends_with(end));
+    if is_of_keys { Kind::KeyBiasAfterSteps } else { Kind::WeightsAfterSteps }
 }
 
 /// AdamW as most goldens have it, without evaluations and checkpoints.
