@@ -15,7 +15,7 @@ use upstill::log::read_steps;
 use upstill::model::{HostTensor, ModelFolder, Weights};
 use upstill::study::report::write_report;
 use upstill::study::{CellLine, StudySpec, jobs};
-use upstill::tasks::{TableSpec, table_task};
+use upstill::tasks::{TableSpec, read_choices, table_task};
 use upstill::text::pocket::{Pocket, words};
 use upstill::text::{ReadOptions, Reader as TextReader, find};
 use upstill::tokens::{Shards, Tokenizer};
@@ -39,7 +39,7 @@ const fn reader(name: &'static str, file: &'static str, is_sealed: bool, read: f
 }
 
 /// All of them.
-pub const READERS: [Reader; 30] = [
+pub const READERS: [Reader; 31] = [
     reader("run_file", "run.toml", false, |scene| {
         let file = RunFile::load(&scene.at("run.toml"))?;
         if file.is_transfer() {
@@ -60,6 +60,7 @@ pub const READERS: [Reader; 30] = [
     reader("tsv", "a.tsv", false, |scene| table(&scene.at("a.tsv"))),
     reader("jsonl", "a.jsonl", false, |scene| table(&scene.at("a.jsonl"))),
     reader("json", "a.json", false, |scene| table(&scene.at("a.json"))),
+    reader("choices", "choices.jsonl", false, |scene| read_choices(&scene.at("choices.jsonl")).map(|read| format!("{read:?}"))),
     reader("parquet", "a.parquet", false, |scene| table(&scene.at("a.parquet"))),
     reader("gzip", "a.txt.gz", false, |scene| documents(&scene.at("a.txt.gz"))),
     reader("zstd", "a.txt.zst", false, |scene| documents(&scene.at("a.txt.zst"))),
@@ -124,6 +125,9 @@ const TSV: &str = "text\tlabel\nThe dog sees a cat.\t0.0\nThe \"cat\" sleeps.\t1
 const JSONL: &str =
     "{\"text\": \"The dog \\ud83d\\ude42 sees\", \"label\": 0}\n{\"label\": \"1\", \"text\": \"A cat.\", \"more\": [NaN, {}]}\n";
 const JSON: &str = "[{\"text\": \"The dog\", \"label\": 0},\n {\"text\": \"A cat.\", \"label\": 1}]\n";
+const CHOICES: &str = "{\"context\": \"The dog\", \"choices\": [\"sees \\ud83d\\ude42\", \"see\"], \"answer\": \"A\"}\n\
+{\"ctx\": \"A [title] b\", \"endings\": [\"c [d]\", \"e\"], \"label\": 1}\n{\"goal\": \"A\", \"sol1\": \"b\", \"sol2\": \"c\", \"label\": 0}\n\
+{\"question\": {\"stem\": \"A?\", \"choices\": [{\"text\": \"b\", \"label\": \"1\"}, {\"text\": \"c\", \"label\": \"2\"}]}, \"answerKey\": \"2\"}\n";
 const SETTINGS: &str = "{\"do_lower_case\": false, \"strip_accents\": null, \"tokenize_chinese_chars\": true, \"tokenizer_class\": \"BertTokenizer\"}";
 
 impl Scene {
@@ -215,6 +219,7 @@ impl Scene {
             "tsv" => texts(&[TSV]),
             "jsonl" => texts(&[JSONL]),
             "json" => texts(&[JSON, JSONL]),
+            "choices" => texts(&[CHOICES]),
             "parquet" => vec![
                 include_bytes!("seeds/snappy.parquet").to_vec(),
                 include_bytes!("seeds/gzip.parquet").to_vec(),

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
+use serde_json::json;
 use tempfile::tempdir;
 
 use crate::common::{program, run_file};
@@ -252,6 +253,14 @@ fn a_run_goes_from_its_file_to_scores() {
     assert_eq!(pairs["held_out"]["again"]["held_out_loss"], scores["held_out_loss"], "the same rows and masks under a name");
     assert_eq!(keys(&pairs["pairs"]), ["accuracy", "margin", "pairs", "ties", "phenomena", "paradigms"]);
     assert!(pairs["pairs"]["accuracy"].as_f64().is_some_and(|share| (0.0..=1.0).contains(&share)));
+    let line = r#"{"context": "the dog", "choices": ["sees a cat.", "see a cat."], "answer": 0}"#;
+    fs::write(dir.path().join("questions.jsonl"), [line; 3].join("\n")).unwrap();
+    insta::assert_snapshot!(fails(dir.path(), &["eval", "runs/run", "--choices", "questions.jsonl"]), @"
+    exit 2
+    device: cpu (N threads): asked for
+    error: a masked model gives a choice after its context no likelihood
+    help: take a causal model; a masked one is scored on minimal pairs: --pairs
+    ");
     let filled = json(&["fill", "runs/run", "anna is a [MASK] .", "--compare", "runs/run", "--top", "3", "--json"]);
     assert_eq!(filled.as_array().unwrap().len(), 2);
     assert_eq!(filled[0]["masks"][0].as_array().unwrap().len(), 3);
@@ -261,6 +270,41 @@ fn a_run_goes_from_its_file_to_scores() {
     let report = run(dir.path(), &["report", "runs/run", "--out", "r.html"]);
     assert!(report.status.success(), "{}", String::from_utf8_lossy(&report.stderr));
     assert!(fs::read_to_string(dir.path().join("r.html")).unwrap().contains("<svg"));
+}
+
+#[test]
+fn questions_are_scored_side_by_side() {
+    let dir = tempdir().unwrap();
+    fs::write(dir.path().join("run.toml"), run_file(2, 2)).unwrap();
+    let set = ["--set", "model.family=llama", "--out", "causal"];
+    assert!(run(dir.path(), &[&["train", "run.toml"], &set[..]].concat()).status.success());
+    let long = "the dog sees a cat. ".repeat(12);
+    let questions = [
+        r#"{"context": "the dog", "choices": ["sees a cat.", "see a cat."], "answer": "A"}"#.to_owned(),
+        format!(r#"{{"context": "{long}", "choices": ["the dog", "a cat", "a"], "answer": 2}}"#),
+        format!(r#"{{"context": "{long}", "choices": ["a", "a"], "answer": 0}}"#),
+    ];
+    fs::write(dir.path().join("three.jsonl"), questions.join("\n")).unwrap();
+    fs::write(dir.path().join("one.jsonl"), &questions[0]).unwrap();
+    let eval = ["eval", "causal", "--choices", "three.jsonl", "--choices", "one.jsonl"];
+    let output = run(dir.path(), &[&eval[..], &["--json"]].concat());
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let found: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let [three, one] = [0, 1].map(|at| &found["choices"][at]);
+    assert_eq!((&three["file"], &three["questions"], &one["questions"]), (&json!("three.jsonl"), &json!(3), &json!(1)));
+    assert!((three["chance"].as_f64().unwrap() - (0.5 + 1.0 / 3.0 + 0.5) / 3.0).abs() < 1e-12);
+    assert_eq!((&three["cut"]["questions"], &three["cut"]["first"]), (&json!(2), &json!("three.jsonl:2")));
+    let ends = &three["acc_interval"];
+    let [low, acc, high] = [&ends["low"], &three["acc"], &ends["high"]].map(|value| value.as_f64().unwrap());
+    assert!(0.0 <= low && low <= acc && acc <= high && high <= 1.0, "{three}");
+    assert_eq!(one["acc_interval"], json!(null), "one question says nothing about others");
+    let said = String::from_utf8(run(dir.path(), &eval).stdout).unwrap();
+    let shown: Vec<&str> = said.lines().collect();
+    assert!(shown[0].starts_with("multiple choice  questions") && shown[0].ends_with("chance"), "{said}");
+    assert!(shown[1].starts_with("three.jsonl") && shown[1].ends_with("44.44 %"), "{said}");
+    assert!(shown[2].starts_with("one.jsonl") && shown[2].ends_with("50.00 %"), "{said}");
+    let cut = "too long for the model, cut at the context's beginning by up to ";
+    assert!(shown[3].starts_with(cut) && shown[3].ends_with("tokens: three.jsonl:2 and 1 more"), "{said}");
 }
 
 #[cfg(unix)]

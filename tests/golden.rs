@@ -3,6 +3,7 @@
 
 mod bf16;
 mod causal;
+mod choices;
 mod families;
 mod gguf;
 mod listening;

@@ -498,17 +498,17 @@ fn what_unfolds_beyond_the_longest_line_is_refused() {
     insta::assert_snapshot!(said("a.jsonl.gz", gzip(json.as_bytes())), @r"
     a line is longer than 524288 bytes
       in: DIR/a.jsonl.gz:2
-    help: if the file is right, read longer ones with --longest-line MB
+    help: if the file is right, read longer ones with --longest-line MB, where the command has it
     ");
     insta::assert_snapshot!(said("a.json.zst", zstd(json.as_bytes())), @r"
     an object is longer than 524288 bytes
       in: DIR/a.json.zst:2
-    help: if the file is right, read longer ones with --longest-line MB
+    help: if the file is right, read longer ones with --longest-line MB, where the command has it
     ");
     insta::assert_snapshot!(said("a.tsv.gz", gzip(format!("text\na\n{long}\n").as_bytes())), @r"
     the row that begins in this line is longer than 524288 bytes
       in: DIR/a.tsv.gz:3
-    help: if the file is right, read longer ones with --longest-line MB
+    help: if the file is right, read longer ones with --longest-line MB, where the command has it
     ");
     insta::assert_snapshot!(said("a.csv.zst", zstd(format!("text\na\n\"b\n{long}\"\n").as_bytes())), @r"
     the field that a quote opens in this line is longer than 524288 bytes

@@ -12,12 +12,14 @@ use crate::config::{ObjectiveKind, Plan};
 use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::log::Console;
-use crate::methods::{Evaluation, ModelTeacher, Pll, Teacher, evaluate, score_pairs};
+use crate::methods::{Evaluation, ModelTeacher, Pll, Teacher, Tick, evaluate, score_choices, score_pairs};
 use crate::model::{LanguageModel, ModelFolder};
 use crate::study::statistics::{Interval, bootstrap_95};
-use crate::tasks::{MinimalPair, PairScores, ParadigmScore, pocket_pairs, read_pairs};
+use crate::tasks::{ChoiceScores, MinimalPair, MultipleChoice, PairScores, ParadigmScore};
+use crate::tasks::{pocket_pairs, read_choices, read_pairs};
 use crate::tokens::{Shards, Tokenizer};
 use crate::train::{HeldOutSet, held_out_options, interrupted, must_share_vocabulary, open_shards, run_of};
+use crate::words::plural;
 
 #[derive(clap::Args)]
 #[command(after_help = "\
@@ -27,9 +29,11 @@ Examples:
   upstill eval bert-base-uncased/ --data data/wiki --length 128
   upstill eval runs/student --held-out imdb=data/imdb --held-out news=data/news
   upstill eval runs/student --pairs blimp.jsonl.zst      or the folder with BLiMP's files, or `pocket`
+  upstill eval smollm2/ --choices hellaswag_val.jsonl --choices arc_easy.jsonl.zst
 
-A model is scored on its own run's held-out text unless --held-out or --pairs asks for something else and --data for nothing.
-A pair counts when its good sentence has the higher pseudo-log-likelihood; a tie is wrong; the score is the mean over paradigms.")]
+A model is scored on its own run's held-out text unless --held-out, --pairs or --choices asks for something else and --data for nothing.
+A pair counts when its good sentence has the higher pseudo-log-likelihood; a tie is wrong; the score is the mean over paradigms.
+A question counts when its right choice has the highest log-likelihood after the context: in acc as it is, in acc_norm over its characters.")]
 pub struct Args {
     /// A run directory, a checkpoint or a Hugging Face folder
     model: PathBuf,
@@ -42,6 +46,10 @@ pub struct Args {
     /// Minimal pairs to score: a file in BLiMP's format, a folder of them, or `pocket`
     #[arg(long, value_name = "FILE")]
     pairs: Option<String>,
+    /// Multiple-choice questions for a causal model: a .jsonl file in HellaSwag's, PIQA's or ARC's shape, or of
+    /// `context`, `choices` and `answer`; may be repeated
+    #[arg(long, value_name = "FILE")]
+    choices: Vec<PathBuf>,
     /// What is masked while a token of a pair is scored: it alone, or it and the later pieces of its word
     #[arg(long, value_parser = Pll::WORDS, default_value = Pll::WORDS[0], requires = "pairs")]
     pll: String,
@@ -71,6 +79,19 @@ struct Scores {
     held_out: BTreeMap<String, Evaluation>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pairs: Option<PairScores>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    choices: Vec<FileScores>,
+}
+
+/// What a model scored on a file of questions.
+#[derive(Serialize)]
+struct FileScores {
+    file: PathBuf,
+    #[serde(flatten)]
+    scores: ChoiceScores,
+    /// 95 % intervals over other questions of their kind.
+    acc_interval: Option<Interval>,
+    acc_norm_interval: Option<Interval>,
 }
 
 /// What was asked for, opened and checked: nothing is scored before all of it is.
@@ -79,6 +100,7 @@ struct Wanted {
     teacher: Option<ModelFolder>,
     held_out: Vec<HeldOutSet>,
     pairs: Option<Vec<MinimalPair>>,
+    choices: Vec<(PathBuf, Vec<MultipleChoice>)>,
 }
 
 pub fn run(args: Args) -> Result<()> {
@@ -93,6 +115,8 @@ pub fn run(args: Args) -> Result<()> {
     let rows = args.rows.unwrap_or(usize::MAX);
 
     let pairs = wanted.pairs.map(|pairs| of_pairs(&args, &model, &tokenizer, &pairs, &device)).transpose()?;
+    let of_choices = |(file, questions)| of_choices(file, &model, &tokenizer, questions, &device);
+    let choices = wanted.choices.into_iter().map(of_choices).collect::<Result<Vec<_>>>()?;
     let own = match &wanted.own {
         Some(shards) => {
             let teacher = wanted.teacher.map(|teacher| teacher.load(&device.handle)).transpose()?.map(ModelTeacher::new);
@@ -108,7 +132,7 @@ pub fn run(args: Args) -> Result<()> {
         }
         held_out.insert(set.name.clone(), set.score(&model, options, rows, &device.handle)?);
     }
-    let scores = Scores { own, held_out, pairs };
+    let scores = Scores { own, held_out, pairs, choices };
     match args.json {
         true => print_json(&scores),
         false => print!("{}", scores.text(folder.shape.family().objective())),
@@ -117,7 +141,7 @@ pub fn run(args: Args) -> Result<()> {
 }
 
 fn open(args: &Args, plan: Option<&Plan>, tokenizer: &Tokenizer, folder: &Path) -> Result<Wanted> {
-    let is_own = args.data.is_some() || args.held_out.is_empty() && args.pairs.is_none();
+    let is_own = args.data.is_some() || args.held_out.is_empty() && args.pairs.is_none() && args.choices.is_empty();
     let teacher = args.teacher.as_deref().map(ModelFolder::open).transpose()?;
     let own = match is_own {
         true => {
@@ -157,7 +181,9 @@ fn open(args: &Args, plan: Option<&Plan>, tokenizer: &Tokenizer, folder: &Path) 
         Some(input) => Some(read_pairs(input)?),
         None => None,
     };
-    Ok(Wanted { own, teacher, held_out, pairs })
+    let questions = |file: &PathBuf| Ok((file.clone(), read_choices(file)?));
+    let choices = args.choices.iter().map(questions).collect::<Result<Vec<_>>>()?;
+    Ok(Wanted { own, teacher, held_out, pairs, choices })
 }
 
 fn of_pairs(
@@ -168,18 +194,38 @@ fn of_pairs(
     device: &Device,
 ) -> Result<PairScores> {
     let pll = Pll::from_word(&args.pll).unwrap_or_default();
+    let score = |tick: Tick| score_pairs(model, tokenizer, pairs, pll, &device.handle, tick);
+    watched("pairs, in tokens", score, |scores| format!("{} pairs scored", scores.pairs))
+}
+
+fn of_choices(
+    file: PathBuf,
+    model: &impl LanguageModel,
+    tokenizer: &Tokenizer,
+    questions: Vec<MultipleChoice>,
+    device: &Device,
+) -> Result<FileScores> {
+    let score = |tick: Tick| score_choices(model, tokenizer, &questions, &device.handle, tick);
+    let scores = watched("choices, in tokens", score, |scores| format!("{} questions scored", scores.questions))?;
+    let interval = |accuracy: f64| bootstrap_95(&[items(accuracy, scores.questions)]);
+    let [acc_interval, acc_norm_interval] = [scores.acc, scores.acc_norm].map(interval);
+    Ok(FileScores { file, scores, acc_interval, acc_norm_interval })
+}
+
+/// What `score` comes to, while its progress is shown; an interrupt ends it.
+fn watched<T>(unit: &str, score: impl FnOnce(Tick) -> Result<T>, end: impl Fn(&T) -> String) -> Result<T> {
     let console = Console::stderr();
     let mut progress = None;
     let mut tick = |done: usize, of: usize| {
         if interrupted() {
             return Err(Error::interrupted("nothing was written"));
         }
-        progress.get_or_insert_with(|| console.run("pairs, in tokens", of as u64, 0)).reach(done as u64);
+        progress.get_or_insert_with(|| console.run(unit, of as u64, 0)).reach(done as u64);
         Ok(())
     };
-    let scores = score_pairs(model, tokenizer, pairs, pll, &device.handle, &mut tick)?;
+    let scores = score(&mut tick)?;
     if let Some(progress) = progress {
-        progress.finish(&format!("{} pairs scored", scores.pairs));
+        progress.finish(&end(&scores));
     }
     Ok(scores)
 }
@@ -215,17 +261,49 @@ impl Scores {
         if let Some(pairs) = &self.pairs {
             out += &pairs_table(pairs);
         }
+        if !self.choices.is_empty() {
+            out += &choices_table(&self.choices);
+        }
         out
     }
 }
 
 /// 95 % interval of the mean accuracy, by the bootstrap over each paradigm's pairs.
 fn interval(scores: &PairScores) -> Option<Interval> {
-    let items = |own: &ParadigmScore| -> Vec<f64> {
-        let right = (own.accuracy * own.pairs as f64).round() as u64;
-        (0..own.pairs).map(|pair| if pair < right { 1.0 } else { 0.0 }).collect()
-    };
+    let items = |own: &ParadigmScore| items(own.accuracy, own.pairs);
     bootstrap_95(&scores.paradigms.iter().map(items).collect::<Vec<_>>())
+}
+
+/// A one for each of `count` items that is right, and a zero for each of the others.
+fn items(accuracy: f64, count: u64) -> Vec<f64> {
+    let right = (accuracy * count as f64).round() as u64;
+    (0..count).map(|item| if item < right { 1.0 } else { 0.0 }).collect()
+}
+
+/// A row a file of questions.
+fn choices_table(files: &[FileScores]) -> String {
+    let name = |own: &FileScores| own.file.display().to_string();
+    let wide = files.iter().map(|own| name(own).chars().count()).max().unwrap_or(0).max("multiple choice".len());
+    let ([acc, acc_norm], range) = (["acc", "acc_norm"], "95 %");
+    let mut out =
+        format!("{:<wide$}  questions  {acc:>8}  {range:>15}  {acc_norm:>8}  {range:>15}    chance\n", "multiple choice");
+    let share = |share: f64| format!("{:.2} %", 100.0 * share);
+    let ends = |found: Option<Interval>| {
+        found.map_or("-".to_owned(), |ends| format!("{:.2} to {:.2}", 100.0 * ends.low, 100.0 * ends.high))
+    };
+    for own in files {
+        let ChoiceScores { questions, acc, acc_norm, chance, .. } = own.scores;
+        let [acc, acc_norm, chance] = [acc, acc_norm, chance].map(share);
+        let [of_acc, of_norm] = [own.acc_interval, own.acc_norm_interval].map(ends);
+        let name = name(own);
+        let _ = writeln!(out, "{name:<wide$}  {questions:>9}  {acc:>8}  {of_acc:>15}  {acc_norm:>8}  {of_norm:>15}  {chance:>8}");
+    }
+    for cut in files.iter().filter_map(|own| own.scores.cut.as_ref()) {
+        let which = if cut.questions > 1 { format!(" and {} more", cut.questions - 1) } else { String::new() };
+        let tokens = plural(cut.most_tokens, "token");
+        let _ = writeln!(out, "too long for the model, cut at the context's beginning by up to {tokens}: {}{which}", cut.first);
+    }
+    out
 }
 
 /// A row a paradigm under each phenomenon, then the mean.

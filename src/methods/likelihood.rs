@@ -1,5 +1,5 @@
-//! Log-likelihoods of sentences, of causal models: the sum over a sentence's tokens, and its end, of each one's
-//! log-probability given those before it. A sentence is read once.
+//! Log-likelihoods of causal models: the sum over tokens of each one's log-probability given those before it. A text is
+//! read once.
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
 
@@ -11,6 +11,15 @@ use crate::kernels::Places;
 use crate::loss::hard_losses;
 use crate::model::{Dropout, Inputs, LanguageModel};
 use crate::tokens::Tokenizer;
+
+/// A text in tokens, of which those at the end are scored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Scored {
+    /// All of them; the last is not read, but asked for.
+    pub ids: Vec<u32>,
+    /// How many tokens at the end are asked for: one at least, and one less than there are at most.
+    pub asked: usize,
+}
 
 /// The log-likelihood of each sentence, given as its tokens without `[CLS]` and `[SEP]`, in nats: of its tokens and of
 /// the `[SEP]` that ends it, after `[CLS]`. Sentences of one length go together, so that no padding is read.
@@ -27,49 +36,66 @@ pub fn log_likelihoods(
     device: &Device,
     tick: Tick,
 ) -> Result<Vec<f64>> {
-    let (most, compute) = (model.shape().max_positions(), Compute::of(device));
+    let (most, special) = (model.shape().max_positions(), tokenizer.special());
     assert!(sentences.iter().all(|ids| ids.len() + FRAME <= most), "sentences that the model can read");
-    let mut order: Vec<usize> = (0..sentences.len()).collect();
-    order.sort_by_key(|&at| sentences[at].len()); // stable: the same batches for the same sentences
-    let all: usize = sentences.iter().map(|ids| ids.len() + 1).sum();
-    let (mut sums, mut done) = (vec![0.0; sentences.len()], 0);
-    for alike in order.chunk_by(|&a, &b| sentences[a].len() == sentences[b].len()) {
-        let asked = sentences[alike[0]].len() + 1;
-        // Each row is asked as often as it has tokens.
-        let rows = (rows_at_once(model, 1, &compute) / (asked + 1)).max(1);
+    let framed = |ids: &Vec<u32>| Scored {
+        ids: [special.cls].iter().chain(ids).chain(&[special.sep]).copied().collect(),
+        asked: ids.len() + 1,
+    };
+    let texts: Vec<Scored> = sentences.iter().map(framed).collect();
+    of_texts(model, &texts, "the log-likelihood of a sentence", device, tick)
+}
+
+/// The log-likelihood of what is asked for of each text, in nats. Texts of one length go together; `what` names one for
+/// an error.
+///
+/// # Errors
+/// When `tick` fails, or the device; when what the model says is no number.
+pub(super) fn of_texts(
+    model: &impl LanguageModel,
+    texts: &[Scored],
+    what: &str,
+    device: &Device,
+    tick: Tick,
+) -> Result<Vec<f64>> {
+    let compute = Compute::of(device);
+    let mut order: Vec<usize> = (0..texts.len()).collect();
+    order.sort_by_key(|&at| texts[at].ids.len()); // stable: the same batches for the same texts
+    let all: usize = texts.iter().map(|text| text.asked).sum();
+    let (mut sums, mut done) = (vec![0.0; texts.len()], 0);
+    for alike in order.chunk_by(|&a, &b| texts[a].ids.len() == texts[b].ids.len()) {
+        // Each row is asked at most as often as it has tokens.
+        let rows = (rows_at_once(model, 1, &compute) / texts[alike[0]].ids.len()).max(1);
         for chunk in alike.chunks(rows) {
-            let losses = losses(model, tokenizer, chunk.iter().map(|&at| &sentences[at][..]), &compute)?;
-            for (&at, losses) in chunk.iter().zip(losses.chunks(asked)) {
-                sums[at] = -losses.iter().map(|&loss| f64::from(loss)).sum::<f64>();
+            let chunk: Vec<(usize, &Scored)> = chunk.iter().map(|&at| (at, &texts[at])).collect();
+            let losses = losses(model, &chunk, &compute)?;
+            let mut losses = losses.into_iter();
+            for (at, text) in chunk {
+                sums[at] = -losses.by_ref().take(text.asked).map(f64::from).sum::<f64>();
+                done += text.asked;
             }
-            done += losses.len();
             tick(done, all)?;
         }
     }
-    must_be_numbers(sums.iter().copied(), "the log-likelihood of a sentence")?;
+    must_be_numbers(sums.iter().copied(), what)?;
     Ok(sums)
 }
 
-/// Minus the log-probability of each token and of the end of each sentence, row after row, in nats; all have one
-/// length.
-fn losses<'a>(
-    model: &impl LanguageModel,
-    tokenizer: &Tokenizer,
-    sentences: impl ExactSizeIterator<Item = &'a [u32]>,
-    compute: &Compute,
-) -> Result<Vec<f32>> {
-    let (special, rows) = (tokenizer.special(), sentences.len());
-    let mut ids: Vec<i32> = Vec::new();
-    for sentence in sentences {
-        ids.extend([special.cls].iter().chain(sentence).chain(&[special.sep]).map(|&id| id as i32));
+/// Minus the log-probability of each token that is asked for, row after row, in nats; all rows have one length.
+fn losses(model: &impl LanguageModel, texts: &[(usize, &Scored)], compute: &Compute) -> Result<Vec<f32>> {
+    let (rows, length) = (texts.len(), texts[0].1.ids.len() - 1);
+    let (mut ids, mut places, mut labels) = (Vec::with_capacity(rows * length), Vec::<i32>::new(), Vec::<i32>::new());
+    for (_, text) in texts {
+        let asked = length - text.asked..length;
+        places.extend(asked.clone().map(|at| (ids.len() + at) as i32));
+        labels.extend(asked.map(|at| text.ids[at + 1] as i32));
+        ids.extend(text.ids[..length].iter().map(|&id| id as i32));
     }
-    let length = ids.len() / rows;
     let positions: Vec<i32> = (0..length as i32).collect::<Vec<_>>().repeat(rows);
     let inputs = Inputs::new(&ids, &positions, &vec![1; ids.len()], rows, compute);
-    let places: Vec<i32> = (0..ids.len() as i32).filter(|at| (at + 1) % length as i32 != 0).collect();
-    let labels: Vec<i32> = places.iter().map(|&at| ids[at as usize + 1]).collect();
+    let count = labels.len();
     let hidden_nd = model.hidden(&inputs, Some(&Places::new(&places, &compute.device)), &mut Dropout::off());
-    let labels_n = Tensor::<1, Int>::from_data(TensorData::new(labels, [places.len()]), &compute.device);
+    let labels_n = Tensor::<1, Int>::from_data(TensorData::new(labels, [count]), &compute.device);
     let losses_n = hard_losses(model.head(hidden_nd, compute), labels_n, compute);
     let data = wait(losses_n.into_data_async()).map_err(|error| failed("an evaluation", &error))?;
     Ok(data.iter::<f32>().collect())

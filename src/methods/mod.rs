@@ -1,5 +1,6 @@
 //! Training methods: what each model minimises on a batch. One file a method; the loop is in [`crate::train`].
 
+mod choices;
 mod classify;
 mod command;
 mod cotrain;
@@ -25,6 +26,7 @@ use std::pin::Pin;
 
 use burn::module::Module;
 use burn::tensor::Tensor;
+pub use choices::{choice_log_likelihoods, score_choices};
 pub use classify::{Classified, Representation, TextTokens, classify};
 
 pub use command::CommandTeacher;

@@ -1,5 +1,6 @@
 //! Labelled tasks and their scores.
 
+mod choices;
 mod examples;
 pub mod glue;
 pub mod metrics;
@@ -11,6 +12,7 @@ mod transfer;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
+pub use choices::{ChoiceScores, CutContexts, MultipleChoice, read_choices};
 pub use glue::{AVERAGES, Average, GlueFiles, glue_folder, glue_name, glue_names, glue_task};
 pub use metrics::Metric;
 pub use pairs::{MinimalPair, PairScores, ParadigmScore, PhenomenonScore, read_pairs};

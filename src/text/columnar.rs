@@ -161,7 +161,7 @@ fn damaged(source: &Source, reason: &str) -> Error {
 }
 
 /// The wanted columns of every row: see [`read_rows`](super::read_rows). No other column is decoded.
-pub(super) fn rows(source: &Source, wanted: &Wanted, options: &ReadOptions, rows: &mut Gathered) -> Result<()> {
+pub(super) fn rows(source: &Source, wanted: &Wanted, options: &ReadOptions, rows: &mut Gathered<Row>) -> Result<()> {
     let reader = open(source, options)?;
     let schema = reader.metadata().file_metadata().schema();
     let there: Vec<&str> = schema.get_fields().iter().map(|field| field.name()).collect();

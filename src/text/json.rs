@@ -3,8 +3,10 @@
 
 use std::fmt;
 use std::io::BufRead;
+use std::marker::PhantomData;
 
-use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::Deserialize;
+use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::Number;
 
 use super::gathered::Gathered;
@@ -12,7 +14,7 @@ use super::lines::Lines;
 use super::options::{LISTED, ReadOptions, listed};
 use super::source::{Format, Source};
 use super::stream::{broken, utf8};
-use super::{Document, Documents, Row, Wanted};
+use super::{Document, Documents, Object, Row, Wanted};
 use crate::error::{Error, Result};
 
 const ONE_OBJECT: &str = "a .jsonl file holds one JSON object a line";
@@ -47,12 +49,12 @@ pub(super) fn rows(
     source: &Source,
     wanted: &Wanted,
     options: &ReadOptions,
-    rows: &mut Gathered,
+    rows: &mut Gathered<Row>,
 ) -> Result<()> {
     let mut objects = Objects::new(stream, source, options);
     let mut seen = vec![false; wanted.columns.len()];
     let mut first = None;
-    while let Some(object) = objects.next(wanted.columns)? {
+    while let Some(object) = objects.next::<Value>(wanted.columns)? {
         seen.iter_mut().zip(&object.values).for_each(|(seen, value)| *seen |= value.is_some());
         let mut fields = Vec::with_capacity(seen.len());
         for (value, name) in object.values.into_iter().zip(wanted.columns) {
@@ -73,6 +75,23 @@ pub(super) fn rows(
     }
     let (place, keys, more) = first.unwrap_or_else(|| (source.path.display().to_string(), Vec::new(), 0));
     Err(wanted.absent(&missing, &keys, more).at(place))
+}
+
+/// The wanted fields of every object, lists and objects among them whole.
+pub(super) fn objects(
+    stream: Box<dyn BufRead + Send>,
+    source: &Source,
+    wanted: &[String],
+    options: &ReadOptions,
+    gathered: &mut Gathered<Object>,
+) -> Result<()> {
+    let mut objects = Objects::new(stream, source, options);
+    while let Some(Fields { values, keys, more }) = objects.next(wanted)? {
+        let found = if keys.is_empty() { "an object without fields".to_owned() } else { listed(&keys, more) };
+        let object = Object { place: objects.place(), fields: values, found };
+        gathered.push(object).map_err(|error| error.at(objects.place()))?;
+    }
+    Ok(())
 }
 
 /// The objects of a file.
@@ -101,7 +120,7 @@ impl Objects {
     }
 
     /// The next object's wanted fields; empty lines are passed over.
-    fn next(&mut self, wanted: &[String]) -> Result<Option<Fields>> {
+    fn next<V: Kept>(&mut self, wanted: &[String]) -> Result<Option<Fields<V>>> {
         let (text, lossy, what, help) = match self {
             Objects::List(list) => (list.next()?, list.options.lossy, "object", ALL_OBJECTS),
             Objects::Lines { lines, options } => {
@@ -220,13 +239,19 @@ impl List {
 
 /// What is kept of an object.
 #[derive(Debug, PartialEq)]
-struct Fields {
+struct Fields<V> {
     /// For each wanted field its value; none where there is no such field.
-    values: Vec<Option<Value>>,
+    values: Vec<Option<V>>,
     /// The names of the first fields, and how many more there are: for messages.
     keys: Vec<String>,
     more: usize,
 }
+
+/// What is kept of a wanted field: a plain [`Value`], or whatever JSON it is.
+trait Kept: Clone + for<'de> Deserialize<'de> {}
+
+impl Kept for Value {}
+impl Kept for serde_json::Value {}
 
 #[derive(Debug, Clone, PartialEq)]
 enum Value {
@@ -249,7 +274,7 @@ enum Trouble {
 /// Reads an object. Python writes `NaN` and `Infinity`, which are no JSON: the one is missing, as null is, the other is
 /// no plain value. Half a surrogate pair is U+FFFD where losses are allowed; in a field that is not wanted it is
 /// nobody's business.
-fn read(text: &str, wanted: &[String], is_lossy: bool) -> Result<Fields, Trouble> {
+fn read<V: Kept>(text: &str, wanted: &[String], is_lossy: bool) -> Result<Fields<V>, Trouble> {
     let plain = match parse(text, wanted) {
         Ok(fields) => return Ok(fields),
         Err(trouble) => trouble,
@@ -257,19 +282,19 @@ fn read(text: &str, wanted: &[String], is_lossy: bool) -> Result<Fields, Trouble
     let without_names = without_names(text);
     let (mended, is_surrogate) = without_half_pairs(&without_names);
     match parse(if is_lossy { &mended } else { &without_names }, wanted) {
-        Err(_) if is_surrogate && !is_lossy && parse(&mended, wanted).is_ok() => Err(Trouble::Surrogate),
+        Err(_) if is_surrogate && !is_lossy && parse::<V>(&mended, wanted).is_ok() => Err(Trouble::Surrogate),
         Err(Trouble::NoJson(_)) if without_names == text && !is_surrogate => Err(plain),
         read => read,
     }
 }
 
-fn parse(text: &str, wanted: &[String]) -> Result<Fields, Trouble> {
+fn parse<V: Kept>(text: &str, wanted: &[String]) -> Result<Fields<V>, Trouble> {
     let no_json = |error: serde_json::Error| Trouble::NoJson(reason(&error));
     if !text.trim_start().starts_with('{') {
         return Err(serde_json::from_str::<IgnoredAny>(text).map_or_else(no_json, |_| Trouble::NoObject));
     }
     let mut deserializer = serde_json::Deserializer::from_str(text);
-    let fields = deserializer.deserialize_map(Pick { wanted }).map_err(no_json)?;
+    let fields = deserializer.deserialize_map(Pick { wanted, kept: PhantomData }).map_err(no_json)?;
     deserializer.end().map_err(no_json)?;
     Ok(fields)
 }
@@ -329,18 +354,19 @@ fn without_half_pairs(text: &str) -> (String, bool) {
 }
 
 /// Keeps an object's wanted fields.
-struct Pick<'a> {
+struct Pick<'a, V> {
     wanted: &'a [String],
+    kept: PhantomData<V>,
 }
 
-impl<'de> Visitor<'de> for Pick<'_> {
-    type Value = Fields;
+impl<'de, V: Kept> Visitor<'de> for Pick<'_, V> {
+    type Value = Fields<V>;
 
     fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
         f.write_str("an object")
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Fields, A::Error> {
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Fields<V>, A::Error> {
         let mut fields = Fields { values: self.wanted.iter().map(|_| None).collect(), keys: Vec::new(), more: 0 };
         while let Some(key) = map.next_key::<String>()? {
             let mut places = (0..self.wanted.len()).filter(|&at| self.wanted[at] == key);
@@ -349,7 +375,7 @@ impl<'de> Visitor<'de> for Pick<'_> {
                     map.next_value::<IgnoredAny>()?;
                 }
                 Some(first) => {
-                    fields.values[first] = Some(map.next_value_seed(One)?);
+                    fields.values[first] = Some(map.next_value()?);
                     for other in places {
                         fields.values[other] = fields.values[first].clone();
                     }
@@ -368,11 +394,9 @@ impl<'de> Visitor<'de> for Pick<'_> {
 /// Keeps a value, of lists and objects only that it is one.
 struct One;
 
-impl<'de> DeserializeSeed<'de> for One {
-    type Value = Value;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
-        deserializer.deserialize_any(self)
+impl<'de> Deserialize<'de> for Value {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Value, D::Error> {
+        deserializer.deserialize_any(One)
     }
 }
 

@@ -37,8 +37,8 @@ mod utf16;
 
 pub use self::options::{LONGEST_LINE, ReadOptions};
 pub use self::reader::{Input, Reader};
-pub use self::row::{Row, Wanted};
-pub use self::rows::read_rows;
+pub use self::row::{Object, Row, Wanted};
+pub use self::rows::{read_objects, read_rows};
 pub use self::sample::{is_held_out, sample};
 pub use self::sentences::sentences;
 pub use self::source::{Source, find};

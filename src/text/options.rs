@@ -51,7 +51,7 @@ impl ReadOptions {
     /// The error for a line, a row or an object that is too long; `what` says which.
     pub(super) fn too_long(&self, what: &str) -> Error {
         Error::new(format!("{what} is longer than {}", mebibytes(self.longest_line)))
-            .help("if the file is right, read longer ones with --longest-line MB")
+            .help("if the file is right, read longer ones with --longest-line MB, where the command has it")
     }
 }
 

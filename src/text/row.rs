@@ -1,4 +1,4 @@
-//! A row of labelled data, and which columns of a table make it.
+//! A row of labelled data, and which columns of a table make it; an object of JSON.
 
 use super::options::listed;
 use crate::error::{Error, Result};
@@ -10,6 +10,17 @@ pub struct Row {
     pub line: u64,
     /// None where the row is too short, has no such field, or the value is null or not a number.
     pub fields: Vec<Option<String>>,
+}
+
+/// An object of a JSON file.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Object {
+    /// Where it begins: `file:line`.
+    pub place: String,
+    /// The wanted fields, in their order, lists and objects among them whole; none where there is no such field.
+    pub fields: Vec<Option<serde_json::Value>>,
+    /// The names of the fields that it has, for messages.
+    pub found: String,
 }
 
 /// The columns to read of a table.

@@ -1,4 +1,4 @@
-//! Some columns of a table, row after row, as text: what labelled data is read from.
+//! Some columns of a table, row after row, as text, and objects of JSON: what labelled data is read from.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -7,7 +7,7 @@ use super::gathered::Gathered;
 use super::options::ReadOptions;
 use super::source::{Format, named};
 use super::stream::{self, Meter};
-use super::{Row, Wanted, columnar, json, table};
+use super::{Object, Row, Wanted, columnar, json, table};
 use crate::device::memory_bytes;
 use crate::error::{Error, Result};
 
@@ -19,7 +19,27 @@ use crate::error::{Error, Result};
 /// When the file is missing, of another kind or broken, a column is missing, or the rows take more than a quarter of
 /// the memory that there is.
 pub fn read_rows(path: &Path, has_header: bool, wanted: &Wanted, options: &ReadOptions) -> Result<Vec<Row>> {
-    read_up_to(path, has_header, wanted, options, memory_bytes().map_or(u64::MAX, |bytes| bytes / SHARE))
+    read_up_to(path, has_header, wanted, options, most_bytes())
+}
+
+/// The objects of a `.jsonl` or `.json` file (each also packed), of each the fields of these names, whatever they hold.
+///
+/// # Errors
+/// When the file is missing, of another kind or broken, an object is longer than `options` allow, or they take more
+/// than a quarter of the memory that there is.
+pub fn read_objects(path: &Path, wanted: &[String], options: &ReadOptions) -> Result<Vec<Object>> {
+    let source = named(path)?;
+    if !matches!(source.format, Format::JsonLines | Format::Json) {
+        return Err(Error::new("the file is no JSON").at(path.display()).help("give a .jsonl or .json file, packed or not"));
+    }
+    let mut objects = Gathered::up_to(most_bytes());
+    json::objects(stream::open(&source, options, &Arc::new(Meter::default()))?, &source, wanted, options, &mut objects)?;
+    Ok(objects.into_items())
+}
+
+/// Bytes that may be gathered.
+fn most_bytes() -> u64 {
+    memory_bytes().map_or(u64::MAX, |bytes| bytes / SHARE)
 }
 
 /// [`read_rows`], up to so many bytes of them.
@@ -28,7 +48,7 @@ fn read_up_to(path: &Path, has_header: bool, wanted: &Wanted, options: &ReadOpti
     let mut rows = Gathered::up_to(most);
     if source.format == Format::Parquet {
         columnar::rows(&source, wanted, options, &mut rows)?;
-        return Ok(rows.into_rows());
+        return Ok(rows.into_items());
     }
     let stream = stream::open(&source, options, &Arc::new(Meter::default()))?;
     match source.format {
@@ -41,7 +61,7 @@ fn read_up_to(path: &Path, has_header: bool, wanted: &Wanted, options: &ReadOpti
                 .help("give a .tsv, .csv, .jsonl or .parquet file"));
         }
     }
-    Ok(rows.into_rows())
+    Ok(rows.into_items())
 }
 
 /// Rows may take this share of the memory: what is made of them, examples and their tokens, takes as much again.

@@ -65,7 +65,7 @@ pub(super) fn rows(
     options: &ReadOptions,
     delimiter: u8,
     has_header: bool,
-    rows: &mut Gathered,
+    rows: &mut Gathered<Row>,
 ) -> Result<()> {
     let mut table = open(stream, source, options, delimiter, has_header);
     let mut columns = names(&mut table, source)?;

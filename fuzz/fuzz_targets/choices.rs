@@ -1,0 +1,3 @@
+#![no_main]
+
+upstill_fuzz::target!("choices");
