@@ -360,6 +360,9 @@ mod tests {
     use super::super::is_free;
     use super::*;
 
+    /// What a lock that ended leaves: elsewhere than on Unix its file, which another process may be about to lock.
+    const LEFT: usize = if cfg!(unix) { 0 } else { 1 };
+
     #[test]
     fn a_folder_is_one_holders_and_the_other_is_told_whose() {
         let dir = tempfile::tempdir().unwrap();
@@ -370,7 +373,7 @@ mod tests {
         assert!(said.contains(&folder.display().to_string()), "{said}");
         assert!(is_free(&folder).unwrap(), "a lock is no content");
         drop(lock);
-        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0, "an empty folder that was made for it goes with it");
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), LEFT, "an empty folder that was made for it goes with it");
         Lock::take(&folder).unwrap();
     }
 
@@ -381,7 +384,7 @@ mod tests {
         let lock = Lock::take(dir.path()).unwrap();
         assert_eq!(fs::read_to_string(dir.path().join(LOCK)).unwrap(), format!("{}\n", std::process::id()));
         drop(lock);
-        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), LEFT);
     }
 
     #[test]
@@ -403,6 +406,7 @@ mod tests {
         });
     }
 
+    #[cfg(unix)]
     #[test]
     fn a_lock_that_was_left_behind_is_swept_and_one_in_use_is_not() {
         let dir = tempfile::tempdir().unwrap();
@@ -446,6 +450,8 @@ mod tests {
         });
     }
 
+    // Elsewhere a folder whose lock is open does not vanish.
+    #[cfg(unix)]
     #[test]
     fn a_folder_that_vanished_is_found_out() {
         let dir = tempfile::tempdir().unwrap();

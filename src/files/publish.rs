@@ -178,14 +178,14 @@ impl Place {
     }
 }
 
-/// Whether a folder can't get another one's place: where it is mounted, or this process stands in it.
+/// Whether a folder can't get another one's place: where it is mounted or held, or this process stands in it.
 fn stays_in_place(real: &Path) -> bool {
     let stands_in_it = std::env::current_dir().and_then(fs::canonicalize).is_ok_and(|current| current.starts_with(real));
-    stands_in_it || is_mounted(real)
+    stands_in_it || is_held(real)
 }
 
 #[cfg(target_os = "linux")]
-fn is_mounted(real: &Path) -> bool {
+fn is_held(real: &Path) -> bool {
     use std::os::unix::ffi::OsStrExt;
     // The fifth word of a line; what would divide words is written as an octal number there.
     let Ok(mounts) = fs::read("/proc/self/mountinfo") else { return false };
@@ -198,15 +198,16 @@ fn is_mounted(real: &Path) -> bool {
 }
 
 #[cfg(all(unix, not(target_os = "linux")))]
-fn is_mounted(real: &Path) -> bool {
+fn is_held(real: &Path) -> bool {
     use std::os::unix::fs::MetadataExt;
     let device = |path: &Path| fs::metadata(path).ok().map(|found| found.dev());
     real.is_dir() && device(real) != device(parent(real))
 }
 
+/// On Windows a folder with an open file in it gets no other name, and the lock in it is open.
 #[cfg(not(unix))]
-fn is_mounted(_: &Path) -> bool {
-    false
+fn is_held(real: &Path) -> bool {
+    real.is_dir()
 }
 
 /// Whether a name can't be given away, or not across this border; then content can still be copied.
