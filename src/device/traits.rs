@@ -33,6 +33,11 @@ pub struct Traits {
     /// Invocations that share a slot of the loss, a power of two. On CUDA as many as leave a multiprocessor one slot at
     /// a time, whose two rows of logits are then still in the cache when they are read again.
     pub loss_units: u32,
+    /// The largest share of attention's pairs, in percent of all and by tiles, at which kernels that leave out the
+    /// others are worth it. By arithmetic, as no GPU of ours has measured it: through WebGPU they multiply as fast as
+    /// others do, less what these gain by workgroup memory; CUDA's others go through tensor cores
+    /// (`src/bench/README.md`).
+    pub most_seen_percent: u32,
     /// Bytes of logits, in f32, that the loss multiplies out at once: on a CPU few enough to stay in the last cache,
     /// with WebGPU what every device can bind, with CUDA what makes large products.
     pub logits_chunk_bytes: usize,
@@ -58,6 +63,7 @@ const CPU: Traits = Traits {
     takes_wgsl: false,
     has_warps: false,
     loss_units: 1,
+    most_seen_percent: 100,
     logits_chunk_bytes: 16 << 20,
     reuses_logits: false,
     adams_a_launch: 1,
@@ -72,6 +78,7 @@ const WEBGPU: Traits = Traits {
     takes_wgsl: true,
     has_warps: false,
     loss_units: 256,
+    most_seen_percent: 75,
     logits_chunk_bytes: 128 << 20,
     reuses_logits: false,
     adams_a_launch: 1,
@@ -90,6 +97,7 @@ const CUDA: Traits = Traits {
     takes_wgsl: false,
     has_warps: true,
     loss_units: 1024,
+    most_seen_percent: 20,
     logits_chunk_bytes: 512 << 20,
     reuses_logits: true,
     adams_a_launch: 8,

@@ -5,6 +5,8 @@ mod composed;
 mod cpu;
 #[cfg(feature = "gpu")]
 pub(super) mod cube;
+#[cfg(feature = "gpu")]
+mod ranges;
 mod sight;
 
 use burn::tensor::Tensor;

@@ -5,6 +5,8 @@ use std::sync::{Arc, OnceLock};
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
 
+#[cfg(feature = "gpu")]
+use super::ranges::Ranges;
 use crate::batch::TokenOrder;
 
 /// Added to the score of a pair of positions that must not see each other; far below any real score, and finite,
@@ -20,8 +22,15 @@ pub struct Sight {
     pub(in crate::kernels) length: usize,
     order: TokenOrder,
     pub(super) window: Option<usize>,
+    made: Made,
+}
+
+/// What is made of a sight when it is first asked for.
+#[derive(Debug, Clone, Default)]
+struct Made {
     bias_b1ss: Arc<OnceLock<Tensor<4>>>,
-    on_device: Arc<OnceLock<Tensor<1, Int>>>,
+    #[cfg(feature = "gpu")]
+    ranges: Arc<OnceLock<Ranges>>,
 }
 
 impl Sight {
@@ -29,19 +38,19 @@ impl Sight {
     /// segment, 0 is padding. What padding sees is left open. Positions of a segment see all of it.
     pub fn new(segments_bs: &[i32], length: usize) -> Self {
         let (order, window) = (TokenOrder::Bidirectional, None);
-        Self { segments_bs: segments_bs.into(), length, order, window, bias_b1ss: Arc::default(), on_device: Arc::default() }
+        Self { segments_bs: segments_bs.into(), length, order, window, made: Made::default() }
     }
 
     /// With another order of tokens.
     #[must_use]
     pub fn in_order(self, order: TokenOrder) -> Self {
-        if self.order == order { self } else { Self { order, bias_b1ss: Arc::default(), ..self } }
+        if self.order == order { self } else { Self { order, made: Made::default(), ..self } }
     }
 
     /// Where a position sees no other that is `window` positions away or more.
     #[must_use]
     pub fn within(self, window: usize) -> Self {
-        Self { window: Some(window), bias_b1ss: Arc::default(), ..self }
+        Self { window: Some(window), made: Made::default(), ..self }
     }
 
     /// Whether the position `query` of a row may look at the position `key` of the same segment.
@@ -54,13 +63,6 @@ impl Sight {
         self.order == TokenOrder::Bidirectional && self.window.is_none()
     }
 
-    /// How far from a position the first and the last of its segment are that it may see; what is before it is below 0.
-    #[cfg_attr(not(feature = "gpu"), expect(dead_code, reason = "GPUs alone need it"))]
-    pub(super) fn reach(&self) -> [i32; 2] {
-        let beyond = self.window.map_or(self.length, |window| window - 1) as i32;
-        [-beyond, if self.order == TokenOrder::Causal { 0 } else { beyond }]
-    }
-
     /// What each position of a row counts for in a mean over its real ones: `[b, s]`.
     pub(crate) fn means(&self, device: &Device) -> Tensor<2> {
         let mut shares_bs = Vec::with_capacity(self.segments_bs.len());
@@ -70,13 +72,6 @@ impl Sight {
         }
         let shape = [self.segments_bs.len() / self.length.max(1), self.length];
         Tensor::from_data(TensorData::new(shares_bs, shape), device)
-    }
-
-    /// The segments on a device, uploaded once.
-    #[cfg_attr(not(feature = "gpu"), expect(dead_code, reason = "GPUs alone need them"))]
-    pub(super) fn on(&self, device: &Device) -> Tensor<1, Int> {
-        let upload = || Tensor::from_data(TensorData::new(self.segments_bs.to_vec(), [self.segments_bs.len()]), device);
-        self.on_device.get_or_init(upload).clone()
     }
 
     /// Positions of a row.
@@ -98,7 +93,7 @@ impl Sight {
             let out_of_reach = (0..s * s).map(|at| if self.reaches(at / s, at % s) { 0.0 } else { UNSEEN }).collect();
             bias_b1ss + Tensor::<4>::from_data(TensorData::new::<f32, _>(out_of_reach, [1, 1, s, s]), device)
         };
-        self.bias_b1ss.get_or_init(upload).clone()
+        self.made.bias_b1ss.get_or_init(upload).clone()
     }
 
     /// The positions of a segment in parts that ask together, each with the positions that they may see.
@@ -131,5 +126,68 @@ impl Sight {
             from = range.end;
             (part[0] > 0).then_some(range)
         })
+    }
+
+    /// What each position sees of its row; padding sees itself.
+    #[cfg(feature = "gpu")]
+    fn seen(&self) -> Vec<[usize; 2]> {
+        let s = self.length;
+        let mut seen_bs: Vec<[usize; 2]> = (0..self.segments_bs.len()).map(|at| [at % s, at % s + 1]).collect();
+        for (row, seen_s) in seen_bs.chunks_mut(s.max(1)).enumerate() {
+            for segment in self.of_row(row) {
+                for at in segment.clone() {
+                    let range = self.seen_by(at, &segment);
+                    seen_s[at] = [range.start, range.end];
+                }
+            }
+        }
+        seen_bs
+    }
+
+    /// For kernels on a GPU, made and uploaded once.
+    #[cfg(feature = "gpu")]
+    pub(super) fn ranges_on(&self, device: &Device) -> &Ranges {
+        self.made.ranges.get_or_init(|| Ranges::new(&self.seen(), self.length, device))
+    }
+}
+
+#[cfg(all(test, feature = "gpu"))]
+mod tests {
+    use super::*;
+    use crate::kernels::attention::ranges::TILE;
+
+    /// A position's range is whom it sees, and where it sees anyone, that pair of tiles is within both tiles' ranges.
+    #[test]
+    fn no_pair_that_sees_each_other_is_left_out() {
+        let segments = [vec![1; 3], vec![2; 40], vec![3; 50], vec![0; 10], vec![1; 103]].concat();
+        let all = || Sight::new(&segments, 103);
+        for sight in [all(), all().in_order(TokenOrder::Causal), all().within(9), all().in_order(TokenOrder::Causal).within(40)] {
+            let numbers: Vec<i32> = sight.ranges_on(&Device::flex()).numbers.clone().into_data().try_to_vec().unwrap();
+            let (of_positions, of_tiles) = numbers.split_at(2 * segments.len());
+            for (query, key) in (0..2 * 103).flat_map(|query| (0..103).map(move |key| (query, key))) {
+                let range = &of_positions[2 * query..][..2];
+                let sees = (range[0]..range[1]).contains(&(key as i32));
+                let (row, place) = (query / 103, query % 103);
+                let of = |tile: usize| &of_tiles[4 * (row * 4 + tile)..][..4];
+                let (of_query, of_key) = (of(place / TILE), of(key / TILE));
+                let by_query = (of_query[0]..of_query[1]).contains(&(key as i32));
+                let by_key = (of_key[2]..of_key[3]).contains(&(place as i32));
+                assert_eq!(by_query, by_key, "{query} and {key}");
+                assert!(!sees || by_query, "{query} sees {key}");
+                let is_own = segments[query] == segments[row * 103 + key] && sight.reaches(place, key);
+                assert_eq!(sees, if segments[query] == 0 { place == key } else { is_own }, "{query} and {key}");
+            }
+        }
+    }
+
+    /// What is left of rows of 1024 positions: 33 of 64 tiles before each other, 9 of 32 around each and 5 before it,
+    /// fewer at the rows' ends.
+    #[test]
+    fn causal_order_and_windows_leave_few_tiles() {
+        let all = || Sight::new(&[1; 1024], 1024);
+        let causal = || all().in_order(TokenOrder::Causal);
+        let shares =
+            [all(), causal(), all().within(128), causal().within(128)].map(|sight| sight.ranges_on(&Device::flex()).share);
+        assert_eq!(shares, [1.0, 528.0 / 1024.0, 268.0 / 1024.0, 150.0 / 1024.0]);
     }
 }

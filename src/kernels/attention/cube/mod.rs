@@ -1,7 +1,9 @@
 //! Self-attention on a GPU, from what goes into query, key and value to the heads' results side by side: one product
 //! for all three, one pass that adds their biases and parts the heads, and back.
 
+mod products;
 mod shares;
+mod tiles;
 
 use burn::backend::cubecl::dtype_to_storage_type;
 use burn::tensor::{DType, Tensor};
@@ -16,8 +18,8 @@ use crate::kernels::dropout::Mask;
 use crate::kernels::gpu::columns::columns;
 use crate::kernels::gpu::{GpuBackward, cubes, empty_of, on_gpu, tensor, vector_size, with_gradient};
 use crate::kernels::graph::Parent;
-use crate::kernels::matmul::{product, transposed};
 use crate::kernels::spent::{self, Part};
+use products::Products;
 use shares::Shares;
 
 /// Three matrices `[d, f]` next to each other, cast to another dtype: `[d, 3 f]`, of so many `vectors`; `f` counts
@@ -83,7 +85,8 @@ pub(in crate::kernels) struct Parted {
     pub width: u32,
 }
 
-/// Where element `i` of `[b, heads, s, width]` is in `[b * s, parts d]`, whose first columns are the heads side by side.
+/// Where element `i` of `[b, heads, s, width]` is in `[b * s, parts d]`, whose first columns are the heads side by
+/// side.
 #[cube]
 pub(in crate::kernels) fn side_by_side(i: usize, of: &Parted, #[comptime] parts: usize) -> usize {
     let (width, s, heads) = (of.width as usize, of.s as usize, of.heads as usize);
@@ -181,8 +184,8 @@ pub(in crate::kernels) struct Attended {
     key: CubeTensor,
     value: CubeTensor,
     shares: Shares,
+    products: Products,
     sizes: Sizes,
-    kernels: Kernels,
 }
 
 impl Attended {
@@ -194,38 +197,19 @@ impl Attended {
         mask: Option<Mask>,
         kernels: Kernels,
     ) -> (CubeTensor, Self) {
-        let (numbers, keys) = (query.dtype, heads(&key));
-        let scores = product(&with_heads(&query, keys), &transposed(&key), numbers, kernels);
-        let shares = Shares::of(with_heads(&scores, sizes.heads), sight, 1.0 / (sizes.width as f32).sqrt(), mask);
-        let context = product(&with_heads(&shares.dropped_bhss, keys), &value, numbers, kernels);
-        (sizes.heads_together(with_heads(&context, sizes.heads)), Self { query, key, value, shares, sizes, kernels })
+        let products = Products::of(&query, &key, sizes, sight, kernels);
+        let scores = products.of_pairs(&query, &key);
+        let shares = Shares::of(scores, &products, 1.0 / (sizes.width as f32).sqrt(), mask);
+        let context = products.over_keys(&shares.dropped_bhss, &value);
+        (sizes.heads_together(context), Self { query, key, value, shares, products, sizes })
     }
 
     /// The gradients of queries, keys and values, from that of the heads' results.
     pub fn backward(&self, above_nd: CubeTensor) -> [CubeTensor; 3] {
-        let (numbers, keys, kernels) = (self.query.dtype, heads(&self.key), self.kernels);
-        let above = with_heads(&self.sizes.heads_apart(above_nd), keys);
-        let of_value = product(&transposed(&with_heads(&self.shares.dropped_bhss, keys)), &above, numbers, kernels);
-        let of_shares = product(&above, &transposed(&self.value), numbers, kernels);
-        let of_scores = with_heads(&self.shares.backward(with_heads(&of_shares, self.sizes.heads)), keys);
-        let of_query = with_heads(&product(&of_scores, &self.key, numbers, kernels), self.sizes.heads);
-        let of_key = product(&transposed(&of_scores), &with_heads(&self.query, keys), numbers, kernels);
-        [of_query, of_key, of_value]
-    }
-}
-
-/// The heads of `[b, heads, s, x]`.
-fn heads(x: &CubeTensor) -> usize {
-    x.meta.shape()[1]
-}
-
-/// `[b, h, s, x]` as `[b, heads, h s / heads, x]`: with fewer heads, those that share keys lie below each other, so that
-/// one product with the keys is all of theirs, and its gradients are summed over them. Nothing is copied.
-fn with_heads(x: &CubeTensor, heads: usize) -> CubeTensor {
-    let [b, h, s, width] = x.meta.shape().dims::<4>();
-    match h == heads {
-        true => x.clone(),
-        false => on_gpu(&tensor::<4>(x.clone()).reshape([b, heads, h * s / heads, width])),
+        let above = self.sizes.heads_apart(above_nd);
+        let of_value = self.products.over_queries(&self.shares.dropped_bhss, &above);
+        let of_scores = self.shares.backward(self.products.of_pairs(&above, &self.value), &self.products);
+        [self.products.over_keys(&of_scores, &self.key), self.products.over_queries(&of_scores, &self.query), of_value]
     }
 }
 

@@ -6,29 +6,34 @@ use burn_cubecl::tensor::CubeTensor;
 use cubecl::ir::ElemType;
 use cubecl::prelude::*;
 
-use crate::kernels::attention::Sight;
+use super::products::Products;
+use crate::kernels::attention::ranges::TILE;
 use crate::kernels::dropout::{Drawn, DrawnLaunch, Mask, factors_of};
 use crate::kernels::gpu::reduce::{Lanes, largest, largest_within, place, row, sum, within};
-use crate::kernels::gpu::{ints_on_gpu, like, like_a_vector, tensor, vector_size};
+use crate::kernels::gpu::{like, like_a_vector, vector_size};
 
-/// Softmax over the keys that a query sees: of its own segment, and where that is `limited`, those that are
-/// `first_seen` to `last_seen` positions after it; the others get 0. `s` counts vectors, as `first` does.
+/// Where the range of keys is that a query's tile sees, of so many `rows` of scores and `positions` of a row.
+#[cube]
+fn range_of(row: usize, rows: u32, positions: usize, heads: u32) -> usize {
+    let tiles = (positions + TILE - 1) / TILE;
+    2 * (rows / heads) as usize + (row / (heads as usize * positions) * tiles + row % positions / TILE) * 4
+}
+
+/// Softmax over the keys that a query sees; the others get 0: all of them, or, where pairs are left out, those that its
+/// tile sees. `s` counts vectors.
 #[cube(launch)]
 #[expect(clippy::too_many_arguments, reason = "buffers are bound one by one")]
 fn shares_kernel<F: Float, W: Size>(
     scores: &[Vector<F, W>],
-    segments_bs: &[Vector<i32, W>],
-    mine_bs: &[i32],
+    ranges: &[i32],
     shares: &mut [Vector<F, W>],
     out: &mut [Vector<F, W>],
     rows: u32,
     s: u32,
     heads: u32,
     scale: f32,
-    first_seen: i32,
-    last_seen: i32,
     drawn: Drawn,
-    #[comptime] is_limited: bool,
+    #[comptime] leaves_out: bool,
     #[comptime] lanes: Lanes,
     #[define(F)] _dtype: ElemType,
 ) {
@@ -38,9 +43,16 @@ fn shares_kernel<F: Float, W: Size>(
     }
     let s = s as usize;
     let positions = s * W::value();
-    let batch = row / (heads as usize * positions);
-    let mine = Vector::<i32, W>::new(mine_bs[batch * positions + row % positions]);
-    let (start, first) = (row * s, batch * s);
+    let (start, query) = (row * s, row / (heads as usize * positions) * positions + row % positions);
+    let before = Vector::<i32, W>::new(ranges[2 * query]);
+    let last = Vector::<i32, W>::new(ranges[2 * query + 1] - 1);
+    let mut from = 0usize;
+    let mut end = s;
+    if leaves_out {
+        let range = range_of(row, rows, positions, heads);
+        from = ranges[range] as usize / W::value();
+        end = ranges[range + 1] as usize / W::value();
+    }
     let mut steps = Vector::<i32, W>::new(0i32);
     #[unroll]
     for lane in 0..W::value() {
@@ -56,14 +68,11 @@ fn shares_kernel<F: Float, W: Size>(
     for k in 0..lanes.each as usize {
         let i = place(k, lanes);
         held[k] = low;
-        if i < s {
+        if i >= from && i < end {
             let score = Vector::<f32, W>::cast_from(scores[start + i]) * Vector::new(scale);
-            held[k] = select_many(segments_bs[first + i].equal(&mine), score, low);
-            if is_limited {
-                let away = steps + Vector::new((i * W::value()) as i32 - (row % positions) as i32);
-                held[k] = select_many(away.less_than(&Vector::new(first_seen)), low, held[k]);
-                held[k] = select_many(away.greater_than(&Vector::new(last_seen)), low, held[k]);
-            }
+            let places = steps + Vector::new((i * W::value()) as i32);
+            let seen = select_many(places.less_than(&before), low, score);
+            held[k] = select_many(places.greater_than(&last), low, seen);
             highest = max(highest, held[k]);
         }
     }
@@ -81,7 +90,7 @@ fn shares_kernel<F: Float, W: Size>(
     #[unroll]
     for k in 0..lanes.each as usize {
         let i = place(k, lanes);
-        if i < s {
+        if i >= from && i < end {
             let share = held[k] * whole;
             shares[start + i] = Vector::cast_from(share);
             if comptime!(drawn.is_any) {
@@ -97,11 +106,14 @@ fn shares_kernel<F: Float, W: Size>(
 fn shares_backward_kernel<F: Float, W: Size>(
     above: &[Vector<F, W>],
     shares: &[Vector<F, W>],
+    ranges: &[i32],
     of_scores: &mut [Vector<F, W>],
     rows: u32,
     s: u32,
+    heads: u32,
     scale: f32,
     drawn: Drawn,
+    #[comptime] leaves_out: bool,
     #[comptime] lanes: Lanes,
     #[define(F)] _dtype: ElemType,
 ) {
@@ -111,13 +123,20 @@ fn shares_backward_kernel<F: Float, W: Size>(
     }
     let s = s as usize;
     let start = row * s;
+    let mut from = 0usize;
+    let mut end = s;
+    if leaves_out {
+        let range = range_of(row, rows, s * W::value(), heads);
+        from = ranges[range] as usize / W::value();
+        end = ranges[range + 1] as usize / W::value();
+    }
     let mut gradients = Array::<Vector<f32, W>>::new(lanes.each as usize);
     let mut held = Array::<Vector<f32, W>>::new(lanes.each as usize);
     let mut along = Vector::<f32, W>::new(0.0f32);
     #[unroll]
     for k in 0..lanes.each as usize {
         let i = place(k, lanes);
-        if i < s {
+        if i >= from && i < end {
             gradients[k] = Vector::<f32, W>::cast_from(above[start + i]);
             if comptime!(drawn.is_any) {
                 gradients[k] *= factors_of(&drawn, (start + i) * W::value());
@@ -130,14 +149,14 @@ fn shares_backward_kernel<F: Float, W: Size>(
     #[unroll]
     for k in 0..lanes.each as usize {
         let i = place(k, lanes);
-        if i < s {
+        if i >= from && i < end {
             of_scores[start + i] = Vector::cast_from(Vector::new(scale) * held[k] * (gradients[k] - along));
         }
     }
 }
 
-/// `softmax(scale scores)` over the last dimension of `[b, heads, s, s]`, where a position sees what `sight` lets it,
-/// and after dropout; in the scores' numbers.
+/// `softmax(scale scores)` over the last dimension of `[b, heads, s, s]`, among the keys that a query sees, and after
+/// dropout; in the scores' numbers.
 #[derive(Debug)]
 pub(super) struct Shares {
     shares_bhss: CubeTensor,
@@ -148,9 +167,7 @@ pub(super) struct Shares {
 }
 
 impl Shares {
-    pub fn of(scores_bhss: CubeTensor, sight: &Sight, scale: f32, mask: Option<Mask>) -> Self {
-        let segments_bs = ints_on_gpu(&sight.on(&tensor::<4>(scores_bhss.clone()).device()));
-        let [first_seen, last_seen] = sight.reach();
+    pub fn of(scores_bhss: CubeTensor, products: &Products, scale: f32, mask: Option<Mask>) -> Self {
         let shares = like(&scores_bhss);
         let dropped = if mask.is_some() { like(&scores_bhss) } else { shares.clone() };
         let [rows, heads, s] = sizes(&shares);
@@ -162,28 +179,25 @@ impl Shares {
             dim,
             size,
             scores_bhss.into_buffer_arg(),
-            segments_bs.clone().into_buffer_arg(),
-            segments_bs.into_buffer_arg(),
+            products.ranges.clone().into_buffer_arg(),
             shares.clone().into_buffer_arg(),
             if mask.is_some() { dropped.clone() } else { like_a_vector(&shares) }.into_buffer_arg(),
             rows as u32,
             (s / size) as u32,
             heads as u32,
             scale,
-            first_seen,
-            last_seen,
             DrawnLaunch::of(mask),
-            !sight.is_whole(),
+            products.tiles.is_some(),
             lanes,
             dtype_to_storage_type(shares.dtype),
         );
         Self { shares_bhss: shares, dropped_bhss: dropped, scale, mask }
     }
 
-    /// The gradient of the scores from that of `dropped_bhss`.
-    pub fn backward(&self, above_bhss: CubeTensor) -> CubeTensor {
+    /// The gradient of the scores from that of `dropped_bhss`; of pairs that are left out, whatever it was.
+    pub fn backward(&self, above_bhss: CubeTensor, products: &Products) -> CubeTensor {
         let of_scores = like(&self.shares_bhss);
-        let [rows, _, s] = sizes(&of_scores);
+        let [rows, heads, s] = sizes(&of_scores);
         let size = vector_size(s);
         let (count, dim, lanes) = Lanes::of(rows, s / size, &of_scores.client);
         shares_backward_kernel::launch(
@@ -193,11 +207,14 @@ impl Shares {
             size,
             above_bhss.into_buffer_arg(),
             self.shares_bhss.clone().into_buffer_arg(),
+            products.ranges.clone().into_buffer_arg(),
             of_scores.clone().into_buffer_arg(),
             rows as u32,
             (s / size) as u32,
+            heads as u32,
             self.scale,
             DrawnLaunch::of(self.mask),
+            products.tiles.is_some(),
             lanes,
             dtype_to_storage_type(of_scores.dtype),
         );
