@@ -6,6 +6,7 @@
 mod agree;
 mod data;
 mod growth;
+mod layers;
 mod loss;
 mod lstm;
 mod meter;
@@ -21,6 +22,7 @@ use serde::Serialize;
 pub use agree::{Agreement, agree};
 pub use data::{DataRow, bench_data};
 pub use growth::{Growth, GrowthPoint, bench_growth, growth_page};
+pub use layers::{LayersRow, LayersSize, bench_layers};
 pub use loss::{LossSize, bench_loss};
 pub use lstm::{LstmSize, bench_lstm};
 pub use ranks::{RanksBenchOptions, RanksRow, answer_steps, bench_ranks};

@@ -1,5 +1,6 @@
 """PyTorch's side of `upstill bench`: for each line of standard input does one measurement, and answers with its seconds and peak
-memory in bytes, or with what is wrong. After `time` or `memory`: `loss eager 1024 30522`, `head eager 1024 128 30522`, `step eager {...}`, `lstm eager 64 64 300 600`; instead of
+memory in bytes, or with what is wrong. After `time` or `memory`: `loss eager 1024 30522`, `head eager 1024 128 30522`, `step eager {...}`, `lstm eager 64 64 300 600`,
+`layer eager rms-norm forward 2 1024 256 65`; instead of
 `eager` also `compiled`, for a step `trimmed` and `plain`, and for the first two `liger`. Arguments: `cpu` or `cuda`, the precision of products, how many steps are timed
 together, and how many processes share the rows of a step (DistributedDataParallel over gloo; one unless given)."""
 
@@ -368,7 +369,43 @@ def loss_step(what, how, sizes):
     return step
 
 
+def layer_step(how, name, way, *sizes):
+    """An operation of a layer over rows of one text each, forward, or all its gradients alone."""
+    rows, length, d, window = map(int, sizes)
+    n, heads, turn, at = rows * length, d // 64, angles(torch.arange(length)[None], 10_000.0), torch.arange(length)
+    apart = lambda x: x.view(rows, length, -1, 64).transpose(1, 2)
+    near = {"attn_mask": (at[:, None] - at).abs() < window}
+
+    def attention(query, key, value, **seen):
+        query, key, value = turned(apart(query), turn), turned(apart(key), turn), apart(value)
+        return scaled_dot_product_attention(query, key, value, **seen).transpose(1, 2).reshape(n, d)
+
+    shapes, function = {
+        "layer-norm": ([(n, d), (d,)], lambda x, scale: nn.functional.layer_norm(x, (d,), scale)),
+        "rms-norm": ([(n, d), (d,)], lambda x, scale: nn.functional.rms_norm(x, (d,), scale, 1e-6)),
+        "geglu": ([(n, 8 * d)], lambda x: gelu(x[:, : 4 * d]) * x[:, 4 * d :]),
+        "swiglu": ([(n, 4 * d)] * 2, lambda a, b: silu(a) * b),
+        "tanh-gelu": ([(n, 4 * d)], lambda x: gelu(x, approximate="tanh")),
+        "rotary": ([(n, 3 * d)], lambda x: attention(*x.chunk(3, 1))),
+        "rotary-window": ([(n, 3 * d)], lambda x: attention(*x.chunk(3, 1), **near)),
+        "causal-shared": ([(n, d), (n, d // 2), (n, d // 2)], lambda *x: attention(*x, is_causal=True, enable_gqa=True)),
+    }[name]
+    if how == "compiled":
+        from torch._functorch import config
+
+        # What the forward pass kept is read more than once.
+        config.donated_buffer = False
+        function = torch.compile(function)
+    inputs = [torch.rand(*shape, requires_grad=True) for shape in shapes]
+    if way == "forward":
+        return lambda: function(*inputs)
+    out, above = function(*inputs), torch.ones(n, 4 * d if name in ["geglu", "swiglu", "tanh-gelu"] else d)
+    return lambda: torch.autograd.grad(out, inputs, above, retain_graph=True)
+
+
 def prepare(what, how, rest):
+    if what == "layer":
+        return layer_step(how, *rest.split())
     if what == "step":
         size = json.loads(rest)
         return plain_step(size) if how == "plain" else best_step(how, size)

@@ -1,5 +1,6 @@
 //! `upstill bench`: how fast, beside what.
 
+mod layers;
 mod text;
 
 use std::path::PathBuf;
@@ -37,6 +38,8 @@ pub enum BenchCommand {
     Agree(Agree),
     /// The student's two LSTMs, forward and backward, beside `torch.nn.LSTM`
     Lstm(Lstm),
+    /// Norms, gates and kinds of attention in each form, forward and backward, beside PyTorch's
+    Layers(layers::Layers),
 }
 
 pub fn run(command: &BenchCommand) -> Result<()> {
@@ -49,6 +52,7 @@ pub fn run(command: &BenchCommand) -> Result<()> {
         BenchCommand::Growth(args) => run_growth(args),
         BenchCommand::Agree(args) => run_agree(args),
         BenchCommand::Lstm(args) => run_lstm(args),
+        BenchCommand::Layers(args) => layers::run(args),
     }
 }
 
