@@ -172,19 +172,22 @@ fn a_remapped_causal_student_of_its_teachers_size_starts_as_its_teacher() {
     }
 }
 
-#[test]
-fn a_gpt2_learns_alone_starts_as_its_teacher_and_resumes_to_the_bit() {
-    const GPT2: [&str; 4] =
-        ["model.family=gpt2", "model.heads=4", "model.dropout=0.1", "train.lr=0 -> 1e-2 over 10%, then -> 0 linear"];
+/// A family's models learn alone, start as a teacher of theirs, deeper or not, and resume; in layers of a teacher and of a
+/// student.
+fn learns_starts_and_resumes(family: &[&str], [few, more]: [u32; 2], plan_says: &str) {
     let (shards, dir) = (shards(), tempdir().unwrap());
     let path = |name: &str| dir.path().join(name);
-    let set = [&["preset=standalone"], &GPT2[..], &["train.steps=150", "model.layers=1", "model.dropout=0"]].concat();
-    let alone = run(&plan(&shards, &set), &shards, &path("teacher")).held_out_loss.unwrap();
+    let of = |layers: u32, set: &[&str]| {
+        let layers = format!("model.layers={layers}");
+        plan(&shards, &[set, &["model.heads=4", "train.lr=0 -> 1e-2 over 10%, then -> 0 linear", &layers], family].concat())
+    };
+    let teacher = of(few, &["preset=standalone", "train.steps=150", "model.dropout=0"]);
+    let alone = run(&teacher, &shards, &path("teacher")).held_out_loss.unwrap();
     assert!(alone < 2.5, "{alone} nats a token");
     let from = format!("teacher.from={}", path("teacher").display());
-    let set = [&["preset=dwt-normal", &from, "distill.start=remap", "runtime.micro_batch=3"], &GPT2[..]].concat();
-    let taught = plan(&shards, &[&set[..], &["model.layers=2"]].concat());
-    has(&taught.describe(None), &["GPT-2, 2 layers", "objective  causal, as a gpt2"]);
+    let start = ["preset=dwt-normal", &from, "distill.start=remap", "runtime.micro_batch=3"];
+    let taught = of(more, &[&start[..], &["model.dropout=0.1"]].concat());
+    has(&taught.describe(None), &[plan_says, &format!("objective  causal, as a {}", taught.model.shape.family())]);
     let (whole, cut) = (path("whole"), path("cut"));
     run(&taught, &shards, &whole);
     run(&taught, &shards, &cut);
@@ -193,12 +196,23 @@ fn a_gpt2_learns_alone_starts_as_its_teacher_and_resumes_to_the_bit() {
     fs::remove_file(cut.join("summary.json")).unwrap();
     run_on(&upstill::Device::cpu("test"), &taught, &shards, &cut, true).unwrap();
     assert_eq!((steps(&cut), weights(&cut)), (steps(&whole), weights(&whole)));
-    let same = plan(&shards, &[&set[..], &["model.layers=1", "model.dropout=0", "train.steps=1"]].concat());
+    let same = of(few, &[&start[..], &["model.dropout=0", "train.steps=1"]].concat());
     run(&same, &shards, &path("same"));
     let soft = steps(&path("same"))[0].loss_soft.unwrap();
     assert!(soft.abs() < 1e-6, "the soft loss of a student that is its teacher is {soft} at step 0");
-    let mixed = refused(&shards, &[&["preset=dwt-normal", &from, "distill.start=remap"], &LLAMA[..]].concat());
-    has(&mixed, &["gpt2", "llama"]);
+    let mixed = refused(&shards, &[&start[..], &LLAMA].concat());
+    has(&mixed, &[taught.model.shape.family().word(), "llama"]);
+}
+
+#[test]
+fn a_gpt2_learns_alone_starts_as_its_teacher_and_resumes_to_the_bit() {
+    learns_starts_and_resumes(&["model.family=gpt2"], [1, 2], "GPT-2, 2 layers");
+}
+
+#[test]
+fn a_modernbert_decoder_learns_alone_starts_as_its_teacher_and_resumes_to_the_bit() {
+    let family = ["model.family=modernbert-decoder", "model.global_every=2", "model.window=8"];
+    learns_starts_and_resumes(&family, [2, 4], "ModernBERT decoder, 4 layers");
 }
 
 #[test]

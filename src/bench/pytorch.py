@@ -171,14 +171,14 @@ def angles(positions, theta):
     return angles.cos(), angles.sin()
 
 
-def modern_reaches(positions, mask, window):
+def modern_reaches(positions, mask, window, beyond=0):
     """Of a global layer and the two local ones after it: who sees whom, and cosines and sines. Without a window all are
-    global."""
+    global. A decoder's window ends one position sooner, `beyond`."""
 
     everywhere = (mask, angles(positions, 160_000.0))
     if window is None:
         return [everywhere]
-    near = (positions[:, :, None] - positions[:, None, :]).abs() <= window // 2
+    near = (positions[:, :, None] - positions[:, None, :]).abs() <= window // 2 - beyond
     nearby = (mask & near[:, None], angles(positions, 10_000.0))
     return [everywhere, nearby, nearby]
 
@@ -276,6 +276,9 @@ def best_step(how, size):
         inputs, make = [ids, positions, mask, slots], lambda layers: Bert(layers, *sizes, trimmed)
     elif size["family"] == "modernbert":
         inputs, make = [ids, modern_reaches(positions, mask, size["window"]), slots], lambda layers: ModernBert(layers, *sizes, trimmed)
+    elif size["family"] == "modernbert-decoder":
+        reaches = modern_reaches(positions, mask & order, size["window"], 1)
+        inputs, make = [ids, reaches, slots], lambda layers: ModernBert(layers, *sizes, trimmed)
     elif size["family"] == "gpt2":
         inputs, make = [ids, positions, mask & order, slots], lambda layers: Gpt2(layers, *sizes, trimmed)
     else:
@@ -296,10 +299,11 @@ def best_step(how, size):
 
 
 def plain_step(size):
-    """`BertForMaskedLM`, `ModernBertForMaskedLM`, `LlamaForCausalLM` or `GPT2LMHeadModel` as most write it: a sentence a row, padded to
-    the longest, the head on every position. `labels` stand where they are predicted."""
+    """`BertForMaskedLM`, `ModernBertForMaskedLM`, its decoder, `LlamaForCausalLM` or `GPT2LMHeadModel` as most write it: a sentence a
+    row, padded to the longest, the head on every position. `labels` stand where they are predicted."""
     from transformers import (
-        BertConfig, BertForMaskedLM, GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM, ModernBertConfig, ModernBertForMaskedLM,
+        BertConfig, BertForMaskedLM, GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM, ModernBertConfig,
+        ModernBertDecoderConfig, ModernBertDecoderForCausalLM, ModernBertForMaskedLM,
     )
 
     cut = lambda name: torch.tensor(size[name]).view(-1, size["length"])
@@ -324,6 +328,8 @@ def plain_step(size):
             return LlamaForCausalLM(LlamaConfig(**sizes, intermediate_size=size["intermediate"], tie_word_embeddings=True))
         special = dict(zip(["bos_token_id", "cls_token_id", "eos_token_id", "sep_token_id"], [2, 2, 3, 3]))
         window = {"global_attn_every_n_layers": 1} if size["window"] is None else {"local_attention": size["window"]}
+        if size["family"] == "modernbert-decoder":
+            return ModernBertDecoderForCausalLM(ModernBertDecoderConfig(**sizes, **special, **window, intermediate_size=d * 3 // 2))
         return ModernBertForMaskedLM(ModernBertConfig(**sizes, **special, **window, intermediate_size=d * 3 // 2))
 
     student, teacher = make(size["layers"]).train(), make(size["teacher_layers"]).eval()

@@ -60,8 +60,10 @@ impl StepSize {
         let sizes = format!("{layers} x {hidden} (teacher {teacher_layers}), {vocab}, {batch} x {length}");
         match (family, window) {
             (Family::Bert, _) => sizes,
-            (Family::ModernBert, Some(window)) => format!("ModernBERT {sizes}, window {window}"),
-            (Family::ModernBert, None) => format!("ModernBERT {sizes}, no window"),
+            (Family::ModernBert | Family::ModernBertDecoder, Some(window)) => {
+                format!("{} {sizes}, window {window}", family.title())
+            }
+            (Family::ModernBert | Family::ModernBertDecoder, None) => format!("{} {sizes}, no window", family.title()),
             (family, _) => format!("{} {sizes}", family.title()),
         }
     }

@@ -101,8 +101,8 @@ fn method(file: &RunFile, plan: &Plan, out: &mut Mistakes) {
 fn sizes_of_others(file: &RunFile, plan: &Plan, out: &mut Mistakes) {
     let families: Vec<Family> = plan.learners().iter().map(|learner| learner.model.shape.family()).collect();
     for path in file.written_paths() {
-        let of = path.strip_prefix("model.").and_then(Family::of_size);
-        if let Some(of) = of.filter(|of| !families.contains(of)) {
+        let Some(size) = path.strip_prefix("model.") else { continue };
+        if let Some(of) = Family::of_size(size).filter(|_| !families.iter().any(|family| family.has_size(size))) {
             let found = families.first().copied().unwrap_or_default();
             out.add(
                 path,

@@ -114,7 +114,7 @@ pub const KEYS: &[Key] = &[
     key("model.max_positions", Whole, Is("512"), "longest row; of bert and gpt2, rows of the position table"),
     key("model.token_types", Whole, Is("2"), "bert: rows of the token-type table; 0 leaves it out"),
     key("model.global_every", Whole, Rule("3"), "modernbert: layers 0, 3, 6, ... attend to the whole text"),
-    key("model.window", Whole, Rule("128"), "modernbert: the other layers see half of it to each side"),
+    key("model.window", Whole, Rule("128"), "modernbert: the other layers see half of it to each side, a decoder half of it"),
     key("model.global_theta", Whole, Rule("160000"), "modernbert: base of the rotary angles in global layers"),
     key("model.local_theta", Whole, Rule("10000"), "modernbert: base of the rotary angles in the others"),
     key("model.kv_heads", Whole, Rule("heads"), "llama: heads of keys and values; they divide heads"),

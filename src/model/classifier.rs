@@ -52,10 +52,10 @@ impl Classifier {
     ) -> Result<Self> {
         Ok(match shape {
             Shape::Bert(shape) => Classifier::Bert(BertClassifier::start_from(pretrained, shape, outputs, range, seed, device)?),
-            Shape::ModernBert(shape) => {
+            Shape::ModernBert(shape) if !shape.is_causal => {
                 Classifier::ModernBert(ModernBertClassifier::start_from(pretrained, shape, outputs, range, seed, device)?)
             }
-            Shape::Llama(_) | Shape::Gpt2(_) => return Err(of_causal()),
+            Shape::ModernBert(_) | Shape::Llama(_) | Shape::Gpt2(_) => return Err(of_causal()),
         })
     }
 
@@ -67,8 +67,10 @@ impl Classifier {
     pub fn load(folder: &ModelFolder, device: &Device) -> Result<Self> {
         Ok(match &folder.shape {
             Shape::Bert(shape) => Classifier::Bert(BertClassifier::load(folder, shape, device)?),
-            Shape::ModernBert(shape) => Classifier::ModernBert(ModernBertClassifier::load(folder, shape, device)?),
-            Shape::Llama(_) | Shape::Gpt2(_) => return Err(of_causal().at(folder.path.display())),
+            Shape::ModernBert(shape) if !shape.is_causal => {
+                Classifier::ModernBert(ModernBertClassifier::load(folder, shape, device)?)
+            }
+            Shape::ModernBert(_) | Shape::Llama(_) | Shape::Gpt2(_) => return Err(of_causal().at(folder.path.display())),
         })
     }
 
@@ -139,8 +141,8 @@ fn config(shape: &Shape, labels: &[String], tokenizer: &Tokenizer) -> Value {
     let special = tokenizer.special();
     let mut config = match shape {
         Shape::Bert(shape) => bert::classifier_config(shape, &special),
-        Shape::ModernBert(shape) => modernbert::classifier_config(shape, &special),
-        Shape::Llama(_) | Shape::Gpt2(_) => unreachable!("no classifier is made of a causal model"),
+        Shape::ModernBert(shape) if !shape.is_causal => modernbert::classifier_config(shape, &special),
+        Shape::ModernBert(_) | Shape::Llama(_) | Shape::Gpt2(_) => unreachable!("no classifier is made of a causal model"),
     };
     config["problem_type"] = json!(if labels.is_empty() { "regression" } else { "single_label_classification" });
     config["id2label"] = json!(by_id);

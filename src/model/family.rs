@@ -13,7 +13,7 @@ use super::inputs::Inputs;
 use super::inside::Inside;
 use super::language_model::{Config, LanguageModel};
 use super::llama::{self, LlamaForCausalLm};
-use super::modernbert::{self, ModernBertForMaskedLm};
+use super::modernbert::{self, ModernBertDecoderForCausalLm, ModernBertForMaskedLm};
 use super::past::Past;
 use super::renaming;
 use super::weights::{Shapes, Weights};
@@ -35,6 +35,8 @@ pub enum AnyModel {
     Llama(LlamaForCausalLm),
     /// GPT-2, DistilGPT2.
     Gpt2(Gpt2LmHeadModel),
+    /// Ettin's decoders.
+    ModernBertDecoder(ModernBertDecoderForCausalLm),
 }
 
 impl From<BertForMaskedLm> for AnyModel {
@@ -61,6 +63,12 @@ impl From<Gpt2LmHeadModel> for AnyModel {
     }
 }
 
+impl From<ModernBertDecoderForCausalLm> for AnyModel {
+    fn from(model: ModernBertDecoderForCausalLm) -> Self {
+        AnyModel::ModernBertDecoder(model)
+    }
+}
+
 impl AnyModel {
     /// What a causal model predicts after the tokens of `past` and these: logits `[1, v]`. They join the past, so that
     /// no token is read twice.
@@ -77,10 +85,14 @@ impl AnyModel {
                 let hidden_1d = model.transformer.next(ids, past, compute);
                 Ok(model.head(hidden_1d, compute).whole(compute))
             }
+            AnyModel::ModernBertDecoder(model) => {
+                let hidden_1d = model.model.next(ids, past, compute);
+                Ok(model.head(hidden_1d, compute).whole(compute))
+            }
             AnyModel::Bert(_) | AnyModel::ModernBert(_) => {
                 let family = self.shape().family();
                 Err(Error::new(format!("the model is a {family}, which fills masks and does not go on with a text")).help(
-                    "take a causal model ([model] family = \"llama\" or \"gpt2\"); `upstill fill` shows what this one predicts",
+                    "take a causal model ([model] family = \"llama\", \"gpt2\" or \"modernbert-decoder\"); `upstill fill` shows what this one predicts",
                 ))
             }
         }
@@ -94,6 +106,7 @@ impl LanguageModel for AnyModel {
             AnyModel::ModernBert(model) => model.hidden_and(inputs, at, dropout, inside),
             AnyModel::Llama(model) => model.hidden_and(inputs, at, dropout, inside),
             AnyModel::Gpt2(model) => model.hidden_and(inputs, at, dropout, inside),
+            AnyModel::ModernBertDecoder(model) => model.hidden_and(inputs, at, dropout, inside),
         }
     }
 
@@ -103,6 +116,7 @@ impl LanguageModel for AnyModel {
             AnyModel::ModernBert(model) => model.head(hidden_md, compute),
             AnyModel::Llama(model) => model.head(hidden_md, compute),
             AnyModel::Gpt2(model) => model.head(hidden_md, compute),
+            AnyModel::ModernBertDecoder(model) => model.head(hidden_md, compute),
         }
     }
 
@@ -112,6 +126,7 @@ impl LanguageModel for AnyModel {
             AnyModel::ModernBert(model) => model.words(),
             AnyModel::Llama(model) => model.words(),
             AnyModel::Gpt2(model) => model.words(),
+            AnyModel::ModernBertDecoder(model) => model.words(),
         }
     }
 
@@ -121,6 +136,7 @@ impl LanguageModel for AnyModel {
             AnyModel::ModernBert(model) => model.shape(),
             AnyModel::Llama(model) => model.shape(),
             AnyModel::Gpt2(model) => model.shape(),
+            AnyModel::ModernBertDecoder(model) => model.shape(),
         }
     }
 
@@ -140,7 +156,7 @@ impl Config {
     /// missing, out of all bounds or don't fit together.
     pub fn parse(config: &Value) -> Result<Self> {
         match config.get("model_type").and_then(Value::as_str) {
-            Some(modernbert::MODEL_TYPE) => modernbert::parse(config),
+            Some(kind) if modernbert::MODEL_TYPES.contains(&kind) => modernbert::parse(config),
             Some(gpt2::MODEL_TYPE) => gpt2::parse(config),
             Some(kind) if llama::MODEL_TYPES.contains(&kind) => llama::parse(config),
             _ => bert::parse(config),
@@ -154,6 +170,7 @@ impl Shape {
     pub fn init(&self, seed: u64, range: f64, device: &Device) -> AnyModel {
         match self {
             Shape::Bert(shape) => shape.init(seed, range, device).into(),
+            Shape::ModernBert(shape) if shape.is_causal => shape.init_decoder(seed, range, device).into(),
             Shape::ModernBert(shape) => shape.init(seed, range, device).into(),
             Shape::Llama(shape) => shape.init(seed, range, device).into(),
             Shape::Gpt2(shape) => shape.init(seed, range, device).into(),
@@ -205,7 +222,7 @@ impl Shape {
     pub(super) fn is_head(&self, name: &str) -> bool {
         match self {
             Shape::Bert(_) => bert::is_head(name),
-            Shape::ModernBert(_) => modernbert::is_head(name),
+            Shape::ModernBert(shape) => modernbert::is_head(shape, name),
             Shape::Llama(_) => llama::is_head(name),
             Shape::Gpt2(_) => gpt2::is_head(name),
         }
@@ -377,7 +394,9 @@ impl Weights {
 pub fn remap(teacher: &Weights, from: &Shape, to: &Shape) -> Result<Weights> {
     match (from, to) {
         (Shape::Bert(from), Shape::Bert(to)) => bert::remap(teacher, from, to),
-        (Shape::ModernBert(from), Shape::ModernBert(to)) => modernbert::remap(teacher, from, to),
+        (Shape::ModernBert(from), Shape::ModernBert(to)) if from.is_causal == to.is_causal => {
+            modernbert::remap(teacher, from, to)
+        }
         (Shape::Llama(from), Shape::Llama(to)) => llama::remap(teacher, from, to),
         (Shape::Gpt2(from), Shape::Gpt2(to)) => gpt2::remap(teacher, from, to),
         (from, to) => Err(Error::new(format!(

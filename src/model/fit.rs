@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::weights::Shapes;
-use crate::config::Shape;
+use crate::config::{ObjectiveKind, Shape};
 use crate::error::{Error, Result};
 
 /// How a family's names speak of its layers.
@@ -74,28 +74,37 @@ pub(super) fn must_have_body(body: &Body, shape: &Shape, wanted: &Shapes, found:
         .help(format!("the names must be those of {family} as `transformers` saves them: {words}")))
 }
 
-/// Refuses weights that do not predict words as upstill does: by a head whose decoder is the word table. `own` is a
-/// tensor of a decoder that is not the table, and what it should equal; `decoder` is the decoder's name.
+/// Refuses weights that do not predict words as upstill does: by a head, of a model of this objective, whose decoder is
+/// the word table. `own` is a tensor of a decoder that is not the table, and what it should equal; `decoder` is the
+/// decoder's name.
 ///
 /// # Errors
 /// One that says what keeps the model from it.
 pub(super) fn must_be_tied(
+    objective: ObjectiveKind,
     has_head: bool,
     own: Option<(&str, &str)>,
     is_tied: bool,
     decoder: &str,
     has_own_decoder: impl FnOnce() -> Result<bool>,
 ) -> Result<()> {
-    const OTHERWISE: &str =
-        "it can be fine-tuned (`upstill finetune`); to predict, teach or be scored, take a model for masked language modelling";
+    let (head, otherwise) = match objective {
+        ObjectiveKind::Masked => (
+            "masked-language-model head",
+            "it can be fine-tuned (`upstill finetune`); to predict, teach or be scored, take a model for masked language modelling",
+        ),
+        ObjectiveKind::Causal => {
+            ("language-model head", "to predict, teach or be scored, take a model for causal language modelling")
+        }
+    };
     if !has_head {
-        return Err(Error::new("the model has no masked-language-model head, so it predicts no words").help(OTHERWISE));
+        return Err(Error::new(format!("the model has no {head}, so it predicts no words")).help(otherwise));
     }
     if let Some((own, tied)) = own {
         return Err(Error::new(format!(
             "the model's decoder is not tied: {own} differs from {tied}, and upstill's decoder is the word table"
         ))
-        .help(format!("{OTHERWISE} whose decoder is tied (tie_word_embeddings)")));
+        .help(format!("{otherwise} whose decoder is tied (tie_word_embeddings)")));
     }
     if !is_tied && !has_own_decoder()? {
         return Err(Error::new(format!(

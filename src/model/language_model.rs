@@ -50,7 +50,8 @@ pub trait LanguageModel: Module {
 /// What a `config.json` says.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Config {
-    /// `model_type`: "bert", "distilbert", "modernbert", "llama", "qwen3", "smollm3" or "gpt2".
+    /// `model_type`: "bert", "distilbert", "modernbert", "modernbert-decoder", "llama", "qwen3", "smollm3" or
+    /// "gpt2".
     pub architecture: &'static str,
     /// In its family's terms.
     pub shape: Shape,

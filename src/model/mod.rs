@@ -43,7 +43,7 @@ pub use inputs::{BatchTensors, Inputs};
 pub use inside::Inside;
 pub use language_model::LanguageModel;
 pub use llama::{Llama, LlamaForCausalLm};
-pub use modernbert::{ModernBert, ModernBertClassifier, ModernBertForMaskedLm};
+pub use modernbert::{ModernBert, ModernBertClassifier, ModernBertDecoderForCausalLm, ModernBertForMaskedLm};
 pub use past::Past;
 pub use student::{BiLstm, BiLstmShape, EncoderShape, Glove, Pooling, Student, StudentShape, TextRow};
 pub use trained::{Projections, TrainedModel};

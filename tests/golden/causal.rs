@@ -1,4 +1,5 @@
-//! Causal models, Llama, Qwen3, SmolLM3 and GPT-2: goldens by tests/golden/llama.py and tests/golden/gpt2.py.
+//! Causal models, Llama, Qwen3, SmolLM3, GPT-2 and ModernBERT's decoders: goldens by tests/golden/llama.py,
+//! tests/golden/gpt2.py and tests/golden/modernbert_decoder.py.
 
 use burn::tensor::Device;
 use serde::Deserialize;
@@ -6,7 +7,7 @@ use serde_json::Value;
 use upstill::batch::{Batch, TokenOrder};
 use upstill::device::Compute;
 use upstill::methods::{Choice, Generate, generate_ids};
-use upstill::model::{AnyModel, Dropout, Gpt2Shape, Inputs, LanguageModel, LlamaShape, RopeScaling};
+use upstill::model::{AnyModel, Dropout, Gpt2Shape, Inputs, LanguageModel, LlamaShape, ModernBertShape, RopeScaling};
 
 use super::families::{ModelCase, hold_export, model, taught_by};
 use super::training::{BatchCase, Fixed, Losses, adamw, hold_losses, hold_steps};
@@ -47,7 +48,7 @@ struct GradientCase {
 }
 
 /// A golden file each.
-const FAMILIES: [&str; 2] = ["llama", "gpt2"];
+const FAMILIES: [&str; 3] = ["llama", "gpt2", "modernbert-decoder"];
 
 /// Every model of every family.
 fn cases(device: &Device) -> Vec<(Case, AnyModel)> {
@@ -161,4 +162,7 @@ fn an_exported_causal_model_is_the_same_model_and_exports_to_the_same_bytes() {
     let model: AnyModel =
         Gpt2Shape { intermediate: 40, ..Gpt2Shape::new(tokenizer.vocab_size(), 16, 3, 4, 512) }.init(5, 0.5, &device).into();
     hold_export("gpt2", "gpt2", &model, &tokenizer);
+    let shape = ModernBertShape { window: 8, global_every: 2, ..ModernBertShape::new(tokenizer.vocab_size(), 16, 3, 2, 512) };
+    let model: AnyModel = shape.init_decoder(5, 0.5, &device).into();
+    hold_export("modernbert-decoder", "modernbert-decoder", &model, &tokenizer);
 }

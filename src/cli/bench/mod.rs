@@ -274,7 +274,7 @@ fn step_sizes(args: &Step) -> Result<Vec<StepSize>> {
     let long = [LONG_SIZE, StepSize { window: None, ..LONG_SIZE }];
     let sizes = match (args.paper, args.long, family) {
         (true, _, _) => &[PAPER_SIZE],
-        (_, true, Family::ModernBert) => &long[..],
+        (_, true, Family::ModernBert | Family::ModernBertDecoder) => &long[..],
         // The others have no window.
         (_, true, _) => &long[..1],
         _ => sizes,

@@ -43,6 +43,8 @@ words! {
         Llama = "llama",
         /// GPT-2 (Radford et al. 2019), DistilGPT2: causal language models.
         Gpt2 = "gpt2",
+        /// Ettin's decoders (Weller et al. 2025): ModernBERT's layers as a causal language model.
+        ModernBertDecoder = "modernbert-decoder",
     }
 }
 
@@ -77,11 +79,20 @@ impl ObjectiveKind {
 }
 
 impl Family {
-    /// The family that alone has a size of this name in run files.
+    /// The family that alone has a size of this name in run files, a twin of the same sizes apart.
     pub(super) fn of_size(key: &str) -> Option<Self> {
-        let has = |family: &Self| Shape::of_keys(*family, |_| None, 0).keys().iter().any(|size| size.key == key);
-        let mut families = Self::WORDS.iter().filter_map(|word| Self::from_word(word)).filter(has);
-        families.next().filter(|_| families.next().is_none())
+        let mut families = Self::WORDS.iter().filter_map(|word| Self::from_word(word)).filter(|family| family.has_size(key));
+        let first = families.next()?;
+        families.all(|other| other.size_names() == first.size_names()).then_some(first)
+    }
+
+    /// Whether it has a size of this name in run files.
+    pub(super) fn has_size(self, key: &str) -> bool {
+        self.size_names().contains(&key)
+    }
+
+    fn size_names(self) -> Vec<&'static str> {
+        Shape::of_keys(self, |_| None, 0).keys().iter().map(|size| size.key).collect()
     }
 
     /// Its name as its authors write it.
@@ -91,6 +102,7 @@ impl Family {
             Family::ModernBert => "ModernBERT",
             Family::Llama => "Llama",
             Family::Gpt2 => "GPT-2",
+            Family::ModernBertDecoder => "ModernBERT decoder",
         }
     }
 
@@ -98,7 +110,7 @@ impl Family {
     pub(crate) fn dropout(self) -> f64 {
         match self {
             Family::Bert | Family::Gpt2 => 0.1,
-            Family::ModernBert | Family::Llama => 0.0,
+            Family::ModernBert | Family::ModernBertDecoder | Family::Llama => 0.0,
         }
     }
 
@@ -106,7 +118,7 @@ impl Family {
     pub fn objective(self) -> ObjectiveKind {
         match self {
             Family::Bert | Family::ModernBert => ObjectiveKind::Masked,
-            Family::Llama | Family::Gpt2 => ObjectiveKind::Causal,
+            Family::Llama | Family::Gpt2 | Family::ModernBertDecoder => ObjectiveKind::Causal,
         }
     }
 }
@@ -117,7 +129,7 @@ impl Family {
 pub enum Shape {
     /// BERT's (Devlin et al. 2019), and what has its layers: DistilBERT, MiniLM.
     Bert(BertShape),
-    /// ModernBERT's (Warner et al. 2024).
+    /// ModernBERT's (Warner et al. 2024), of encoders and of decoders.
     ModernBert(ModernBertShape),
     /// Llama's, and what has its layers: SmolLM2, Qwen3, SmolLM3.
     Llama(LlamaShape),
@@ -260,7 +272,8 @@ impl Shape {
     pub(crate) fn of_keys(family: Family, size: impl Fn(&str) -> Option<usize>, vocab_size: usize) -> Self {
         match family {
             Family::Bert => Shape::Bert(BertShape::of_keys(size, vocab_size)),
-            Family::ModernBert => Shape::ModernBert(ModernBertShape::of_keys(size, vocab_size)),
+            Family::ModernBert => Shape::ModernBert(ModernBertShape::of_keys(size, vocab_size, false)),
+            Family::ModernBertDecoder => Shape::ModernBert(ModernBertShape::of_keys(size, vocab_size, true)),
             Family::Llama => Shape::Llama(LlamaShape::of_keys(size, vocab_size)),
             Family::Gpt2 => Shape::Gpt2(Gpt2Shape::of_keys(size, vocab_size)),
         }
@@ -270,6 +283,7 @@ impl Shape {
     pub fn family(&self) -> Family {
         match self {
             Shape::Bert(_) => Family::Bert,
+            Shape::ModernBert(shape) if shape.is_causal => Family::ModernBertDecoder,
             Shape::ModernBert(_) => Family::ModernBert,
             Shape::Llama(_) => Family::Llama,
             Shape::Gpt2(_) => Family::Gpt2,

@@ -1,4 +1,4 @@
-//! ModernBERT's sizes (Warner et al. 2024), which Ettin's encoders share (Weller et al. 2025).
+//! ModernBERT's sizes (Warner et al. 2024), which Ettin's encoders and decoders share (Weller et al. 2025).
 
 use serde::{Deserialize, Serialize};
 
@@ -24,7 +24,8 @@ pub struct ModernBertShape {
     pub max_positions: usize,
     /// Layers 0, `global_every`, 2 `global_every`, ... attend to the whole text.
     pub global_every: usize,
-    /// `local_attention`: the other layers see `window / 2` tokens to each side.
+    /// `local_attention`: the other layers see `window / 2` tokens to each side; of a decoder the last `window / 2`
+    /// tokens, the own one included.
     pub window: usize,
     /// Base of the rotary angles in global layers.
     pub global_theta: usize,
@@ -36,6 +37,9 @@ pub struct ModernBertShape {
     pub decoder_bias: bool,
     /// Whether a classifier reads the mean over a text's tokens, and not its first.
     pub pools_mean: bool,
+    /// Whether a token sees only itself and those before it, and predicts the next one: a decoder.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_causal: bool,
 }
 
 impl ModernBertShape {
@@ -56,12 +60,13 @@ impl ModernBertShape {
             norm_epsilon: 1e-5,
             decoder_bias: true,
             pools_mean: false,
+            is_causal: false,
         }
     }
 
     /// Heads are 64 wide, and the feed-forward layer is one and a half times the width, unless something else is
     /// written. What has no rule and isn't written is 0.
-    pub(super) fn of_keys(size: impl Fn(&str) -> Option<usize>, vocab_size: usize) -> Self {
+    pub(super) fn of_keys(size: impl Fn(&str) -> Option<usize>, vocab_size: usize, is_causal: bool) -> Self {
         let whole = |key: &str| size(key).unwrap_or_default();
         let hidden = whole("hidden");
         let heads = size("heads").unwrap_or((hidden / 64).max(1));
@@ -72,8 +77,15 @@ impl ModernBertShape {
             window: size("window").unwrap_or(usual.window),
             global_theta: size("global_theta").unwrap_or(usual.global_theta),
             local_theta: size("local_theta").unwrap_or(usual.local_theta),
+            is_causal,
             ..usual
         }
+    }
+
+    /// How many positions away the first is that a local layer doesn't see. Encoders see one more than decoders, whose
+    /// window holds the own position.
+    pub fn reach(&self) -> usize {
+        self.window / 2 + usize::from(!self.is_causal)
     }
 
     /// Whether a layer attends to the whole text.
@@ -96,7 +108,8 @@ impl ModernBertShape {
 
     /// Positions that one sees in a local layer.
     fn seen_locally(&self, attended: f64) -> f64 {
-        attended.min((self.window / 2 * 2 + 1) as f64)
+        let sides = if self.is_causal { 1 } else { 2 };
+        attended.min((sides * self.reach() - (sides - 1)) as f64)
     }
 }
 
@@ -123,7 +136,9 @@ impl Sizes for ModernBertShape {
             ("global_theta", self.global_theta),
             ("local_theta", self.local_theta),
         ];
-        sizes.map(|(key, value)| Size { key, value, least: 1 }).to_vec()
+        // Half of the window holds a decoder's own position.
+        let least = |key: &str| if key == "window" && self.is_causal { 2 } else { 1 };
+        sizes.map(|(key, value)| Size { key, value, least: least(key) }).to_vec()
     }
 
     /// `V d + d` for the embeddings, `4 d^2 + 3 d i + 2 d` a layer (the first has one norm less), `d` for the last
@@ -180,8 +195,9 @@ impl Sizes for ModernBertShape {
 
     fn words(&self) -> String {
         let Self { layers, hidden, heads, intermediate, window, global_every, .. } = *self;
+        let kind = if self.is_causal { "ModernBERT decoder" } else { "ModernBERT" };
         format!(
-            "ModernBERT, {}, width {hidden}, {}, gated feed-forward {intermediate}, window {window}, one layer of {global_every} global",
+            "{kind}, {}, width {hidden}, {}, gated feed-forward {intermediate}, window {window}, one layer of {global_every} global",
             plural(layers, "layer"),
             plural(heads, "head")
         )
@@ -214,5 +230,7 @@ mod tests {
         };
         assert_eq!(pairs(100.0), 7.0 * 100.0);
         assert_eq!(pairs(1024.0), 3.0 * 1024.0 + 4.0 * 129.0);
+        let decoder = ModernBertShape { is_causal: true, ..shape.clone() };
+        assert_eq!([shape.seen_locally(1024.0), decoder.seen_locally(1024.0), decoder.seen_locally(9.0)], [129.0, 64.0, 9.0]);
     }
 }

@@ -64,6 +64,20 @@ fn a_modernbert_has_its_familys_defaults_and_its_plan_is_read_back() {
 }
 
 #[test]
+fn a_decoder_has_the_sizes_of_its_twin_and_its_plan_is_read_back() {
+    let set = ["model.family=modernbert-decoder", "preset=standalone", "model.window=64"];
+    let mut file = run_file(&MODERN.replace("teacher.from = \"runs/teacher-4l\"", ""));
+    set.iter().for_each(|assignment| file.set(assignment));
+    let plan = file.resolve(&Facts { teacher: None, ..facts() }).unwrap();
+    let shape = ModernBertShape { window: 64, is_causal: true, ..ModernBertShape::new(30522, 256, 4, 4, 512) };
+    assert_eq!(plan.model.shape, shape.clone().into());
+    assert_eq!((plan.model.shape.family(), plan.model.dropout), (Family::ModernBertDecoder, 0.0));
+    assert_eq!(toml::from_str::<Plan>(&plan.to_toml()).unwrap(), plan);
+    let written = serde_json::to_value(crate::config::Shape::from(shape.clone())).unwrap();
+    assert_eq!(serde_json::from_value::<crate::config::Shape>(written).unwrap(), shape.into());
+}
+
+#[test]
 fn models_of_several_families_train_together() {
     let text = r#"
         method = "cotrain"
@@ -96,6 +110,16 @@ fn what_is_another_familys_or_cannot_be_is_said() {
             "3 heads do not divide",
         ],
     );
+    let decoder = |sets: &[&str]| modern(&[&["model.family=modernbert-decoder"], sets].concat());
+    has(decoder(&["model.window=1"]), &["model.window", "is 1", "the teacher is a bert, the student a modernbert-decoder"]);
+    has(
+        decoder(&["model.rope_theta=9", "model.token_types=2"]),
+        &[
+            "is a size of llama, and the model is a modernbert-decoder",
+            "is a size of bert, and the model is a modernbert-decoder",
+        ],
+    );
+    assert!(!decoder(&["model.window=64", "model.global_every=2"]).contains("is a size of"));
     has(modern(&["model.hidden=36", "model.heads=4"]), &["4 heads are 9 wide, and rotary positions turn pairs of numbers"]);
     has(modern(&["model.family=roberta"]), &["model.family", "\"bert\" or \"modernbert\" or \"llama\""]);
     has(

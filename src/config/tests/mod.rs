@@ -445,7 +445,7 @@ fn the_reference_lists_every_key_and_is_itself_a_run_file() {
     seed = 0                         # decides initial weights, order, masks and dropout
 
     [model]
-    family = "bert"                  # what its layers are, and what it predicts (bert | modernbert | llama | gpt2)
+    family = "bert"                  # what its layers are, and what it predicts (bert | modernbert | llama | gpt2 | modernbert-decoder)
     layers = 6                       # encoder layers of the student
     hidden = 768                     # width
     # heads: hidden / 64             # attention heads; they divide hidden
@@ -537,7 +537,7 @@ fn the_reference_lists_every_key_and_is_itself_a_run_file() {
     # weight: 1                      # what its logits weigh in the mean of the ensemble
 
     # [models.NAME]
-    # family: model.family           # what the layers of one of the models of a cotrain run are (bert | modernbert | llama | gpt2)
+    # family: model.family           # what the layers of one of the models of a cotrain run are (bert | modernbert | llama | gpt2 | modernbert-decoder)
     # layers: model.layers           # encoder layers of one of the models of a cotrain run
     # hidden: model.hidden           # its width
     # heads: model.heads             # its attention heads

@@ -2,7 +2,7 @@
 //! sizes is made.
 
 use super::names::DECODER;
-use crate::config::BertShape;
+use crate::config::{BertShape, ObjectiveKind};
 use crate::error::Result;
 use crate::model::Weights;
 use crate::model::fit::{self, Body, Layers, faults, linear, must_be_tied, refuse};
@@ -101,7 +101,14 @@ pub(in super::super) fn must_predict(
     let own = names().find(|name| name.starts_with(DECODER));
     let tied = |own: &str| if own.ends_with("bias") { "cls.predictions.bias" } else { "bert.embeddings.word_embeddings.weight" };
     let decoder = format!("{DECODER}weight");
-    must_be_tied(names().any(is_head), own.map(|own| (own, tied(own))), is_tied, &decoder, has_own_decoder)?;
+    must_be_tied(
+        ObjectiveKind::Masked,
+        names().any(is_head),
+        own.map(|own| (own, tied(own))),
+        is_tied,
+        &decoder,
+        has_own_decoder,
+    )?;
     must_have_head(shape, &weights.shapes())
 }
 

@@ -19,7 +19,7 @@ impl Gpt2 {
         let heads = Heads { queries: self.shape.heads, keys: self.shape.heads };
         let mut x_nd = self.embedded(&Places::new(ids, device), &Places::new(&positions, device), compute);
         for (layer, past) in self.h.iter().zip(&mut past.layers) {
-            let context_nd = next_attention(layer.read(x_nd.clone(), compute), heads, None, past, compute);
+            let context_nd = next_attention(layer.read(x_nd.clone(), compute), heads, None, None, past, compute);
             x_nd = layer.after(context_nd, x_nd, &mut Dropout::off(), compute);
         }
         self.ln_f.forward(x_nd.narrow(0, count - 1, 1), compute)

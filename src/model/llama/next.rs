@@ -21,7 +21,7 @@ impl Llama {
         let mut x_nd = look_up(self.embed_tokens.weight.val(), &Places::new(ids, device), compute);
         for (i, (layer, past)) in self.layers.iter().zip(&mut past.layers).enumerate() {
             let rotary = Some(&rotary).filter(|_| shape.is_rotary(i));
-            let context_ne = next_attention(layer.read(x_nd.clone(), compute), heads, rotary, past, compute);
+            let context_ne = next_attention(layer.read(x_nd.clone(), compute), heads, rotary, None, past, compute);
             x_nd = layer.after(context_ne, x_nd, &mut Dropout::off(), compute);
         }
         self.norm.forward(x_nd.narrow(0, count - 1, 1), compute)

@@ -12,9 +12,8 @@ use super::names::DECODER;
 use super::{ModernBert, PredictionHead};
 use crate::config::ModernBertShape;
 use crate::error::{Error, Result};
-use crate::kernels::Dropout;
 use crate::model::init::Init;
-use crate::model::{Inputs, ModelFolder, Weights};
+use crate::model::{ModelFolder, Weights};
 use crate::tokens::Special;
 
 /// ModernBERT with its head and a classifier.

@@ -1,4 +1,4 @@
-//! `config.json`, as `transformers` writes it for ModernBERT: in the dialect that checkpoints were published in
+//! `config.json`, as `transformers` writes it for ModernBERT and its decoders: in the dialect that checkpoints were published in
 //! (`global_attn_every_n_layers`, `global_rope_theta`, `local_rope_theta`), and in that of `transformers` 5
 //! (`layer_types`, `rope_parameters`). Both are read, and must agree where both are there; both are written.
 
@@ -10,8 +10,8 @@ use crate::model::config_keys::{DEEPEST, LARGEST, epsilon, flag, given, refuse_o
 use crate::model::language_model::Config;
 use crate::tokens::Special;
 
-/// What `transformers` calls it.
-pub(in super::super) const MODEL_TYPE: &str = "modernbert";
+/// What `transformers` calls an encoder, and a decoder.
+pub(in super::super) const MODEL_TYPES: [&str; 2] = ["modernbert", "modernbert-decoder"];
 
 /// The standard deviation of ModernBERT's initial weights, where nothing says otherwise.
 const RANGE: f64 = 0.02;
@@ -31,6 +31,7 @@ pub(in super::super) fn parse(config: &Value) -> Result<Config> {
     let number = |key: &str, least: usize, most: usize| whole(config, key, least, most);
     let layers = number("num_hidden_layers", 1, DEEPEST)?;
     let [global_theta, local_theta] = thetas(config)?;
+    let is_causal = config["model_type"] == MODEL_TYPES[1];
     let shape = ModernBertShape {
         vocab_size: number("vocab_size", 1, LARGEST)?,
         hidden: number("hidden_size", 1, LARGEST)?,
@@ -40,7 +41,8 @@ pub(in super::super) fn parse(config: &Value) -> Result<Config> {
         // `[CLS]`, a token, `[SEP]`.
         max_positions: number("max_position_embeddings", 3, LARGEST)?,
         global_every: global_every(config, layers)?,
-        window: window(config)?,
+        // Half of it holds a decoder's own position.
+        window: window(config, if is_causal { 2 } else { 1 })?,
         global_theta,
         local_theta,
         norm_epsilon: epsilon(config, "norm_eps", 1e-5)?,
@@ -53,12 +55,14 @@ pub(in super::super) fn parse(config: &Value) -> Result<Config> {
                 return Err(Error::new(format!("config.json has classifier_pooling = {other}, and not \"cls\" or \"mean\"")));
             }
         },
+        is_causal,
     };
     heads_must_fit(&shape)?;
     let tied = flag(config, "tie_word_embeddings")?.unwrap_or(true);
     let dropout = dropout(config)?;
     let initializer_range = share(config, "initializer_range", RANGE)?;
-    Ok(Config { architecture: MODEL_TYPE, shape: shape.into(), tied, dropout, initializer_range, notes: Vec::new() })
+    let architecture = MODEL_TYPES[usize::from(is_causal)];
+    Ok(Config { architecture, shape: shape.into(), tied, dropout, initializer_range, notes: Vec::new() })
 }
 
 fn heads_must_fit(shape: &ModernBertShape) -> Result<()> {
@@ -98,7 +102,7 @@ fn refuse_what_is_not_here(config: &Value) -> Result<()> {
             return Err(Error::new(format!(
                 "the model has biases in {of} ({key} is true), and upstill's ModernBERT has none there"
             ))
-            .help("take a model without: all published ModernBERT and Ettin encoders are"));
+            .help("take a model without: all published ModernBERT and Ettin models are"));
         }
     }
     match given(config, "rope_scaling") {
@@ -110,13 +114,13 @@ fn refuse_what_is_not_here(config: &Value) -> Result<()> {
 }
 
 /// `local_attention`, or twice `sliding_window`.
-fn window(config: &Value) -> Result<usize> {
-    let Some(_) = given(config, "sliding_window") else { return whole(config, "local_attention", 1, LARGEST) };
+fn window(config: &Value, least: usize) -> Result<usize> {
+    let Some(_) = given(config, "sliding_window") else { return whole(config, "local_attention", least, LARGEST) };
     let sliding = whole(config, "sliding_window", 1, LARGEST)?;
     if given(config, "local_attention").is_none() {
         return Ok(2 * sliding);
     }
-    let local = whole(config, "local_attention", 1, LARGEST)?;
+    let local = whole(config, "local_attention", least, LARGEST)?;
     match local / 2 == sliding {
         true => Ok(local),
         false => Err(disagree(&format!("local_attention = {local}"), &format!("sliding_window = {sliding}"), "half of it")),
@@ -214,13 +218,14 @@ fn dropout(config: &Value) -> Result<[f64; 3]> {
     Ok([embeddings.max(feed_forward), of("attention_dropout")?, of("classifier_dropout")?])
 }
 
-/// The `config.json` of a model, for `ModernBertForMaskedLM`.
+/// The `config.json` of a model, for `ModernBertForMaskedLM` or `ModernBertDecoderForCausalLM`.
 pub(in super::super) fn write(shape: &ModernBertShape, special: &Special) -> Value {
     let kinds: Vec<&str> = (0..shape.layers).map(|layer| if shape.is_global(layer) { GLOBAL } else { LOCAL }).collect();
     let rope = |theta: usize| json!({"rope_type": "default", "rope_theta": theta as f64});
-    json!({
-        "architectures": ["ModernBertForMaskedLM"],
-        "model_type": MODEL_TYPE,
+    let class = if shape.is_causal { "ModernBertDecoderForCausalLM" } else { "ModernBertForMaskedLM" };
+    let mut config = json!({
+        "architectures": [class],
+        "model_type": MODEL_TYPES[usize::from(shape.is_causal)],
         "vocab_size": shape.vocab_size,
         "hidden_size": shape.hidden,
         "num_hidden_layers": shape.layers,
@@ -254,7 +259,11 @@ pub(in super::super) fn write(shape: &ModernBertShape, special: &Special) -> Val
         "sep_token_id": special.sep,
         "eos_token_id": special.sep,
         "tie_word_embeddings": true,
-    })
+    });
+    if let (true, Some(keys)) = (shape.is_causal, config.as_object_mut()) {
+        keys.shift_remove("classifier_pooling");
+    }
+    config
 }
 
 #[cfg(test)]
@@ -286,6 +295,14 @@ mod tests {
             let found = parse(&config).unwrap();
             assert_eq!((found.shape, found.tied, found.dropout), (shape().into(), true, [0.0; 3]));
         }
+        let decoder = ModernBertShape { is_causal: true, pools_mean: false, ..shape() };
+        let written = write(&decoder, &SPECIAL);
+        let found = parse(&written).unwrap();
+        assert_eq!((found.architecture, found.shape), ("modernbert-decoder", decoder.into()));
+        assert_eq!(
+            (&written["architectures"][0], written.get("classifier_pooling")),
+            (&json!("ModernBertDecoderForCausalLM"), None)
+        );
         let without_bias = ModernBertShape { decoder_bias: false, global_every: 1, ..shape() };
         assert_eq!(parse(&write(&without_bias, &SPECIAL)).unwrap().shape, without_bias.into());
     }
@@ -297,7 +314,10 @@ mod tests {
     fn what_cannot_be_done_is_named() {
         let rope = |full: Value| json!({GLOBAL: full, LOCAL: {"rope_type": "default", "rope_theta": 160_000.0}});
         let none = || json!(null);
-        let cases: [Case; 24] = [
+        let decoder = || ("model_type", json!("modernbert-decoder"));
+        let cases: [Case; 26] = [
+            (&[decoder(), ("local_attention", json!(1))], &["no whole number of 2 or more for \"local_attention\""]),
+            (&[decoder(), ("sliding_window", json!(32))], &["local_attention = 128", "sliding_window = 32"]),
             (&[("local_attention", json!(0))], &["no whole number of 1 or more for \"local_attention\""]),
             (&[("local_attention", json!(-1))], &["\"local_attention\""]),
             (&[("sliding_window", json!(32))], &["local_attention = 128", "sliding_window = 32"]),

@@ -1,8 +1,8 @@
 //! Whether tensors are those that a shape asks for: told from names and shapes alone, before anything of the shape's
 //! sizes is made.
 
-use super::names::{BIAS, DECODER, WORDS};
-use crate::config::ModernBertShape;
+use super::names::{self, BIAS, DECODER, WORDS};
+use crate::config::{ModernBertShape, ObjectiveKind};
 use crate::error::Result;
 use crate::model::Weights;
 use crate::model::fit::{self, Body, Layers, faults, must_be_tied, refuse};
@@ -12,11 +12,13 @@ use crate::model::weights::Shapes;
 pub(super) const LAYER: &str = "model.layers.";
 
 /// What layers are called, and how many tensors one has; the first has one less.
-pub(in super::super) const LAYERS: Layers = Layers { prefix: LAYER, tensors: 6 };
+pub(in super::super) fn layers(shape: &ModernBertShape) -> Layers {
+    Layers { prefix: LAYER, tensors: if shape.is_causal { 8 } else { 6 } }
+}
 
-/// Whether a tensor belongs to the masked-language-model head.
-pub(in super::super) fn is_head(name: &str) -> bool {
-    name.starts_with("head.") || name.starts_with(DECODER)
+/// Whether a tensor belongs to the language-model head.
+pub(in super::super) fn is_head(shape: &ModernBertShape, name: &str) -> bool {
+    name.starts_with(names::head(shape.is_causal)) || name.starts_with(DECODER)
 }
 
 /// Whether a tensor belongs to the embeddings or the layers.
@@ -36,7 +38,10 @@ pub(in super::super) fn body(shape: &ModernBertShape) -> Shapes {
         if layer > 0 {
             tensor(name("attn_norm"), vec![d]);
         }
-        tensor(name("attn.Wqkv"), vec![3 * d, d]);
+        match shape.is_causal {
+            true => ["attn.q_proj", "attn.k_proj", "attn.v_proj"].iter().for_each(|part| tensor(name(part), vec![d, d])),
+            false => tensor(name("attn.Wqkv"), vec![3 * d, d]),
+        }
         tensor(name("attn.Wo"), vec![d, d]);
         tensor(name("mlp_norm"), vec![d]);
         tensor(name("mlp.Wi"), vec![2 * f, d]);
@@ -46,10 +51,10 @@ pub(in super::super) fn body(shape: &ModernBertShape) -> Shapes {
     out
 }
 
-/// The masked-language-model head of a shape.
+/// The language-model head of a shape.
 pub(in super::super) fn head(shape: &ModernBertShape) -> Shapes {
-    let d = shape.hidden;
-    let mut out = Shapes::from([("head.dense.weight".to_owned(), vec![d, d]), ("head.norm.weight".to_owned(), vec![d])]);
+    let (d, name) = (shape.hidden, |part: &str| format!("{}{part}.weight", names::head(shape.is_causal)));
+    let mut out = Shapes::from([(name("dense"), vec![d, d]), (name("norm"), vec![d])]);
     if shape.decoder_bias {
         out.insert(BIAS.to_owned(), vec![shape.vocab_size]);
     }
@@ -61,10 +66,10 @@ pub(in super::super) fn head(shape: &ModernBertShape) -> Shapes {
 /// # Errors
 /// One that lists all of it.
 pub(in super::super) fn must_have_body(shape: &ModernBertShape, found: &Shapes) -> Result<()> {
-    fit::must_have_body(&BODY, &shape.clone().into(), &body(shape), found)
+    let family = if shape.is_causal { "a ModernBERT decoder" } else { "a ModernBERT" };
+    let own = Body { family, words: WORDS, layers: layers(shape), has: is_body };
+    fit::must_have_body(&own, &shape.clone().into(), &body(shape), found)
 }
-
-const BODY: Body = Body { family: "a ModernBERT", words: WORDS, layers: LAYERS, has: is_body };
 
 /// Refuses weights that do not predict words: without a whole head that is tied to the word table.
 ///
@@ -77,10 +82,15 @@ pub(in super::super) fn must_predict(
     has_own_decoder: impl FnOnce() -> Result<bool>,
 ) -> Result<()> {
     let decoder = format!("{DECODER}weight");
+    let is_head = |name: &str| is_head(shape, name);
     let has_head = weights.iter().any(|(name, _)| is_head(name));
     let own = weights.get(&decoder).map(|_| (decoder.as_str(), WORDS));
-    must_be_tied(has_head, own, is_tied, &decoder, has_own_decoder)?;
-    refuse("the masked-language-model head", &shape.clone().into(), &faults(&head(shape), &weights.shapes(), LAYERS, is_head))
+    let (kind, what) = match shape.is_causal {
+        true => (ObjectiveKind::Causal, "the language-model head"),
+        false => (ObjectiveKind::Masked, "the masked-language-model head"),
+    };
+    must_be_tied(kind, has_head, own, is_tied, &decoder, has_own_decoder)?;
+    refuse(what, &shape.clone().into(), &faults(&head(shape), &weights.shapes(), layers(shape), is_head))
 }
 
 #[cfg(test)]
@@ -90,7 +100,10 @@ mod tests {
     use super::*;
 
     fn of(shape: &ModernBertShape) -> Shapes {
-        Weights::of(&shape.init(1, 0.02, &Device::flex())).shapes()
+        match shape.is_causal {
+            true => Weights::of(&shape.init_decoder(1, 0.02, &Device::flex())).shapes(),
+            false => Weights::of(&shape.init(1, 0.02, &Device::flex())).shapes(),
+        }
     }
 
     #[test]
@@ -99,6 +112,7 @@ mod tests {
             ModernBertShape::new(11, 8, 3, 2, 6),
             ModernBertShape { intermediate: 5, decoder_bias: false, ..ModernBertShape::new(7, 4, 0, 1, 3) },
             ModernBertShape::new(9, 12, 12, 3, 5),
+            ModernBertShape { is_causal: true, ..ModernBertShape::new(11, 8, 3, 2, 6) },
         ] {
             let asked: Shapes = body(&shape).into_iter().chain(head(&shape)).collect();
             assert_eq!(asked, of(&shape));
@@ -121,6 +135,8 @@ mod tests {
           left over: model.layers.2 (all its 6 tensors)
         help: config.json and the weights must belong together and be whole: fetch or save both again
         ");
+        let decoder = ModernBertShape { is_causal: true, ..shape.clone() };
+        insta::assert_snapshot!(must_have_body(&decoder, &of(&shape)).unwrap_err(), @"");
         let foreign = Shapes::from([("roberta.embeddings.word_embeddings.weight".to_owned(), vec![11, 8])]);
         insta::assert_snapshot!(must_have_body(&shape, &foreign).unwrap_err(), @"
         none of the body's 14 tensors is there; what is: roberta.embeddings.word_embeddings.weight

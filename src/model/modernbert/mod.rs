@@ -1,5 +1,6 @@
-//! The family of ModernBERT (Warner et al. 2024) for masked language modelling, which Ettin's encoders are of too:
-//! pre-layer-norm, rotary positions, gated GELU, global and local attention by turns, no biases but the decoder's.
+//! The family of ModernBERT (Warner et al. 2024), which Ettin's encoders and decoders are of too (Weller et al. 2025):
+//! pre-layer-norm, rotary positions, gated GELU, global and local attention by turns, no biases but the decoder's. Its
+//! sizes say whether a model is an encoder, or a decoder: a causal one whose queries, keys and values stand apart.
 //!
 //! Field names are Hugging Face's parameter names.
 
@@ -7,6 +8,7 @@
 
 mod classifier;
 mod config_json;
+mod decoder;
 mod fit;
 mod names;
 mod remap;
@@ -19,35 +21,48 @@ use super::init::Init;
 use super::inputs::Inputs;
 use super::inside::Inside;
 use super::language_model::LanguageModel;
+use crate::batch::TokenOrder;
 use crate::config::{ModernBertShape, Shape};
 use crate::device::Compute;
 use crate::kernels::{
-    Dense, Dropout, Logits, Norm, Places, Rotary, Sight, dense_gelu, dense_sum, gelu_gate, linear, look_up, norm_of_sum,
-    rotary_attention,
+    Dense, Dropout, Heads, Logits, Norm, Places, Rotary, Sight, dense_gelu, dense_sum, gelu_gate, grouped_attention, linear,
+    look_up, norm_of_sum, rotary_attention,
 };
 
 pub use classifier::ModernBertClassifier;
 pub(super) use classifier::config as classifier_config;
-pub(super) use config_json::{MODEL_TYPE, parse, write as config};
-pub(super) use fit::{LAYERS, body, head, is_body, is_head, must_have_body, must_predict};
+pub(super) use config_json::{MODEL_TYPES, parse, write as config};
+pub use decoder::ModernBertDecoderForCausalLm;
+pub(super) use fit::{body, head, is_body, is_head, layers, must_have_body, must_predict};
 pub(super) use names::{DECODER, OVER_VOCABULARY, rename, unwrapped};
 pub(super) use remap::remap;
 
 impl ModernBertShape {
     /// Draws a model as its authors do (`transformers`' `ModernBertPreTrainedModel._init_weights`): N(0, `range`) cut
     /// off at twice that, and N(0, `range` / sqrt(2 layers)) likewise for what is added to the residual stream and for
-    /// the head; from `seed` and each parameter's name alone.
+    /// the head; from `seed` and each parameter's name alone. An encoder; see
+    /// [`init_decoder`](ModernBertShape::init_decoder).
     pub fn init(&self, seed: u64, range: f64, device: &Device) -> ModernBertForMaskedLm {
-        let init = Init::new(seed, range, device);
-        let into = 1.0 / (2.0 * self.layers as f64).sqrt();
+        let shape = Self { is_causal: false, ..self.clone() };
+        let (model, head, decoder) = shape.drawn(&Init::new(seed, range, device));
+        ModernBertForMaskedLm { model, head, decoder }
+    }
+
+    /// Body, head and decoder.
+    fn drawn(&self, init: &Init) -> (ModernBert, PredictionHead, Decoder) {
+        let into = self.share_of_outputs();
         let linear = |name: &str, from, to, share: f64| Linear { weight: init.cut_normal(name, [from, to], share), bias: None };
         let norm = || BiaslessNorm { weight: init.ones(self.hidden), epsilon: self.norm_epsilon };
         let layer = |i: usize| {
             let name = |part: &str| format!("model.layers.{i}.{part}.weight");
+            let apart = |part: &str| self.is_causal.then(|| linear(&name(part), self.hidden, self.hidden, 1.0));
             Layer {
                 attn_norm: (i > 0).then(norm),
                 attn: Attention {
-                    Wqkv: linear(&name("attn.Wqkv"), self.hidden, 3 * self.hidden, 1.0),
+                    Wqkv: (!self.is_causal).then(|| linear(&name("attn.Wqkv"), self.hidden, 3 * self.hidden, 1.0)),
+                    q_proj: apart("attn.q_proj"),
+                    k_proj: apart("attn.k_proj"),
+                    v_proj: apart("attn.v_proj"),
                     Wo: linear(&name("attn.Wo"), self.hidden, self.hidden, into),
                 },
                 mlp_norm: norm(),
@@ -57,20 +72,23 @@ impl ModernBertShape {
                 },
             }
         };
-        let words = "model.embeddings.tok_embeddings.weight";
-        ModernBertForMaskedLm {
-            model: ModernBert {
-                embeddings: Embeddings {
-                    tok_embeddings: Embedding { weight: init.cut_normal(words, [self.vocab_size, self.hidden], 1.0) },
-                    norm: norm(),
-                },
-                layers: (0..self.layers).map(layer).collect(),
-                final_norm: norm(),
-                shape: self.clone(),
+        let model = ModernBert {
+            embeddings: Embeddings {
+                tok_embeddings: Embedding { weight: init.cut_normal(names::WORDS, [self.vocab_size, self.hidden], 1.0) },
+                norm: norm(),
             },
-            head: PredictionHead { dense: linear("head.dense.weight", self.hidden, self.hidden, into), norm: norm() },
-            decoder: Decoder { bias: self.decoder_bias.then(|| init.zeros(self.vocab_size)) },
-        }
+            layers: (0..self.layers).map(layer).collect(),
+            final_norm: norm(),
+            shape: self.clone(),
+        };
+        let dense = linear(&format!("{}dense.weight", names::head(self.is_causal)), self.hidden, self.hidden, into);
+        let decoder = Decoder { bias: self.decoder_bias.then(|| init.zeros(self.vocab_size)) };
+        (model, PredictionHead { dense, norm: norm() }, decoder)
+    }
+
+    /// The deviation of what is added to the residual stream, in units of the others'.
+    fn share_of_outputs(&self) -> f64 {
+        1.0 / (2.0 * self.layers as f64).sqrt()
     }
 }
 
@@ -92,15 +110,11 @@ impl LanguageModel for ModernBertForMaskedLm {
     }
 
     fn head(&self, hidden_md: Tensor<2>, compute: &Compute) -> Logits {
-        let hidden_md = self.head.forward(hidden_md, compute);
-        let words_vd = self.words();
-        let no_bias = || Tensor::zeros([words_vd.dims()[0]], &hidden_md.device());
-        let bias_v = self.decoder.bias.as_ref().map_or_else(no_bias, |bias| bias.val());
-        Logits::Factors { hidden_md: compute.factor(hidden_md), words_vd: compute.factor(words_vd), bias_v }
+        self.decoder.logits(self.head.forward(hidden_md, compute), self.words(), compute)
     }
 
     fn words(&self) -> Tensor<2> {
-        self.model.embeddings.tok_embeddings.weight.val()
+        self.model.words()
     }
 
     fn shape(&self) -> Shape {
@@ -148,12 +162,13 @@ impl ModernBert {
     fn forward(&self, inputs: &Inputs, at: Option<&Places>, dropout: &mut Dropout, inside: &mut Inside) -> Tensor<2> {
         let (shape, compute) = (&self.shape, &inputs.compute);
         let rotary = |theta: usize| Rotary::new(&inputs.positions, shape.hidden / shape.heads, theta as f64);
-        let global = Reach { sight: inputs.sight.clone(), rotary: rotary(shape.global_theta) };
-        // `window / 2` to each side, that distance included.
-        let local = Reach { sight: inputs.sight.clone().within(shape.window / 2 + 1), rotary: rotary(shape.local_theta) };
+        let order = if shape.is_causal { TokenOrder::Causal } else { TokenOrder::Bidirectional };
+        let sight = inputs.sight.clone().in_order(order);
+        let global = Reach { sight: sight.clone(), rotary: rotary(shape.global_theta) };
+        let local = Reach { sight: sight.within(shape.reach()), rotary: rotary(shape.local_theta) };
         // The last layer works out what is asked for alone, unless all of it is wanted inside.
         let narrowed = self.layers.len().checked_sub(1).filter(|_| !inside.wants_states(self.layers.len()));
-        let mut x_nd = self.embeddings.forward(inputs, dropout);
+        let mut x_nd = self.embeddings.forward(&inputs.ids, dropout, compute);
         for (i, layer) in self.layers.iter().enumerate() {
             let reach = if shape.is_global(i) { &global } else { &local };
             inside.keep_states(i, &x_nd);
@@ -166,6 +181,10 @@ impl ModernBert {
         let normed_nd = self.final_norm.forward(x_nd, compute);
         inside.keep_states(self.layers.len(), &normed_nd);
         only(normed_nd, at, compute)
+    }
+
+    fn words(&self) -> Tensor<2> {
+        self.embeddings.tok_embeddings.weight.val()
     }
 
     /// Its sizes.
@@ -190,13 +209,13 @@ pub struct Embeddings {
 }
 
 impl Embeddings {
-    fn forward(&self, inputs: &Inputs, dropout: &mut Dropout) -> Tensor<2> {
-        let x_nd = look_up(self.tok_embeddings.weight.val(), &inputs.ids, &inputs.compute);
-        dropout.apply(self.norm.forward(x_nd, &inputs.compute))
+    fn forward(&self, ids: &Places, dropout: &mut Dropout, compute: &Compute) -> Tensor<2> {
+        let x_nd = look_up(self.tok_embeddings.weight.val(), ids, compute);
+        dropout.apply(self.norm.forward(x_nd, compute))
     }
 }
 
-/// One encoder layer: attention and a gated feed-forward layer, each added to what it reads.
+/// One layer: attention and a gated feed-forward layer, each added to what it reads.
 #[derive(Module, Debug)]
 pub struct Layer {
     /// Before attention; the first layer has none, as embeddings are normed.
@@ -210,18 +229,39 @@ pub struct Layer {
 }
 
 impl Layer {
-    /// Queries, keys and values side by side, `[n, 3 d]`.
-    fn joined(&self, x_nd: &Tensor<2>, compute: &Compute) -> Tensor<2> {
-        let normed_nd = match &self.attn_norm {
+    /// What attention reads of `[n, d]`.
+    fn normed(&self, x_nd: &Tensor<2>, compute: &Compute) -> Tensor<2> {
+        match &self.attn_norm {
             Some(norm) => norm.forward(x_nd.clone(), compute),
             None => x_nd.clone(),
-        };
-        linear(normed_nd, self.attn.Wqkv.weight.val(), compute)
+        }
     }
 
+    /// Not turned yet, `[n, d]` each.
     fn queries_keys_values(&self, x_nd: &Tensor<2>, compute: &Compute) -> [Tensor<2>; 3] {
-        let (qkv_ne, d) = (self.joined(x_nd, compute), x_nd.dims()[1]);
-        [0, 1, 2].map(|part| qkv_ne.clone().narrow(1, part * d, d))
+        let normed_nd = self.normed(x_nd, compute);
+        match &self.attn.Wqkv {
+            Some(joined) => {
+                let (qkv_ne, d) = (linear(normed_nd, joined.weight.val(), compute), x_nd.dims()[1]);
+                [0, 1, 2].map(|part| qkv_ne.clone().narrow(1, part * d, d))
+            }
+            None => self.attn.apart().map(|layer| linear(normed_nd.clone(), layer.weight.val(), compute)),
+        }
+    }
+
+    /// Attention's context of `[n, d]`, in the product's numbers.
+    fn attended(&self, x_nd: &Tensor<2>, heads: usize, reach: &Reach, dropout: &mut Dropout, compute: &Compute) -> Tensor<2> {
+        let Reach { sight, rotary } = reach;
+        match &self.attn.Wqkv {
+            Some(joined) => {
+                let qkv_ne = linear(self.normed(x_nd, compute), joined.weight.val(), compute);
+                rotary_attention(qkv_ne, heads, sight, rotary, dropout, compute)
+            }
+            None => {
+                let inputs = self.queries_keys_values(x_nd, compute);
+                grouped_attention(inputs, Heads { queries: heads, keys: heads }, sight, Some(rotary), dropout, compute)
+            }
+        }
     }
 
     /// `[n, d]` to `[n, d]`, or to `[m, d]` at some places.
@@ -234,9 +274,12 @@ impl Layer {
         dropout: &mut Dropout,
         compute: &Compute,
     ) -> Tensor<2> {
-        let qkv_ne = self.joined(&x_nd, compute);
-        let context_nd = rotary_attention(qkv_ne, heads, &reach.sight, &reach.rotary, dropout, compute);
-        let (context_md, x_md) = (only(context_nd, at, compute), only(x_nd, at, compute));
+        let context_nd = self.attended(&x_nd, heads, reach, dropout, compute);
+        self.after(only(context_nd, at, compute), only(x_nd, at, compute), dropout, compute)
+    }
+
+    /// What comes after attention, of what it gave and of what the layer read.
+    fn after(&self, context_md: Tensor<2>, x_md: Tensor<2>, dropout: &mut Dropout, compute: &Compute) -> Tensor<2> {
         let x_md = dense_sum(context_md, self.attn.Wo.weight.val(), x_md, dropout, compute);
         let wide_mf = linear(self.mlp_norm.forward(x_md.clone(), compute), self.mlp.Wi.weight.val(), compute);
         let gated_mf = dropout.apply(gelu_gate(wide_mf, compute));
@@ -255,10 +298,23 @@ fn only(x_nd: Tensor<2>, at: Option<&Places>, compute: &Compute) -> Tensor<2> {
 /// Self-attention's matrices.
 #[derive(Module, Debug)]
 pub struct Attention {
-    /// `[d, 3 d]`: queries, keys and values, of all heads side by side.
-    pub Wqkv: Linear,
+    /// `[d, 3 d]`: queries, keys and values, of all heads side by side; of an encoder.
+    pub Wqkv: Option<Linear>,
+    /// `[d, d]`: queries; of a decoder, which has the three apart.
+    pub q_proj: Option<Linear>,
+    /// `[d, d]`: keys.
+    pub k_proj: Option<Linear>,
+    /// `[d, d]`: values.
+    pub v_proj: Option<Linear>,
     /// `[d, d]`: back to the residual stream.
     pub Wo: Linear,
+}
+
+impl Attention {
+    /// A decoder's queries, keys and values.
+    fn apart(&self) -> [&Linear; 3] {
+        [&self.q_proj, &self.k_proj, &self.v_proj].map(|part| part.as_ref().expect("apart where they aren't joined"))
+    }
 }
 
 /// The gated feed-forward layer's matrices (Shazeer 2020).
@@ -290,6 +346,15 @@ impl PredictionHead {
 pub struct Decoder {
     /// `[v]`, added to the logits.
     pub bias: Option<Param<Tensor<1>>>,
+}
+
+impl Decoder {
+    /// Logits of what the head gave, not multiplied out yet.
+    fn logits(&self, hidden_md: Tensor<2>, words_vd: Tensor<2>, compute: &Compute) -> Logits {
+        let no_bias = || Tensor::zeros([words_vd.dims()[0]], &hidden_md.device());
+        let bias_v = self.bias.as_ref().map_or_else(no_bias, |bias| bias.val());
+        Logits::Factors { hidden_md: compute.factor(hidden_md), words_vd: compute.factor(words_vd), bias_v }
+    }
 }
 
 /// Layer normalisation without a shift.

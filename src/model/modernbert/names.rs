@@ -1,4 +1,5 @@
-//! The names that checkpoints of the family give to the same tensors, made one: those of `ModernBertForMaskedLM`.
+//! The names that checkpoints of the family give to the same tensors, made one: those of `ModernBertForMaskedLM`, or of
+//! `ModernBertDecoderForCausalLM`.
 
 use crate::error::Result;
 use crate::model::Weights;
@@ -13,16 +14,21 @@ pub(in super::super) const DECODER: &str = "decoder.";
 /// Tensors that have a row a token.
 pub(in super::super) const OVER_VOCABULARY: [&str; 2] = [WORDS, BIAS];
 
+/// How names begin of what stands before the decoder: of an encoder, or of a causal model.
+pub(super) fn head(is_causal: bool) -> &'static str {
+    if is_causal { "lm_head." } else { "head." }
+}
+
 /// First parts of the names of a `ModernBertModel`, which a `ModernBertForMaskedLM` has below `model.`.
 const BARE: [&str; 3] = ["embeddings", "layers", "final_norm"];
 
 /// A tensor's name as the family has it, and what a wrapping had put before or into it; one that this family doesn't
 /// know stays as it is.
 pub(in super::super) fn unwrapped(name: &str) -> (String, String) {
-    renaming::unwrapped(name, "model", &BARE, &["head", "decoder", "classifier"])
+    renaming::unwrapped(name, "model", &BARE, &["head", "lm_head", "decoder", "classifier"])
 }
 
-/// The tensors under the names of `ModernBertForMaskedLM`. Wrappings of the names are taken off; bodies saved without
+/// The tensors under the family's names. Wrappings of the names are taken off; bodies saved without
 /// their prefix get it; a decoder that is the word table's copy is left out.
 ///
 /// # Errors
@@ -49,6 +55,7 @@ mod tests {
             ("model.layers.0._orig_mod.mlp.Wi.weight", "model.layers.0.mlp.Wi.weight", "_orig_mod."),
             ("state_dict.head.dense.weight", "head.dense.weight", "state_dict."),
             ("decoder.bias", "decoder.bias", ""),
+            ("module.lm_head.dense.weight", "lm_head.dense.weight", "module."),
             ("bert.encoder.layer.0.output.dense.bias", "bert.encoder.layer.0.output.dense.bias", ""),
         ] {
             assert_eq!(unwrapped(theirs), (ours.to_owned(), taken.to_owned()), "{theirs}");

@@ -73,6 +73,22 @@ mod tests {
     }
 
     #[test]
+    fn a_decoders_layers_are_copied_alike() {
+        let decoder = |layers| ModernBertShape { is_causal: true, ..shape(layers) };
+        let teacher = Weights::of(&decoder(4).init_decoder(3, 0.02, &Device::flex()));
+        let student = remap(&teacher, &decoder(4), &decoder(8)).unwrap();
+        for (layer, source) in [(0, 0), (3, 3), (6, 3), (1, 1), (4, 2), (7, 2)] {
+            for part in ["attn.q_proj.weight", "attn.v_proj.weight", "mlp.Wi.weight"] {
+                let (copied, original) = (format!("{LAYER}{layer}.{part}"), format!("{LAYER}{source}.{part}"));
+                assert_eq!(student.get(&copied), teacher.get(&original), "{copied}");
+            }
+        }
+        let loaded = student.load_into(decoder(8).init_decoder(9, 0.02, &Device::flex())).unwrap();
+        assert_eq!(Weights::of(&loaded), student);
+        assert_eq!(remap(&teacher, &decoder(4), &decoder(4)).unwrap(), teacher);
+    }
+
+    #[test]
     fn a_norm_that_the_first_layer_lacks_starts_at_one() {
         let teacher = Weights::of(&shape(3).init(3, 0.02, &Device::flex()));
         let student = remap(&teacher, &shape(3), &shape(6)).unwrap();

@@ -79,7 +79,7 @@ impl StudentShape {
     /// When they are not those of the shape (all that differs is listed), or not finite.
     pub fn load(&self, weights: &Weights, device: &Device) -> Result<Student> {
         let layers = match &self.encoder {
-            EncoderShape::ModernBert(_) => modernbert::LAYERS,
+            EncoderShape::ModernBert(shape) => modernbert::layers(shape),
             EncoderShape::Bert(_) | EncoderShape::BiLstm(_) => bert::LAYERS,
         };
         must_be(&self.tensors(), &weights.shapes(), layers)?;
@@ -202,7 +202,7 @@ impl Student {
                 layers.push(names(&["bert.embeddings."]));
             }
             EncoderShape::ModernBert(shape) => {
-                let mut of_encoder = each(shape.layers, modernbert::LAYERS.prefix);
+                let mut of_encoder = each(shape.layers, modernbert::layers(shape).prefix);
                 of_encoder.push(names(&["model.embeddings."]));
                 // The norm after the last layer moves with it.
                 of_encoder[0].push("model.final_norm.".to_owned());

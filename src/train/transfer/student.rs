@@ -99,7 +99,7 @@ fn encoder(plan: &TransferPlan, tokens: &TextTokens) -> Result<EncoderShape> {
             }
             match (kind, folder.shape) {
                 (EncoderKind::Bert, Shape::Bert(shape)) => EncoderShape::Bert(shape),
-                (EncoderKind::ModernBert, Shape::ModernBert(shape)) => EncoderShape::ModernBert(shape),
+                (EncoderKind::ModernBert, Shape::ModernBert(shape)) if !shape.is_causal => EncoderShape::ModernBert(shape),
                 _ => {
                     return Err(Error::new(format!("model.from is a {found}, and model.encoder = \"{kind}\""))
                         .at(from)
