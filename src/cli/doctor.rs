@@ -160,7 +160,11 @@ fn features() -> Vec<&'static str> {
 
 /// `Debian GNU/Linux 12 (bookworm), Linux 6.1.0, x86_64, glibc 2.36`.
 fn system() -> String {
-    let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
+    // Under Wine a program of Windows sees Linux's files, which are not its system's.
+    let read = |path: &str| match cfg!(target_os = "linux") {
+        true => std::fs::read_to_string(path).unwrap_or_default(),
+        false => String::new(),
+    };
     let release = read("/etc/os-release");
     let pretty = release.lines().find_map(|line| line.strip_prefix("PRETTY_NAME=")).map(|name| name.trim_matches('"').to_owned());
     let kernel = read("/proc/sys/kernel/osrelease");
