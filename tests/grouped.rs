@@ -1,12 +1,14 @@
-//! The operations of causal models: the CPU's fused ones against their composed forms, values and every gradient, at
-//! sizes that are too large for definitions (`tests/definitions.rs`); and a token at a time.
+//! The operations of causal models: the CPU's fused ones and a GPU's against their composed forms, values and every
+//! gradient, at sizes that are too large for definitions (`tests/definitions.rs`); and a token at a time.
 
 use burn::tensor::{Device, Tensor, TensorData};
 use upstill::batch::TokenOrder;
 use upstill::config::RopeScaling;
 use upstill::device::{Compute, Kernels};
 use upstill::kernels::dwt_loss::spread;
-use upstill::kernels::{Dropout, Heads, Places, Rotary, Sight, grouped_attention, next_attention, rms_norm, silu_gate};
+use upstill::kernels::{
+    Dropout, Heads, Places, Rotary, Sight, grouped_attention, linear, next_attention, rms_norm, silu_gate, tanh_gelu,
+};
 
 use crate::close::{Kind, close};
 use crate::definitions::layers::{self as definition, Sees};
@@ -15,6 +17,7 @@ use crate::modern::rows_of;
 
 on_both_sides!(
     a_gate_is_silu_of_one_times_the_other,
+    gelu_by_the_tangent_follows_a_product_without_a_bias,
     a_norm_divides_by_the_root_of_the_mean_square_of_rows_and_of_heads,
     attention_of_shared_keys_is_attention_of_repeated_ones_in_order,
 );
@@ -26,6 +29,18 @@ fn a_gate_is_silu_of_one_times_the_other(side: Side) {
         let run = |compute: &Compute| {
             let leaves = [leaf([n, f], 1, &compute.device), leaf([n, f], 2, &compute.device)];
             value_and_gradients(leaves, &[], &spread(n * f, 4), move |[a, b]| silu_gate(a, b, compute))
+        };
+        compare(side, run);
+    }
+}
+
+fn gelu_by_the_tangent_follows_a_product_without_a_bias(side: Side) {
+    for (n, f) in SIZES {
+        let run = |compute: &Compute| {
+            let leaves = [leaf([n, 5], 1, &compute.device), leaf([5, f], 2, &compute.device)];
+            value_and_gradients(leaves, &[], &spread(n * f, 4), move |[x, weight_df]| {
+                tanh_gelu(linear(x, weight_df, compute), compute)
+            })
         };
         compare(side, run);
     }
@@ -53,6 +68,10 @@ fn attention_of_shared_keys_is_attention_of_repeated_ones_in_order(side: Side) {
         (200, TokenOrder::Causal, None, [6, 2], 6, 0.2, true),
         (150, TokenOrder::Causal, Some(9), [2, 1], 4, 0.0, true),
         (150, TokenOrder::Bidirectional, None, [4, 2], 4, 0.0, false),
+        // In vectors of four, of which a GPU leaves out tiles.
+        (200, TokenOrder::Causal, None, [6, 2], 8, 0.2, true),
+        (152, TokenOrder::Bidirectional, Some(9), [4, 1], 4, 0.2, false),
+        (152, TokenOrder::Causal, Some(40), [2, 2], 36, 0.0, true),
     ] {
         let (segments_bs, positions) = rows_of(length);
         let (n, d, k) = (2 * length, queries * width, keys * width);

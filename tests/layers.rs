@@ -8,8 +8,7 @@ use upstill::batch::TokenOrder;
 use upstill::device::{Compute, DeviceKind, Kernels, Precision};
 use upstill::kernels::dwt_loss::spread;
 use upstill::kernels::{
-    Dense, Dropout, Heads, Norm, Places, Rotary, Sight, dense, dense_gelu, dense_norm, grouped_attention, linear, look_up,
-    norm_of_sum, rms_norm, self_attention, silu_gate, tanh_gelu,
+    Dense, Dropout, Norm, Places, Sight, dense, dense_gelu, dense_norm, look_up, norm_of_sum, self_attention,
 };
 use upstill::model::{BertShape, Inputs};
 use upstill::optim::global_norm;
@@ -89,10 +88,7 @@ pub(crate) use on_both_sides;
 on_both_sides!(
     a_dense_layer_is_a_product_and_a_bias_with_or_without_gelu,
     the_norm_of_a_sum_is_dropout_a_sum_and_a_norm,
-    norms_by_the_root_of_the_mean_square_are_over_rows_or_parts_of_them,
-    gates_and_gelu_of_causal_layers_are_those_of_burn,
     attention_by_segments_is_attention_with_the_others_ruled_out,
-    attention_over_long_rows_and_shared_keys_rules_out_as_much,
     rows_of_a_table_are_looked_up_and_their_gradients_added_up,
     hidden_states_at_some_positions_are_those_among_all,
 );
@@ -167,71 +163,6 @@ fn the_norm_of_a_sum_is_dropout_a_sum_and_a_norm(side: Side) {
             )
         };
         compare(side, of_dense);
-    }
-}
-
-fn norms_by_the_root_of_the_mean_square_are_over_rows_or_parts_of_them(side: Side) {
-    for (n, w, parts) in [(1, 1, 1), (3, 7, 1), (130, 33, 1), (9, 768, 1), (5, 1026, 1), (70, 64, 3)] {
-        let run = |compute: &Compute| {
-            let gamma_w = leaf([w], 3, &compute.device);
-            let scale = gamma_w.clone();
-            let leaves = [leaf([n, parts * w], 1, &compute.device)];
-            value_and_gradients(leaves, &[gamma_w], &spread(n * parts * w, 5), move |[x]| {
-                rms_norm(x, scale.clone(), 1e-5, compute)
-            })
-        };
-        compare(side, run);
-    }
-}
-
-fn gates_and_gelu_of_causal_layers_are_those_of_burn(side: Side) {
-    for (n, d, f) in SIZES {
-        let run = |compute: &Compute| {
-            let of = |shape, seed| leaf(shape, seed, &compute.device);
-            let leaves = [of([n, d], 1), of([d, f], 2), of([d, f], 3)];
-            value_and_gradients(leaves, &[], &spread(n * f, 5), move |[x, gate, up]| {
-                // Numbers as they are in a model: SiLU of thousands is a choice.
-                let product = |weight_df: Tensor<2>| linear(x.clone(), weight_df / (d as f32).sqrt(), compute);
-                tanh_gelu(silu_gate(product(gate), product(up), compute), compute)
-            })
-        };
-        compare(side, run);
-    }
-}
-
-/// Two rows of 104 positions, more than three tiles of a GPU's: segments of 3, 40, 50 and padding; one of 104.
-fn long_rows() -> (Vec<i32>, Vec<i32>) {
-    let segments = [vec![1; 3], vec![2; 40], vec![3; 50], vec![0; 11], vec![1; 104]];
-    let positions = segments.iter().flat_map(|segment| 0..segment.len() as i32).collect();
-    (segments.concat(), positions)
-}
-
-fn attention_over_long_rows_and_shared_keys_rules_out_as_much(side: Side) {
-    let (segments_bs, positions_bs) = long_rows();
-    let n = segments_bs.len();
-    let limits: [fn(Sight) -> Sight; 4] = [
-        |all| all,
-        |all| all.in_order(TokenOrder::Causal),
-        |all| all.within(9),
-        |all| all.in_order(TokenOrder::Causal).within(40),
-    ];
-    // Heads of queries and keys, their width, dropout, whether positions count.
-    let kinds = [(4, 2, 8, 0.0, true), (3, 1, 5, 0.2, false), (2, 2, 8, 0.2, true), (4, 1, 36, 0.0, true)];
-    for ((queries, keys, width, rate, is_turned), limit) in kinds.into_iter().flat_map(|kind| limits.map(|limit| (kind, limit))) {
-        let d = queries * width;
-        let mut weights = spread(n * d, 7);
-        (0..n).filter(|&at| segments_bs[at] == 0).for_each(|at| weights[at * d..][..d].fill(0.0));
-        let run = |compute: &Compute| {
-            let of = |columns, seed| leaf([n, columns], seed, &compute.device);
-            let sight = limit(Sight::new(&segments_bs, 104));
-            let rotary = is_turned.then(|| Rotary::new(&Places::new(&positions_bs, &compute.device), width, 100.0));
-            let leaves = [of(d, 1), of(keys * width, 2), of(keys * width, 3)];
-            value_and_gradients(leaves, &[], &weights, move |[query, key, value]| {
-                let (heads, mut dropout) = (Heads { queries, keys }, Dropout::new(rate, 5).of_rows(4..6));
-                grouped_attention([query * 0.3, key, value], heads, &sight, rotary.as_ref(), &mut dropout, compute)
-            })
-        };
-        compare(side, run);
     }
 }
 
