@@ -106,21 +106,26 @@ fn attention_of_shared_keys_is_its_definition_at_once_and_a_token_at_a_time() {
     };
     let all =
         |rows: std::ops::Range<usize>| [of(&q, rows.clone(), heads[0]), of(&k, rows.clone(), heads[1]), of(&v, rows, heads[1])];
-    let sees = Sees { segments: &segments, length, is_causal: true, window: None };
     let exact = |x: &[f32]| -> Vec<f64> { x.iter().map(|&x| f64::from(x)).collect() };
     let shared = |x: &[f32]| definition::shared(&exact(x), width, heads[0] / heads[1]);
-    let wanted = definition::attention(&exact(&q), &shared(&k), &shared(&v), heads[0], &sees);
-    for form in [Kernels::Composed, Kernels::Fused] {
-        let compute = Compute::of(&device).by(form);
-        let sight = Sight::new(&segments, length).in_order(TokenOrder::Causal);
-        let found = grouped_attention(all(0..length), sizes, &sight, None, &mut Dropout::off(), &compute);
-        close(&host(found), &wanted, Kind::GradientOfFactors);
-        // The first segment in parts that follow each other.
-        let (mut past, mut found) = (None, Vec::new());
-        for (from, to) in [(0, 5), (5, 6), (6, 7), (7, 40), (40, 70)] {
-            found.extend(host(next_attention(all(from..to), sizes, None, &mut past, &compute)));
+    for window in [None, Some(1), Some(2), Some(6), Some(100)] {
+        let sees = Sees { segments: &segments, length, is_causal: true, window };
+        let wanted = definition::attention(&exact(&q), &shared(&k), &shared(&v), heads[0], &sees);
+        for form in [Kernels::Composed, Kernels::Fused] {
+            let compute = Compute::of(&device).by(form);
+            let sight = Sight::new(&segments, length).in_order(TokenOrder::Causal);
+            let sight = if let Some(window) = window { sight.within(window) } else { sight };
+            let found = grouped_attention(all(0..length), sizes, &sight, None, &mut Dropout::off(), &compute);
+            close(&host(found), &wanted, Kind::GradientOfFactors);
+            // The first segment in parts that follow each other.
+            let (mut past, mut found) = (None, Vec::new());
+            for (from, to) in [(0, 5), (5, 6), (6, 7), (7, 40), (40, 70)] {
+                found.extend(host(next_attention(all(from..to), sizes, None, window, &mut past, &compute)));
+            }
+            close(&found, &wanted[..70 * heads[0] * width], Kind::GradientOfFactors);
+            let kept = past.map_or(0, |[keys, _]| keys.dims()[0]);
+            assert_eq!(kept, window.map_or(70, |window| 70.min(window - 1)), "no more than later ones see: {window:?}");
         }
-        close(&found, &wanted[..70 * heads[0] * width], Kind::GradientOfFactors);
     }
 }
 

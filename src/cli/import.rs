@@ -12,8 +12,9 @@ use crate::train::model_card;
 #[derive(clap::Args)]
 #[command(after_help = "\
 Every command that takes a model reads such a folder as it is; this says what is in it, and with OUT makes it a folder of
-today's BertForMaskedLM (or ModernBertForMaskedLM, LlamaForCausalLM, Qwen3ForCausalLM, SmolLM3ForCausalLM, GPT2LMHeadModel) in
-one model.safetensors (f32). Numbers of a GGUF file that are kept in 4 or 8 bits are unpacked.
+today's BertForMaskedLM (or ModernBertForMaskedLM, ModernBertDecoderForCausalLM, LlamaForCausalLM, Qwen3ForCausalLM,
+SmolLM3ForCausalLM, GPT2LMHeadModel) in one model.safetensors (f32). Numbers of a GGUF file that are kept in 4 or 8 bits
+are unpacked.
 
 Examples:
   upstill import distilbert-base-uncased/

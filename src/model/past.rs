@@ -2,7 +2,7 @@
 
 use crate::kernels::PastLayer;
 
-/// Keys and values of each layer, of all tokens so far.
+/// Keys and values of each layer, of all tokens so far that later ones see.
 #[derive(Debug, Clone, Default)]
 pub struct Past {
     tokens: usize,

@@ -51,5 +51,5 @@ pub fn grouped_attention(
     }
 }
 
-/// Keys and values of one layer, of all positions so far: turned, `[t, keys w]` each.
+/// Keys and values of one layer, of all positions so far that later ones see: turned, `[t, keys w]` each.
 pub type PastLayer = Option<[Tensor<2>; 2]>;
