@@ -12,7 +12,7 @@ use crate::kernels::gpu::{GpuBackward, cubes, empty, like, on_gpu, vector_size, 
 use crate::kernels::graph::Parent;
 use crate::kernels::spent::{self, Part};
 
-/// `k` norms of `w` vectors each; `scale_k` is what the numbers of each are multiplied by.
+/// `k` norms of so many vectors each; `scale_k` is what the numbers of each are multiplied by.
 #[cube(launch)]
 #[expect(clippy::too_many_arguments, reason = "buffers are bound one by one")]
 fn norm_kernel<F: Float, W: Size>(
@@ -21,7 +21,7 @@ fn norm_kernel<F: Float, W: Size>(
     scale_k: &mut [f32],
     out_kw: &mut [Vector<f32, W>],
     k: u32,
-    w: u32,
+    width: u32,
     epsilon: f32,
     #[comptime] lanes: Lanes,
     #[define(F)] _dtype: ElemType,
@@ -30,7 +30,7 @@ fn norm_kernel<F: Float, W: Size>(
     if row >= k as usize {
         terminate!();
     }
-    let w = w as usize;
+    let w = width as usize;
     let start = row * w;
     let elements = (w * W::value()) as f32;
     // What this lane has of the row stays with it.
@@ -66,7 +66,7 @@ fn norm_backward_kernel<F: Float, W: Size>(
     scale_k: &[f32],
     of_x_kw: &mut [Vector<F, W>],
     k: u32,
-    w: u32,
+    width: u32,
     #[comptime] lanes: Lanes,
     #[define(F)] _dtype: ElemType,
 ) {
@@ -74,7 +74,7 @@ fn norm_backward_kernel<F: Float, W: Size>(
     if row >= k as usize {
         terminate!();
     }
-    let w = w as usize;
+    let w = width as usize;
     let start = row * w;
     let elements = (w * W::value()) as f32;
     let scale = Vector::<f32, W>::new(scale_k[row]);
@@ -100,7 +100,8 @@ fn norm_backward_kernel<F: Float, W: Size>(
     }
 }
 
-/// Sums over `ROWS` norms of what the scale gets: an invocation a vector of columns, of which there are `w`.
+/// Sums over `ROWS` norms of what the scale gets: an invocation a vector of columns, of which there are
+/// `width`.
 #[cube(launch)]
 #[expect(clippy::too_many_arguments, reason = "buffers are bound one by one")]
 fn norm_columns_kernel<F: Float, W: Size>(
@@ -109,11 +110,11 @@ fn norm_columns_kernel<F: Float, W: Size>(
     scale_k: &[f32],
     parts_pw: &mut [Vector<f32, W>],
     k: u32,
-    w: u32,
+    width: u32,
     parts: u32,
     #[define(F)] _dtype: ElemType,
 ) {
-    let w = w as usize;
+    let w = width as usize;
     let part = ABSOLUTE_POS / w;
     if part >= parts as usize {
         terminate!();

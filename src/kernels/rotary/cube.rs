@@ -107,8 +107,8 @@ fn turned_heads_kernel<I: Float, O: Float, W: Size>(
     to: &mut [Vector<O, W>],
     of: Parted,
     #[comptime] is_back: bool,
-    #[define(I)] _from: ElemType,
-    #[define(O)] _to: ElemType,
+    #[define(I)] _came_in: ElemType,
+    #[define(O)] _numbers: ElemType,
 ) {
     let i = ABSOLUTE_POS;
     if i >= of.vectors as usize {

@@ -33,7 +33,6 @@ fn gate_kernel<F: Float, W: Size>(
 
 /// SiLU and its slope are worked out again.
 #[cube(launch)]
-#[expect(clippy::too_many_arguments, reason = "buffers are bound one by one")]
 fn gate_backward_kernel<F: Float, W: Size>(
     a_nf: &[Vector<F, W>],
     b_nf: &[Vector<F, W>],
