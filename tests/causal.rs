@@ -172,8 +172,8 @@ fn a_remapped_causal_student_of_its_teachers_size_starts_as_its_teacher() {
     }
 }
 
-/// A family's models learn alone, start as a teacher of theirs, deeper or not, and resume; in layers of a teacher and of a
-/// student.
+/// A family's models learn alone, start as a teacher of theirs, deeper or not, and resume; in layers of a teacher and
+/// of a student.
 fn learns_starts_and_resumes(family: &[&str], [few, more]: [u32; 2], plan_says: &str) {
     let (shards, dir) = (shards(), tempdir().unwrap());
     let path = |name: &str| dir.path().join(name);

@@ -65,7 +65,7 @@ fn a_modernbert_has_its_familys_defaults_and_its_plan_is_read_back() {
 
 #[test]
 fn a_decoder_has_the_sizes_of_its_twin_and_its_plan_is_read_back() {
-    let set = ["model.family=modernbert-decoder", "preset=standalone", "model.window=64"];
+    let set = ["model.family=modernbert-decoder", "method=standalone", "model.window=64"];
     let mut file = run_file(&MODERN.replace("teacher.from = \"runs/teacher-4l\"", ""));
     set.iter().for_each(|assignment| file.set(assignment));
     let plan = file.resolve(&Facts { teacher: None, ..facts() }).unwrap();
@@ -111,7 +111,10 @@ fn what_is_another_familys_or_cannot_be_is_said() {
         ],
     );
     let decoder = |sets: &[&str]| modern(&[&["model.family=modernbert-decoder"], sets].concat());
-    has(decoder(&["model.window=1"]), &["model.window", "is 1", "the teacher is a bert, the student a modernbert-decoder"]);
+    has(
+        decoder(&["model.window=1"]),
+        &["model.window", "is 1", "write 2 or more", "the teacher is a bert, which predicts masked tokens"],
+    );
     has(
         decoder(&["model.rope_theta=9", "model.token_types=2"]),
         &[

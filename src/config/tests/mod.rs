@@ -453,7 +453,7 @@ fn the_reference_lists_every_key_and_is_itself_a_run_file() {
     max_positions = 512              # longest row; of bert and gpt2, rows of the position table
     token_types = 2                  # bert: rows of the token-type table; 0 leaves it out
     # global_every: 3                # modernbert: layers 0, 3, 6, ... attend to the whole text
-    # window: 128                    # modernbert: the other layers see half of it to each side
+    # window: 128                    # modernbert: the other layers see half of it to each side, a decoder half of it
     # global_theta: 160000           # modernbert: base of the rotary angles in global layers
     # local_theta: 10000             # modernbert: base of the rotary angles in the others
     # kv_heads: heads                # llama: heads of keys and values; they divide heads

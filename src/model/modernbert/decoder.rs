@@ -1,5 +1,5 @@
-//! The decoder twin of the family's encoders (Ettin; `transformers`' `ModernBertDecoderForCausalLM`): a token sees itself
-//! and what comes before it, in local layers no more than half a window of it.
+//! The decoder twin of the family's encoders (Ettin; `transformers`' `ModernBertDecoderForCausalLM`): a token sees
+//! itself and what comes before it, in local layers no more than half a window of it.
 
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};

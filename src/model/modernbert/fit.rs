@@ -136,7 +136,18 @@ mod tests {
         help: config.json and the weights must belong together and be whole: fetch or save both again
         ");
         let decoder = ModernBertShape { is_causal: true, ..shape.clone() };
-        insta::assert_snapshot!(must_have_body(&decoder, &of(&shape)).unwrap_err(), @"");
+        insta::assert_snapshot!(must_have_body(&decoder, &of(&shape)).unwrap_err(), @"
+        the weights are not those of the body of the model (2 layers, width 8, vocabulary 11 by its config.json):
+          missing: model.layers.0.attn.k_proj.weight
+          missing: model.layers.0.attn.q_proj.weight
+          missing: model.layers.0.attn.v_proj.weight
+          missing: model.layers.1.attn.k_proj.weight
+          missing: model.layers.1.attn.q_proj.weight
+          missing: model.layers.1.attn.v_proj.weight
+          left over: model.layers.0.attn.Wqkv.weight
+          left over: model.layers.1.attn.Wqkv.weight
+        help: config.json and the weights must belong together and be whole: fetch or save both again
+        ");
         let foreign = Shapes::from([("roberta.embeddings.word_embeddings.weight".to_owned(), vec![11, 8])]);
         insta::assert_snapshot!(must_have_body(&shape, &foreign).unwrap_err(), @"
         none of the body's 14 tensors is there; what is: roberta.embeddings.word_embeddings.weight
