@@ -15,7 +15,7 @@ use crate::kernels::gpu::{like, like_a_vector, vector_size};
 /// Where the range of keys is that a query's tile sees, of so many `rows` of scores and `positions` of a row.
 #[cube]
 fn range_of(row: usize, rows: u32, positions: usize, heads: u32) -> usize {
-    let tiles = (positions + TILE - 1) / TILE;
+    let tiles = positions.div_ceil(TILE);
     2 * (rows / heads) as usize + (row / (heads as usize * positions) * tiles + row % positions / TILE) * 4
 }
 

@@ -37,7 +37,7 @@ struct Grid {
 /// Tiles along a row.
 #[cube]
 fn tiles(of: &Grid) -> usize {
-    (of.s as usize + TILE - 1) / TILE
+    (of.s as usize).div_ceil(TILE)
 }
 
 /// Where a tile's ranges are: what it sees, and after that what sees it. `pair` counts rows and heads of queries.
@@ -117,7 +117,7 @@ fn over_keys_kernel<F: Float, W: Size>(
     #[define(F)] _dtype: ElemType,
 ) {
     let (tiles, s, width) = (tiles(&of), of.s as usize, of.width as usize);
-    let blocks = (width + ABREAST - 1) / ABREAST;
+    let blocks = width.div_ceil(ABREAST);
     let pair = CUBE_POS / (tiles * blocks);
     let tile = CUBE_POS / blocks % tiles;
     let row = tile * TILE + UNIT_POS as usize / ABREAST * EACH;
@@ -168,7 +168,7 @@ fn over_queries_kernel<F: Float, W: Size>(
     #[define(F)] _dtype: ElemType,
 ) {
     let (tiles, s, width, sharing) = (tiles(&of), of.s as usize, of.width as usize, of.sharing as usize);
-    let blocks = (width + ABREAST - 1) / ABREAST;
+    let blocks = width.div_ceil(ABREAST);
     let first = CUBE_POS / (tiles * blocks) * sharing;
     let tile = CUBE_POS / blocks % tiles;
     let row = tile * TILE + UNIT_POS as usize / ABREAST * EACH;
