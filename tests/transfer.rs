@@ -143,6 +143,23 @@ fn labels_of_the_transfer_set_do_not_leak() {
 }
 
 #[test]
+fn a_modernbert_is_unfrozen_from_the_top() {
+    let modernbert =
+        StudentShape { encoder: EncoderShape::ModernBert(ModernBertShape::new(9, 8, 2, 2, 8)), projection: 4, classes: 2 };
+    let of_modernbert: Vec<Vec<String>> = modernbert.init(1, &device().handle).layers();
+    assert_eq!(
+        of_modernbert,
+        [
+            vec!["classifier.", "regression."],
+            vec!["projection."],
+            vec!["model.layers.1.", "model.final_norm."],
+            vec!["model.layers.0."],
+            vec!["model.embeddings."]
+        ]
+    );
+}
+
+#[test]
 fn each_phase_moves_its_layers_and_no_other() {
     let dir = tempfile::tempdir().unwrap();
     let from = teacher(dir.path());
@@ -171,20 +188,6 @@ fn each_phase_moves_its_layers_and_no_other() {
     let bert = StudentShape { encoder: EncoderShape::Bert(BertShape::new(9, 8, 2, 2, 8)), projection: 0, classes: 2 };
     let of_bert: Vec<String> = bert.init(1, &device().handle).layers().concat();
     assert_eq!(of_bert, ["classifier.", "regression.", "bert.encoder.layer.1.", "bert.encoder.layer.0.", "bert.embeddings."]);
-
-    let modernbert =
-        StudentShape { encoder: EncoderShape::ModernBert(ModernBertShape::new(9, 8, 2, 2, 8)), projection: 4, classes: 2 };
-    let of_modernbert: Vec<Vec<String>> = modernbert.init(1, &device().handle).layers();
-    assert_eq!(
-        of_modernbert,
-        [
-            vec!["classifier.", "regression."],
-            vec!["projection."],
-            vec!["model.layers.1.", "model.final_norm."],
-            vec!["model.layers.0."],
-            vec!["model.embeddings."]
-        ]
-    );
 
     // A schedule of one round a phase; what each phase's student has that the one before had not.
     let plan = plan(&from, &["distill.schedule=distil-once", "train.rounds=1", "train.patience=1"]);
@@ -382,7 +385,7 @@ fn a_student_starts_from_a_folder_of_its_encoders_family() {
     // A folder of the other family is refused by both names.
     let set = [&["model.encoder=bert"], &set[1..]].concat();
     let error = train(&plan(&from, &set), &task, &dir.path().join("other"), dir.path()).unwrap_err().to_string();
-    assert!(error.contains("model.from is a ModernBERT, and model.encoder = \"bert\""), "{error}");
+    assert!(error.contains("model.from is a modernbert, and model.encoder = \"bert\""), "{error}");
 }
 
 #[test]

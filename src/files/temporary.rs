@@ -189,7 +189,7 @@ fn is_abandoned(path: &Path, pid: u32, stage: Stage) -> bool {
     let is_other = pid != std::process::id() && cfg!(target_os = "linux") && Path::new(&format!("/proc/{pid}")).exists();
     let is_unlocked = match File::open(path) {
         Ok(file) => file.try_lock().is_ok(),
-        // Windows opens no folder. One that lies within its place is this process's to finish, which has the place's lock.
+        // Windows opens no folder. One that lies within its place is for whoever has the place's lock to finish.
         Err(_) => cfg!(windows) && pid != std::process::id() && matches!(stage, Stage::Ready | Stage::Moving),
     };
     is_plain && !is_other && is_unlocked

@@ -153,17 +153,19 @@ pub(super) fn close_weights(what: &str, found: &Weights, wanted: &Weights, kind:
     let off = |(name, wanted): (&str, _)| {
         let (found, wanted): (_, &upstill::model::HostTensor) = (found.get(name)?, wanted);
         assert_eq!(found.shape, wanted.shape, "{what}: {name}");
-        let off = |((name, found), (_, wanted)): ((String, &[f32]), (String, &[f32]))| {
-            Some(format!("{name}: {}", difference(found, wanted, kind(&name))?))
-        };
+        let off =
+            |((name, found), (_, wanted)): (Piece, Piece)| Some(format!("{name}: {}", difference(found, wanted, kind(&name))?));
         Some(pieces(name, &found.values).into_iter().zip(pieces(name, &wanted.values)).filter_map(off).collect())
     };
     let off: Vec<String> = wanted.iter().filter_map(off).flat_map(|off: Vec<String>| off).collect();
     assert!(off.is_empty(), "{what}:\n{}", off.join("\n"));
 }
 
+/// A tensor's values, or some of them, and what they are called.
+type Piece<'a> = (String, &'a [f32]);
+
 /// A tensor, or what GPT-2 has joined in one: biases of queries, keys and values.
-fn pieces<'a>(name: &str, values: &'a [f32]) -> Vec<(String, &'a [f32])> {
+fn pieces<'a>(name: &str, values: &'a [f32]) -> Vec<Piece<'a>> {
     if !name.ends_with("c_attn.bias") {
         return vec![(name.to_owned(), values)];
     }

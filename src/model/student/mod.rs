@@ -1,5 +1,5 @@
-//! Students of Mukherjee and Awadallah 2019: an encoder (two LSTMs, a small BERT or ModernBERT), a projection to the teacher's
-//! width, and two heads on it: one for classes, one for the teacher's logits.
+//! Students of Mukherjee and Awadallah 2019: an encoder (two LSTMs, a small BERT or ModernBERT), a projection to the
+//! teacher's width, and two heads on it: one for classes, one for the teacher's logits.
 //!
 //! ```text
 //! tokens ─► encoder ─► z [b, l] ─► projection, GELU ─► z~ [b, d] ─► classifier  (equation 1)
