@@ -40,5 +40,6 @@ exec ip netns exec "$host" sh -c "$*"
 AGENT
 chmod +x "$work/agent"
 hosts=$(seq -s, -f '10.99.0.%.0f:1' "$ranks")
-ip netns exec upstill-1 mpirun --allow-run-as-root --bind-to none --host "$hosts" --mca plm_rsh_agent "$work/agent" --mca pml ob1 \
+# Daemons on one machine would share a description of it in memory (rtc_hwloc), in which they run into each other.
+ip netns exec upstill-1 mpirun --allow-run-as-root --bind-to none --host "$hosts" --mca plm_rsh_agent "$work/agent" --mca pml ob1 --mca rtc ^hwloc \
   --mca btl tcp,self --mca btl_tcp_if_include 10.99.0.0/24 --mca oob_tcp_if_include 10.99.0.0/24 "$@"
