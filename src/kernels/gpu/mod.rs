@@ -74,6 +74,15 @@ pub(super) fn tensor<const D: usize>(x: CubeTensor) -> Tensor<D> {
     Tensor::from_primitive::<CubeBackend>(x)
 }
 
+/// How an operation element by element goes through a tensor, a vector an invocation: cubes, a cube's shape, elements of
+/// a vector, and how many vectors there are.
+pub(super) fn vectors_of(x: &CubeTensor) -> (CubeCount, CubeDim, usize, u32) {
+    let elements = x.meta.num_elements();
+    let size = vector_size(elements);
+    let (count, dim) = cubes(elements / size);
+    (count, dim, size, (elements / size) as u32)
+}
+
 /// Cubes for this many units of work, in an arrangement that every device can launch, and units a cube.
 pub(super) fn cubes(units: usize) -> (CubeCount, CubeDim) {
     let cubes = u32::try_from(units.div_ceil(WIDE as usize)).expect("a tensor has fewer elements").max(1);

@@ -9,7 +9,7 @@ use cubecl::prelude::*;
 
 use crate::device::Compute;
 use crate::kernels::gpu::sigmoid::sigmoid;
-use crate::kernels::gpu::{GpuBackward, cubes, like, on_gpu, vector_size, with_gradient};
+use crate::kernels::gpu::{GpuBackward, like, on_gpu, vectors_of, with_gradient};
 use crate::kernels::graph::Parent;
 use crate::kernels::spent::{self, Part};
 
@@ -74,17 +74,9 @@ struct Saved {
 }
 
 impl Saved {
-    /// How they are gone through: cubes, a cube's shape, elements of a vector, and how many there are.
-    fn cut(&self) -> (CubeCount, CubeDim, usize, u32) {
-        let elements = self.a_nf.meta.num_elements();
-        let size = vector_size(elements);
-        let (count, dim) = cubes(elements / size);
-        (count, dim, size, (elements / size) as u32)
-    }
-
     fn forward(&self) -> CubeTensor {
         let out = like(&self.a_nf);
-        let (count, dim, size, vectors) = self.cut();
+        let (count, dim, size, vectors) = vectors_of(&self.a_nf);
         let [a, b, to] = [&self.a_nf, &self.b_nf, &out].map(|x| x.clone().into_buffer_arg());
         gate_kernel::launch(&out.client, count, dim, size, a, b, to, vectors, dtype_to_storage_type(out.dtype));
         out
@@ -98,7 +90,7 @@ impl GpuBackward<2> for Saved {
 
     fn backward(&self, above: CubeTensor, _: [bool; 2]) -> [Option<CubeTensor>; 2] {
         let (of_a, of_b) = (like(&self.a_nf), like(&self.a_nf));
-        let (count, dim, size, vectors) = self.cut();
+        let (count, dim, size, vectors) = vectors_of(&self.a_nf);
         let above = cast(above, of_a.dtype);
         let [a, b, above, to_a, to_b] = [&self.a_nf, &self.b_nf, &above, &of_a, &of_b].map(|x| x.clone().into_buffer_arg());
         let dtype = dtype_to_storage_type(of_a.dtype);

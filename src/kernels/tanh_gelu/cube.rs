@@ -10,7 +10,7 @@ use cubecl::prelude::*;
 use super::{CUBE, TWICE_SCALE};
 use crate::device::Compute;
 use crate::kernels::gpu::sigmoid::sigmoid;
-use crate::kernels::gpu::{GpuBackward, cubes, like, on_gpu, vector_size, with_gradient};
+use crate::kernels::gpu::{GpuBackward, like, on_gpu, vectors_of, with_gradient};
 use crate::kernels::graph::Parent;
 use crate::kernels::spent::{self, Part};
 
@@ -72,17 +72,9 @@ struct Saved {
 }
 
 impl Saved {
-    /// How it is gone through: cubes, a cube's shape, elements of a vector, and how many there are.
-    fn cut(&self) -> (CubeCount, CubeDim, usize, u32) {
-        let elements = self.x_nf.meta.num_elements();
-        let size = vector_size(elements);
-        let (count, dim) = cubes(elements / size);
-        (count, dim, size, (elements / size) as u32)
-    }
-
     fn forward(&self) -> CubeTensor {
         let out = like(&self.x_nf);
-        let (count, dim, size, vectors) = self.cut();
+        let (count, dim, size, vectors) = vectors_of(&self.x_nf);
         let [x, to] = [&self.x_nf, &out].map(|x| x.clone().into_buffer_arg());
         gelu_kernel::launch(&out.client, count, dim, size, x, to, vectors, dtype_to_storage_type(out.dtype));
         out
@@ -96,7 +88,7 @@ impl GpuBackward<1> for Saved {
 
     fn backward(&self, above: CubeTensor, _: [bool; 1]) -> [Option<CubeTensor>; 1] {
         let out = like(&self.x_nf);
-        let (count, dim, size, vectors) = self.cut();
+        let (count, dim, size, vectors) = vectors_of(&self.x_nf);
         let above = cast(above, out.dtype);
         let [x, above, to] = [&self.x_nf, &above, &out].map(|x| x.clone().into_buffer_arg());
         gelu_backward_kernel::launch(&out.client, count, dim, size, x, above, to, vectors, dtype_to_storage_type(out.dtype));
