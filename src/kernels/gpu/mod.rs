@@ -74,8 +74,8 @@ pub(super) fn tensor<const D: usize>(x: CubeTensor) -> Tensor<D> {
     Tensor::from_primitive::<CubeBackend>(x)
 }
 
-/// How an operation element by element goes through a tensor, a vector an invocation: cubes, a cube's shape, elements of
-/// a vector, and how many vectors there are.
+/// How an operation element by element goes through a tensor, a vector an invocation: cubes, a cube's shape, elements
+/// of a vector, and how many vectors there are.
 pub(super) fn vectors_of(x: &CubeTensor) -> (CubeCount, CubeDim, usize, u32) {
     let elements = x.meta.num_elements();
     let size = vector_size(elements);
