@@ -118,15 +118,31 @@ pub(super) fn zeros(count: usize) -> Vec<f32> {
 /// `count` numbers, in parts of `part` that a thread makes at a time from zeros: `make` has a part's number and the
 /// part, which is in the cache still.
 pub(super) fn made(count: usize, part: usize, make: impl Fn(usize, &mut [f32]) + Sync) -> Vec<f32> {
-    let mut out = Vec::with_capacity(count);
-    out.spare_capacity_mut()[..count].par_chunks_mut(part.max(1)).enumerate().for_each(|(at, part)| {
-        part.fill(MaybeUninit::new(0.0));
-        // SAFETY: the part was just written as a whole.
-        make(at, unsafe { &mut *(std::ptr::from_mut(part) as *mut [f32]) });
+    let [out] = made_together(count, part, |at, [out]| make(at, out));
+    out
+}
+
+/// N lists of `count` numbers, of which a thread makes a part each at a time; see [`made`].
+pub(super) fn made_together<const N: usize>(
+    count: usize,
+    part: usize,
+    make: impl Fn(usize, [&mut [f32]; N]) + Sync,
+) -> [Vec<f32>; N] {
+    let part = part.max(1);
+    let mut outs: [Vec<f32>; N] = std::array::from_fn(|_| Vec::with_capacity(count));
+    let mut parts = outs.each_mut().map(|out| out.spare_capacity_mut()[..count].chunks_mut(part));
+    let parts: Vec<_> = (0..count.div_ceil(part)).map(|_| parts.each_mut().map(|parts| parts.next().expect("a part"))).collect();
+    parts.into_par_iter().enumerate().for_each(|(at, parts)| {
+        let parts = parts.map(|part| {
+            part.fill(MaybeUninit::new(0.0));
+            // SAFETY: the part was just written as a whole.
+            unsafe { &mut *(std::ptr::from_mut(part) as *mut [f32]) }
+        });
+        make(at, parts);
     });
     // SAFETY: all parts were written.
-    unsafe { out.set_len(count) };
-    out
+    outs.iter_mut().for_each(|out| unsafe { out.set_len(count) });
+    outs
 }
 
 /// `a b` on all threads.

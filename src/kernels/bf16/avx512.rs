@@ -21,31 +21,37 @@ fn lanes(count: usize) -> __mmask16 {
     ((1u32 << count.min(16)) - 1) as __mmask16
 }
 
-/// 16 rows of 32 numbers that lie beside each other, as a tile of 16 rows; what is past `rows` and `columns` is 0.
+/// Writes 16 rows of 32 numbers that lie beside each other, as a tile of 16 rows; what is past `rows` and `columns` is
+/// 0. Straight to memory, as all here does: compilers move tiles that are values through memory several times.
 ///
 /// # Safety
-/// The instructions are there; `from` can be read as so many rows and columns, rows `stride` apart.
+/// The instructions are there; `from` can be read as so many rows and columns, rows `stride` apart; the tile can be
+/// written.
 #[target_feature(enable = "avx512bf16,avx512bw")]
-pub(super) unsafe fn rows(from: *const f32, stride: usize, rows: usize, columns: usize) -> [__m512i; 16] {
+pub(super) unsafe fn rows(from: *const f32, stride: usize, [rows, columns]: [usize; 2], tile: *mut u16) {
     let (low, high) = (lanes(columns), lanes(columns.saturating_sub(16)));
-    let mut tile = [_mm512_setzero_si512(); 16];
-    for (row, out) in tile.iter_mut().enumerate().take(rows) {
-        // SAFETY: the lanes that are read are within the row.
-        let (first, second) = unsafe {
-            let at = from.add(row * stride);
-            (_mm512_maskz_loadu_ps(low, at), _mm512_maskz_loadu_ps(high, at.wrapping_add(16)))
-        };
-        *out = word(_mm512_cvtne2ps_pbh(second, first));
+    for row in 0..16 {
+        // SAFETY: the lanes that are read are within a row that is there; a tile has 16 rows.
+        unsafe {
+            let words = match row < rows {
+                true => {
+                    let at = from.add(row * stride);
+                    let second = _mm512_maskz_loadu_ps(high, at.wrapping_add(16));
+                    word(_mm512_cvtne2ps_pbh(second, _mm512_maskz_loadu_ps(low, at)))
+                }
+                false => _mm512_setzero_si512(),
+            };
+            _mm512_store_si512(tile.add(row * WIDE).cast(), words);
+        }
     }
-    tile
 }
 
-/// 32 rows of 16 numbers that lie beside each other, as a tile of 16 rows of pairs: of two rows each.
+/// Writes 32 rows of 16 numbers that lie beside each other, as a tile of 16 rows of pairs: of two rows each.
 ///
 /// # Safety
 /// As [`rows`].
 #[target_feature(enable = "avx512bf16,avx512bw")]
-pub(super) unsafe fn pairs(from: *const f32, stride: usize, rows: usize, columns: usize) -> [__m512i; 16] {
+pub(super) unsafe fn pairs(from: *const f32, stride: usize, [rows, columns]: [usize; 2], tile: *mut u16) {
     let mask = lanes(columns);
     // SAFETY: 64 bytes.
     let order = unsafe { _mm512_loadu_si512(INTERLEAVED.as_ptr().cast()) };
@@ -54,12 +60,27 @@ pub(super) unsafe fn pairs(from: *const f32, stride: usize, rows: usize, columns
         true => unsafe { _mm512_maskz_loadu_ps(mask, from.add(row * stride)) },
         false => _mm512_setzero_ps(),
     };
-    let mut tile = [_mm512_setzero_si512(); 16];
-    for (pair, out) in tile.iter_mut().enumerate().take(rows.div_ceil(2)) {
+    for pair in 0..16 {
         let both = _mm512_cvtne2ps_pbh(read(2 * pair + 1), read(2 * pair));
-        *out = _mm512_permutexvar_epi16(order, word(both));
+        // SAFETY: a tile has 16 rows.
+        unsafe { _mm512_store_si512(tile.add(pair * WIDE).cast(), _mm512_permutexvar_epi16(order, word(both))) };
     }
-    tile
+}
+
+/// Transposes a tile's words where it lies.
+///
+/// # Safety
+/// The instructions are there; the tile can be read and written.
+#[target_feature(enable = "avx512f")]
+pub(super) unsafe fn transpose(tile: *mut u16) {
+    // SAFETY: a tile has 16 rows.
+    unsafe {
+        let row = |row: usize| tile.add(row * WIDE).cast::<__m512i>();
+        let words = transposed(std::array::from_fn(|at| _mm512_load_si512(row(at))));
+        for (at, words) in words.into_iter().enumerate() {
+            _mm512_store_si512(row(at), words);
+        }
+    }
 }
 
 /// A row of 32 numbers of two others: alternating, the first halves of both, or the second halves.
@@ -74,56 +95,75 @@ const ALTERNATING: [[u16; 32]; 2] = {
     orders
 };
 
-/// 32 rows of 32 numbers that lie beside each other, times `factors` that lie alike where there are any; what is past
-/// `rows` and `columns` is 0. The sums of the columns go to `sums`.
+/// 32 rows of 32 numbers that lie beside each other, times `factors` that lie alike where there are any, as the rows of
+/// two tiles; what is past `rows` and `columns` is 0. The sums of the columns go to `sums`.
 ///
 /// # Safety
-/// As [`rows`], and `factors` likewise; so many columns of `sums` can be written.
+/// As [`rows`], and `factors` likewise; so many columns of `sums`, and both tiles, can be written.
 #[target_feature(enable = "avx512bf16,avx512bw")]
 pub(super) unsafe fn square(
     from: *const f32,
     factors: Option<*const f32>,
     stride: usize,
-    rows: usize,
-    columns: usize,
+    [rows, columns]: [usize; 2],
+    tiles: [*mut u16; 2],
     sums: *mut f32,
-) -> [__m512i; 32] {
+) {
     let (low, high) = (lanes(columns), lanes(columns.saturating_sub(16)));
-    let mut square = [_mm512_setzero_si512(); 32];
     let mut totals = [_mm512_setzero_ps(); 2];
     // SAFETY: the lanes that are read and written are within rows that are there.
     unsafe {
         let read = |at: *const f32| [_mm512_maskz_loadu_ps(low, at), _mm512_maskz_loadu_ps(high, at.wrapping_add(16))];
-        for (row, out) in square.iter_mut().enumerate().take(rows) {
+        for row in 0..2 * 16 {
+            let to: *mut __m512i = tiles[row / 16].add(row % 16 * WIDE).cast();
+            if row >= rows {
+                _mm512_store_si512(to, _mm512_setzero_si512());
+                continue;
+            }
             let mut values = read(from.add(row * stride));
             if let Some(factors) = factors {
                 let factors = read(factors.add(row * stride));
                 values = [_mm512_mul_ps(values[0], factors[0]), _mm512_mul_ps(values[1], factors[1])];
             }
             totals = [_mm512_add_ps(totals[0], values[0]), _mm512_add_ps(totals[1], values[1])];
-            *out = word(_mm512_cvtne2ps_pbh(values[1], values[0]));
+            _mm512_store_si512(to, word(_mm512_cvtne2ps_pbh(values[1], values[0])));
         }
         _mm512_mask_storeu_ps(sums, low, totals[0]);
         _mm512_mask_storeu_ps(sums.wrapping_add(16), high, totals[1]);
     }
-    square
 }
 
-/// A square's two tiles of pairs: of its first 16 columns and of the others.
+/// Writes the tile of pairs of a square's rows, which two tiles hold: of its first 16 columns, or of the others; or that
+/// tile transposed.
 ///
 /// # Safety
-/// The instructions are there.
+/// The instructions are there; both tiles can be read and `to` be written.
 #[target_feature(enable = "avx512bw")]
-pub(super) fn pairs_of_square(square: &[__m512i; 32]) -> [[__m512i; 16]; 2] {
-    ALTERNATING.map(|order| {
-        // SAFETY: 64 bytes.
-        let order = unsafe { _mm512_loadu_si512(order.as_ptr().cast()) };
-        let mut tile = [_mm512_setzero_si512(); 16];
-        for (pair, out) in tile.iter_mut().enumerate() {
-            *out = _mm512_permutex2var_epi16(square[2 * pair], order, square[2 * pair + 1]);
-        }
-        tile
-    })
+pub(super) unsafe fn turn(tiles: [*const u16; 2], half: usize, transposes: bool, to: *mut u16) {
+    // SAFETY: 64 bytes.
+    let order = unsafe { _mm512_loadu_si512(ALTERNATING[half].as_ptr().cast()) };
+    // SAFETY: a tile has 16 rows.
+    let pairs = |pair: usize| unsafe {
+        let from = tiles[pair / 8].add(pair % 8 * 2 * WIDE);
+        _mm512_permutex2var_epi16(_mm512_load_si512(from.cast()), order, _mm512_load_si512(from.add(WIDE).cast()))
+    };
+    let mut tile = [_mm512_setzero_si512(); 16];
+    for (pair, out) in tile.iter_mut().enumerate() {
+        *out = pairs(pair);
+    }
+    if transposes {
+        tile = transposed(tile);
+    }
+    for (row, words) in tile.iter().enumerate() {
+        // SAFETY: as above.
+        unsafe { _mm512_stream_si512(to.add(row * WIDE).cast(), *words) };
+    }
+}
+
+/// Other threads see what was written past the caches after this.
+pub(super) fn fence() {
+    // SAFETY: every x86-64 has it.
+    unsafe { _mm_sfence() };
 }
 
 fn word(x: __m512bh) -> __m512i {
@@ -132,11 +172,9 @@ fn word(x: __m512bh) -> __m512i {
 }
 
 /// The 16 rows of 16 words, transposed.
-///
-/// # Safety
-/// The instructions are there.
 #[target_feature(enable = "avx512f")]
-pub(super) fn transposed(x: [__m512i; 16]) -> [__m512i; 16] {
+#[inline]
+fn transposed(x: [__m512i; 16]) -> [__m512i; 16] {
     let mut twos = [_mm512_setzero_si512(); 16];
     for at in 0..8 {
         twos[2 * at] = _mm512_unpacklo_epi32(x[2 * at], x[2 * at + 1]);
@@ -164,18 +202,6 @@ pub(super) fn transposed(x: [__m512i; 16]) -> [__m512i; 16] {
         out[12 + w] = _mm512_shuffle_i32x4::<0b11_01_11_01>(odd_ab, odd_cd);
     }
     out
-}
-
-/// Writes a tile.
-///
-/// # Safety
-/// The instructions are there; `to` can be written.
-#[target_feature(enable = "avx512f")]
-pub(super) unsafe fn write(tile: &[__m512i; 16], to: *mut u16) {
-    for (row, words) in tile.iter().enumerate() {
-        // SAFETY: a tile has 16 rows of 32.
-        unsafe { _mm512_storeu_si512(to.add(row * WIDE).cast(), *words) };
-    }
 }
 
 /// Rows whose sums are in registers at a time, with two registers each.

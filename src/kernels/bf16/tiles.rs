@@ -118,16 +118,15 @@ pub(super) fn two_of(x: &[f32], factors: Option<&[f32]>, columns: usize, second:
             unsafe {
                 let (x, factors) = (x.as_ptr().add(start), factors.map(|factors| factors.as_ptr().add(start)));
                 let sums = of_sums.to.add(block * columns + column);
-                let square = avx512::square(x, factors, columns, rows, columns_here, sums);
-                for (half, tile) in square.as_chunks().0.iter().enumerate() {
-                    avx512::write(tile, left.tile(2 * block + half, column / BLOCK));
-                }
-                for (half, tile) in avx512::pairs_of_square(&square).into_iter().enumerate() {
-                    let tile = if second == Second::Turned { avx512::transposed(tile) } else { tile };
-                    avx512::write(&tile, turned.tile(panel + half, block));
+                let tiles = [0, 1].map(|half| left.tile(2 * block + half, column / BLOCK));
+                avx512::square(x, factors, columns, [rows, columns_here], tiles, sums);
+                for half in 0..2 {
+                    let to = turned.tile(panel + half, block);
+                    avx512::turn(tiles.map(<*mut u16>::cast_const), half, second == Second::Turned, to);
                 }
             }
         }
+        avx512::fence();
     });
     let mut total_f = vec![0.0; columns];
     add_columns(&mut total_f, &sums_bf);
@@ -154,13 +153,14 @@ unsafe fn fill_panel(x: Matrix, side: Side, from: usize, panel: &mut [MaybeUnini
         // tile is 16 lines.
         unsafe {
             let first = x.data.as_ptr().add(from * x.row_stride + at * WIDE * x.column_stride);
-            let tile = match (x.column_stride == 1, side) {
-                (true, Side::Left) => avx512::rows(first, x.row_stride, outer, inner),
-                (true, Side::Right) => avx512::transposed(avx512::rows(first, x.row_stride, outer, inner)),
-                (false, Side::Left) => avx512::transposed(avx512::pairs(first, x.column_stride, inner, outer)),
-                (false, Side::Right) => avx512::pairs(first, x.column_stride, inner, outer),
-            };
-            avx512::write(&tile, to);
+            match x.column_stride == 1 {
+                true => avx512::rows(first, x.row_stride, [outer, inner], to),
+                false => avx512::pairs(first, x.column_stride, [inner, outer], to),
+            }
+            // Rows as they lie are a left factor's, pairs a right one's.
+            if (x.column_stride == 1) != (side == Side::Left) {
+                avx512::transpose(to);
+            }
         }
     }
 }
@@ -214,7 +214,7 @@ pub(super) fn product<const N: usize>(
     }
     let (rows, columns) = block_sizes(m, n);
     let down = m.div_ceil(rows);
-    (0..down * n.div_ceil(columns)).into_par_iter().for_each(|at| {
+    (0..down * n.div_ceil(columns)).into_par_iter().with_max_len(1).for_each(|at| {
         let (row, column) = (at % down * rows, at / down * columns);
         let (rows_here, columns_here) = (rows.min(m - row), columns.min(n - column));
         with_room(N * rows * columns, |room| {
@@ -261,7 +261,8 @@ unsafe fn write(values: &[f32], to: *mut f32, adds: bool) {
 
 /// Large blocks, but a few for each thread.
 fn block_sizes(m: usize, n: usize) -> (usize, usize) {
-    let size = |all: usize| all.next_multiple_of(BLOCK).min(LARGEST);
+    // All about as large.
+    let size = |all: usize| all.div_ceil(all.div_ceil(LARGEST)).next_multiple_of(BLOCK);
     let (mut rows, mut columns) = (size(m), size(n));
     while m.div_ceil(rows) * n.div_ceil(columns) < 4 * rayon::current_num_threads() && rows.max(columns) > BLOCK {
         let larger = if rows >= columns { &mut rows } else { &mut columns };

@@ -4,7 +4,7 @@ use burn::tensor::Tensor;
 
 use crate::kernels::graph::Parent;
 use crate::kernels::host::{HostBackward, HostTensor, host, slice, with_gradient};
-use crate::kernels::matrix::made;
+use crate::kernels::matrix::{made, made_together};
 use crate::kernels::spent::Part;
 use crate::kernels::vector::{on_vectors, sigmoid};
 
@@ -34,24 +34,17 @@ impl HostBackward<2> for Saved {
     }
 
     fn backward(&self, above_nf: &[f32], _: [bool; 2]) -> [Option<Vec<f32>>; 2] {
-        let slope = |[a, b, above]: [f32; 3]| {
-            let share = sigmoid(a);
-            above * b * share * (1.0 + a * (1.0 - share))
-        };
-        let of_a = each_of([slice(&self.a), slice(&self.b), above_nf], slope);
-        let of_b = each_of([slice(&self.a), slice(&self.b), above_nf], |[a, _, above]| above * a * sigmoid(a));
-        [Some(of_a), Some(of_b)]
-    }
-}
-
-/// What `each` makes of three equally long lists' numbers.
-fn each_of([a, b, c]: [&[f32]; 3], each: impl Fn([f32; 3]) -> f32 + Sync) -> Vec<f32> {
-    made(a.len(), PART, |at, out| {
-        let (a, b, c) = (&a[at * PART..], &b[at * PART..], &c[at * PART..]);
-        on_vectors(|| {
-            for (((out, a), b), c) in out.iter_mut().zip(a).zip(b).zip(c) {
-                *out = each([*a, *b, *c]);
-            }
+        let (a, b) = (slice(&self.a), slice(&self.b));
+        let both = made_together(a.len(), PART, |at, [of_a, of_b]| {
+            let [a, b, above] = [a, b, above_nf].map(|x| &x[at * PART..]);
+            on_vectors(|| {
+                for ((of_a, of_b), ((a, b), above)) in of_a.iter_mut().zip(of_b).zip(a.iter().zip(b).zip(above)) {
+                    let share = sigmoid(*a);
+                    *of_a = above * b * share * (1.0 + a * (1.0 - share));
+                    *of_b = above * a * share;
+                }
+            });
         });
-    })
+        both.map(Some)
+    }
 }
