@@ -9,6 +9,8 @@ pub enum Bf16Unit {
     Amx,
     /// AVX512-BF16: vectors of 16 pairs.
     Avx512,
+    /// NEON's `bfdot`: vectors of 4 pairs.
+    Neon,
     /// The instructions of f32, on factors that were rounded.
     Rounded,
 }
@@ -25,6 +27,7 @@ impl Bf16Unit {
         match self {
             Bf16Unit::Amx => "by AMX",
             Bf16Unit::Avx512 => "by AVX512-BF16",
+            Bf16Unit::Neon => "by NEON's bfdot, whose speed was not measured",
             Bf16Unit::Rounded => "in f32, of rounded factors: no faster than f32 on this processor",
         }
     }
@@ -75,8 +78,12 @@ fn amx_is_granted() -> bool {
     false
 }
 
-/// NEON's `bfdot` and `bfmmla` have no stable intrinsics, and no such processor was there to try them on.
-#[cfg(not(target_arch = "x86_64"))]
+#[cfg(target_arch = "aarch64")]
+fn find() -> Bf16Unit {
+    if std::arch::is_aarch64_feature_detected!("bf16") { Bf16Unit::Neon } else { Bf16Unit::Rounded }
+}
+
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
 fn find() -> Bf16Unit {
     Bf16Unit::Rounded
 }

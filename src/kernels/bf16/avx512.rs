@@ -16,6 +16,11 @@ const INTERLEAVED: [u16; 32] = {
     order
 };
 
+/// Whether the processor has its instructions.
+pub(super) fn is_there() -> bool {
+    is_x86_feature_detected!("avx512bf16") && is_x86_feature_detected!("avx512bw")
+}
+
 /// The first `count` lanes, at most 16.
 fn lanes(count: usize) -> __mmask16 {
     ((1u32 << count.min(16)) - 1) as __mmask16

@@ -4,10 +4,10 @@
 //! made of them, are f32. That is what a product in bf16 is on a GPU and in PyTorch's `autocast`, except that values
 //! between products stay f32 here.
 //!
-//! Tiles are those of AMX, and AVX512-BF16 reads the same: 16 rows of 64 bytes, one after another. In a left factor's
-//! tile a row is 32 inner values of one outer row; in a right factor's, 16 outer columns of a pair of inner values.
-//! Either is the other one with its 32-bit words transposed. Sizes are filled up with zeros, so that no instruction
-//! knows of edges.
+//! Tiles are those of AMX, and AVX512-BF16 and NEON read the same: 16 rows of 64 bytes, one after another. In a left
+//! factor's tile a row is 32 inner values of one outer row; in a right factor's, 16 outer columns of a pair of inner
+//! values. Either is the other one with its 32-bit words transposed. Sizes are filled up with zeros, so that no
+//! instruction knows of edges.
 //!
 //! A block of the product is summed up in a scratch matrix that stays in the cache, is finished there by the caller
 //! (bias, GELU, ...), and is written once: where products take no time, writing is what takes it.
@@ -24,19 +24,24 @@
 //! * AVX512-BF16 on an Intel Xeon of 2023: 77 GFLOP/s a core, where `gemm` reaches 160 in f32 and AMX 480 to 620, its
 //!   factors' rounding included (`upstill bench`'s documentation has the table). Without AMX such a processor is
 //!   therefore given f32.
-//! * Rust's intrinsics for AMX are not stable; the seven instructions are written as assembly. NEON's (`bfmmla`) are
-//!   neither, and no such processor was there to try them on: aarch64 has the products of rounded factors.
+//! * Rust's intrinsics for AMX and for NEON's bf16 are not stable; the instructions are written as assembly. NEON's
+//!   `bfdot` was held to the definition under qemu alone, and its speed was seen nowhere. It reads the tiles as they
+//!   are; `bfmmla`, which does twice as much where it is, would want others.
 
 #[cfg(target_arch = "x86_64")]
 mod amx;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
-#[cfg(target_arch = "x86_64")]
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 mod block;
+#[cfg(any(all(test, target_arch = "x86_64"), target_arch = "aarch64"))]
+mod lay_out;
+#[cfg(target_arch = "aarch64")]
+mod neon;
 mod plain;
 #[cfg(test)]
 mod tests;
-#[cfg(target_arch = "x86_64")]
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 mod tiles;
 
 use super::matrix::{Matrix, add_columns, zeros};
@@ -71,7 +76,7 @@ pub(super) struct Factor {
 }
 
 enum Values {
-    #[cfg(target_arch = "x86_64")]
+    #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
     Tiled(tiles::Tiled),
     Rounded(plain::Rounded),
 }
@@ -94,7 +99,7 @@ impl Factor {
     }
 
     fn two_by(unit: Unit, x: &[f32], times: Option<&[f32]>, columns: usize, second: Second) -> ([Self; 2], Vec<f32>) {
-        #[cfg(target_arch = "x86_64")]
+        #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
         if unit != Unit::Rounded && !x.is_empty() {
             let sizes = [x.len() / columns, columns];
             let ([left, other], sums) = tiles::two_of(x, times, columns, second);
@@ -126,7 +131,7 @@ impl Factor {
 
     fn by(unit: Unit, x: Matrix, side: Side) -> Self {
         let (outer, inner) = if side == Side::Left { (x.rows, x.columns) } else { (x.columns, x.rows) };
-        #[cfg(target_arch = "x86_64")]
+        #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
         if unit != Unit::Rounded {
             return Self { unit, outer, inner, values: Values::Tiled(tiles::Tiled::new(x, side)) };
         }
@@ -154,7 +159,7 @@ pub(super) fn finished<const N: usize>(
     assert_fit(left, right);
     let (m, n) = (left.outer, right.outer);
     match (&left.values, &right.values) {
-        #[cfg(target_arch = "x86_64")]
+        #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
         (Values::Tiled(a), Values::Tiled(b)) => {
             let mut out: [Vec<f32>; N] = std::array::from_fn(|_| Vec::with_capacity(m * n));
             let outs = out.each_mut().map(|out| tiles::Out::Unwritten(&mut out.spare_capacity_mut()[..m * n]));
@@ -169,7 +174,7 @@ pub(super) fn finished<const N: usize>(
             plain::finish(out.each_mut().map(|out| &mut out[..]), n, &each);
             out
         }
-        #[cfg(target_arch = "x86_64")]
+        #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
         _ => unreachable!("factors of one unit"),
     }
 }
@@ -181,13 +186,13 @@ pub(super) fn finished<const N: usize>(
 pub(super) fn fill(out: &mut [f32], left: &Factor, right: &Factor, each: impl Fn(usize, usize, [&mut [f32]; 1]) + Sync) {
     assert_fit(left, right);
     match (&left.values, &right.values) {
-        #[cfg(target_arch = "x86_64")]
+        #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
         (Values::Tiled(a), Values::Tiled(b)) => tiles::product(left.unit, a, b, [tiles::Out::Replaced(out)], &each),
         (Values::Rounded(a), Values::Rounded(b)) => {
             plain::fill(out, a, b);
             plain::finish([out], right.outer, &each);
         }
-        #[cfg(target_arch = "x86_64")]
+        #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
         _ => unreachable!("factors of one unit"),
     }
 }
@@ -205,12 +210,12 @@ pub(super) fn multiply(left: &Factor, right: &Factor) -> Vec<f32> {
 pub(super) fn add_product(out: &mut [f32], left: &Factor, right: &Factor) {
     assert_fit(left, right);
     match (&left.values, &right.values) {
-        #[cfg(target_arch = "x86_64")]
+        #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
         (Values::Tiled(a), Values::Tiled(b)) => {
             tiles::product(left.unit, a, b, [tiles::Out::AddedTo(out)], &|_, _, [_]| ());
         }
         (Values::Rounded(a), Values::Rounded(b)) => plain::add_product(out, a, b),
-        #[cfg(target_arch = "x86_64")]
+        #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
         _ => unreachable!("factors of one unit"),
     }
 }

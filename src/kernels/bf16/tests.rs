@@ -20,6 +20,7 @@ fn units() -> Vec<Unit> {
     match Unit::here() {
         Unit::Amx => vec![Unit::Amx, Unit::Avx512, Unit::Rounded],
         Unit::Avx512 => vec![Unit::Avx512, Unit::Rounded],
+        Unit::Neon => vec![Unit::Neon, Unit::Rounded],
         Unit::Rounded => vec![Unit::Rounded],
     }
 }
@@ -149,6 +150,48 @@ fn a_number_is_rounded_to_the_nearest_and_ties_to_even() {
         assert_eq!(plain::round(x).to_bits(), wanted.to_bits(), "{x}");
     }
     assert!(plain::round(f32::from_bits(0x7f80_0001)).is_nan());
+}
+
+/// Each of AVX-512's ways into tiles writes what plain Rust writes.
+#[cfg(target_arch = "x86_64")]
+#[test]
+fn tiles_are_those_of_plain_rust() {
+    use super::block::{TILE, WIDE};
+    #[repr(align(64))]
+    struct Tiles([u16; 3 * TILE]);
+    if !avx512::is_there() {
+        eprintln!("SKIPPED: this processor has no AVX512-BF16");
+        return;
+    }
+    let (x, factors) = (spread(40 * 32, 1), spread(40 * 32, 2));
+    for [rows, columns] in [[32, 32], [16, 16], [1, 1], [31, 17], [7, 32], [32, 3], [16, 31]] {
+        for case in 0..7 {
+            macro_rules! written_by {
+                ($by:ident) => {{
+                    let (mut tiles, mut sums) = (Box::new(Tiles([7; 3 * TILE])), [0.0; WIDE]);
+                    let to = [0, 1, 2].map(|at| tiles.0[at * TILE..].as_mut_ptr());
+                    let (x, factors) = (x.as_ptr(), (case % 2 == 0).then_some(factors.as_ptr()));
+                    // SAFETY: 32 rows of 32 columns can be read, 40 apart; three tiles and a row of sums be written.
+                    unsafe {
+                        match case {
+                            0 => $by::rows(x, 40, [rows.min(16), columns], to[0]),
+                            1 => $by::pairs(x, 40, [rows, columns.min(16)], to[0]),
+                            2 => {
+                                $by::rows(x, 40, [rows.min(16), columns], to[0]);
+                                $by::transpose(to[0]);
+                            }
+                            _ => {
+                                $by::square(x, factors, 40, [rows, columns], [to[0], to[1]], sums.as_mut_ptr());
+                                $by::turn([to[0], to[1]], case / 2 % 2, case < 5, to[2]);
+                            }
+                        }
+                    }
+                    (tiles.0, sums)
+                }};
+            }
+            assert!(written_by!(avx512) == written_by!(lay_out), "case {case}, {rows} x {columns}");
+        }
+    }
 }
 
 /// Billions of operations a second of products that three models have, the fastest of many: f32 beside every unit.

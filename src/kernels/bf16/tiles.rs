@@ -8,7 +8,11 @@ use rayon::prelude::*;
 use super::super::matrix::{Matrix, add_columns};
 use super::super::vector::on_vectors;
 use super::block::{Block, TILE, WIDE};
-use super::{BLOCK, Second, Side, Unit, amx, avx512};
+use super::{BLOCK, Second, Side, Unit};
+#[cfg(target_arch = "x86_64")]
+use super::{amx, avx512, avx512 as lay_out};
+#[cfg(target_arch = "aarch64")]
+use super::{lay_out, neon};
 
 /// A tile's row: what a line of the cache holds.
 #[derive(Clone, Copy)]
@@ -44,17 +48,13 @@ impl Writer {
     }
 }
 
-fn can_tile() -> bool {
-    is_x86_feature_detected!("avx512bf16") && is_x86_feature_detected!("avx512bw")
-}
-
 impl Tiled {
     /// Rounds a factor into tiles.
     ///
     /// # Panics
-    /// Without AVX512-BF16, or when neither rows nor columns lie side by side.
+    /// Without the instructions, or when neither rows nor columns lie side by side.
     pub(super) fn new(x: Matrix, side: Side) -> Self {
-        assert!(can_tile(), "tiles are made by AVX512-BF16");
+        assert!(lay_out::is_there(), "tiles are made by the processor's instructions");
         let x = if side == Side::Left { x } else { x.transposed() };
         assert!(x.row_stride == 1 || x.column_stride == 1, "rows or columns lie side by side");
         let mut tiled = Self::empty(x.rows, x.columns);
@@ -99,7 +99,7 @@ impl Tiled {
 pub(super) fn two_of(x: &[f32], factors: Option<&[f32]>, columns: usize, second: Second) -> ([Tiled; 2], Vec<f32>) {
     /// Columns that a thread takes at a time.
     const PART: usize = 64 * BLOCK;
-    assert!(can_tile(), "tiles are made by AVX512-BF16");
+    assert!(lay_out::is_there(), "tiles are made by the processor's instructions");
     let rows = x.len() / columns;
     assert!(rows > 0 && rows * columns == x.len() && factors.is_none_or(|factors| factors.len() == x.len()), "whole rows");
     let mut both = [[rows, columns], [columns, rows]].map(|[outer, inner]| Tiled::empty(outer, inner));
@@ -113,20 +113,20 @@ pub(super) fn two_of(x: &[f32], factors: Option<&[f32]>, columns: usize, second:
             let start = block * BLOCK * columns + column;
             let (rows, columns_here) = (BLOCK.min(rows - block * BLOCK), BLOCK.min(columns - column));
             let (of_sums, panel) = (&of_sums, column / BLOCK * 2);
-            // SAFETY: AVX512-BF16 is there; rows and columns are within `x` and what has its shape; each block has
-            // tiles and sums of its own.
+            // SAFETY: the instructions are there; rows and columns are within `x` and what has its shape; each block
+            // has tiles and sums of its own.
             unsafe {
                 let (x, factors) = (x.as_ptr().add(start), factors.map(|factors| factors.as_ptr().add(start)));
                 let sums = of_sums.to.add(block * columns + column);
                 let tiles = [0, 1].map(|half| left.tile(2 * block + half, column / BLOCK));
-                avx512::square(x, factors, columns, [rows, columns_here], tiles, sums);
+                lay_out::square(x, factors, columns, [rows, columns_here], tiles, sums);
                 for half in 0..2 {
                     let to = turned.tile(panel + half, block);
-                    avx512::turn(tiles.map(<*mut u16>::cast_const), half, second == Second::Turned, to);
+                    lay_out::turn(tiles.map(<*mut u16>::cast_const), half, second == Second::Turned, to);
                 }
             }
         }
-        avx512::fence();
+        lay_out::fence();
     });
     let mut total_f = vec![0.0; columns];
     add_columns(&mut total_f, &sums_bf);
@@ -138,8 +138,8 @@ pub(super) fn two_of(x: &[f32], factors: Option<&[f32]>, columns: usize, second:
 /// The panel whose first outer row is `from`; rows of `x` are outer.
 ///
 /// # Safety
-/// AVX512-BF16 is there.
-#[target_feature(enable = "avx512bf16,avx512bw")]
+/// The instructions are there.
+#[cfg_attr(target_arch = "x86_64", target_feature(enable = "avx512bf16,avx512bw"))]
 unsafe fn fill_panel(x: Matrix, side: Side, from: usize, panel: &mut [MaybeUninit<Line>]) {
     let outer = x.rows.saturating_sub(from).min(16);
     for (at, lines) in panel.chunks_exact_mut(16).enumerate() {
@@ -154,12 +154,12 @@ unsafe fn fill_panel(x: Matrix, side: Side, from: usize, panel: &mut [MaybeUnini
         unsafe {
             let first = x.data.as_ptr().add(from * x.row_stride + at * WIDE * x.column_stride);
             match x.column_stride == 1 {
-                true => avx512::rows(first, x.row_stride, [outer, inner], to),
-                false => avx512::pairs(first, x.column_stride, [inner, outer], to),
+                true => lay_out::rows(first, x.row_stride, [outer, inner], to),
+                false => lay_out::pairs(first, x.column_stride, [inner, outer], to),
             }
             // Rows as they lie are a left factor's, pairs a right one's.
             if (x.column_stride == 1) != (side == Side::Left) {
-                avx512::transpose(to);
+                lay_out::transpose(to);
             }
         }
     }
@@ -283,7 +283,7 @@ fn sum_up(
 ) {
     assert!(rows.next_multiple_of(BLOCK) * row_stride <= sums.len() && columns.next_multiple_of(BLOCK) <= row_stride);
     // SAFETY: a unit is made where its instructions are.
-    let registers = (unit == Unit::Amx).then(|| unsafe { amx::Tiles::take() });
+    let multiply = unsafe { multiplier(unit) };
     for from in (0..left.inner_tiles).step_by(INNER) {
         let inner = INNER.min(left.inner_tiles - from);
         for r in (0..rows).step_by(BLOCK) {
@@ -297,12 +297,31 @@ fn sum_up(
                     row_stride,
                     adds: from > 0,
                 };
-                match &registers {
-                    Some(registers) => registers.block(block),
-                    // SAFETY: as above; tiles and sums are there, by the assertion and by what a `Tiled` is.
-                    None => unsafe { avx512::block(block) },
-                }
+                // Tiles and sums are there, by the assertion and by what a `Tiled` is.
+                multiply(block);
             }
         }
     }
+}
+
+/// Multiplies a thread's blocks; each must say the truth.
+///
+/// # Safety
+/// The unit's instructions are there.
+#[cfg(target_arch = "x86_64")]
+unsafe fn multiplier(unit: Unit) -> impl Fn(Block) {
+    // SAFETY: as above.
+    let registers = (unit == Unit::Amx).then(|| unsafe { amx::Tiles::take() });
+    move |block| match &registers {
+        Some(registers) => registers.block(block),
+        // SAFETY: as above.
+        None => unsafe { avx512::block(block) },
+    }
+}
+
+/// As above, by the one unit that there is.
+#[cfg(target_arch = "aarch64")]
+unsafe fn multiplier(_: Unit) -> impl Fn(Block) {
+    // SAFETY: as above.
+    |block| unsafe { neon::block(block) }
 }
