@@ -99,7 +99,7 @@ impl Saved {
         let gamma_d = slice(&self.gamma);
         let d = gamma_d.len();
         let part = ROWS * d;
-        let mut of_sum_nd = vec![0.0; above_nd.len()];
+        let mut of_sum_nd = zeros(above_nd.len());
         let parts: Vec<[Vec<f32>; 2]> = of_sum_nd
             .par_chunks_mut(part)
             .zip(self.normed_nd.par_chunks(part).zip(above_nd.par_chunks(part)).zip(self.scale_n.par_chunks(ROWS)))
