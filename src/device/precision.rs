@@ -59,7 +59,7 @@ impl PrecisionChoice {
     }
 }
 
-/// Whether bf16 was seen to be faster than f32 there: by 1.05 to 1.15 in the smallest models, 2.1 in larger ones. NEON's
+/// Whether bf16 was seen to be faster than f32 there: by 1.05 to 1.2 in the smallest models, 2.1 in larger ones. NEON's
 /// was not timed anywhere yet.
 fn is_fast(traits: &Traits) -> bool {
     traits.is_cpu && matches!(Bf16Unit::here(), Bf16Unit::Amx | Bf16Unit::Avx512)

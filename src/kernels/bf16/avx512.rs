@@ -138,7 +138,7 @@ pub(super) unsafe fn square(
     }
 }
 
-/// Writes the tile of pairs of a square's rows, which two tiles hold: of its first 16 columns, or of the others; or that
+/// Writes the tile of pairs of a square's rows, which two tiles hold: of its first 16 columns or of the others; or that
 /// tile transposed.
 ///
 /// # Safety

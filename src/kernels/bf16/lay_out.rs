@@ -10,7 +10,8 @@ fn bf16(x: f32) -> u16 {
     (round(x).to_bits() >> 16) as u16
 }
 
-/// Writes 16 rows of 32 numbers that lie beside each other, as a tile of 16 rows; what is past `rows` and `columns` is 0.
+/// Writes 16 rows of 32 numbers that lie beside each other, as a tile of 16 rows; what is past `rows` and `columns` is
+/// 0.
 ///
 /// # Safety
 /// `from` can be read as so many rows and columns, rows `stride` apart; the tile can be written.
@@ -92,7 +93,7 @@ pub(super) unsafe fn square(
     unsafe { sums.copy_from_nonoverlapping(totals.as_ptr(), columns.min(WIDE)) };
 }
 
-/// Writes the tile of pairs of a square's rows, which two tiles hold: of its first 16 columns, or of the others; or that
+/// Writes the tile of pairs of a square's rows, which two tiles hold: of its first 16 columns or of the others; or that
 /// tile transposed.
 ///
 /// # Safety
