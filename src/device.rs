@@ -101,6 +101,12 @@ impl Device {
 }
 
 impl Device {
+    /// The number by which the CUDA driver knows it.
+    pub fn cuda_index(&self) -> Option<usize> {
+        let is_cuda = self.kind == DeviceKind::Cuda;
+        is_cuda.then(cuda::found)?.iter().find(|one| one.handle == self.handle).map(|one| one.index)
+    }
+
     /// The devices of so many workers: of GPUs this one and those after it, in the order of `cuda:N` and `wgpu:N`; a
     /// CPU, and a GPU that it imitates, has room for all.
     ///
@@ -228,9 +234,9 @@ pub struct CudaDevice {
 }
 
 impl CudaDevice {
-    /// The part's name. Opens the device.
+    /// The part's name.
     pub fn name(&self) -> String {
-        cuda::name(&self.handle)
+        cuda::name(self.index)
     }
 
     fn chosen(&self, why: &str) -> Device {

@@ -74,6 +74,8 @@ fn ranks_come_to_the_bits_of_as_many_workers_and_leave_one_folder() {
             let output = command.args(among(count, &upstill, &[&file, "--out", &ranks])).output().unwrap();
             assert!(output.status.success(), "{}", said(&output));
             assert_eq!(said(&output).matches("done: ").count(), 1, "one voice: {}", said(&output));
+            let how = "ranks sum on their hosts, through MPI: NCCL is for CUDA, and the device is cpu\n";
+            assert_eq!(said(&output).matches(how).count(), 1, "{}", said(&output));
             let set = [format!("runtime.workers={count}"), format!("runtime.threads={count}")];
             let alone = program()
                 .args(["train", &file, "--out", &workers, "--set", &set[0], "--set", &set[1]])

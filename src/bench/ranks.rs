@@ -15,7 +15,7 @@ use super::step::StepBench;
 use crate::config::SumDtype;
 use crate::device::{Device, Kernels, Precision};
 use crate::error::{Error, Result};
-use crate::train::{Ranks, Worker, together};
+use crate::train::{Peers, Ranks, Worker, together};
 
 /// What `upstill bench step --ranks N` measures.
 #[derive(Debug, Clone)]
@@ -164,7 +164,7 @@ pub fn answer_steps(
 ) -> Result<()> {
     let device = Device::cpu("a benchmark's");
     let devices = device.several(workers)?;
-    let ranks = ranks.map(|ranks| (ranks, SumDtype::F32));
+    let peers = ranks.map(|ranks| Peers::on_hosts(ranks, SumDtype::F32));
     let steps = |worker: Option<&Worker>, next: &mut dyn FnMut(Option<f64>) -> bool| {
         let bench = StepBench::new(size, 1, Precision::F32, &device)?;
         let (mut runner, mut seconds) = (bench.runner(Kernels::Fused), None);
@@ -177,7 +177,7 @@ pub fn answer_steps(
         }
         Ok(())
     };
-    together(&devices, ranks, |worker| steps(worker, &mut next), |worker| steps(Some(worker), &mut |_| false))
+    together(&devices, peers.as_ref(), |worker| steps(worker, &mut next), |worker| steps(Some(worker), &mut |_| false))
 }
 
 #[cfg(test)]

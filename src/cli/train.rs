@@ -69,9 +69,12 @@ fn train(args: Args, file: &RunFile, ranks: Option<&Arc<Ranks>>) -> Result<()> {
     let dir = args.out.unwrap_or_else(|| PathBuf::from("runs").join(&name));
     // Rank 0 says for all which kind it is.
     let device = if is_first { args.device.choose(&plan.runtime.device) } else { Device::choose(&plan.runtime.device) }?;
-    // A GPU for each worker of each rank of a machine.
-    let before = ranks.map_or(0, |ranks| ranks.local_rank() * plan.runtime.workers);
-    let device = device.several(before + 1)?.swap_remove(before);
+    // A GPU for each worker of each rank of a machine; those of the rank alone where a launcher shows it no others, as
+    // Slurm does.
+    let workers = plan.runtime.workers.max(1);
+    let before = ranks.map_or(0, |ranks| ranks.local_rank() * workers);
+    let sees_its_own = before > 0 && device.several(workers + 1).is_err();
+    let device = if sees_its_own { device } else { device.several(before + 1)?.swap_remove(before) };
     if is_first {
         eprintln!("{}", plan.describe(None));
     }

@@ -8,6 +8,7 @@ use std::sync::Once;
 use burn::tensor::{Device as BurnDevice, DeviceType};
 use cubecl::config::cache::CacheConfig;
 use cubecl::config::{CubeClRuntimeConfig, RuntimeConfig};
+use cudarc::driver::result as driver;
 
 use super::{CHOICES, CudaDevice, Device, model_in};
 use crate::error::{Error, Result};
@@ -47,10 +48,12 @@ pub(super) fn choose(which: &str) -> Result<Device> {
     Ok(device.chosen("asked for"))
 }
 
-/// The part's name, by opening it.
-pub(super) fn name(device: &BurnDevice) -> String {
+/// The part's name, from the driver: a device that is only named is not opened, which would take memory of it for
+/// every process that looks.
+pub(super) fn name(index: usize) -> String {
     keep_kernels();
-    device.identity().map_or_else(|| "NVIDIA GPU".to_owned(), |identity| identity.name)
+    let found = driver::init().and_then(|()| driver::device::get(index as i32)).and_then(driver::device::get_name);
+    found.unwrap_or_else(|_| "NVIDIA GPU".to_owned())
 }
 
 /// Says where tuned choices and compiled kernels are kept, before a device is opened: in the user's cache, not under

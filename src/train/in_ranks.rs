@@ -6,6 +6,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::learners::{model_folder, optimizer_file, projections_file, restored, set_out};
+use super::peers::Peers;
 use super::ranks::Ranks;
 use super::workers::{Worker, together};
 use super::{FitOptions, Flow, Learner, fit_ahead};
@@ -170,7 +171,8 @@ pub(super) fn follow(plan: &Plan, shards: &Shards, devices: &[Device], ranks: &A
         let options = FitOptions { worker: Some(worker), ..options };
         fit_ahead(method.as_ref(), learners, &options, ahead, |_, _| Ok(Flow::Continue)).map(drop)
     };
-    let trained = together(devices, Some((ranks, plan.runtime.sum_dtype)), first, other)?;
+    let (peers, _) = Peers::agreed(ranks, plan.runtime.sum_dtype, devices);
+    let trained = together(devices, Some(&peers), first, other)?;
     if reached < plan.train.steps {
         return Err(Error::interrupted(format!("stopped at step {reached} of {}", plan.train.steps)));
     }

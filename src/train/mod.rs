@@ -16,7 +16,10 @@ mod link;
 mod memory;
 #[cfg(feature = "mpi")]
 mod mpi;
+#[cfg_attr(not(all(feature = "cuda", feature = "mpi")), path = "no_nccl.rs")]
+mod nccl;
 mod numbers;
+mod peers;
 mod ranks;
 mod reduce;
 mod run;
@@ -40,6 +43,7 @@ pub use in_memory::MemoryRun;
 pub use interrupt::{Saving, catch_interrupts, interrupted, saving, waiting};
 pub use learners::{GivenTeacher, LmMethod, model_folder, model_of_run, set_out};
 pub use link::Link;
+pub use peers::Peers;
 pub use ranks::Ranks;
 pub use run::{RunOptions, train_run, train_run_in_ranks};
 pub use seeds::{FinetuneSettings, SeedScores, check_scores_folder, checkpoint_scores_folder, read_checkpoint_scores};

@@ -3,9 +3,10 @@
 //! All ranks take the same steps and say the same things to each other in the same order: a sum a step, and at the
 //! start, at each checkpoint and at the end a comparison of what must be alike. Rank 0 alone evaluates, logs and saves.
 //!
-//! Each rank sums one part of the gradients, in the ranks' order, and sends it to the others: the bits are those of as
-//! many workers in one process, and a rank sends 2 (n - 1) / n of the bytes. A wish to stop travels with the sum, so
-//! that all stop after the same step. Only the first rank knows the folder. Every wait polls, with a limit; an error
+//! GPUs sum among themselves where all can (`src/train/peers.rs`). Else each rank sums one part of the gradients, in
+//! the ranks' order, and sends it to the others: the bits are those of as many workers in one process, and a rank
+//! sends 2 (n - 1) / n of the bytes. A wish to stop travels with the sum, or with the meeting before that of the GPUs,
+//! so that all stop after the same step. Only the first rank knows the folder. Every wait polls, with a limit; an error
 //! ends all ranks through `MPI_Abort`. The link is a trait, so that tests run ranks as threads.
 
 use std::sync::Arc;
@@ -27,6 +28,7 @@ pub struct Ranks {
     stops: AtomicBool,
     local_rank: usize,
     sharing_cores: usize,
+    machine: String,
 }
 
 impl Ranks {
@@ -41,7 +43,7 @@ impl Ranks {
         let is_started = ["OMPI_COMM_WORLD_RANK", "PMIX_RANK", "PMI_RANK"].into_iter().any(|name| variable(name).is_some());
         #[cfg(feature = "mpi")]
         if is_started {
-            let mpi = super::mpi::Mpi::join(limit(variable(WAIT))?)?;
+            let mpi = super::mpi::Mpi::join(patience()?)?;
             let machine = mpi.machine();
             return Ok((mpi.size() > 1).then(|| Arc::new(Self::new(Box::new(mpi), &machine))));
         }
@@ -56,7 +58,8 @@ impl Ranks {
     /// Over a link that joins two ranks or more, of which this one is on a machine of this name. All ranks call it
     /// together.
     pub fn new(link: Box<dyn Link>, machine: &str) -> Self {
-        let mut ranks = Self { link, stops: AtomicBool::new(false), local_rank: 0, sharing_cores: 1 };
+        let mut ranks =
+            Self { link, stops: AtomicBool::new(false), local_rank: 0, sharing_cores: 1, machine: machine.to_owned() };
         let said = ranks.all_say(&format!("{machine}\t{}", allowed_cores()));
         let own = said[ranks.rank()].clone();
         let machine_of = |said: &str| said.split_once('\t').map_or(String::new(), |(machine, _)| machine.to_owned());
@@ -74,6 +77,11 @@ impl Ranks {
     /// own.
     pub fn sharing_cores(&self) -> usize {
         self.sharing_cores
+    }
+
+    /// The machine that this rank is on.
+    pub fn machine(&self) -> &str {
+        &self.machine
     }
 
     /// This process's number, from 0.
@@ -202,9 +210,12 @@ fn unpack(bytes: &[u8], dtype: SumDtype) -> Vec<f32> {
 const WAIT: &str = "UPSTILL_RANKS_WAIT";
 
 /// How long a rank waits for another one: long enough for rank 0's evaluations.
+///
+/// # Errors
+/// When the variable says something else than seconds.
 #[cfg(feature = "mpi")]
-fn limit(written: Option<String>) -> Result<Duration> {
-    let Some(text) = written else { return Ok(Duration::from_secs(1800)) };
+pub(super) fn patience() -> Result<Duration> {
+    let Ok(text) = std::env::var(WAIT) else { return Ok(Duration::from_secs(1800)) };
     match text.trim().parse() {
         Ok(seconds) if seconds > 0 => Ok(Duration::from_secs(seconds)),
         _ => Err(Error::new(format!("{WAIT} is {text:?}")).help("give seconds above 0, as in 1800")),

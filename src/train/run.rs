@@ -12,6 +12,7 @@ use super::learners::{model_folder, optimizer_file, projections_file, restored, 
 use super::life::{Home, Stretch, claim, finished};
 use super::memory::with_fewer_rows;
 use super::numbers::refuse_broken_weights;
+use super::peers::Peers;
 use super::ranks::Ranks;
 use super::workers::{Worker, together};
 use super::written::{RunInfo, scored};
@@ -174,7 +175,12 @@ fn stretch(
         let options = FitOptions { worker: Some(worker), ..fit_options };
         fit_ahead(method.as_ref(), learners, &options, ahead, |_, _| Ok(Flow::Continue)).map(drop)
     };
-    let trained = together(devices, ranks.map(|ranks| (ranks, plan.runtime.sum_dtype)), first, other);
+    let peers = ranks.map(|ranks| {
+        let (peers, how) = Peers::agreed(ranks, plan.runtime.sum_dtype, devices);
+        options.console.note(&how);
+        peers
+    });
+    let trained = together(devices, peers.as_ref(), first, other);
     complete(keeper, trained, done, held_out, options)
 }
 

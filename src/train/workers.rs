@@ -1,5 +1,5 @@
 //! Workers: copies of the models that share each batch, a thread and a device each, in one process or in several
-//! ([`Ranks`]).
+//! ([`Peers`]).
 //!
 //! All take the same steps of the same batches, each on rows of its own. Once a step, however many micro-batches it
 //! has, their gradients and losses are summed; then each makes the same update, so that weights stay alike and are
@@ -17,9 +17,7 @@ use std::thread;
 
 use burn::tensor::{Tensor, TensorData};
 
-use super::interrupted;
-use super::ranks::Ranks;
-use crate::config::SumDtype;
+use super::peers::{Peers, asked_for_host};
 use crate::device::{Device, DeviceKind, failed};
 use crate::error::{Error, Result};
 
@@ -33,9 +31,9 @@ pub struct Worker {
 #[derive(Debug)]
 struct Team {
     devices: Vec<Device>,
-    /// The processes, each with as many workers as this one, and the dtype in which they send.
-    ranks: Option<(Arc<Ranks>, SumDtype)>,
-    /// Whether GPUs sum among themselves.
+    /// The processes, each with as many workers as this one.
+    peers: Option<Peers>,
+    /// Whether GPUs of this process sum among themselves.
     on_gpus: bool,
     table: Mutex<Table>,
     changed: Condvar,
@@ -62,14 +60,14 @@ struct Table {
 /// The first worker's, or that of the worker which failed before it.
 pub fn together<T>(
     devices: &[Device],
-    ranks: Option<(&Arc<Ranks>, SumDtype)>,
+    peers: Option<&Peers>,
     first: impl FnOnce(Option<&Worker>) -> Result<T>,
     other: impl Fn(&Worker) -> Result<()> + Sync,
 ) -> Result<T> {
-    if devices.len() < 2 && ranks.is_none() {
+    if devices.len() < 2 && peers.is_none() {
         return first(None);
     }
-    let (team, threads, other) = (Arc::new(Team::new(devices, ranks)), rayon::current_num_threads(), &other);
+    let (team, threads, other) = (Arc::new(Team::new(devices, peers)), rayon::current_num_threads(), &other);
     thread::scope(|scope| {
         let start = |place: usize| {
             let worker = Worker { place, team: team.clone() };
@@ -104,7 +102,7 @@ pub fn together<T>(
 impl Worker {
     /// Whether it is the one that evaluates, logs and saves.
     pub fn is_first(&self) -> bool {
-        self.place == 0 && self.team.ranks.as_ref().is_none_or(|(ranks, _)| ranks.is_first())
+        self.place == 0 && self.team.peers.as_ref().is_none_or(|peers| peers.ranks().is_first())
     }
 
     /// What it runs on.
@@ -123,7 +121,7 @@ impl Worker {
     /// When there are more workers than rows.
     pub fn share(&self, rows: usize) -> Result<Range<usize>> {
         let here = self.team.devices.len();
-        let (rank, ranks) = self.team.ranks.as_ref().map_or((0, 1), |(ranks, _)| (ranks.rank(), ranks.size()));
+        let (rank, ranks) = self.team.peers.as_ref().map_or((0, 1), |peers| (peers.ranks().rank(), peers.ranks().size()));
         let (place, workers) = (rank * here + self.place, ranks * here);
         if rows < workers {
             return Err(Error::new(format!("{workers} workers can't share a batch of {rows} rows"))
@@ -143,8 +141,8 @@ impl Worker {
     }
 
     /// Sums a value over all workers (all-reduce). Lengths must agree, and every worker receives the same bits. The sum
-    /// is taken in the workers' order on the host, in NCCL's among CUDA's GPUs of one process, and, over processes, in
-    /// the ranks' order of each one's sum.
+    /// is taken in the workers' order on the host, in NCCL's among CUDA's GPUs, be they of one process or one a
+    /// process, and otherwise, over processes, in the ranks' order of each one's sum.
     ///
     /// # Errors
     /// When another worker has ended, or the device fails.
@@ -153,6 +151,10 @@ impl Worker {
             // A GPU waits for its peers where nothing can call it back: they all come, or none begins.
             self.meet(Vec::new())?;
             return Ok(sum_on_gpus(values, &self.team.devices));
+        }
+        if let Some(peers) = self.team.peers.as_ref().filter(|peers| peers.are_gpus()) {
+            self.meet(Vec::new())?;
+            return peers.sum_on_gpus(values).await;
         }
         let device = values.device();
         let data = values.into_data_async().await.map_err(|error| failed("the gradients", &error))?;
@@ -172,8 +174,8 @@ impl Worker {
         if table.brought.iter().all(Option::is_some) {
             let brought: Vec<Vec<f32>> = table.brought.iter_mut().filter_map(Option::take).collect();
             let here = in_order(brought)?;
-            table.sum = Arc::new(match &self.team.ranks {
-                Some((ranks, dtype)) => ranks.sum(&here, *dtype, interrupted()),
+            table.sum = Arc::new(match &self.team.peers {
+                Some(peers) => peers.sum(&here),
                 None => here,
             });
             table.rounds += 1;
@@ -196,15 +198,13 @@ impl Drop for Worker {
 }
 
 impl Team {
-    fn new(devices: &[Device], ranks: Option<(&Arc<Ranks>, SumDtype)>) -> Self {
-        // For a machine without NCCL, and to compare.
-        let asked_for_host = std::env::var("UPSTILL_SUM").is_ok_and(|word| word == "host");
+    fn new(devices: &[Device], peers: Option<&Peers>) -> Self {
         let table = Table { brought: vec![None; devices.len()], ..Table::default() };
         Self {
-            // NCCL among processes needs an id that burn keeps to itself.
-            on_gpus: devices.iter().all(|device| device.kind == DeviceKind::Cuda) && !asked_for_host && ranks.is_none(),
+            // burn's sum knows the GPUs of one process; how those of several sum, the ranks have agreed on.
+            on_gpus: devices.iter().all(|device| device.kind == DeviceKind::Cuda) && !asked_for_host() && peers.is_none(),
             devices: devices.to_vec(),
-            ranks: ranks.map(|(ranks, dtype)| (ranks.clone(), dtype)),
+            peers: peers.cloned(),
             table: Mutex::new(table),
             changed: Condvar::new(),
         }
